@@ -1,0 +1,84 @@
+//! Masking keys that nobody can foretell (RFC 6455 section 10.3).
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+
+/// How many keys one call of the system's generator yields: a call costs far more than the bytes that
+/// it brings, and 1 KiB for each thread that masks is little.
+const KEYS: usize = 256;
+/// Length of a masking key, in bytes (RFC 6455 section 5.2).
+const KEY: usize = 4;
+
+thread_local! {
+    static BLOCK: RefCell<Block> = const { RefCell::new(Block::EMPTY) };
+}
+
+/// Random bytes that no frame has used yet.
+struct Block {
+    bytes: [u8; KEYS * KEY],
+    /// How many of the bytes, from the front, are still to be handed out.
+    left: usize,
+}
+
+impl Block {
+    const EMPTY: Self = Self { bytes: [0; KEYS * KEY], left: 0 };
+
+    fn next(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), RandomUnavailable>,
+    ) -> Result<[u8; KEY], RandomUnavailable> {
+        if self.left == 0 {
+            fill(&mut self.bytes)?;
+            self.left = self.bytes.len();
+        }
+        let unused = &mut self.bytes[..self.left];
+        let Some(slot) = unused.last_chunk_mut::<KEY>() else { return Err(RandomUnavailable) };
+        // A key that is on its way to the wire is left nowhere else.
+        let key = std::mem::take(slot);
+        self.left -= KEY;
+        Ok(key)
+    }
+}
+
+/// A fresh masking key from the system's random generator, for one frame (RFC 6455 sections 5.3
+/// and 10.3).
+///
+/// Keys are fetched 256 at a time for each thread; each is handed out once and wiped from the store.
+/// A process that forks without `exec` must not go on masking in the child on the thread that
+/// forked: it would use the same keys as the parent.
+///
+/// # Errors
+///
+/// [`RandomUnavailable`] if the system has no random bytes to give. There is no fallback, because a
+/// key that can be foretold lets an attacker choose the bytes on the wire: the frame must not be
+/// sent. Nothing is remembered of the failure, so a later call tries again.
+///
+/// ```
+/// let key = tautline_frame::mask::random_key()?;
+/// let mut payload = *b"Hello";
+/// tautline_frame::mask::apply(key, 0, &mut payload);
+/// tautline_frame::mask::apply(key, 0, &mut payload);
+/// assert_eq!(&payload, b"Hello");
+/// # Ok::<(), tautline_frame::mask::RandomUnavailable>(())
+/// ```
+#[inline]
+pub fn random_key() -> Result<[u8; 4], RandomUnavailable> {
+    BLOCK.with_borrow_mut(|block| block.next(from_system))
+}
+
+fn from_system(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+    getrandom::fill(bytes).map_err(|_| RandomUnavailable)
+}
+
+/// The system's random generator failed, so that no masking key can be made (RFC 6455 section 10.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RandomUnavailable;
+
+impl fmt::Display for RandomUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the system's random generator failed, no masking key can be made")
+    }
+}
+
+impl Error for RandomUnavailable {}
