@@ -1,1 +1,67 @@
-//! tautline-frame
+//! WebSocket frames, messages and the closing handshake (RFC 6455 sections 5 to 8) as a pure state machine: bytes,
+//! commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no tasks.
+//!
+//! - [`Protocol`] is one end of a connection: what the `tautline` crate drives over TCP and TLS, and what any other
+//!   transport can drive just as well.
+//! - [`Codec`] turns bytes to single [`Frame`]s and back, for those who want no more than that.
+//! - [`Message`], [`Text`], [`CloseFrame`] and [`CloseCode`] are what users see; [`Config`] has every limit and deadline.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use std::time::Instant;
+//! use tautline_frame::{CloseCode, Config, Message, Protocol, ProtocolError, Role};
+//!
+//! let now = Instant::now();
+//! let mut client = Protocol::new(Role::Client, Config::new(), now);
+//!
+//! // "Hello" in two fragments with a ping between them (RFC 6455 section 5.7), as a server sends it.
+//! let mut wire = BytesMut::from(&b"\x01\x03Hel\x89\x00\x80\x02lo"[..]);
+//! assert_eq!(client.handle_data(&mut wire, now), Ok(Some(Message::from("Hello"))));
+//! assert!(client.poll_transmit(), "the pong is ready to be written");
+//!
+//! // A masked frame from a server is an error before its payload is seen; the Close for it is ready too.
+//! let mut wire = BytesMut::from(&b"\x81\x85"[..]);
+//! assert_eq!(client.handle_data(&mut wire, now), Err(ProtocolError::MaskUnexpected));
+//! client.poll_transmit();
+//! assert_eq!(client.sent_close(), Some(CloseCode::PROTOCOL_ERROR));
+//! ```
+//!
+//! # Features
+//! - `tokio-codec`: `tokio_util::codec::{Decoder, Encoder}` for [`Codec`].
+
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
+mod close;
+mod codec;
+mod config;
+mod error;
+mod frame_reader;
+mod header;
+pub mod mask;
+mod message;
+mod opcode;
+mod protocol;
+mod role;
+mod state;
+mod text;
+mod timers;
+#[cfg(feature = "tokio-codec")]
+mod tokio_codec;
+pub mod utf8;
+mod write_queue;
+
+pub use close::{CloseCode, CloseFrame, InvalidCloseFrame};
+pub use codec::{Codec, Frame};
+pub use config::{
+    Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, DEFAULT_SEND_TIMEOUT,
+    DEFAULT_WRITE_MARK,
+};
+pub use error::{ProtocolError, SendError, Timeout};
+pub use header::{Header, MAX_CONTROL_PAYLOAD, Rsv};
+pub use message::Message;
+pub use opcode::OpCode;
+pub use protocol::{Ending, Protocol};
+pub use role::Role;
+pub use text::Text;
+pub use write_queue::WriteQueue;

@@ -13,17 +13,17 @@ use super::key_at;
 ///
 /// # Safety
 ///
-/// - The CPU has NEON.
 /// - `len` is at least 16.
 /// - `src` is valid for reads and `dst` for writes of `len` bytes.
 /// - `src` and `dst` are equal, or their ranges do not overlap.
-#[target_feature(enable = "neon")]
+#[inline]
 pub(super) unsafe fn neon(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<uint8x16_t>();
     let last = len - LANE;
     let mut at = 0;
-    // SAFETY: the caller vouches for NEON and for `len` bytes behind both pointers. Every access is
-    // of `LANE` bytes, of no alignment, and starts at `last` at most, which is `len - LANE`.
+    // SAFETY: NEON is part of the target. The caller vouches for `len` bytes behind both pointers;
+    // every access is of `LANE` bytes, of no alignment, and starts at `last` at most, which is
+    // `len - LANE`.
     unsafe {
         let mask = vreinterpretq_u8_u32(vdupq_n_u32(key));
         let last_mask = vreinterpretq_u8_u32(vdupq_n_u32(key_at(key, last)));

@@ -1,14 +1,16 @@
 //! Masking of payloads (RFC 6455 section 5.3), and the keys for it (section 10.3).
 //!
-//! Payloads shorter than 128 bytes are done by portable code that is inlined where it is called; the
-//! choice of a vector unit, made at run time, would cost them more than it gains. This is the only
-//! module of the workspace that contains `unsafe` code.
-#![allow(unsafe_code, reason = "calls of the vector backends, and appending without zero-filling")]
+//! Payloads shorter than 128 bytes are masked where the call stands, with what every CPU of the target
+//! has; the choice of a wider vector unit, made at run time, would cost them more than it gains. This
+//! is the only module of the workspace that contains `unsafe` code.
+#![allow(unsafe_code, reason = "calls of the backends, and appending without zero-filling")]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 mod key;
 mod scalar;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -16,7 +18,10 @@ use bytes::BytesMut;
 
 pub use key::{RandomUnavailable, random_key};
 
-/// Payloads of this many bytes and more are given to the vectors that the CPU has.
+/// Payloads shorter than this many bytes do not fill a vector that every CPU of the target has.
+const VECTOR: usize = 16;
+/// Payloads of this many bytes and more gain from the widest vectors that the CPU at hand has;
+/// measured.
 const WIDE: usize = 128;
 
 /// Masks `data`, or unmasks it, which is the same, in place (RFC 6455 section 5.3).
@@ -36,11 +41,10 @@ const WIDE: usize = 128;
 #[inline]
 pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
     let key = key_at(u32::from_le_bytes(key), offset);
-    if data.len() < WIDE {
-        scalar::apply(key, data);
-    } else {
-        apply_wide(key, data);
-    }
+    let at = data.as_mut_ptr();
+    // SAFETY: both pointers are that of `data`, which is borrowed mutably, so it is valid for reads
+    // and writes of its length.
+    unsafe { xor(key, at, at, data.len()) };
 }
 
 /// Appends `src`, masked from the first byte of `key`, to `dst`, in one pass over the bytes.
@@ -55,14 +59,15 @@ pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
 /// ```
 #[inline]
 pub fn copy(key: [u8; 4], src: &[u8], dst: &mut BytesMut) {
-    let key = u32::from_le_bytes(key);
-    if src.len() < WIDE {
-        let start = dst.len();
-        dst.extend_from_slice(src);
-        scalar::apply(key, &mut dst[start..]);
-    } else {
-        copy_wide(key, src, dst);
-    }
+    dst.reserve(src.len());
+    // Of exactly the length of `src`, or this panics before anything is written.
+    let spare = &mut dst.spare_capacity_mut()[..src.len()];
+    // SAFETY: `src` is valid for reads of its length, and `spare`, which is borrowed mutably and so
+    // does not overlap it, for writes of as many bytes.
+    unsafe { xor(u32::from_le_bytes(key), src.as_ptr(), spare.as_mut_ptr().cast(), src.len()) };
+    // SAFETY: the first `dst.len()` bytes were there before, and `xor` has just written all of the
+    // `src.len()` bytes behind them, which are within the capacity.
+    unsafe { dst.set_len(dst.len() + src.len()) };
 }
 
 /// The key, turned so that it begins with the byte for position `offset`. Its bytes stand in
@@ -72,72 +77,59 @@ fn key_at(key: u32, offset: usize) -> u32 {
     key.rotate_right(8 * (offset % 4) as u32)
 }
 
-#[inline(never)]
-fn apply_wide(key: u32, data: &mut [u8]) {
-    let at = data.as_mut_ptr();
-    // SAFETY: both pointers are that of `data`, which is borrowed mutably, so it is valid for reads
-    // and writes of its length.
-    if !unsafe { vector(key, at, at, data.len()) } {
-        scalar::apply(key, data);
-    }
-}
-
-#[inline(never)]
-fn copy_wide(key: u32, src: &[u8], dst: &mut BytesMut) {
-    dst.reserve(src.len());
-    let start = dst.len();
-    let spare = dst.spare_capacity_mut();
-    debug_assert!(spare.len() >= src.len());
-    // SAFETY: `src` is valid for reads of its length, and `spare`, which is borrowed mutably and so
-    // does not overlap it, for writes of at least as many bytes after `reserve`.
-    if unsafe { vector(key, src.as_ptr(), spare.as_mut_ptr().cast(), src.len()) } {
-        // SAFETY: the bytes up to `start` were there before, and `vector` has written all of the
-        // `src.len()` bytes behind them.
-        unsafe { dst.set_len(start + src.len()) };
-    } else {
-        dst.extend_from_slice(src);
-        scalar::apply(key, &mut dst[start..]);
-    }
-}
-
-/// Writes `len` bytes of `src`, masked, to `dst` with the widest vectors of this CPU. Without any,
-/// does nothing and returns `false`.
+/// Writes `len` bytes of `src`, masked, to `dst`.
 ///
 /// # Safety
 ///
 /// - `src` is valid for reads and `dst` for writes of `len` bytes.
 /// - `src` and `dst` are equal, or their ranges do not overlap.
 #[inline]
-unsafe fn vector(key: u32, src: *const u8, dst: *mut u8, len: usize) -> bool {
-    if len < WIDE {
-        return false;
+unsafe fn xor(key: u32, src: *const u8, dst: *mut u8, len: usize) {
+    if len < VECTOR {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe { scalar::xor(key, src, dst, len) };
+    } else if len < WIDE {
+        // SAFETY: the caller vouches for the pointers, and `len` is `VECTOR` at least.
+        unsafe { baseline(key, src, dst, len) };
+    } else {
+        // SAFETY: the caller vouches for the pointers, and `len` is `WIDE` at least.
+        unsafe { wide(key, src, dst, len) };
     }
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: AVX2 was detected, `WIDE` is more than 32, and the caller vouches for the rest.
-            unsafe { x86::avx2(key, src, dst, len) };
-        } else {
-            // SAFETY: `WIDE` is more than 16, and the caller vouches for the rest.
-            unsafe { x86::sse2(key, src, dst, len) };
-        }
-        true
-    }
+}
+
+/// [`xor`] with what every CPU of the target has.
+///
+/// # Safety
+///
+/// As for [`xor`], and `len` is at least `VECTOR`.
+#[inline]
+unsafe fn baseline(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    {
-        if !std::arch::is_aarch64_feature_detected!("neon") {
-            return false;
-        }
-        // SAFETY: NEON was detected, `WIDE` is more than 16, and the caller vouches for the rest.
-        unsafe { aarch64::neon(key, src, dst, len) };
-        true
-    }
+    use aarch64::neon as backend;
     #[cfg(not(any(
         target_arch = "x86_64",
         all(target_arch = "aarch64", target_endian = "little")
     )))]
-    {
-        let _ = (key, src, dst);
-        false
+    use scalar::xor as backend;
+    #[cfg(target_arch = "x86_64")]
+    use x86::sse2 as backend;
+
+    // SAFETY: the caller vouches for the pointers and for a length of 16 at least.
+    unsafe { backend(key, src, dst, len) };
+}
+
+/// [`xor`] with the widest vectors of the CPU at hand.
+///
+/// # Safety
+///
+/// As for [`xor`], and `len` is at least `WIDE`.
+#[inline(never)]
+unsafe fn wide(key: u32, src: *const u8, dst: *mut u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: AVX2 was detected; the caller vouches for the pointers and for more than 32 bytes.
+        return unsafe { x86::avx2(key, src, dst, len) };
     }
+    // SAFETY: the caller vouches for the pointers and for a length that is more than `VECTOR`.
+    unsafe { baseline(key, src, dst, len) };
 }

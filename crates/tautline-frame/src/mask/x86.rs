@@ -57,6 +57,7 @@ pub(super) unsafe fn avx2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
 /// - `len` is at least 16.
 /// - `src` is valid for reads and `dst` for writes of `len` bytes.
 /// - `src` and `dst` are equal, or their ranges do not overlap.
+#[inline]
 pub(super) unsafe fn sse2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<__m128i>();
     let last = len - LANE;

@@ -1,0 +1,276 @@
+//! Close codes and the body of a Close frame (RFC 6455 sections 5.5.1 and 7.4).
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::header::MAX_CONTROL_PAYLOAD;
+use crate::{ProtocolError, Text};
+
+/// Why a connection ends (RFC 6455 section 7.4).
+///
+/// A value is one that may stand on the wire (1000 to 1003, 1007 to 1014, 3000 to 4999), or [`NO_STATUS`](Self::NO_STATUS),
+/// which stands for a Close frame without a code and is never sent as a number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose of the connection is fulfilled.
+    pub const NORMAL: Self = Self(1000);
+    /// 1001: a server goes down, or a browser leaves the page.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// 1002: the peer broke a rule of the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// 1003: a type of data that this endpoint does not take.
+    pub const UNSUPPORTED_DATA: Self = Self(1003);
+    /// 1005: the Close frame had no code. A local value: such a frame is sent with an empty body.
+    pub const NO_STATUS: Self = Self(1005);
+    /// 1007: data that does not fit its type, such as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// 1008: a message against the endpoint's policy.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// 1009: a message too big to process.
+    pub const MESSAGE_TOO_BIG: Self = Self(1009);
+    /// 1010: the server did not negotiate an extension that the client needs. Sent by clients only.
+    pub const MANDATORY_EXTENSION: Self = Self(1010);
+    /// 1011: something unexpected kept the endpoint from going on. The RFC speaks of servers; clients send it too.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// 1012: the service restarts; come back after a random delay (IANA registry).
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// 1013: the service is overloaded; try again later (IANA registry).
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// 1014: a gateway got an invalid answer from the server behind it (IANA registry).
+    pub const BAD_GATEWAY: Self = Self(1014);
+
+    /// The code of this number, if it may stand on the wire.
+    ///
+    /// # Errors
+    /// [`InvalidCloseFrame::Code`] for 0 to 999, 1004 to 1006, 1015 to 2999 and from 5000 on.
+    ///
+    /// ```
+    /// use tautline_frame::CloseCode;
+    /// assert_eq!(CloseCode::new(1001), Ok(CloseCode::GOING_AWAY));
+    /// assert!(CloseCode::new(4000).is_ok());
+    /// assert!(CloseCode::new(1006).is_err());
+    /// ```
+    pub const fn new(code: u16) -> Result<Self, InvalidCloseFrame> {
+        match code {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Self(code)),
+            _ => Err(InvalidCloseFrame::Code(code)),
+        }
+    }
+
+    /// The number of the code.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for CloseCode {
+    type Error = InvalidCloseFrame;
+
+    fn try_from(code: u16) -> Result<Self, InvalidCloseFrame> {
+        Self::new(code)
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.0
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CloseCode({})", self.0)
+    }
+}
+
+/// A Close frame's code and reason (RFC 6455 section 5.5.1).
+///
+/// ```
+/// use tautline_frame::{CloseCode, CloseFrame};
+///
+/// let frame = CloseFrame::new(CloseCode::GOING_AWAY, "back in a minute")?;
+/// assert_eq!(frame.to_string(), "1001 back in a minute");
+/// # Ok::<(), tautline_frame::InvalidCloseFrame>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseFrame {
+    code: CloseCode,
+    reason: Text,
+}
+
+impl CloseFrame {
+    /// The longest reason, in bytes: what a control frame holds behind the code.
+    pub const MAX_REASON: usize = MAX_CONTROL_PAYLOAD - 2;
+
+    /// A frame with this code and reason.
+    ///
+    /// # Errors
+    /// [`InvalidCloseFrame::ReasonTooLong`] over [`MAX_REASON`](Self::MAX_REASON) bytes; [`InvalidCloseFrame::Code`] for
+    /// [`CloseCode::NO_STATUS`], which is not a number to send: see [`empty`](Self::empty).
+    pub fn new(code: CloseCode, reason: impl Into<Text>) -> Result<Self, InvalidCloseFrame> {
+        let reason = reason.into();
+        if code == CloseCode::NO_STATUS {
+            return Err(InvalidCloseFrame::Code(code.get()));
+        }
+        if reason.len() > Self::MAX_REASON {
+            return Err(InvalidCloseFrame::ReasonTooLong(reason.len()));
+        }
+        Ok(Self { code, reason })
+    }
+
+    /// A frame without a body; its code reads as [`CloseCode::NO_STATUS`].
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { code: CloseCode::NO_STATUS, reason: Text::empty() }
+    }
+
+    /// The code, [`CloseCode::NO_STATUS`] when the frame had none.
+    #[must_use]
+    pub const fn code(&self) -> CloseCode {
+        self.code
+    }
+
+    /// The reason: for logs, not for people (RFC 6455 section 7.1.6); empty when the frame had none.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.reason.as_str()
+    }
+
+    /// Reads the body of a received Close frame.
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
+        match body {
+            [] => Ok(Self::empty()),
+            [_] => Err(ProtocolError::CloseLength),
+            [high, low, reason @ ..] => {
+                let number = u16::from_be_bytes([*high, *low]);
+                let code = CloseCode::new(number).map_err(|_| ProtocolError::CloseCode(number))?;
+                let reason = Text::try_from(Bytes::copy_from_slice(reason))
+                    .map_err(|_| ProtocolError::CloseReason)?;
+                Ok(Self { code, reason })
+            }
+        }
+    }
+
+    /// The body of the frame as it goes on the wire.
+    pub(crate) fn encode(&self) -> Bytes {
+        if self.code == CloseCode::NO_STATUS {
+            return Bytes::new();
+        }
+        let mut body = BytesMut::with_capacity(2 + self.reason.len());
+        body.put_u16(self.code.get());
+        body.put_slice(self.reason.as_bytes());
+        body.freeze()
+    }
+}
+
+/// The frame with this code and no reason.
+impl From<CloseCode> for CloseFrame {
+    fn from(code: CloseCode) -> Self {
+        Self { code, reason: Text::empty() }
+    }
+}
+
+impl From<ProtocolError> for CloseFrame {
+    fn from(error: ProtocolError) -> Self {
+        let code = error.close_code();
+        Self::new(code, error.to_string()).unwrap_or_else(|_| Self::from(code))
+    }
+}
+
+impl fmt::Display for CloseFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code.fmt(f)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " {}", self.reason()) }
+    }
+}
+
+/// Why a Close frame cannot be made of these values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidCloseFrame {
+    /// The number must not be sent (RFC 6455 section 7.4).
+    Code(u16),
+    /// The reason has this many bytes, more than [`CloseFrame::MAX_REASON`].
+    ReasonTooLong(usize),
+}
+
+impl fmt::Display for InvalidCloseFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "close code {code} must not be sent"),
+            Self::ReasonTooLong(len) => {
+                write!(f, "close reason of {len} bytes, at most {} fit", CloseFrame::MAX_REASON)
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidCloseFrame {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 6455 sections 7.4.1 and 7.4.2 and the IANA registry: the whole table.
+    #[test]
+    fn exactly_the_codes_of_the_table_are_valid() {
+        let valid = |code: u16| {
+            matches!(code, 1000 | 1001 | 1002 | 1003 | 3000..=4999) || (1007..=1014).contains(&code)
+        };
+        for code in 0..=u16::MAX {
+            assert_eq!(CloseCode::new(code).is_ok(), valid(code), "{code}");
+            let body = code.to_be_bytes();
+            match CloseFrame::decode(&body) {
+                Ok(frame) => assert_eq!(frame.code().get(), code),
+                Err(error) => assert_eq!(error, ProtocolError::CloseCode(code)),
+            }
+        }
+    }
+
+    // RFC 6455 section 5.5.1.
+    #[test]
+    fn the_body_is_empty_or_a_code_with_a_reason_in_utf8() {
+        assert_eq!(CloseFrame::decode(b""), Ok(CloseFrame::empty()));
+        assert_eq!(CloseFrame::decode(b"\x03"), Err(ProtocolError::CloseLength));
+        assert_eq!(CloseFrame::decode(b"\x03\xe8\xff"), Err(ProtocolError::CloseReason));
+        let frame = CloseFrame::decode("\u{3}\u{0}bye".as_bytes());
+        assert_eq!(frame, Err(ProtocolError::CloseCode(768)));
+        let frame = CloseFrame::decode(b"\x03\xe9bye").unwrap();
+        assert_eq!((frame.code(), frame.reason()), (CloseCode::GOING_AWAY, "bye"));
+        assert_eq!(frame.encode(), &b"\x03\xe9bye"[..]);
+    }
+
+    // RFC 6455 section 7.4.1: 1005, 1006 and 1015 MUST NOT be set in a Close frame; section 5.5: 125 bytes.
+    #[test]
+    fn what_must_not_be_sent_cannot_be_made() {
+        for code in [1005, 1006, 1015] {
+            assert_eq!(CloseCode::new(code), Err(InvalidCloseFrame::Code(code)));
+        }
+        assert_eq!(CloseFrame::new(CloseCode::NO_STATUS, ""), Err(InvalidCloseFrame::Code(1005)));
+        let long = "x".repeat(124);
+        assert_eq!(
+            CloseFrame::new(CloseCode::NORMAL, long),
+            Err(InvalidCloseFrame::ReasonTooLong(124))
+        );
+        assert!(CloseFrame::new(CloseCode::NORMAL, "x".repeat(123)).is_ok());
+        assert_eq!(CloseFrame::empty().encode(), &b""[..]);
+    }
+
+    #[test]
+    fn every_protocol_error_fits_into_a_close_frame() {
+        let error = ProtocolError::TooManyFragments { limit: u32::MAX };
+        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
+        let error = ProtocolError::MessageTooLong { limit: usize::MAX };
+        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
+    }
+}

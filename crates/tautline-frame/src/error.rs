@@ -1,0 +1,161 @@
+//! What can go wrong: what the peer broke, what the user may not do, and what took too long.
+
+use std::fmt;
+
+use crate::CloseCode;
+
+/// A rule that the peer broke. Each has its close code: [`close_code`](Self::close_code).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The status code of a Close frame is one that must not be on the wire (RFC 6455 section 7.4).
+    CloseCode(u16),
+    /// The body of a Close frame is a single byte: a status code has two (RFC 6455 section 5.5.1).
+    CloseLength,
+    /// The reason in a Close frame is not UTF-8 (RFC 6455 section 5.5.1).
+    CloseReason,
+    /// A data frame starts a message while another message is unfinished (RFC 6455 section 5.4).
+    ContinuationExpected,
+    /// A continuation frame, and no message is under way (RFC 6455 section 5.4).
+    ContinuationUnexpected,
+    /// A control frame without the FIN bit (RFC 6455 section 5.5).
+    ControlFragmented,
+    /// A control frame with more than 125 bytes of payload (RFC 6455 section 5.5).
+    ControlTooLong,
+    /// A frame is longer than [`Config::max_frame_size`](crate::Config::max_frame_size) allows.
+    FrameTooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A length is written in more bytes than it needs (RFC 6455 section 5.2).
+    LengthNotMinimal,
+    /// The most significant bit of a 64-bit length is set (RFC 6455 section 5.2).
+    LengthTopBit,
+    /// A frame from a client is not masked (RFC 6455 section 5.1).
+    MaskMissing,
+    /// A frame from a server is masked (RFC 6455 section 5.1).
+    MaskUnexpected,
+    /// A message is longer than [`Config::max_message_size`](crate::Config::max_message_size) allows.
+    MessageTooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A reserved bit that no negotiated extension defines for this frame (RFC 6455 section 5.2).
+    ReservedBits,
+    /// An opcode that the RFC reserves (RFC 6455 section 5.2).
+    ReservedOpcode(u8),
+    /// A message in more frames than [`Config::max_fragments`](crate::Config::max_fragments) allows.
+    TooManyFragments {
+        /// The limit, in frames.
+        limit: u32,
+    },
+    /// A text message is not UTF-8 (RFC 6455 section 8.1).
+    Utf8,
+}
+
+impl ProtocolError {
+    /// The status code with which an endpoint fails the connection for this (RFC 6455 section 7.4.1).
+    ///
+    /// ```
+    /// use tautline_frame::{CloseCode, ProtocolError};
+    /// assert_eq!(ProtocolError::MaskMissing.close_code(), CloseCode::PROTOCOL_ERROR);
+    /// assert_eq!(ProtocolError::MessageTooLong { limit: 1024 }.close_code(), CloseCode::MESSAGE_TOO_BIG);
+    /// ```
+    #[must_use]
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::CloseCode(_)
+            | Self::CloseLength
+            | Self::ContinuationExpected
+            | Self::ContinuationUnexpected
+            | Self::ControlFragmented
+            | Self::ControlTooLong
+            | Self::LengthNotMinimal
+            | Self::LengthTopBit
+            | Self::MaskMissing
+            | Self::MaskUnexpected
+            | Self::ReservedBits
+            | Self::ReservedOpcode(_) => CloseCode::PROTOCOL_ERROR,
+            Self::CloseReason | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
+            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
+            Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+        }
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
+            Self::CloseLength => f.write_str("close frame with a body of one byte"),
+            Self::CloseReason => f.write_str("close reason is not UTF-8"),
+            Self::ContinuationExpected => f.write_str("new message inside an unfinished one"),
+            Self::ContinuationUnexpected => f.write_str("continuation without a message"),
+            Self::ControlFragmented => f.write_str("fragmented control frame"),
+            Self::ControlTooLong => f.write_str("control frame over 125 bytes"),
+            Self::FrameTooLong { limit } => {
+                write!(f, "frame over max_frame_size ({limit} bytes)")
+            }
+            Self::LengthNotMinimal => f.write_str("frame length not in its shortest form"),
+            Self::LengthTopBit => f.write_str("top bit of a 64-bit frame length is set"),
+            Self::MaskMissing => f.write_str("frame from a client is not masked"),
+            Self::MaskUnexpected => f.write_str("frame from a server is masked"),
+            Self::MessageTooLong { limit } => {
+                write!(f, "message over max_message_size ({limit} bytes)")
+            }
+            Self::ReservedBits => f.write_str("reserved bit without an extension"),
+            Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::TooManyFragments { limit } => {
+                write!(f, "message in more than max_fragments ({limit}) frames")
+            }
+            Self::Utf8 => f.write_str("text message is not UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// Why a command of the user was not carried out. Nothing was sent; the connection is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// A Close was sent or received, or the connection ended: no data may follow (RFC 6455 section 5.5.1).
+    Closed,
+    /// The status code is not one that this role may send (RFC 6455 section 7.4.1: 1010 is the client's).
+    CloseCode(CloseCode),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection is closing or closed"),
+            Self::CloseCode(code) => write!(f, "close code {code} is not for this role to send"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of the first Close.
+    Close,
+    /// Nothing was received within [`Config::ping_timeout`](crate::Config::ping_timeout) of a ping: the peer is gone.
+    Ping,
+    /// The transport took nothing for [`Config::send_timeout`](crate::Config::send_timeout): the peer does not read.
+    Send,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Close => "the closing handshake took longer than close_timeout",
+            Self::Ping => "nothing was received within ping_timeout of a ping",
+            Self::Send => "the peer took no data for send_timeout",
+        })
+    }
+}
+
+impl std::error::Error for Timeout {}

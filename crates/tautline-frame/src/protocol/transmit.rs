@@ -1,0 +1,161 @@
+//! Out: messages and our own control frames into the write queue.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+
+use super::{Outgoing, PingState, Protocol};
+use crate::state::{Event, Verdict};
+use crate::{Header, Message, OpCode, Rsv, SendError, WriteQueue};
+
+impl Protocol {
+    /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
+    ///
+    /// It is always taken while the connection is open; ask [`ready`](Self::ready) first, or the queue grows.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
+    #[inline]
+    pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        if self.state.on(Event::SendData).1 != Verdict::Act {
+            return Err(SendError::Closed);
+        }
+        let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
+        let payload = message.into_bytes();
+        match self.config.fragment_size {
+            None if self.outgoing.is_none() => self.push(true, opcode, payload),
+            _ => self.send_in_fragments(opcode, payload),
+        }
+        Ok(())
+    }
+
+    fn send_in_fragments(&mut self, opcode: OpCode, payload: Bytes) {
+        while self.push_fragment() {}
+        self.outgoing = Some(Box::new(Outgoing { opcode, rest: payload }));
+        self.push_fragments();
+    }
+
+    /// Encodes what is due: pong and ping ahead of further data, a Close behind it. Gives whether the queue holds
+    /// anything to be written.
+    #[inline]
+    pub fn poll_transmit(&mut self) -> bool {
+        if self.pong.is_some() && self.has_room() {
+            self.encode_pong();
+        }
+        if self.pings.state == PingState::Due && self.has_room() {
+            self.encode_ping();
+        }
+        if self.outgoing.is_some() {
+            self.push_fragments();
+        }
+        if self.close.is_some() && self.outgoing.is_none() {
+            self.encode_close();
+        }
+        self.queue.has_remaining()
+    }
+
+    /// What is to be written next; advance it by what the transport took, then call
+    /// [`handle_written`](Self::handle_written).
+    #[must_use]
+    #[inline]
+    pub const fn queue(&mut self) -> &mut WriteQueue {
+        &mut self.queue
+    }
+
+    /// Whether everything that was encoded has been written.
+    #[must_use]
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        !self.queue.has_remaining()
+    }
+
+    /// The transport took some of the queue.
+    #[inline]
+    pub fn handle_written(&mut self, now: Instant) {
+        self.timers.send = None;
+        if let PingState::Queued(position) = self.pings.state
+            && position <= self.queue.written()
+        {
+            // From here, not from when it was queued: a ping may wait behind a long message.
+            self.pings.state = PingState::Written(now);
+            self.timers.ping = Some(now + self.config.ping_timeout);
+        }
+    }
+
+    /// The transport takes nothing for now, though the queue is not empty.
+    pub fn handle_blocked(&mut self, now: Instant) {
+        if self.timers.send.is_none() {
+            self.timers.send = self.config.send_timeout.map(|timeout| now + timeout);
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.remaining() < self.config.write_mark
+    }
+
+    /// Every ping gets its pong while there is room; beyond that, only the newest does (RFC 6455 section 5.5.3).
+    pub(super) fn answer_ping(&mut self, payload: Bytes) {
+        if self.has_room() {
+            self.encode_pong();
+            self.push(true, OpCode::Pong, payload);
+        } else {
+            self.pong = Some(payload);
+        }
+    }
+
+    fn encode_pong(&mut self) {
+        if let Some(payload) = self.pong.take() {
+            self.push(true, OpCode::Pong, payload);
+        }
+    }
+
+    fn encode_ping(&mut self) {
+        if self.state.on(Event::SendControl).1 == Verdict::Act {
+            let payload = Bytes::copy_from_slice(&self.pings.last_id.to_be_bytes());
+            self.push(true, OpCode::Ping, payload);
+            self.pings.state = PingState::Queued(self.queue.end());
+        } else {
+            self.pings.state = PingState::None;
+        }
+    }
+
+    pub(super) fn encode_close(&mut self) {
+        if let Some(frame) = self.close.take() {
+            self.push(true, OpCode::Close, frame.encode());
+            self.sent_close = Some(frame.code());
+            // The answer to the peer's Close ends the handshake; in any other state the Close was counted when it was due.
+            self.state = self.state.on(Event::SendClose).0;
+        }
+    }
+
+    fn push_fragments(&mut self) {
+        while self.has_room() && self.push_fragment() {}
+    }
+
+    /// The next fragment, whatever the room; gives whether more are left.
+    fn push_fragment(&mut self) -> bool {
+        let Some(outgoing) = &mut self.outgoing else { return false };
+        let size = self.config.fragment_size.unwrap_or(usize::MAX).min(outgoing.rest.len());
+        let payload = outgoing.rest.split_to(size);
+        let opcode = std::mem::replace(&mut outgoing.opcode, OpCode::Continuation);
+        let fin = outgoing.rest.is_empty();
+        if fin {
+            self.outgoing = None;
+        }
+        self.push(fin, opcode, payload);
+        !fin
+    }
+
+    #[inline]
+    fn push(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
+        let header = Header {
+            fin,
+            rsv: Rsv::NONE,
+            opcode,
+            mask: self.role.fresh_key(),
+            len: payload.len() as u64,
+        };
+        self.queue.push(&header, payload);
+    }
+}

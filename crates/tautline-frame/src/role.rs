@@ -1,0 +1,36 @@
+//! Which end of a connection this is.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::mask;
+
+/// Which end of a connection this is: it decides who masks (RFC 6455 section 5.1) and who closes first (section 7.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a connection has two ends")]
+pub enum Role {
+    /// The end that opened the connection: it masks what it sends.
+    Client,
+    /// The end that accepted the connection: it takes masked frames only.
+    Server,
+}
+
+impl Role {
+    /// The key for the next frame that this end sends: a fresh one for a client, none for a server.
+    #[inline]
+    pub(crate) fn fresh_key(self) -> Option<[u8; 4]> {
+        match self {
+            Self::Client => Some(unpredictable_key()),
+            Self::Server => None,
+        }
+    }
+}
+
+/// Four bytes that nobody outside can foretell. Should the system's generator fail in a process that is already running,
+/// they come from a keyed hash whose key the standard library drew from the system, fresh for each call.
+#[inline]
+pub(crate) fn unpredictable_key() -> [u8; 4] {
+    mask::random_key().unwrap_or_else(|_| {
+        let [_, _, _, _, key @ ..] = RandomState::new().hash_one(0).to_be_bytes();
+        key
+    })
+}

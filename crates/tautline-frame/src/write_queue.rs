@@ -1,0 +1,203 @@
+//! Encoded frames on their way to the transport.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::config::CHAIN_THRESHOLD;
+use crate::{Header, mask};
+
+/// Frames in the order of the wire. Small payloads stand behind their headers in one buffer; large ones stay where they
+/// are and go out in the same vectored write.
+///
+/// It is a [`Buf`]: a transport writes from it and advances it.
+#[derive(Debug, Default)]
+pub struct WriteQueue {
+    /// What goes before `tail`.
+    chunks: VecDeque<Bytes>,
+    /// What goes last, and takes the next header.
+    tail: BytesMut,
+    /// Bytes in all.
+    len: usize,
+    /// Bytes that left the queue since it was made.
+    written: u64,
+}
+
+impl WriteQueue {
+    /// Gives an empty queue a buffer to write into. What it had, it keeps if it is larger.
+    pub fn lend_buffer(&mut self, buffer: BytesMut) {
+        if self.tail.is_empty() && self.tail.capacity() < buffer.capacity() {
+            self.tail = buffer;
+        }
+    }
+
+    /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something waits, or when there
+    /// is none.
+    pub fn reclaim_buffer(&mut self) -> Option<BytesMut> {
+        if self.len > 0 {
+            return None;
+        }
+        self.chunks = VecDeque::new();
+        let buffer = std::mem::take(&mut self.tail);
+        (buffer.capacity() > 0).then_some(buffer)
+    }
+
+    /// Whether the queue has a buffer of its own already.
+    #[must_use]
+    pub fn has_buffer(&self) -> bool {
+        self.tail.capacity() > 0
+    }
+
+    /// How many bytes of the stream have left the queue.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The position in the stream of the end of the queue.
+    pub(crate) const fn end(&self) -> u64 {
+        self.written + self.len as u64
+    }
+
+    /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
+    /// nobody else holds it, else while it is copied.
+    pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
+        let mut head = [0; Header::MAX_LEN];
+        let head_len = header.encode(&mut head);
+        self.len += head_len + payload.len();
+        self.tail.extend_from_slice(&head[..head_len]);
+        if payload.len() < CHAIN_THRESHOLD {
+            match header.mask {
+                Some(key) => mask::copy(key, &payload, &mut self.tail),
+                None => self.tail.extend_from_slice(&payload),
+            }
+        } else {
+            let payload = match header.mask {
+                Some(key) => masked(key, payload),
+                None => payload,
+            };
+            self.chunks.push_back(self.tail.split().freeze());
+            self.chunks.push_back(payload);
+        }
+    }
+}
+
+fn masked(key: [u8; 4], payload: Bytes) -> Bytes {
+    match payload.try_into_mut() {
+        Ok(mut owned) => {
+            mask::apply(key, 0, &mut owned);
+            owned.freeze()
+        }
+        Err(shared) => {
+            let mut copy = BytesMut::with_capacity(shared.len());
+            mask::copy(key, &shared, &mut copy);
+            copy.freeze()
+        }
+    }
+}
+
+impl Buf for WriteQueue {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks.front().map_or(&self.tail, |chunk| chunk)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = std::iter::once(&self.tail[..]).filter(|tail| !tail.is_empty());
+        let all = self.chunks.iter().map(|chunk| &chunk[..]).chain(tail);
+        slices.iter_mut().zip(all).map(|(slice, bytes)| *slice = IoSlice::new(bytes)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.len, "advanced by more than there is");
+        self.len -= count;
+        self.written += count as u64;
+        while let Some(chunk) = self.chunks.front_mut() {
+            if count < chunk.len() {
+                chunk.advance(count);
+                return;
+            }
+            count -= chunk.len();
+            self.chunks.pop_front();
+        }
+        if count == self.tail.len() {
+            // From the start of the buffer again, without moving anything.
+            self.tail.clear();
+        } else {
+            self.tail.advance(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OpCode, Rsv};
+
+    fn header(mask: Option<[u8; 4]>, len: usize) -> Header {
+        Header { fin: true, rsv: Rsv::NONE, opcode: OpCode::Binary, mask, len: len as u64 }
+    }
+
+    fn drain(queue: &mut WriteQueue, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while queue.has_remaining() {
+            let chunk = queue.chunk();
+            let count = chunk.len().min(step);
+            out.extend_from_slice(&chunk[..count]);
+            queue.advance(count);
+        }
+        out
+    }
+
+    #[test]
+    fn small_and_large_payloads_leave_in_order_whatever_the_write_takes() {
+        for step in [1, 3, 1000, usize::MAX] {
+            let mut queue = WriteQueue::default();
+            let mut expected = Vec::new();
+            for len in [0, 1, 125, CHAIN_THRESHOLD - 1, CHAIN_THRESHOLD, 70_000, 5] {
+                let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let header = header(None, len);
+                let mut head = [0; Header::MAX_LEN];
+                let head_len = header.encode(&mut head);
+                expected.extend_from_slice(&head[..head_len]);
+                expected.extend_from_slice(&payload);
+                queue.push(&header, payload.into());
+            }
+            assert_eq!(queue.remaining(), expected.len());
+            assert_eq!(drain(&mut queue, step), expected);
+        }
+    }
+
+    #[test]
+    fn a_shared_payload_is_masked_in_a_copy_and_an_owned_one_in_place() {
+        let key = [1, 2, 3, 4];
+        let len = CHAIN_THRESHOLD;
+        let shared = Bytes::from(vec![0u8; len]);
+        let mut queue = WriteQueue::default();
+        queue.push(&header(Some(key), len), shared.clone());
+        assert!(shared.iter().all(|&byte| byte == 0), "the user's bytes stay as they are");
+        let owned = Bytes::from(vec![0u8; len]);
+        let address = owned.as_ptr();
+        queue.push(&header(Some(key), len), owned);
+        assert_eq!(queue.chunks[3].as_ptr(), address, "no copy of what nobody else holds");
+        let out = drain(&mut queue, usize::MAX);
+        let half = out.len() / 2;
+        assert_eq!(out[..half], out[half..]);
+        assert!(out[8..half].chunks(4).all(|group| group == key));
+    }
+
+    #[test]
+    fn an_empty_queue_gives_its_buffer_back_and_a_full_one_does_not() {
+        let mut queue = WriteQueue::default();
+        assert!(queue.reclaim_buffer().is_none());
+        queue.lend_buffer(BytesMut::with_capacity(100));
+        queue.push(&header(None, 3), Bytes::from_static(b"abc"));
+        assert!(queue.reclaim_buffer().is_none());
+        queue.advance(5);
+        assert!(queue.reclaim_buffer().is_some_and(|buffer| buffer.capacity() >= 100));
+        assert!(!queue.has_buffer());
+    }
+}
