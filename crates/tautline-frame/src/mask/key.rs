@@ -73,6 +73,7 @@ fn from_system(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
 
 /// The system's random generator failed, so that no masking key can be made (RFC 6455 section 10.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RandomUnavailable;
 
 impl fmt::Display for RandomUnavailable {

@@ -33,7 +33,7 @@ impl Protocol {
     ) -> Result<Option<Message>, ProtocolError> {
         self.last_received = now;
         loop {
-            if matches!(self.state, State::CloseReceived | State::Closed) {
+            if self.state.on(Event::ReceiveData).1 != Verdict::Act {
                 self.discard(buffer);
                 return Ok(None);
             }
@@ -168,6 +168,9 @@ impl Protocol {
         payload: Bytes,
         now: Instant,
     ) -> Result<(), ProtocolError> {
+        if self.state.on(Event::ReceiveControl).1 != Verdict::Act {
+            return Ok(());
+        }
         match opcode {
             OpCode::Close => self.handle_close(&payload, now)?,
             OpCode::Ping => {
