@@ -143,3 +143,188 @@ impl fmt::Display for InvalidUtf8 {
 }
 
 impl Error for InvalidUtf8 {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Both sides of every border that RFC 3629 section 4 draws between bytes.
+    const BORDERS: [u8; 25] = [
+        0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1,
+        0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff,
+    ];
+
+    /// What a text may become: an oracle that knows the beginnings of all characters.
+    struct Oracle(HashSet<Vec<u8>>);
+
+    impl Oracle {
+        fn new() -> Self {
+            let mut beginnings = HashSet::new();
+            // Characters in a row of 64 differ in their last byte only, which no beginning has.
+            for character in (0x80..=0x10_ffff).step_by(64).filter_map(char::from_u32) {
+                let mut buffer = [0; 4];
+                let bytes = character.encode_utf8(&mut buffer).as_bytes();
+                beginnings.extend((1..bytes.len()).map(|len| bytes[..len].to_vec()));
+            }
+            // The leads of two bytes; those of three, and what may stand second; those of four, and
+            // what may stand second and third.
+            assert_eq!(beginnings.len(), 30 + 16 + 960 + 5 + 256 + 16384);
+            Self(beginnings)
+        }
+
+        /// Whether some continuation, or none, makes the bytes valid.
+        fn may_become_valid(&self, bytes: &[u8]) -> bool {
+            let valid = std::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
+            valid == bytes.len() || self.0.contains(&bytes[valid..])
+        }
+
+        /// Feeds the pieces and holds each answer against what is known of the bytes so far.
+        fn check(&self, pieces: &[&[u8]]) {
+            let mut checker = Utf8Checker::default();
+            let mut so_far = Vec::new();
+            for piece in pieces {
+                so_far.extend_from_slice(piece);
+                let fed = checker.feed(piece).is_ok();
+                assert_eq!(fed, self.may_become_valid(&so_far), "{so_far:x?} of {pieces:x?}");
+            }
+            let finished = checker.finish().is_ok();
+            assert_eq!(finished, std::str::from_utf8(&so_far).is_ok(), "end of {pieces:x?}");
+            assert_eq!(checker.feed(b"next"), Ok(()), "after {pieces:x?}");
+        }
+
+        fn check_whole_and_by_bytes(&self, bytes: &[u8]) {
+            self.check(&[bytes]);
+            self.check(&bytes.chunks(1).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn every_pair_of_bytes_fails_as_soon_as_it_must() {
+        let oracle = Oracle::new();
+        for first in 0..=255 {
+            oracle.check(&[&[first]]);
+            for second in 0..=255 {
+                oracle.check_whole_and_by_bytes(&[first, second]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_border_of_three_and_four_bytes_fails_as_soon_as_it_must() {
+        let oracle = Oracle::new();
+        for first in BORDERS {
+            for second in BORDERS {
+                for third in BORDERS {
+                    oracle.check_whole_and_by_bytes(&[first, second, third]);
+                    if first < 0x80 {
+                        continue; // the other three have been seen
+                    }
+                    for fourth in BORDERS {
+                        oracle.check_whole_and_by_bytes(&[first, second, third, fourth]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same in text that is long enough for vectors, cut before, within and behind the bytes.
+    #[test]
+    fn borders_within_long_text_fail_as_soon_as_they_must() {
+        let oracle = Oracle::new();
+        for around in ["a".repeat(67), "aö漢🦀".repeat(8)] {
+            for first in BORDERS.into_iter().filter(|byte| *byte >= 0x80) {
+                for second in BORDERS {
+                    for third in [0x41, 0x80, 0xbf, 0xc2, 0xff] {
+                        let bytes = [around.as_bytes(), &[first, second, third]].concat();
+                        let text = [&bytes[..], around.as_bytes()].concat();
+                        oracle.check(&[&text]);
+                        for cut in around.len()..=bytes.len() {
+                            oracle.check(&[&text[..cut], &text[cut..]]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// RFC 6455 sections 5.6 and 8.1: a message counts, not the pieces in which it comes.
+    #[test]
+    fn every_cut_into_three_pieces_gives_the_same_answer() {
+        let oracle = Oracle::new();
+        let texts: [&[u8]; 13] = [
+            b"",
+            b"plain",
+            "κόσμε".as_bytes(),
+            "\u{80}\u{7ff}\u{800}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}".as_bytes(),
+            "🦀🦀🦀".as_bytes(),
+            b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
+            b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited",
+            b"ends in \xf0\x9f\xa6",
+            b"ends in \xe6\xbc",
+            b"ends in \xc3",
+            b"cut \xe6\xbcshort",
+            b"\xf0\x9f\xa6\xf0\x9f\xa6\x80",
+            b"\x80 alone",
+        ];
+        for text in texts {
+            for i in 0..=text.len() {
+                for j in i..=text.len() {
+                    oracle.check(&[&text[..i], &text[i..j], &text[j..]]);
+                }
+            }
+        }
+    }
+
+    /// RFC 6455 section 8.1: the connection is failed at once, not when the character would be over.
+    #[test]
+    fn bytes_that_begin_no_character_fail_at_once() {
+        let hopeless: [&[u8]; 9] = [
+            b"\x80",         // a continuation of nothing
+            b"\xc0",         // overlong
+            b"\xc1",         // overlong
+            b"\xe0\x80",     // overlong
+            b"\xf0\x8f",     // overlong
+            b"\xed\xa0",     // a surrogate
+            b"\xf4\x90",     // above U+10FFFF
+            b"\xf5",         // above U+10FFFF
+            b"\xf0\x90\x41", // not a continuation
+        ];
+        for bytes in hopeless {
+            let (last, before) = bytes.split_last().unwrap();
+            let mut checker = Utf8Checker::default();
+            assert_eq!(checker.feed(before), Ok(()), "{bytes:x?}");
+            assert_eq!(checker.feed(&[*last]), Err(InvalidUtf8), "{bytes:x?}");
+            assert_eq!(Utf8Checker::default().feed(bytes), Err(InvalidUtf8), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_lasts_until_the_text_is_finished() {
+        let mut checker = Utf8Checker::default();
+        assert_eq!(checker.feed(b"\xff"), Err(InvalidUtf8));
+        assert_eq!(checker.feed(b"fine"), Err(InvalidUtf8));
+        assert_eq!(checker.feed(b""), Err(InvalidUtf8));
+        assert_eq!(checker.finish(), Err(InvalidUtf8));
+        assert_eq!(checker.feed(b"fine"), Ok(()));
+        assert_eq!(checker.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_long_text_in_short_pieces() {
+        let text = "aé漢🦀".repeat(100_000);
+        for piece in [1, 3, 64, 4096] {
+            let mut checker = Utf8Checker::default();
+            for bytes in text.as_bytes().chunks(piece) {
+                assert_eq!(checker.feed(bytes), Ok(()));
+            }
+            assert_eq!(checker.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_checker_is_small() {
+        assert_eq!(size_of::<Utf8Checker>(), 4);
+    }
+}
