@@ -97,7 +97,7 @@ impl Utf8Checker {
     fn begin(&mut self, begun: &[u8]) -> Result<(), InvalidUtf8> {
         match std::str::from_utf8(begun) {
             // `error_len` is absent when more bytes could still make it valid.
-            Err(error) if error.valid_up_to() == 0 && error.error_len().is_none() => {
+            Err(error) if error.error_len().is_none() => {
                 self.pending[..begun.len()].copy_from_slice(begun);
                 self.len = begun.len() as u8;
                 Ok(())
