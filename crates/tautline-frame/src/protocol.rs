@@ -313,6 +313,7 @@ impl Protocol {
     /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tell the peer why, and read nothing of it any more.
     fn fail(&mut self, frame: CloseFrame, now: Instant) {
         let (next, verdict) = self.state.on(Event::Fail);
+        self.incoming = None;
         self.outgoing = None;
         self.pong = None;
         self.unread = true;
@@ -335,6 +336,7 @@ impl Protocol {
     /// Nothing more can be told to the peer.
     fn abandon(&mut self) {
         self.state = State::Closed;
+        self.incoming = None;
         self.close = None;
         self.outgoing = None;
         self.pong = None;
@@ -343,7 +345,6 @@ impl Protocol {
     }
 
     fn stop_liveness(&mut self) {
-        self.incoming = None;
         self.pings.state = PingState::None;
         self.timers.keepalive = None;
         self.timers.ping = None;

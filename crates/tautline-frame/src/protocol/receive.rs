@@ -17,6 +17,13 @@ enum Step {
 }
 
 impl Protocol {
+    /// Bytes arrived: a sign of life, whatever they are. To be called for each read, ahead of
+    /// [`handle_data`](Self::handle_data).
+    #[inline]
+    pub const fn handle_received(&mut self, now: Instant) {
+        self.last_received = now;
+    }
+
     /// Takes frames off the buffer up to the end of a message. Control frames on the way are answered.
     ///
     /// `now` is when the newest bytes in the buffer arrived. `None`: every complete frame was taken, and what is left
@@ -31,7 +38,6 @@ impl Protocol {
         buffer: &mut BytesMut,
         now: Instant,
     ) -> Result<Option<Message>, ProtocolError> {
-        self.last_received = now;
         loop {
             if self.state.on(Event::ReceiveData).1 != Verdict::Act {
                 self.discard(buffer);
@@ -192,6 +198,7 @@ impl Protocol {
             self.timers.close = Some(now + self.config.close_timeout);
         }
         self.peer_close = Some(Box::new(frame));
+        self.incoming = None;
         self.stop_liveness();
         Ok(())
     }

@@ -89,6 +89,22 @@ impl Protocol {
         }
     }
 
+    /// The transport cannot be written to any more. What was queued is lost; what the peer sent before can still be
+    /// read, until its Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
+    pub fn handle_broken(&mut self, now: Instant) {
+        self.outgoing = None;
+        self.pong = None;
+        self.close = None;
+        self.queue = WriteQueue::default();
+        self.stop_liveness();
+        self.timers.send = None;
+        // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
+        self.state = self.state.on(Event::SendClose).0;
+        if self.timers.close.is_none() {
+            self.timers.close = Some(now + self.config.close_timeout);
+        }
+    }
+
     #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.queue.remaining() < self.config.write_mark
