@@ -26,7 +26,7 @@ impl Role {
 }
 
 /// Four bytes that nobody outside can foretell. Should the system's generator fail in a process that is already running,
-/// they come from a keyed hash whose key the standard library drew from the system, fresh for each call.
+/// they come from a keyed hash, different for each call, whose secret the standard library drew from the system.
 #[inline]
 pub(crate) fn unpredictable_key() -> [u8; 4] {
     mask::random_key().unwrap_or_else(|_| {
