@@ -1,0 +1,11 @@
+//! HTTP/1.1 heads from and to bytes (RFC 9112), as far as the opening handshake needs them.
+
+mod body;
+mod encode;
+mod read;
+mod scan;
+
+pub use body::{BodyFraming, BodyReader, body_framing};
+pub use encode::{encode_request, encode_response, encode_response_to_head};
+pub use read::{RequestHeadReader, ResponseHeadReader};
+pub use scan::HeadLimits;

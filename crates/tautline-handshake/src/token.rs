@@ -1,0 +1,140 @@
+//! Tokens, optional whitespace and comma-separated lists (RFC 9110 sections 5.6.1 to 5.6.3).
+//!
+//! Everything here walks its input once: no expression matching, no going back.
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// `bytes` as a token, or `None` when it is empty or has a byte that no token has.
+pub(crate) fn token(bytes: &[u8]) -> Option<&str> {
+    if bytes.is_empty() || !bytes.iter().all(|&byte| is_tchar(byte)) {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok() // every tchar is ASCII
+}
+
+const fn is_ows(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// `bytes` without the optional whitespace at both ends.
+pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes {
+        if !is_ows(*first) {
+            break;
+        }
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes {
+        if !is_ows(*last) {
+            break;
+        }
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The members of the list that all lines of `name` make together (RFC 9110 section 5.3), each
+/// trimmed; empty members are passed on, for the caller to ignore or to refuse.
+pub(crate) fn members<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .map(trim_ows)
+}
+
+/// Whether `wanted` is a member of the list, whatever its case: a whole member, never a part of one
+/// (`not-upgrade` is not `upgrade`).
+pub(crate) fn has_member(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    members(headers, name).any(|member| member.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+/// The lines of one field, for fields that may appear only once.
+pub(crate) enum Lines<'a> {
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
+pub(crate) fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Lines<'a> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (None, _) => Lines::None,
+        (Some(value), None) => Lines::One(value),
+        (Some(_), Some(_)) => Lines::Several,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{CONNECTION, UPGRADE};
+
+    #[test]
+    fn tokens_are_the_tchars_of_rfc9110_5_6_2() {
+        let allowed =
+            "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        for byte in 0..=255u8 {
+            assert_eq!(is_tchar(byte), allowed.as_bytes().contains(&byte), "{byte:#x}");
+        }
+        assert_eq!(token(b""), None);
+        assert_eq!(token(b"a b"), None);
+        assert_eq!(token(b"__proto__"), Some("__proto__"));
+    }
+
+    #[test]
+    fn lists_join_lines_and_compare_whole_members_whatever_their_case() {
+        for (lines, wanted) in [
+            (&["keep-alive, Upgrade"][..], true),
+            (&["keep-alive", " uPGRADE\t"], true),
+            (&[",,upgrade,"], true),
+            (&["not-upgrade"], false),
+            (&["upgrade-not"], false),
+            (&["up grade"], false),
+            (&["\"upgrade\""], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONNECTION, HeaderValue::from_static(line));
+            }
+            assert_eq!(has_member(&headers, &CONNECTION, "upgrade"), wanted, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn empty_members_are_passed_on() {
+        let mut headers = HeaderMap::new();
+        headers.append(UPGRADE, HeaderValue::from_static("a, ,b"));
+        headers.append(UPGRADE, HeaderValue::from_static("c,"));
+        let all: Vec<&[u8]> = members(&headers, &UPGRADE).collect();
+        assert_eq!(all, [&b"a"[..], b"", b"b", b"c", b""]);
+    }
+}
