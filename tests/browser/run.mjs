@@ -1,0 +1,465 @@
+// The `chat` and `echo_server` examples, used by a real browser.
+//
+//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_server node run.mjs
+//
+// SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
+// "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
+//
+// Nothing here sleeps: each step waits for what it needs, and everything that waits has a limit.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const STEP = 20_000; // ms for anything that a check waits for
+const ALL = 180_000; // ms for the whole run
+
+function setting(name) {
+  const value = process.env[name];
+  if (value) return value;
+  console.error(`browser: the environment variable ${name} is not set`);
+  process.exit(2);
+}
+
+const { chromium } = createRequire(join(setting("SUITES_NODE"), "package.json"))("playwright-core");
+const chromiumPath = setting("CHROMIUM");
+const chatPath = setting("CHAT_BIN");
+const echoPath = setting("ECHO_BIN");
+const screens = fileURLToPath(new URL("../../target/suites/screens/", import.meta.url));
+mkdirSync(screens, { recursive: true });
+
+// ---- Checks and children --------------------------------------------------------------------------
+
+let passed = 0;
+let failed = 0;
+
+function within(promise, what, limit = STEP) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${limit / 1000} s`)), limit);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function check(name, body) {
+  try {
+    await within(body(), name, 3 * STEP);
+    passed += 1;
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}\n        ${String(error.message).replaceAll("\n", "\n        ")}`);
+  }
+}
+
+const children = new Set();
+
+// Starts a server and waits for the line that tells its address.
+async function start(program, listen) {
+  const child = spawn(program, ["--listen", listen], { stdio: ["ignore", "pipe", "inherit"] });
+  children.add(child);
+  child.ended = new Promise((resolve) => {
+    child.on("error", (error) => resolve({ error }));
+    child.on("exit", (code, signal) => resolve({ code, signal }));
+  });
+  child.ended.then(() => children.delete(child));
+  const lines = createInterface({ input: child.stdout });
+  const ready = new Promise((resolve, reject) => {
+    lines.on("line", (line) => {
+      const address = /(?:http|ws):\/\/([\d.]+):(\d+)/.exec(line);
+      if (address) resolve(Number(address[2]));
+    });
+    child.ended.then((end) => reject(new Error(`${program} ended: ${end.error ?? end.code ?? end.signal}`)));
+  });
+  child.port = await within(ready, `start of ${program}`);
+  return child;
+}
+
+async function stop(child) {
+  child.kill("SIGTERM");
+  return within(child.ended, "end after SIGTERM");
+}
+
+const killChildren = () => children.forEach((child) => child.kill("SIGKILL"));
+process.on("exit", killChildren);
+setTimeout(() => {
+  console.log(`browser: gave up after ${ALL / 1000} s`);
+  console.log(`browser: ${passed} passed, ${failed + 1} failed`);
+  process.exit(1);
+}, ALL).unref();
+
+// ---- The people -----------------------------------------------------------------------------------
+
+const browser = await chromium.launch({
+  executablePath: chromiumPath,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+
+const faults = []; // what went wrong inside the pages, lost connections aside
+
+async function person(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP);
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (line) => {
+    if (line.type() === "error" && !/WebSocket connection to/.test(line.text())) faults.push(line.text());
+  });
+  return page;
+}
+
+async function joinRoom(page, url, name, room) {
+  await page.goto(url);
+  await page.getByLabel("Your name").fill(name);
+  await page.getByLabel("Room").fill(room);
+  await page.getByRole("button", { name: "Join" }).click();
+  await online(page);
+}
+
+const online = (page) => page.waitForFunction(
+  () => document.querySelector("#state").dataset.state === "online"
+    && document.querySelectorAll("#people-list li").length > 0);
+
+async function say(page, text) {
+  await page.getByLabel("Message", { exact: true }).fill(text);
+  await page.keyboard.press("Enter");
+}
+
+// Waits until the texts that the server has confirmed end with these.
+const reads = (page, ...texts) => page.waitForFunction((texts) => {
+  const shown = [...document.querySelectorAll(".message:not(.pending) .bubble")].map((b) => b.textContent);
+  return JSON.stringify(shown.slice(-texts.length)) === JSON.stringify(texts);
+}, texts);
+
+const meets = (page, ...names) => page.waitForFunction((names) => {
+  const here = [...document.querySelectorAll("#people-list bdi")].map((b) => b.textContent);
+  return JSON.stringify(here) === JSON.stringify(names);
+}, names);
+
+const times = (page, text) => page.evaluate(
+  (text) => [...document.querySelectorAll(".bubble")].filter((b) => b.textContent === text).length, text);
+
+const shot = (page, name) => page.screenshot({ path: join(screens, `${name}.png`) });
+
+// ---- The chat -------------------------------------------------------------------------------------
+
+async function chatChecks() {
+  let server = await start(chatPath, "127.0.0.1:0");
+  const { port } = server;
+  const url = `http://127.0.0.1:${port}/`;
+  const alice = await person();
+  const bob = await person({ colorScheme: "dark" });
+
+  await check("the page and its parts are served with the right headers", async () => {
+    const page = await fetch(url);
+    assert.equal(page.status, 200);
+    assert.equal(page.headers.get("content-type"), "text/html; charset=utf-8");
+    assert.equal(page.headers.get("cache-control"), "no-cache");
+    assert.match(page.headers.get("content-security-policy"), /^default-src 'none';/);
+    for (const [, part] of (await page.text()).matchAll(/(?:src|href)="\/([^"]+)"/g)) {
+      const answer = await fetch(url + part);
+      assert.equal(answer.status, 200, part);
+      await answer.arrayBuffer();
+    }
+  });
+
+  await check("an unknown path is answered 404", async () => {
+    assert.equal((await fetch(`${url}nothing-here`)).status, 404);
+  });
+
+  await check("the join form keeps what it needs to ask", async () => {
+    await alice.goto(url);
+    await alice.getByRole("button", { name: "Join" }).waitFor();
+    await shot(alice, "join-desktop");
+    await alice.getByRole("button", { name: "Join" }).click();
+    assert.equal(await alice.locator("#join").isVisible(), true, "no name, no entry");
+  });
+
+  await check("Alice finds an empty room, and Bob joins it", async () => {
+    await joinRoom(alice, url, "Alice", "lobby");
+    await meets(alice, "Alice");
+    await alice.getByText("It is quiet in here").waitFor();
+    await shot(alice, "empty-desktop");
+    await joinRoom(bob, url, "Bob", "lobby");
+    await meets(alice, "Alice", "Bob");
+    await meets(bob, "Alice", "Bob");
+    await alice.getByText("Bob joined").waitFor();
+  });
+
+  await check("each reads what the other writes", async () => {
+    await say(alice, "Hello Bob, can you read this?");
+    await reads(bob, "Hello Bob, can you read this?");
+    await say(bob, "Clear as a bell ☀️\nand on two lines");
+    await reads(alice, "Hello Bob, can you read this?", "Clear as a bell ☀️\nand on two lines");
+    await reads(bob, "Hello Bob, can you read this?", "Clear as a bell ☀️\nand on two lines");
+  });
+
+  await check("markup and quotes stay text", async () => {
+    const text = `<img src=x onerror="document.title='owned'"> \\ " </script> \u2028 end`;
+    await say(alice, text);
+    await reads(bob, text);
+    assert.equal(await bob.locator("#log img").count(), 0);
+  });
+
+  await check("a reload remembers name, room and history", async () => {
+    await bob.reload();
+    await online(bob);
+    await meets(bob, "Alice", "Bob");
+    assert.equal(await times(bob, "Hello Bob, can you read this?"), 1);
+    assert.equal(new URL(bob.url()).hash, "#lobby");
+  });
+
+  await check("another room is another conversation, by name in any script", async () => {
+    const carol = await person();
+    await joinRoom(carol, url, "Zoë & co", "日本 + 100%");
+    await meets(carol, "Zoë & co");
+    await say(carol, "alone");
+    await reads(carol, "alone");
+    assert.equal(await times(bob, "alone"), 0);
+    await carol.context().close();
+  });
+
+  await check("a message that is sent twice appears once", async () => {
+    await alice.evaluate(async () => {
+      const twin = new WebSocket(`ws://${location.host}/ws?room=lobby&name=Alice`);
+      await new Promise((resolve, reject) => { twin.onopen = resolve; twin.onclose = reject; });
+      twin.send("same-id\nonce only");
+      twin.send("same-id\nonce only");
+      twin.send("other-id\nafter it");
+      await new Promise((resolve) => { twin.onclose = resolve; twin.close(); });
+    });
+    await reads(bob, "once only", "after it");
+    await meets(bob, "Alice", "Bob"); // the second connection of one name neither came nor went
+  });
+
+  await check("a connection without a name, or with one too long, is refused", async () => {
+    for (const query of ["room=lobby", "room=lobby&name=", "name=x", `room=lobby&name=${"x".repeat(25)}`]) {
+      const opened = await alice.evaluate((query) => new Promise((resolve) => {
+        const ws = new WebSocket(`ws://${location.host}/ws?${query}`);
+        ws.onopen = () => resolve(true);
+        ws.onerror = () => resolve(false);
+      }), query);
+      assert.equal(opened, false, query);
+    }
+  });
+
+  await check("the server ends cleanly on SIGTERM, and the pages say so", async () => {
+    assert.deepEqual(await stop(server), { code: 0, signal: null });
+    for (const page of [alice, bob]) {
+      await page.waitForFunction(() => document.querySelector("#state").dataset.state !== "online");
+    }
+    await say(alice, "Written while the server was away");
+    await alice.locator(".message.pending").waitFor();
+    await alice.locator("#banner:not([hidden])").waitFor();
+    await shot(alice, "offline-desktop");
+  });
+
+  await check("after a restart both come back by themselves, and the unsent message arrives once", async () => {
+    server = await start(chatPath, `127.0.0.1:${port}`);
+    await online(alice);
+    await online(bob);
+    await meets(alice, "Alice", "Bob");
+    await reads(alice, "Written while the server was away");
+    await reads(bob, "Written while the server was away");
+    await say(bob, "Welcome back");
+    await reads(alice, "Written while the server was away", "Welcome back");
+    for (const page of [alice, bob]) {
+      assert.equal(await times(page, "Written while the server was away"), 1);
+      assert.equal(await times(page, "Hello Bob, can you read this?"), 1);
+    }
+  });
+
+  await check("long words, long names and many messages fit, on a desktop and on a phone", async () => {
+    const phone = await person({ viewport: { width: 375, height: 720 }, isMobile: true, hasTouch: true });
+    await joinRoom(phone, url, "Bartholomew Featherstone", "lobby");
+    await meets(bob, "Alice", "Bartholomew Featherstone", "Bob");
+    await say(phone, "On the train, reading along.");
+    await say(bob, `One very long word: ${"Donaudampfschifffahrt".repeat(12)}`);
+    for (let i = 1; i <= 24; i += 1) await say(i % 5 ? alice : bob, `Line ${i} of many`);
+    await say(alice, "See you all tomorrow at nine. Bring the plans, please: the printed ones, with the notes.");
+    for (const page of [alice, bob, phone]) {
+      await page.waitForFunction(() => [...document.querySelectorAll(".bubble")].at(-1).textContent.startsWith("See you"));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth
+        || document.querySelector("#scroller").scrollWidth > document.querySelector("#scroller").clientWidth);
+      assert.equal(wide, false, "nothing scrolls sideways");
+      await page.waitForFunction(() => {
+        const box = document.querySelector("#scroller");
+        return box.scrollHeight - box.scrollTop - box.clientHeight < 2;
+      });
+    }
+    await shot(alice, "chat-desktop-light");
+    await shot(bob, "chat-desktop-dark");
+    await shot(phone, "chat-phone-light");
+    await phone.evaluate(() => { document.querySelector("#scroller").scrollTop = 0; });
+    await say(bob, "A message for someone who reads further up");
+    await phone.getByRole("button", { name: "New messages" }).waitFor();
+    await phone.getByRole("button", { name: /People here/ }).click();
+    await phone.getByRole("heading", { name: "People here" }).waitFor();
+    await shot(phone, "people-phone-light");
+    await phone.emulateMedia({ colorScheme: "dark" });
+    await phone.keyboard.press("Escape");
+    await phone.getByRole("button", { name: "New messages" }).click();
+    await shot(phone, "chat-phone-dark");
+    await phone.getByRole("button", { name: "Leave" }).click();
+    await phone.getByRole("button", { name: "Join" }).waitFor();
+    await shot(phone, "join-phone-dark");
+    await meets(bob, "Alice", "Bob");
+    await bob.getByText("Bartholomew Featherstone left").waitFor();
+  });
+
+  await check("a page of another origin gets no connection", async () => {
+    const stranger = await person();
+    await stranger.goto(other);
+    assert.equal(await stranger.evaluate((address) => new Promise((resolve) => {
+      const ws = new WebSocket(address);
+      ws.onopen = () => resolve("open");
+      ws.onclose = (event) => resolve(event.code);
+    }), `ws://127.0.0.1:${port}/ws?room=lobby&name=Mallory`), 1006);
+    await stranger.context().close();
+  });
+
+  await check("nothing went wrong inside the pages", async () => assert.deepEqual(faults, []));
+  await check("the chat ends cleanly at the end, too", async () => {
+    assert.deepEqual(await stop(server), { code: 0, signal: null });
+  });
+}
+
+// ---- The browser as a client ----------------------------------------------------------------------
+
+async function echoChecks() {
+  const server = await start(echoPath, "127.0.0.1:0");
+  const page = await person();
+  await page.goto(other);
+  await page.evaluate((address) => {
+    window.dial = () => new Promise((resolve, reject) => {
+      const ws = new WebSocket(address);
+      ws.onopen = () => resolve(ws);
+      ws.onclose = (event) => reject(new Error(`closed with ${event.code} before it opened`));
+    });
+    window.reply = (ws) => new Promise((resolve, reject) => {
+      ws.onmessage = (event) => resolve(event.data);
+      ws.onclose = (event) => reject(new Error(`closed with ${event.code} ${event.reason}`));
+    });
+    window.bytes = (size) => Uint8Array.from({ length: size }, (_, i) => (i * 31 + (i >> 8)) & 255);
+    window.hang = (ws, ...how) => new Promise((resolve) => {
+      ws.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean });
+      ws.close(...how);
+    });
+  }, `ws://127.0.0.1:${server.port}/`);
+
+  await check("echo: text in any script, and the empty text", async () => {
+    const texts = ["hello", "", "Grüße, 世界, \u{1f44b}\u{1f3fd}", "\0 inside"];
+    assert.deepEqual(await page.evaluate(async (texts) => {
+      const ws = await dial();
+      const back = [];
+      for (const text of texts) {
+        const answer = reply(ws);
+        ws.send(text);
+        back.push(await answer);
+      }
+      return back;
+    }, texts), texts);
+  });
+
+  await check("echo: no subprotocol where none was offered", async () => {
+    assert.equal(await page.evaluate(async () => (await dial()).protocol), "");
+  });
+
+  for (const type of ["arraybuffer", "blob"]) {
+    await check(`echo: binary as ${type}, empty, small and at the edges of the length forms`, async () => {
+      assert.deepEqual(await page.evaluate(async (type) => {
+        const ws = await dial();
+        ws.binaryType = type;
+        const wrong = [];
+        for (const size of [0, 1, 125, 126, 65_535, 65_536]) {
+          const sent = bytes(size);
+          const answer = reply(ws);
+          ws.send(type === "blob" ? new Blob([sent]) : sent.buffer);
+          const data = await answer;
+          const got = new Uint8Array(data instanceof Blob ? await data.arrayBuffer() : data);
+          const kind = data instanceof Blob ? "blob" : "arraybuffer";
+          if (kind !== type || got.length !== size || got.some((b, i) => b !== sent[i])) wrong.push(size);
+        }
+        return wrong;
+      }, type), []);
+    });
+  }
+
+  await check("echo: 1 MiB of binary and 1 MiB of text", async () => {
+    assert.deepEqual(await page.evaluate(async () => {
+      const ws = await dial();
+      ws.binaryType = "arraybuffer";
+      const sent = bytes(1 << 20);
+      let answer = reply(ws);
+      ws.send(sent);
+      const got = new Uint8Array(await answer);
+      answer = reply(ws);
+      ws.send("é".repeat(1 << 19));
+      const text = await answer;
+      return [got.length, got.every((b, i) => b === sent[i]), text === "é".repeat(1 << 19)];
+    }), [1 << 20, true, true]);
+  });
+
+  await check("echo: a hundred messages come back in order", async () => {
+    assert.equal(await page.evaluate(async () => {
+      const ws = await dial();
+      const got = [];
+      const all = new Promise((resolve, reject) => {
+        ws.onmessage = (event) => { if (got.push(event.data) === 100) resolve(); };
+        ws.onclose = () => reject(new Error("closed"));
+      });
+      for (let i = 0; i < 100; i += 1) ws.send(`message ${i}`);
+      await all;
+      return got.every((text, i) => text === `message ${i}`);
+    }), true);
+  });
+
+  await check("echo: close code and reason make the round trip, cleanly", async () => {
+    assert.deepEqual(await page.evaluate(async () => hang(await dial(), 4000, "that was all – bye")),
+      { code: 4000, reason: "that was all – bye", wasClean: true });
+    assert.deepEqual(await page.evaluate(async () => hang(await dial(), 1000)),
+      { code: 1000, reason: "", wasClean: true });
+    assert.deepEqual(await page.evaluate(async () => hang(await dial())), // a Close without a code
+      { code: 1005, reason: "", wasClean: true });
+  });
+
+  await check("echo: the server ends cleanly on SIGTERM while the browser is connected", async () => {
+    await page.evaluate(async () => {
+      const ws = await dial();
+      window.lastClose = new Promise((resolve) => { ws.onclose = (event) => resolve(event.wasClean); });
+    });
+    assert.deepEqual(await stop(server), { code: 0, signal: null });
+    assert.equal(await page.evaluate(() => window.lastClose), true);
+  });
+}
+
+// ---- The run --------------------------------------------------------------------------------------
+
+// A page of another origin than any of the servers.
+const blank = createServer((_, response) => {
+  response.writeHead(200, { "content-type": "text/html" });
+  response.end("<!doctype html><title>blank</title><link rel=icon href=data:,>");
+}).listen(0, "127.0.0.1");
+await once(blank, "listening");
+const other = `http://127.0.0.1:${blank.address().port}/`;
+
+for (const [name, group] of [["chat", chatChecks], ["echo", echoChecks]]) {
+  try {
+    await group();
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}: ${error.message}`);
+  }
+}
+
+await within(browser.close(), "end of the browser").catch(() => {});
+killChildren();
+console.log(`browser: ${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
