@@ -243,18 +243,19 @@ impl Protocol {
             return Err(Timeout::Send);
         }
         if is_due(self.timers.ping, now) {
-            self.timers.ping = None;
-            match self.pings.state {
-                // Any byte is a sign of life: a pong may stand behind a long message.
-                PingState::Written(at) if self.last_received <= at => {
-                    let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "ping timeout");
-                    let frame = frame.unwrap_or(CloseFrame::from(CloseCode::INTERNAL_ERROR));
-                    self.fail(frame, now);
-                    return Err(Timeout::Ping);
+            // Any byte is a sign of life, for as long as a ping's timeout: a pong may stand behind a long message.
+            self.timers.ping = match self.pings.state {
+                PingState::Written(at) => {
+                    at.max(self.last_received).checked_add(self.config.ping_timeout)
                 }
-                PingState::Written(_) => self.timers.ping = Some(now + self.config.ping_timeout),
-                _ => {}
-            }
+                _ => None,
+            };
+        }
+        if is_due(self.timers.ping, now) {
+            let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "ping timeout");
+            let frame = frame.unwrap_or(CloseFrame::from(CloseCode::INTERNAL_ERROR));
+            self.fail(frame, now);
+            return Err(Timeout::Ping);
         }
         if is_due(self.timers.keepalive, now) {
             self.keep_alive(now);
