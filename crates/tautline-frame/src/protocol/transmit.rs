@@ -138,6 +138,8 @@ impl Protocol {
 
     pub(super) fn encode_close(&mut self) {
         if let Some(frame) = self.close.take() {
+            // A pong that waited for room goes first: nothing follows a Close.
+            self.encode_pong();
             self.push(true, OpCode::Close, frame.encode());
             self.sent_close = Some(frame.code());
             // The answer to the peer's Close ends the handshake; in any other state the Close was counted when it was due.
