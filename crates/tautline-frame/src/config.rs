@@ -119,10 +119,10 @@ impl Config {
     }
 
     /// Pings a peer from which nothing was received for this long. Default: [`DEFAULT_PING_INTERVAL`]. `None` turns
-    /// keepalive off: then a peer that vanishes is noticed only by sending.
+    /// keepalive off: then a peer that vanishes is noticed only by sending. At least one millisecond.
     #[must_use]
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
-        self.ping_interval = interval.into();
+        self.ping_interval = interval.into().map(|interval| interval.max(Duration::from_millis(1)));
         self
     }
 

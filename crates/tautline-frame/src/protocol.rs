@@ -125,7 +125,14 @@ impl Protocol {
     #[must_use]
     pub fn new(role: Role, config: impl Into<Arc<Config>>, now: Instant) -> Self {
         let config = config.into();
-        let keepalive = config.ping_interval.map(|interval| now + jittered(interval));
+        let keepalive =
+            config.ping_interval.and_then(|interval| now.checked_add(jittered(interval)));
+        // As if something had been received so long before that the first ping is due at the random time, not at that
+        // time postponed to the full interval.
+        let last_received = keepalive
+            .zip(config.ping_interval)
+            .and_then(|(keepalive, interval)| keepalive.checked_sub(interval))
+            .unwrap_or(now);
         Self {
             role,
             state: State::Open,
@@ -138,7 +145,7 @@ impl Protocol {
             close: None,
             pings: Pings::default(),
             timers: Timers { keepalive, ..Timers::default() },
-            last_received: now,
+            last_received,
             peer_close: None,
             sent_close: None,
             unread: false,
@@ -270,11 +277,11 @@ impl Protocol {
             return;
         }
         // Activity only notes the time; the timer is moved here, when it fires.
-        let silent_until = self.last_received + interval;
-        if silent_until > now {
-            self.timers.keepalive = Some(silent_until);
+        let silent_until = self.last_received.checked_add(interval);
+        if !is_due(silent_until, now) {
+            self.timers.keepalive = silent_until;
         } else {
-            self.timers.keepalive = Some(now + interval);
+            self.timers.keepalive = now.checked_add(interval);
             // Not an error in any state that gets here.
             let _ = self.ping();
         }
@@ -330,7 +337,7 @@ impl Protocol {
         self.state = self.state.on(event).0;
         self.close = Some(Box::new(frame));
         if self.timers.close.is_none() {
-            self.timers.close = Some(now + self.config.close_timeout);
+            self.timers.close = now.checked_add(self.config.close_timeout);
         }
     }
 

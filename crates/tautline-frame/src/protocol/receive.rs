@@ -195,7 +195,7 @@ impl Protocol {
         self.state = self.state.on(Event::ReceiveClose).0;
         if self.state == State::CloseReceived {
             self.close = Some(Box::new(CloseFrame::from(frame.code())));
-            self.timers.close = Some(now + self.config.close_timeout);
+            self.timers.close = now.checked_add(self.config.close_timeout);
         }
         self.peer_close = Some(Box::new(frame));
         self.incoming = None;

@@ -78,14 +78,15 @@ impl Protocol {
         {
             // From here, not from when it was queued: a ping may wait behind a long message.
             self.pings.state = PingState::Written(now);
-            self.timers.ping = Some(now + self.config.ping_timeout);
+            self.timers.ping = now.checked_add(self.config.ping_timeout);
         }
     }
 
     /// The transport takes nothing for now, though the queue is not empty.
     pub fn handle_blocked(&mut self, now: Instant) {
         if self.timers.send.is_none() {
-            self.timers.send = self.config.send_timeout.map(|timeout| now + timeout);
+            self.timers.send =
+                self.config.send_timeout.and_then(|timeout| now.checked_add(timeout));
         }
     }
 
