@@ -1,0 +1,143 @@
+//! What the fuzz targets share: reading decisions off the input, and a frame parser that owes nothing to the crates.
+
+/// Decisions from the start of a fuzz input; zeros once it is used up.
+#[derive(Debug)]
+pub struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    /// Of these bytes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether everything was read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next byte.
+    pub fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// The next two bytes as a number.
+    pub fn pair(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    /// All that is left.
+    #[must_use]
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Cuts bytes into pieces whose lengths follow from a seed. Seed 0 cuts into single bytes.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    bytes: &'a [u8],
+    seed: u32,
+}
+
+impl<'a> Pieces<'a> {
+    /// The pieces of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], seed: u16) -> Self {
+        Self { bytes, seed: u32::from(seed) }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let len = if self.seed == 0 {
+            1
+        } else {
+            self.seed = self.seed.wrapping_mul(1_103_515_245).wrapping_add(12_345) | 1;
+            // Short pieces mostly, and long ones now and then.
+            match self.seed >> 16 & 0xF {
+                0..=9 => 1 + (self.seed >> 20 & 7) as usize,
+                10..=13 => 1 + (self.seed >> 20 & 63) as usize,
+                _ => 1 + (self.seed >> 20) as usize,
+            }
+        };
+        let (piece, rest) = self.bytes.split_at(len.min(self.bytes.len()));
+        self.bytes = rest;
+        Some(piece)
+    }
+}
+
+/// One frame as an independent parser reads it (RFC 6455 section 5.2), unmasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// FIN, the reserved bits and the opcode.
+    pub first: u8,
+    /// Whether it was masked.
+    pub masked: bool,
+    /// Whether the length is in its shortest form.
+    pub minimal: bool,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+impl RawFrame {
+    /// The four bits of the opcode.
+    #[must_use]
+    pub fn opcode(&self) -> u8 {
+        self.first & 0x0F
+    }
+
+    /// Whether this ends its message.
+    #[must_use]
+    pub fn fin(&self) -> bool {
+        self.first & 0x80 != 0
+    }
+}
+
+/// Reads the first frame of `bytes`; gives it with its length on the wire, or `None` when it is not complete.
+#[must_use]
+pub fn read_frame(bytes: &[u8]) -> Option<(RawFrame, usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let short = u64::from(second & 0x7F);
+    let field = match short {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    let extended =
+        bytes.get(2..2 + field)?.iter().fold(0u64, |len, &byte| len << 8 | u64::from(byte));
+    let (len, minimal) = match short {
+        126 => (extended, extended >= 126),
+        127 => (extended, extended > 0xFFFF && extended >> 63 == 0),
+        _ => (short, true),
+    };
+    let masked = second & 0x80 != 0;
+    let start = 2 + field + if masked { 4 } else { 0 };
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    let mut payload = bytes.get(start..end)?.to_vec();
+    if masked {
+        for (i, byte) in payload.iter_mut().enumerate() {
+            *byte ^= bytes[2 + field + i % 4];
+        }
+    }
+    Some((RawFrame { first, masked, minimal, payload }, end))
+}
+
+/// Every complete frame of `bytes`, and what is left.
+#[must_use]
+pub fn read_frames(mut bytes: &[u8]) -> (Vec<RawFrame>, &[u8]) {
+    let mut frames = Vec::new();
+    while let Some((frame, len)) = read_frame(bytes) {
+        frames.push(frame);
+        bytes = &bytes[len..];
+    }
+    (frames, bytes)
+}
