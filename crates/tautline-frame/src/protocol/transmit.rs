@@ -102,7 +102,7 @@ impl Protocol {
         // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
         self.state = self.state.on(Event::SendClose).0;
         if self.timers.close.is_none() {
-            self.timers.close = Some(now + self.config.close_timeout);
+            self.timers.close = now.checked_add(self.config.close_timeout);
         }
     }
 
