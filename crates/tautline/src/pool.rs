@@ -1,0 +1,63 @@
+//! Buffers of this thread, lent to connections while they work: an idle connection holds none.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+
+/// 64 KiB: what one read takes at most. A busy connection's messages of many wake-ups fit, and it stays in the L2 cache.
+pub(crate) const BUFFER_SIZE: usize = 64 << 10;
+
+/// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a time. The others serve
+/// those that went to wait with half a frame.
+const KEPT: usize = 16;
+
+thread_local! {
+    static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer of [`BUFFER_SIZE`] bytes, which are not initialised.
+pub(crate) fn take() -> BytesMut {
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(BUFFER_SIZE))
+}
+
+/// Gives a buffer back. One that is too small, that grew far beyond the size, or that messages still share, is let go.
+pub(crate) fn give(mut buffer: BytesMut) {
+    buffer.clear();
+    POOL.with_borrow_mut(|pool| {
+        let room = pool.len() < KEPT;
+        if room && buffer.try_reclaim(BUFFER_SIZE) && buffer.capacity() <= 2 * BUFFER_SIZE {
+            pool.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_unless_a_message_shares_it() {
+        let buffer = take();
+        let address = buffer.as_ptr();
+        give(buffer);
+        let mut buffer = take();
+        assert_eq!(buffer.as_ptr(), address);
+
+        buffer.extend_from_slice(&[7; 5000]);
+        let message = buffer.split_to(5000).freeze();
+        give(buffer);
+        assert_ne!(take().as_ptr(), address);
+        assert!(message.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn small_and_huge_buffers_and_a_flood_of_them_are_let_go() {
+        give(BytesMut::with_capacity(100));
+        give(BytesMut::with_capacity(8 * BUFFER_SIZE));
+        POOL.with_borrow(|pool| assert!(pool.is_empty()));
+        for _ in 0..100 {
+            give(BytesMut::with_capacity(BUFFER_SIZE));
+        }
+        POOL.with_borrow(|pool| assert_eq!(pool.len(), KEPT));
+    }
+}

@@ -1,0 +1,132 @@
+//! How a server tells its connections that it goes down.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use slab::Slab;
+
+/// One signal for many connections. A connection that nothing happens to costs one atomic load for each poll.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shutdown(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    fired: AtomicBool,
+    waiting: Mutex<Slab<Waker>>,
+}
+
+impl Shutdown {
+    /// What a connection watches.
+    pub(crate) fn signal(&self) -> ShutdownSignal {
+        ShutdownSignal { shutdown: self.clone(), registered: None }
+    }
+
+    /// Wakes every connection that watches; those that come later find it fired.
+    pub(crate) fn fire(&self) {
+        self.0.fired.store(true, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.lock());
+        for (_, waker) in waiting {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Slab<Waker>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection's view of a [`Shutdown`].
+#[derive(Debug)]
+pub(crate) struct ShutdownSignal {
+    shutdown: Shutdown,
+    /// The key in the list, and the waker that stands there.
+    registered: Option<(usize, Waker)>,
+}
+
+impl ShutdownSignal {
+    /// Whether the server goes down; if not, `waker` is woken when it does.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
+        if self.shutdown.0.fired.load(Ordering::SeqCst) {
+            return true;
+        }
+        if let Some((_, known)) = &self.registered
+            && known.will_wake(waker)
+        {
+            return false;
+        }
+        let mut waiting = self.shutdown.lock();
+        if self.shutdown.0.fired.load(Ordering::SeqCst) {
+            return true;
+        }
+        let key = match &self.registered {
+            Some((key, _)) => {
+                waiting[*key] = waker.clone();
+                *key
+            }
+            None => waiting.insert(waker.clone()),
+        };
+        drop(waiting);
+        self.registered = Some((key, waker.clone()));
+        false
+    }
+}
+
+impl Drop for ShutdownSignal {
+    fn drop(&mut self) {
+        if let Some((key, _)) = self.registered.take() {
+            // The list is empty once the signal has fired.
+            self.shutdown.lock().try_remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn those_who_watch_are_woken_once_and_those_who_left_are_not() {
+        let shutdown = Shutdown::default();
+        let counts: Vec<_> = (0..3).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
+        let mut signals: Vec<_> = counts
+            .iter()
+            .map(|count| {
+                let mut signal = shutdown.signal();
+                assert!(!signal.poll(&Waker::from(count.clone())));
+                signal
+            })
+            .collect();
+        drop(signals.remove(1));
+        shutdown.fire();
+        assert!(signals.iter_mut().all(|signal| signal.poll(Waker::noop())));
+        assert!(shutdown.signal().poll(Waker::noop()));
+        let woken: Vec<_> = counts.iter().map(|count| count.0.load(Ordering::SeqCst)).collect();
+        assert_eq!(woken, [1, 0, 1]);
+        assert!(shutdown.lock().is_empty());
+    }
+
+    #[test]
+    fn a_waker_that_changes_replaces_the_old_one() {
+        let shutdown = Shutdown::default();
+        let (first, second) =
+            (Arc::new(Count(AtomicUsize::new(0))), Arc::new(Count(AtomicUsize::new(0))));
+        let mut signal = shutdown.signal();
+        signal.poll(&Waker::from(first.clone()));
+        signal.poll(&Waker::from(second.clone()));
+        assert_eq!(shutdown.lock().len(), 1);
+        shutdown.fire();
+        assert_eq!(first.0.load(Ordering::SeqCst), 0);
+        assert_eq!(second.0.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,294 @@
+//! A connection in two halves, for different tasks.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use futures_core::{FusedStream, Stream};
+use futures_sink::Sink;
+use tautline_frame::{CloseCode, CloseFrame, Message};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Connection, Wakers};
+use crate::sync::{Arc, Mutex, lock};
+use crate::wakers::{ReadReady, Waiters, WriteReady};
+use crate::{Error, Transport};
+
+#[derive(Debug)]
+struct Shared<S> {
+    inner: Mutex<Inner<S>>,
+    waiters: Arc<Waiters>,
+    read_ready: Waker,
+    write_ready: Waker,
+}
+
+#[derive(Debug)]
+struct Inner<S> {
+    connection: Connection<S>,
+    reader_alive: bool,
+}
+
+impl<S> Shared<S> {
+    /// One look at the connection. Whoever waits for what it changed is woken, outside the lock.
+    fn with<R>(&self, look: impl FnOnce(&mut Inner<S>, Wakers<'_>) -> R) -> R {
+        let wakers = Wakers { read: &self.read_ready, write: &self.write_ready };
+        let mut inner = lock(&self.inner);
+        let before = inner.connection.progress();
+        let result = look(&mut inner, wakers);
+        let after = inner.connection.progress();
+        drop(inner);
+        if before != after {
+            self.waiters.wake_writers();
+        }
+        if (before.1, before.2) != (after.1, after.2) {
+            self.waiters.wake_reader();
+        }
+        result
+    }
+}
+
+pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {
+    let waiters = Arc::new(Waiters::default());
+    let shared = Arc::new(Shared {
+        inner: Mutex::new(Inner { connection, reader_alive: true }),
+        read_ready: Waker::from(std::sync::Arc::new(ReadReady(waiters.clone()))),
+        write_ready: Waker::from(std::sync::Arc::new(WriteReady(waiters.clone()))),
+        waiters,
+    });
+    let key = shared.waiters.add_writer();
+    (Reader { shared: shared.clone() }, Writer { shared, key })
+}
+
+/// The half of a split connection that reads: a [`Stream`] of messages.
+///
+/// It also does what the connection does by itself: it answers pings and Closes, pings a silent peer, and notices the end, as
+/// long as [`next`](Self::next) is awaited. If it is dropped, writers can go on, but nothing is read any more.
+#[derive(Debug)]
+pub struct Reader<S = Transport> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S> Reader<S> {
+    /// The Close that the peer sent, once it came.
+    #[must_use]
+    pub fn close_frame(&self) -> Option<CloseFrame> {
+        lock(&self.shared.inner).connection.protocol().peer_close().cloned()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    /// The next message: as [`WebSocket::next`](crate::WebSocket::next). What writers queued is written before it waits.
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        self.shared.waiters.register_reader(cx.waker());
+        self.shared.with(|inner, wakers| inner.connection.poll_next(wakers))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Reader<S> {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for Reader<S> {
+    fn is_terminated(&self) -> bool {
+        lock(&self.shared.inner).connection.is_exhausted()
+    }
+}
+
+impl<S> Drop for Reader<S> {
+    fn drop(&mut self) {
+        lock(&self.shared.inner).reader_alive = false;
+        // A writer that waits for the end has to read from now on.
+        self.shared.waiters.wake_writers();
+    }
+}
+
+/// The half of a split connection that writes: a [`Sink`] for messages.
+///
+/// Clones write to the same connection; each message stays whole on the wire, whoever sends. Dropping writers does nothing to
+/// the connection, and what they queued is still written by the reader or by any other writer's `flush`.
+#[derive(Debug)]
+pub struct Writer<S = Transport> {
+    shared: Arc<Shared<S>>,
+    /// The place of this clone's waker.
+    key: usize,
+}
+
+impl<S> Clone for Writer<S> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), key: self.shared.waiters.add_writer() }
+    }
+}
+
+impl<S> Drop for Writer<S> {
+    fn drop(&mut self) {
+        self.shared.waiters.remove_writer(self.key);
+    }
+}
+
+impl<S> Writer<S> {
+    /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        lock(&self.shared.inner).connection.protocol().is_open()
+    }
+
+    fn start_send(&self, message: Message) -> Result<(), Error> {
+        self.shared.with(|inner, _| inner.connection.start_send(message))
+    }
+
+    fn start_close(&self, frame: CloseFrame) -> Result<(), Error> {
+        self.shared.with(|inner, _| inner.connection.start_close(frame))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+    /// Sends a message: as [`WebSocket::send`](crate::WebSocket::send). Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Queues a message: as [`WebSocket::feed`](crate::WebSocket::feed). It goes out with the next
+    /// [`flush`](Self::flush) of any writer, or the next time that the reader goes to wait. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| {
+            self.register(cx);
+            self.shared.with(|inner, wakers| {
+                // Under one lock, or other writers could fill the room in between.
+                ready!(inner.connection.poll_ready(wakers))?;
+                Poll::Ready(match message.take() {
+                    Some(message) => inner.connection.start_send(message),
+                    None => Ok(()),
+                })
+            })
+        })
+        .await
+    }
+
+    /// Writes everything that is queued, by whomever. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the connection failed.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_flush_shared(cx)).await
+    }
+
+    /// Closes in order with 1000: as [`WebSocket::close`](crate::WebSocket::close).
+    ///
+    /// # Errors
+    /// As [`close_with`](Self::close_with).
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.close_with(CloseFrame::from(CloseCode::NORMAL)).await
+    }
+
+    /// Closes in order, and waits for the end: as [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that come
+    /// meanwhile go to the [`Reader`]; if that was dropped, they are discarded. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong.
+    pub async fn close_with(&mut self, frame: CloseFrame) -> Result<(), Error> {
+        self.start_close(frame)?;
+        poll_fn(|cx| self.poll_closed(cx)).await
+    }
+
+    /// Pings the peer and gives the round-trip time. The [`Reader`] has to be kept in `next` for it. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the connection ended before the answer came.
+    pub async fn ping(&mut self) -> Result<Duration, Error> {
+        let id = self.shared.with(|inner, _| inner.connection.start_ping())?;
+        poll_fn(|cx| self.poll_pong(id, cx)).await
+    }
+
+    fn register(&self, cx: &Context<'_>) {
+        self.shared.waiters.register_writer(self.key, cx.waker());
+    }
+
+    fn poll_flush_shared(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.register(cx);
+        self.shared.with(|inner, wakers| inner.connection.poll_flush(wakers))
+    }
+
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.register(cx);
+        self.shared.with(|inner, wakers| {
+            let connection = &mut inner.connection;
+            if !inner.reader_alive {
+                return connection.poll_closed(wakers);
+            }
+            if !connection.is_done() {
+                // The reader sees what the peer answers; the Close and its deadline are looked after here as well.
+                let _ = connection.poll_flush(wakers);
+                let _ = connection.poll_deadline(wakers);
+            }
+            if connection.is_done() {
+                return Poll::Ready(connection.failure().map_or(Ok(()), Err));
+            }
+            Poll::Pending
+        })
+    }
+
+    fn poll_pong(&self, id: u64, cx: &Context<'_>) -> Poll<Result<Duration, Error>> {
+        self.register(cx);
+        self.shared.with(|inner, wakers| {
+            let connection = &mut inner.connection;
+            if let Some(time) = connection.pong(id) {
+                return Poll::Ready(Ok(time));
+            }
+            if !connection.protocol().is_open() {
+                return Poll::Ready(Err(connection.failure().unwrap_or(Error::Closed)));
+            }
+            // The ping goes out, and its deadline holds, whatever the reader does.
+            match connection.poll_flush(wakers) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            if connection.poll_deadline(wakers).is_ready() {
+                return Poll::Ready(Err(connection.failure().unwrap_or(Error::Closed)));
+            }
+            Poll::Pending
+        })
+    }
+}
+
+/// Closing the sink is [`close`](Writer::close).
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.register(cx);
+        self.shared.with(|inner, wakers| inner.connection.poll_ready(wakers))
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        Self::start_send(&self, message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush_shared(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.is_open() {
+            self.start_close(CloseCode::NORMAL.into())?;
+        }
+        self.poll_closed(cx)
+    }
+}

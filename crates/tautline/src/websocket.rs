@@ -1,0 +1,267 @@
+//! A connection as its user has it: a `Stream` and a `Sink` of messages.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_core::{FusedStream, Stream};
+use futures_sink::Sink;
+use tautline_frame::{CloseCode, CloseFrame, Config, Message, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Connection, Info, Wakers};
+use crate::shutdown::ShutdownSignal;
+use crate::{Error, Reader, Transport, Writer, split};
+
+/// An open WebSocket connection.
+///
+/// It is a [`Stream`] of received messages and a [`Sink`] for messages to send; the methods of the same names do the same
+/// without an import. Pings are answered, the peer is pinged when it is silent, and a Close is answered, all while
+/// [`next`](Self::next) is awaited: so keep a task in `next`, or [`split`](Self::split) the connection.
+///
+/// The end: `next` gives `None` after the closing handshake ([`close_frame`](Self::close_frame) tells code and reason) and
+/// one [`Error`] after anything else. By then the peer has been told, with the right close code; the connection can simply
+/// be dropped. Dropping it earlier ends the transport without a Close: call [`close`](Self::close) first.
+///
+/// # Cancel safety
+/// Every method may be dropped at any await, as by `select!` or a timeout. No received message is lost by it and no frame is
+/// cut in two. Of [`send`](Self::send) and [`feed`](Self::feed) the message has then been taken as a whole or not at all.
+///
+/// # Runtime
+/// Deadlines need tokio's time driver (`enable_time`), which `#[tokio::main]` turns on.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = tautline::Server::bind("127.0.0.1:0").await?;
+/// # let address = server.local_addr()?;
+/// # tokio::spawn(server.serve(|mut ws| async move {
+/// #     while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+/// #     Ok(())
+/// # }));
+/// let mut ws = tautline::connect(format!("ws://{address}")).await?;
+/// ws.send("hello").await?;
+/// while let Some(message) = ws.next().await {
+///     assert_eq!(message?.as_text(), Some("hello"));
+///     ws.close().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct WebSocket<S = Transport> {
+    connection: Connection<S>,
+}
+
+impl<S> WebSocket<S> {
+    /// The Close that the peer sent, once it came. A frame without a code reads as [`CloseCode::NO_STATUS`].
+    #[must_use]
+    pub fn close_frame(&self) -> Option<&CloseFrame> {
+        self.connection.protocol().peer_close()
+    }
+
+    /// The subprotocol that was agreed on (RFC 6455 section 1.9).
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.connection.info()?.subprotocol.as_deref()
+    }
+
+    /// The peer's address, when the connection was made by [`Client`](crate::Client) or [`Server`](crate::Server).
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.connection.info()?.peer
+    }
+
+    /// Whether this is the client's or the server's end.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.connection.protocol().role()
+    }
+
+    /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.protocol().is_open()
+    }
+
+    /// The transport underneath, to ask it things. Reading or writing it would break the connection.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        self.connection.get_ref()
+    }
+
+    pub(crate) fn with_info(
+        io: S,
+        role: Role,
+        config: Arc<Config>,
+        leftover: BytesMut,
+        info: Info,
+    ) -> Self {
+        Self { connection: Connection::new(io, role, config, leftover, Some(Box::new(info))) }
+    }
+
+    pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
+        self.connection.watch(shutdown);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// A connection over a stream whose opening handshake was done elsewhere, for instance by an HTTP library that handed
+    /// over the upgraded stream. `leftover` are the bytes that were read behind the handshake: they are frames.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use tautline::{Config, Role, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (near, far) = tokio::io::duplex(1024);
+    /// let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new());
+    /// let mut server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new());
+    /// client.send("hello").await?;
+    /// assert_eq!(server.next().await.unwrap()?.as_text(), Some("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_upgraded(
+        stream: S,
+        role: Role,
+        config: impl Into<Arc<Config>>,
+        leftover: BytesMut,
+    ) -> Self {
+        Self { connection: Connection::new(stream, role, config.into(), leftover, None) }
+    }
+
+    /// The next message. Queued messages and automatic replies are written before it waits.
+    ///
+    /// `None`: the connection was closed in order. An error comes once; `None` follows. Cancel safe: no message is lost.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| self.connection.poll_next(Wakers::one(cx))).await
+    }
+
+    /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). Many messages in a row are cheaper with `feed`.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the connection is closing; otherwise why it failed. Cancel safe: the message has been
+    /// taken whole or not at all; what was taken is written by whatever method comes next.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
+    /// to read. Waits only while more than [`Config::write_mark`] bytes are queued.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        let message = message.into();
+        poll_fn(|cx| self.connection.poll_ready(Wakers::one(cx))).await?;
+        self.connection.start_send(message)
+    }
+
+    /// Writes everything that is queued.
+    ///
+    /// # Errors
+    /// Why the connection failed. Cancel safe.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.connection.poll_flush(Wakers::one(cx))).await
+    }
+
+    /// Closes in order with 1000 and no reason: see [`close_with`](Self::close_with).
+    ///
+    /// # Errors
+    /// As [`close_with`](Self::close_with).
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.close_with(CloseFrame::from(CloseCode::NORMAL)).await
+    }
+
+    /// Closes in order (RFC 6455 section 7.1.2): sends what is queued and then the Close, waits for the peer's, and ends
+    /// the transport, all within [`Config::close_timeout`]. Messages that come meanwhile are discarded. On a connection
+    /// that is closing already it waits for the end.
+    ///
+    /// # Errors
+    /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong. Cancel safe:
+    /// called again, or [`next`](Self::next), it goes on.
+    pub async fn close_with(&mut self, frame: CloseFrame) -> Result<(), Error> {
+        self.connection.start_close(frame)?;
+        poll_fn(|cx| self.connection.poll_closed(Wakers::one(cx))).await
+    }
+
+    /// Pings the peer and gives the round-trip time, from the last byte written to the pong read. Messages that come
+    /// meanwhile are kept for [`next`](Self::next).
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when nothing comes within [`Config::ping_timeout`]; [`Error::Backlog`] when more than 1 MiB of
+    /// messages came first; otherwise why the connection ended. Cancel safe.
+    pub async fn ping(&mut self) -> Result<Duration, Error> {
+        let id = self.connection.start_ping()?;
+        poll_fn(|cx| self.poll_pong(id, cx)).await
+    }
+
+    fn poll_pong(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<Duration, Error>> {
+        loop {
+            if let Some(time) = self.connection.pong(id) {
+                return Poll::Ready(Ok(time));
+            }
+            match self.connection.poll_message(Wakers::one(cx)) {
+                Poll::Ready(Some(Ok(message))) => self.connection.keep(message)?,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Err(Error::Closed)),
+                Poll::Pending if self.connection.pong(id).is_some() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Parts the connection into a half that reads and one that writes, for different tasks. The writer can be cloned.
+    ///
+    /// The reader does the automatic work: keep it in [`next`](Reader::next).
+    #[must_use]
+    pub fn split(self) -> (Reader<S>, Writer<S>) {
+        split::split(self.connection)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.connection.poll_next(Wakers::one(cx))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
+    fn is_terminated(&self) -> bool {
+        self.connection.is_exhausted()
+    }
+}
+
+/// Closing the sink is [`close`](WebSocket::close).
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.connection.poll_ready(Wakers::one(cx))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.connection.start_send(message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.connection.poll_flush(Wakers::one(cx))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.connection.protocol().is_open() {
+            self.connection.start_close(CloseCode::NORMAL.into())?;
+        }
+        ready!(self.connection.poll_closed(Wakers::one(cx)))?;
+        Poll::Ready(Ok(()))
+    }
+}
