@@ -267,6 +267,8 @@ pub enum BuildError {
     HeaderName,
     /// A header's value has a line break or another control character.
     HeaderValue,
+    /// More headers than the `http` crate holds (32768).
+    TooManyHeaders,
     /// The header named here is the handshake's own.
     ReservedHeader(&'static str),
     /// `Host` is not a host with an optional port.
@@ -290,6 +292,7 @@ impl fmt::Display for BuildError {
             Self::Subprotocols(error) => return error.fmt(f),
             Self::HeaderName => "a header's name is not a token",
             Self::HeaderValue => "a header's value has a control character",
+            Self::TooManyHeaders => "there are too many headers",
             Self::Host => "Host is not a host with an optional port",
             Self::SubprotocolNotOffered => "the chosen subprotocol was not offered by the client",
             Self::DeflateNotOffered => "permessage-deflate was not offered by the client",

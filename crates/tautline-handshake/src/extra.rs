@@ -50,7 +50,7 @@ impl ExtraHeaders {
         if let Some((_, shown)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
             return Err(BuildError::ReservedHeader(shown));
         }
-        self.map.append(name, value);
+        self.map.try_append(name, value).map_err(|_| BuildError::TooManyHeaders)?;
         Ok(())
     }
 

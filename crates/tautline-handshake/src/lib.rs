@@ -8,6 +8,7 @@
 //! A whole handshake, both roles, in memory:
 //!
 //! ```
+//! # #[cfg(feature = "http1")] {
 //! use bytes::BytesMut;
 //! use tautline_handshake::{
 //!     ClientRequest, HeadLimits, OriginPolicy, RequestHeadReader, ResponseHeadReader,
@@ -36,6 +37,7 @@
 //! let response = ResponseHeadReader::new(HeadLimits::default()).read(&mut wire)?.expect("complete");
 //! let accepted = expectation.check(&response)?;
 //! assert_eq!(accepted.subprotocol.as_deref(), Some("chat.v1"));
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

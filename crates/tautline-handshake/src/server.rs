@@ -145,7 +145,6 @@ impl ServerRequest {
     }
 
     /// The response that accepts the request.
-    #[must_use]
     pub fn respond(&self) -> ServerResponse<'_> {
         ServerResponse {
             request: self,

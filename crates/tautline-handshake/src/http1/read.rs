@@ -186,17 +186,23 @@ const fn http_version(minor: u8) -> Version {
 fn head_error(error: httparse::Error, head: &[u8]) -> HeadError {
     match error {
         httparse::Error::HeaderName | httparse::Error::HeaderValue => HeadError::Header,
-        httparse::Error::Version if names_a_version(head) => HeadError::Version,
+        httparse::Error::Version if names_another_version(head) => HeadError::Version,
         _ => HeadError::FirstLine,
     }
 }
 
-/// Whether the first line has a version (`HTTP/` digit `.` digit, RFC 9112 section 2.3) in its place.
-fn names_a_version(head: &[u8]) -> bool {
+/// Whether the first line has a version (`HTTP/` digit `.` digit, RFC 9112 section 2.3) in its place, and
+/// one that is not read here.
+fn names_another_version(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let last = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
     let first = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     let version = if first.starts_with(b"HTTP/") { first } else { last };
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+    match version {
+        b"HTTP/1.0" | b"HTTP/1.1" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
 }

@@ -158,3 +158,37 @@ impl Scanner {
         if self.at == 0 && byte == TLS_HANDSHAKE { HeadError::Tls } else { HeadError::NotHttp }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// tungstenite CVE-2023-43669: a head that came in small pieces was read anew for each of them. Here
+    /// the place up to which bytes have been looked at only moves forwards, one step for each byte.
+    #[test]
+    fn each_byte_is_looked_at_once_however_the_bytes_arrive() {
+        let head = [&b"GET / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(100), b"\r\n"].concat();
+        let mut scanner = Scanner::new(Kind::Request, HeadLimits::new());
+        for len in 0..head.len() {
+            assert_eq!(scanner.scan(&head[..len]), Ok(None));
+            assert_eq!(scanner.at, len);
+        }
+        let extent = Extent { len: head.len(), headers: 100 };
+        assert_eq!(scanner.scan(&head), Ok(Some(extent)));
+    }
+
+    #[test]
+    fn a_limit_below_the_first_lines_is_that_of_the_head() {
+        let limits = HeadLimits { max_bytes: 10, ..HeadLimits::new() };
+        let mut scanner = Scanner::new(Kind::Request, limits);
+        assert_eq!(scanner.scan(b"GET / HTTP"), Ok(None));
+        assert_eq!(scanner.scan(b"GET / HTTP/"), Err(HeadError::TooLarge(10)));
+    }
+
+    #[test]
+    fn a_buffer_that_shrank_is_no_panic() {
+        let mut scanner = Scanner::new(Kind::Response, HeadLimits::new());
+        assert_eq!(scanner.scan(b"HTTP/1.1 200 OK\r\n"), Ok(None));
+        assert_eq!(scanner.scan(b""), Ok(None));
+    }
+}
