@@ -155,7 +155,8 @@ impl Conversation {
                     receiver.failed = true;
                     let closed_before = receiver.protocol.sent_close();
                     let closing = receiver.closing;
-                    assert!(receiver.protocol.poll_transmit() || closed_before.is_some());
+                    let written = closed_before.is_some() || receiver.broken;
+                    assert!(receiver.protocol.poll_transmit() || written);
                     let code = receiver.protocol.sent_close();
                     assert!(code == Some(error.close_code()) || closing, "{error}: {code:?}");
                 }
