@@ -1,2 +1,200 @@
-//! The project's checks.
-fn main() {}
+//! The project's checks: `cargo xtask` prints what there is. Each step is a command line that
+//! anyone could type, and is printed before it runs.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod autobahn;
+mod browser;
+mod fuzz;
+mod interop;
+mod licenses;
+mod project;
+mod rust;
+mod shell;
+mod spdx;
+mod structure;
+mod suites;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use shell::{Failure, Outcome};
+
+/// A command of `cargo xtask`, with the options that it takes.
+struct Check {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+/// All that `test` runs, in this order.
+const CHECKS: &[Check] = &[
+    Check { name: "fmt", about: "formatting", run: |args| none(args).and_then(|()| rust::fmt()) },
+    Check {
+        name: "clippy",
+        about: "lints, with every set of features; --aws-lc-rs adds that provider (slow)",
+        run: rust::clippy,
+    },
+    Check {
+        name: "unit",
+        about: "cargo test of the workspace",
+        run: |args| none(args).and_then(|()| rust::unit()),
+    },
+    Check {
+        name: "loom",
+        about: "the wakers of the two halves in every order",
+        run: |args| none(args).and_then(|()| rust::loom()),
+    },
+    Check {
+        name: "docs",
+        about: "the documentation, without warnings",
+        run: |args| none(args).and_then(|()| rust::docs()),
+    },
+    Check {
+        name: "licenses",
+        about: "the licenses of what we depend on",
+        run: |args| none(args).and_then(|()| licenses::check()),
+    },
+    Check {
+        name: "structure",
+        about: "what may depend on what, and where unsafe code may stand",
+        run: |args| none(args).and_then(|()| structure::check()),
+    },
+    Check {
+        name: "autobahn",
+        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss]",
+        run: autobahn::check,
+    },
+    Check {
+        name: "interop",
+        about: "other implementations, as clients and as servers",
+        run: |args| none(args).and_then(|()| interop::check()),
+    },
+    Check {
+        name: "browser",
+        about: "the chat and the echo server in Chromium",
+        run: |args| none(args).and_then(|()| browser::check()),
+    },
+    Check {
+        name: "fuzz",
+        about: "the fuzz targets over their corpus, and a little on [TARGET] [--seconds N]",
+        run: fuzz::check,
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = project::enter().and_then(|()| dispatch(&args));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Outcome {
+    let (name, options) = match args.split_first() {
+        Some((name, options)) => (name.as_str(), options),
+        None => ("help", &[][..]),
+    };
+    match name {
+        "test" => none(options).and_then(|()| all(CHECKS.iter())),
+        "ci" => none(options).and_then(|()| ci()),
+        "bench" => rust::bench(options),
+        "help" | "--help" | "-h" => {
+            help();
+            Ok(())
+        }
+        _ => {
+            let known = |name: &String| CHECKS.iter().find(|check| check.name == *name);
+            if let Some(checks) = args.iter().map(known).collect::<Option<Vec<_>>>() {
+                return all(checks.into_iter());
+            }
+            let Some(check) = known(&name.to_owned()) else {
+                help();
+                return Err(Failure::Failed(format!("there is no `{name}`")));
+            };
+            one(check, options).map(drop)
+        }
+    }
+}
+
+/// Runs the checks up to the first that fails, and says what each took.
+fn all<'a>(checks: impl Iterator<Item = &'a Check>) -> Outcome {
+    let mut rows = Vec::new();
+    let mut outcome = Ok(());
+    for check in checks {
+        let start = Instant::now();
+        let result = one(check, &[]);
+        let word = match &result {
+            Ok(Ran::Passed) => "passed",
+            Ok(Ran::Skipped) => "skipped",
+            Err(_) => "FAILED",
+        };
+        rows.push((check.name, word, start.elapsed()));
+        if let Err(failure) = result {
+            outcome = Err(failure);
+            break;
+        }
+    }
+    println!();
+    for (name, word, took) in &rows {
+        println!("{name:<10} {word:<8} {:>6.1} s", took.as_secs_f64());
+    }
+    let total: Duration = rows.iter().map(|(_, _, took)| *took).sum();
+    println!("{:<10} {:<8} {:>6.1} s", "all", "", total.as_secs_f64());
+    outcome
+}
+
+enum Ran {
+    Passed,
+    Skipped,
+}
+
+/// Runs one check. What cannot run for want of a tool is skipped, but never in CI.
+fn one(check: &Check, options: &[String]) -> Outcome<Ran> {
+    println!("\n== {}: {}", check.name, check.about);
+    match (check.run)(options) {
+        Ok(()) => Ok(Ran::Passed),
+        Err(Failure::Missing(what)) if !project::in_ci() => {
+            println!("{}: skipped: {what}", check.name);
+            Ok(Ran::Skipped)
+        }
+        Err(Failure::Missing(what) | Failure::Failed(what)) => {
+            Err(Failure::Failed(format!("{} failed: {what}", check.name)))
+        }
+    }
+}
+
+/// `test` as CI runs it: `CI=true cargo xtask test`.
+fn ci() -> Outcome {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Failed(format!("own program not found: {error}")))?;
+    let status = Command::new(program)
+        .arg("test")
+        .env("CI", "true")
+        .status()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    if status.success() { Ok(()) } else { Err(Failure::Failed("CI would fail".to_owned())) }
+}
+
+/// Refuses options where there are none.
+fn none(args: &[String]) -> Outcome {
+    match args.first() {
+        None => Ok(()),
+        Some(arg) => Err(Failure::Failed(format!("`{arg}` is not an option here"))),
+    }
+}
+
+fn help() {
+    println!("cargo xtask COMMAND [OPTIONS]\n");
+    println!("  {:<10} everything below, in this order, up to the first failure", "test");
+    println!("  {:<10} the same with CI=true: what cannot run is a failure", "ci");
+    for check in CHECKS {
+        println!("  {:<10} {}", check.name, check.about);
+    }
+    println!("  {:<10} the benchmarks; options go to cargo bench", "bench");
+    println!("\nSeveral commands without options may stand in one line.");
+}

@@ -1,0 +1,192 @@
+//! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use crate::project;
+use crate::rust;
+use crate::shell::{Cmd, Failure, Outcome};
+use crate::suites::{self, Certificate};
+
+/// Framing, pings, reserved bits, opcodes, fragments, UTF-8 and closing; and how many cases that is.
+const SECTIONS: &[&str] = &["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
+const SECTIONS_CASES: u32 = 246;
+/// The same with large and many messages (9) and frames of all sizes (10).
+const MORE: &[&str] = &["9.*", "10.*"];
+const ALL_CASES: u32 = 301;
+/// Bounds a run of the suite, which takes about 20 s.
+const LIMIT: u64 = 10 * 60;
+
+/// What is run and what comes of it: `(name, report, number of cases)`.
+struct Run {
+    name: &'static str,
+    report: PathBuf,
+    cases: Vec<String>,
+    expected: Option<u32>,
+}
+
+pub(crate) fn check(args: &[String]) -> Outcome {
+    let options = Options::parse(args)?;
+    let suite = suites::autobahn()?;
+    rust::examples(&["autobahn_server", "autobahn_client"])?;
+    let mut runs = Vec::new();
+    if options.server() {
+        let run = options.run("server", ALL_CASES, &[SECTIONS, MORE]);
+        server(&suite, &run, None)?;
+        runs.push(run);
+    }
+    if options.client() {
+        let run = options.run("client", ALL_CASES, &[SECTIONS, MORE]);
+        client(&suite, &run)?;
+        runs.push(run);
+    }
+    if options.wss() {
+        let run = options.run("server-wss", SECTIONS_CASES, &[SECTIONS]);
+        server(&suite, &run, Some(&suites::certificate()?))?;
+        runs.push(run);
+    }
+    judge(&runs)
+}
+
+#[derive(Default)]
+struct Options {
+    role: Option<String>,
+    cases: Option<Vec<String>>,
+    wss: bool,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self::default();
+        let mut args = args.iter().map(String::as_str);
+        while let Some(arg) = args.next() {
+            match (arg, arg == "--wss" || args.len() > 0) {
+                ("--wss", _) => options.wss = true,
+                ("--cases", true) => {
+                    let list = args.next().unwrap_or_default();
+                    options.cases = Some(list.split(',').map(str::to_owned).collect());
+                }
+                ("--role", true) => options.role = args.next().map(str::to_owned),
+                _ => return Err(Failure::Failed(format!("`{arg}` is not an option here"))),
+            }
+        }
+        match options.role.as_deref() {
+            None | Some("server" | "client") => Ok(options),
+            Some(role) => Err(Failure::Failed(format!("there is no role `{role}`"))),
+        }
+    }
+
+    /// Without options all three runs are made; with some, those that they name.
+    fn server(&self) -> bool {
+        !self.wss && self.role.as_deref() != Some("client")
+    }
+
+    fn client(&self) -> bool {
+        !self.wss && self.role.as_deref() != Some("server")
+    }
+
+    fn wss(&self) -> bool {
+        self.wss || self.role.is_none()
+    }
+
+    fn run(&self, name: &'static str, expected: u32, sections: &[&[&str]]) -> Run {
+        let report = project::suites().join("reports").join(name);
+        let all = sections.concat().into_iter().map(str::to_owned).collect();
+        let expected = self.cases.is_none().then_some(expected);
+        Run { name, report, cases: self.cases.clone().unwrap_or(all), expected }
+    }
+}
+
+/// The suite as the client of our server.
+fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Outcome {
+    let mut program =
+        Cmd::program(project::example("autobahn_server")).args(["--listen", "127.0.0.1:0"]);
+    if let Some(Certificate { cert, key, .. }) = certificate {
+        program = program.arg("--cert").arg(cert).arg("--key").arg(key);
+    }
+    let (server, url) = program.serve("listening on ")?;
+    let servers = format!(r#""servers": [{{"agent": "tautline", "url": "{url}"}}]"#);
+    let spec = specification(run, &servers)?;
+    wstest(suite, "fuzzingclient", &spec).limit(LIMIT).output()?;
+    server.stop().map_err(|failure| Failure::Failed(format!("autobahn_server {failure}")))
+}
+
+/// The suite as the server of our client, which goes through the cases and asks for the report.
+fn client(suite: &[String], run: &Run) -> Outcome {
+    let port = free_port()?;
+    let spec = specification(run, &format!(r#""url": "ws://127.0.0.1:{port}""#))?;
+    let (suite, url) = wstest(suite, "fuzzingserver", &spec).serve("listening on ")?;
+    Cmd::program(project::example("autobahn_client")).arg(&url).limit(LIMIT).output()?;
+    drop(suite);
+    Ok(())
+}
+
+fn wstest(suite: &[String], mode: &str, spec: &Path) -> Cmd {
+    Cmd::program(&suite[0])
+        .args(&suite[1..])
+        .args(["tests/autobahn/wstest.py", "--webport", "0", "--mode", mode, "--spec"])
+        .arg(spec)
+}
+
+/// Writes the suite's specification of a run, and makes room for its report.
+fn specification(run: &Run, peers: &str) -> Outcome<PathBuf> {
+    if run.report.exists() {
+        std::fs::remove_dir_all(&run.report).map_err(|error| {
+            Failure::Failed(format!("cannot clear {}: {error}", run.report.display()))
+        })?;
+    }
+    project::create_dir(&run.report)?;
+    let path = run.report.join("specification.json");
+    let cases: Vec<String> = run.cases.iter().map(|case| format!("{case:?}")).collect();
+    let text = format!(
+        "{{\"outdir\": {:?}, {peers}, \"cases\": [{}], \"exclude-cases\": [], \
+         \"exclude-agent-cases\": {{}}}}\n",
+        run.report,
+        cases.join(", ")
+    );
+    project::write(&path, &text)?;
+    Ok(path)
+}
+
+/// The suite must be told the port that it listens on, since it compares it with the Host header.
+fn free_port() -> Outcome<u16> {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    port.map(|addr| addr.port()).map_err(|error| Failure::Failed(format!("no free port: {error}")))
+}
+
+fn judge(runs: &[Run]) -> Outcome {
+    let mut judge = Cmd::new("python3 tests/autobahn/judge.py");
+    for run in runs {
+        let report = run.report.join("index.json");
+        if !report.is_file() {
+            return Err(Failure::Failed(format!("{}: no report was written", run.name)));
+        }
+        let expected = run.expected.map(|cases| format!(":{cases}")).unwrap_or_default();
+        judge = judge.arg(format!("{}={}{expected}", run.name, report.display()));
+    }
+    judge.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(args: &[&str]) -> (bool, bool, bool) {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = Options::parse(&args).unwrap();
+        (options.server(), options.client(), options.wss())
+    }
+
+    #[test]
+    fn options_choose_the_runs() {
+        assert_eq!(runs(&[]), (true, true, true));
+        assert_eq!(runs(&["--cases", "1.*"]), (true, true, true));
+        assert_eq!(runs(&["--role", "server"]), (true, false, false));
+        assert_eq!(runs(&["--role", "client"]), (false, true, false));
+        assert_eq!(runs(&["--wss"]), (false, false, true));
+        for wrong in [&["--role"][..], &["--role", "both"], &["--cases"], &["--tls"]] {
+            let args: Vec<String> = wrong.iter().map(|arg| (*arg).to_owned()).collect();
+            assert!(Options::parse(&args).is_err(), "{args:?}");
+        }
+    }
+}

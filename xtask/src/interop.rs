@@ -1,0 +1,121 @@
+//! Other implementations as clients of our server and as servers of our client, over ws and wss.
+//! The scripts in tests/interop print `ok   WHAT` or `FAIL WHAT: WHY`, a line per check.
+
+use std::path::Path;
+
+use crate::project;
+use crate::rust;
+use crate::shell::{Cmd, Failure, Outcome, Running};
+use crate::suites::{self, Certificate};
+
+/// Bounds each script, all of which bound each of their checks.
+const LIMIT: u64 = 5 * 60;
+
+pub(crate) fn check() -> Outcome {
+    let python = suites::python()?;
+    let node = suites::node()?;
+    let certificate = suites::certificate()?;
+    rust::examples(&["echo_server", "client"])?;
+    let scripts = Scripts { python: &python, node: &node };
+    let mut tally = Tally::default();
+    clients(&scripts, &certificate, &mut tally)?;
+    servers(&scripts, &certificate, &mut tally);
+    println!("interop: {} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 && tally.passed > 0 {
+        Ok(())
+    } else {
+        Err(Failure::Failed(format!("{} checks failed", tally.failed)))
+    }
+}
+
+/// Their clients against our server.
+fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
+    for secure in [false, true] {
+        let (server, url) = echo_server(secure.then_some(certificate))?;
+        let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
+        for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
+            let mut cmd = scripts.run(script).arg(&url);
+            if secure {
+                cmd = if script.ends_with(".py") { cmd.arg("--ca") } else { cmd };
+                cmd = cmd.arg(&certificate.ca);
+            }
+            tally.add(script, cmd);
+        }
+        tally.one("echo_server ends on SIGTERM", server.stop());
+    }
+    Ok(())
+}
+
+/// Our client against their servers, and the end of our server.
+fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) {
+    let Certificate { cert, key, ca } = certificate;
+    for script in ["python_server.py", "ws_server.mjs"] {
+        let cmd = scripts.run(script).arg(project::example("client")).args([cert, key, ca]);
+        tally.add(script, cmd);
+    }
+    let script = "python_shutdown.py";
+    tally.add(script, scripts.run(script).arg(project::example("echo_server")));
+}
+
+fn echo_server(certificate: Option<&Certificate>) -> Outcome<(Running, String)> {
+    let mut cmd = Cmd::program(project::example("echo_server")).args(["--listen", "127.0.0.1:0"]);
+    if let Some(Certificate { cert, key, .. }) = certificate {
+        cmd = cmd.arg("--cert").arg(cert).arg("--key").arg(key);
+    }
+    cmd.serve("listening on ")
+}
+
+/// What the scripts run on.
+struct Scripts<'a> {
+    python: &'a Path,
+    node: &'a Path,
+}
+
+impl Scripts<'_> {
+    fn run(&self, script: &str) -> Cmd {
+        let path = Path::new("tests/interop").join(script);
+        if script.ends_with(".py") {
+            // -B: no __pycache__ in the source tree
+            Cmd::program(self.python).arg("-B").arg(path).limit(LIMIT)
+        } else {
+            Cmd::new("node").arg(path).env("SUITES_NODE", self.node).limit(LIMIT)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    /// Runs a script and counts its lines. One that ends badly without a failed check counts as one.
+    fn add(&mut self, name: &str, cmd: Cmd) {
+        let before = self.failed;
+        let outcome = cmd.lines(|line| {
+            println!("{line}");
+            self.passed += u32::from(line.starts_with("ok "));
+            self.failed += u32::from(line.starts_with("FAIL "));
+        });
+        if let Err(failure) = outcome {
+            if self.failed == before {
+                self.one(name, Err(failure));
+            }
+        }
+    }
+
+    /// Counts a check that is made here.
+    fn one(&mut self, name: &str, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok   {name}");
+            }
+            Err(failure) => {
+                self.failed += 1;
+                println!("FAIL {name}: {failure}");
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What Cargo itself can check.
+
+use crate::project;
+use crate::shell::{Cmd, Failure, Outcome};
+
+pub(crate) fn fmt() -> Outcome {
+    Cmd::new("cargo fmt --all --check").run()
+}
+
+/// Lints of everything, then of each library with the features that change what is compiled.
+pub(crate) fn clippy(args: &[String]) -> Outcome {
+    const FEATURES: &[&str] = &[
+        "-p tautline-frame --no-default-features",
+        "-p tautline-frame --all-features",
+        "-p tautline-handshake --no-default-features",
+        "-p tautline-handshake --all-features",
+        "-p tautline --no-default-features",
+        "-p tautline --no-default-features --features tls",
+        "-p tautline --no-default-features --features ring,idna",
+    ];
+    let aws = match args {
+        [] => None,
+        [option] if option == "--aws-lc-rs" => {
+            Some("-p tautline --no-default-features --features aws-lc-rs")
+        }
+        _ => return Err(Failure::Failed("the one option is --aws-lc-rs".to_owned())),
+    };
+    Cmd::new("cargo clippy --workspace --all-targets -- -D warnings").limit(20 * 60).run()?;
+    for features in FEATURES.iter().copied().chain(aws) {
+        Cmd::new(&format!("cargo clippy {features} -- -D warnings")).limit(20 * 60).run()?;
+    }
+    Ok(())
+}
+
+/// Unit tests, integration tests, doc tests and the examples' compilation.
+pub(crate) fn unit() -> Outcome {
+    Cmd::new("cargo test --workspace").limit(30 * 60).run()
+}
+
+/// The tests under the loom model checker. Everything is compiled with another `cfg`, so in a
+/// directory of its own, lest each run of the other checks compiles everything anew.
+pub(crate) fn loom() -> Outcome {
+    Cmd::new("cargo test -p tautline --lib --release loom")
+        .env("CARGO_TARGET_DIR", project::target().join("loom"))
+        .env("RUSTFLAGS", "--cfg loom")
+        .limit(15 * 60)
+        .run()
+}
+
+pub(crate) fn docs() -> Outcome {
+    Cmd::new("cargo doc --workspace --no-deps")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .limit(15 * 60)
+        .run()
+}
+
+pub(crate) fn bench(args: &[String]) -> Outcome {
+    Cmd::new("cargo bench -p tautline-bench").args(args).limit(2 * 60 * 60).run()
+}
+
+/// Builds the examples that the suites drive: optimized, since they are given large messages.
+pub(crate) fn examples(names: &[&str]) -> Outcome {
+    let mut cmd = Cmd::new("cargo build --release -p tautline-harness");
+    for name in names {
+        cmd = cmd.arg("--example").arg(name);
+    }
+    cmd.limit(20 * 60).run()
+}
