@@ -1,1 +1,1 @@
-//! End-to-end tests of Tautline.
+//! End-to-end tests of Tautline: real sockets, real TLS, scripted peers.

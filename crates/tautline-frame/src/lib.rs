@@ -30,6 +30,7 @@
 //! - `tokio-codec`: `tokio_util::codec::{Decoder, Encoder}` for [`Codec`].
 
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod close;
 mod codec;

@@ -1,21 +1,49 @@
-//! Tautline.
+#![doc = include_str!("../../../README.md")]
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod accept;
+mod client;
 mod connection;
+mod dial;
 mod error;
+mod handshake_io;
 mod pool;
+mod server;
 mod shutdown;
 mod split;
 mod sync;
+mod tasks;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod wakers;
 mod websocket;
 
+// The public face.
+pub use accept::{
+    AcceptError, Acceptor, DEFAULT_HANDSHAKE_TIMEOUT, Upgrade, UpgradeRequest, accept,
+};
+pub use client::{Client, ConnectError, DEFAULT_CONNECT_TIMEOUT, connect};
 pub use error::Error;
+pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_CONNECTIONS, Server};
 pub use split::{Reader, Writer};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, ServerTls, TlsError};
+pub use transport::Transport;
+pub use websocket::WebSocket;
+
 pub use tautline_frame::{
     CloseCode, CloseFrame, Config, InvalidCloseFrame, Message, ProtocolError, Role, Text, Timeout,
 };
-pub use transport::Transport;
-pub use websocket::WebSocket;
+pub use tautline_handshake::{
+    BuildError, HandshakeError, HeadError, HeadLimits, Origin, OriginPolicy, ResponseError,
+    UriError, text_response,
+};
+
+// Whose types stand in the signatures above.
+pub use bytes;
+pub use http;
+#[cfg(feature = "tls")]
+pub use rustls;

@@ -1,0 +1,30 @@
+//! What several examples need, and what has nothing to do with WebSocket.
+#![allow(dead_code, reason = "each example uses a part")]
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The values of these options on the command line, in the order of the names.
+pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<[Option<String>; N], String> {
+    let mut values = [const { None }; N];
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let place = names.iter().position(|name| *name == word);
+        let place = place.ok_or_else(|| format!("unknown option {word}; there are {names:?}"))?;
+        values[place] = Some(words.next().ok_or_else(|| format!("{word} needs a value"))?);
+    }
+    Ok(values)
+}
+
+/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM.
+pub(crate) async fn stopped() {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
