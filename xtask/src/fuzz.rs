@@ -81,20 +81,35 @@ fn build(targets: &[String]) -> Outcome<PathBuf> {
 
 /// Runs one target over its committed corpus, then on from there. What it finds goes below the
 /// target directory; an input that fails goes to fuzz/artifacts.
-fn fuzz(program: &Path, target: &str, seconds: u64, verbose: bool) -> Outcome {
-    let found = project::target().join("fuzz/corpus").join(target);
+fn fuzz(program: &Path, target: &str, seconds: u64, on_terminal: bool) -> Outcome {
+    let dir = project::target().join("fuzz");
+    let found = dir.join("corpus").join(target);
     let artifacts = PathBuf::from("fuzz/artifacts").join(target);
     project::create_dir(&found)?;
     project::create_dir(&artifacts)?;
     let mut cmd = Cmd::program(program)
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-verbosity={}", u8::from(verbose)))
         .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"])
-        .arg(found);
+        .arg(found)
+        .limit(seconds + 120);
     let corpus = Path::new("fuzz/corpus").join(target);
     if corpus.is_dir() {
         cmd = cmd.arg(corpus);
     }
-    cmd.limit(seconds + 120).run()
+    if on_terminal {
+        return cmd.run();
+    }
+    let log = dir.join(format!("{target}.log"));
+    let outcome = cmd.log(&log)?.run();
+    let text = project::read(&log)?;
+    if outcome.is_err() {
+        println!("{text}");
+        return outcome;
+    }
+    let last = text.lines().rfind(|line| line.contains("DONE") && line.contains(" cov: "));
+    let last =
+        last.ok_or_else(|| Failure::Failed(format!("no coverage: see {}", log.display())))?;
+    println!("{last}");
+    Ok(())
 }

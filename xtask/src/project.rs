@@ -44,9 +44,10 @@ pub(crate) fn write(path: &Path, text: &str) -> Outcome {
         .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
 }
 
-/// Reads a text file.
+/// Reads a text file; what is not UTF-8 in it is replaced.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
-    std::fs::read_to_string(path)
+    std::fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", path.display())))
 }
 

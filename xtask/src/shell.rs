@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -81,7 +82,20 @@ impl Cmd {
         self
     }
 
-    /// Runs it with its output on the terminal.
+    /// Sends all that it prints to a file.
+    pub(crate) fn log(mut self, path: &Path) -> Outcome<Self> {
+        let mut open = || {
+            let file = File::create(path)?;
+            self.command.stdout(file.try_clone()?).stderr(file);
+            Ok::<_, std::io::Error>(())
+        };
+        open().map_err(|error| {
+            Failure::Failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+        Ok(self)
+    }
+
+    /// Runs it with its output on the terminal, or in its log.
     pub(crate) fn run(mut self) -> Outcome {
         println!("$ {}", self.line);
         let mut running = Running(self.start()?);
