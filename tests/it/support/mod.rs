@@ -1,0 +1,4 @@
+//! Scripted peers and helpers. Each submodule serves a part of the tests.
+
+pub(crate) mod handshake;
+pub(crate) mod peer;
