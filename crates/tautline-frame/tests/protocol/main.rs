@@ -1,0 +1,19 @@
+//! The rules of RFC 6455 sections 5 to 8 against `Protocol`: bytes in, bytes out, in time that the tests make.
+//!
+//! Each rule is tried as a server and as a client. What the other end sends, and what it reads, goes through [`peer`],
+//! which knows the wire format by itself, so that a mistake of the crate's codec cannot hide.
+
+mod close;
+mod control;
+mod conversation;
+mod deadlines;
+mod ending;
+mod errors;
+mod fragments;
+mod framing;
+mod keepalive;
+mod limits;
+mod peer;
+mod ping;
+mod transmit;
+mod utf8;

@@ -1,0 +1,219 @@
+//! The other end of the connection, by hand.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tautline_frame::{Config, Message, Protocol, ProtocolError, Role, Timeout};
+
+pub(crate) const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
+// First bytes of frames: FIN and opcode (RFC 6455 section 5.2).
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8A;
+/// The first frame of a message in several.
+pub(crate) const TEXT_PART: u8 = 0x01;
+/// The first frame of a message in several.
+pub(crate) const BINARY_PART: u8 = 0x02;
+/// A frame in the middle of a message.
+pub(crate) const PART: u8 = 0x00;
+/// The last frame of a message in several.
+pub(crate) const LAST_PART: u8 = 0x80;
+
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame as the peer of an endpoint of this role sends it.
+pub(crate) fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(to, first, payload.len() as u64);
+    bytes.extend(payload.iter().zip(0..).map(|(byte, i)| byte ^ key_byte(to, i)));
+    bytes
+}
+
+/// Several frames on end.
+pub(crate) fn frames(to: Role, list: &[(u8, &[u8])]) -> Vec<u8> {
+    list.iter().flat_map(|(first, payload)| frame(to, *first, payload)).collect()
+}
+
+/// A header alone, with the length in its shortest form.
+pub(crate) fn header(to: Role, first: u8, len: u64) -> Vec<u8> {
+    match len {
+        0..=125 => raw_header(to, first, len as u8, &[]),
+        126..=0xFFFF => raw_header(to, first, 126, &(len as u16).to_be_bytes()),
+        _ => raw_header(to, first, 127, &len.to_be_bytes()),
+    }
+}
+
+/// A header with whatever length fields.
+pub(crate) fn raw_header(to: Role, first: u8, short: u8, extended: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first, short | if to == Role::Server { 0x80 } else { 0 }];
+    bytes.extend_from_slice(extended);
+    if to == Role::Server {
+        bytes.extend_from_slice(&KEY);
+    }
+    bytes
+}
+
+fn key_byte(to: Role, position: usize) -> u8 {
+    if to == Role::Server { KEY[position % 4] } else { 0 }
+}
+
+/// The body of a Close frame.
+pub(crate) fn close_body(code: u16, reason: impl AsRef<[u8]>) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_ref()].concat()
+}
+
+/// A frame that the endpoint wrote: its first byte and its payload, unmasked.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Sent(pub(crate) u8, pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#04x} {}", self.0, self.1[..self.1.len().min(140)].escape_ascii())
+    }
+}
+
+/// A Close frame that the endpoint is to write for an error of the peer.
+pub(crate) fn close_for(error: ProtocolError, code: u16) -> Sent {
+    Sent(CLOSE, close_body(code, error.to_string()))
+}
+
+/// Reads what an endpoint of this role wrote; the masking and the shortest length form are checked on the way
+/// (RFC 6455 sections 5.1 and 5.2). The second value is the keys.
+pub(crate) fn read(from: Role, mut bytes: &[u8]) -> (Vec<Sent>, Vec<[u8; 4]>) {
+    let mut sent = Vec::new();
+    let mut keys = Vec::new();
+    while let [first, second, rest @ ..] = bytes {
+        assert_eq!(second >> 7 == 1, from == Role::Client, "clients mask, servers do not");
+        let (len, mut rest) = match second & 0x7F {
+            126 => (u64::from(u16::from_be_bytes(rest[..2].try_into().unwrap())), &rest[2..]),
+            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()), &rest[8..]),
+            len => (u64::from(len), rest),
+        };
+        let shortest = match second & 0x7F {
+            126 => (126..=0xFFFF).contains(&len),
+            127 => (0x1_0000..1 << 63).contains(&len),
+            _ => true,
+        };
+        assert!(shortest, "{len} in its shortest form");
+        let mut key = [0; 4];
+        if from == Role::Client {
+            key.copy_from_slice(&rest[..4]);
+            keys.push(key);
+            rest = &rest[4..];
+        }
+        let (payload, behind) = rest.split_at(len as usize);
+        sent.push(Sent(*first, payload.iter().zip(0..).map(|(b, i)| b ^ key[i % 4]).collect()));
+        bytes = behind;
+    }
+    assert!(bytes.is_empty(), "whole frames only");
+    (sent, keys)
+}
+
+/// An endpoint under test, with its read buffer and its clock.
+pub(crate) struct End {
+    pub(crate) role: Role,
+    pub(crate) protocol: Protocol,
+    pub(crate) buffer: BytesMut,
+    pub(crate) now: Instant,
+    /// Every message, delivered in this order.
+    pub(crate) delivered: Vec<Message>,
+}
+
+impl End {
+    /// Without keepalive.
+    pub(crate) fn new(role: Role) -> Self {
+        Self::with(role, Config::new().ping_interval(None))
+    }
+
+    pub(crate) fn with(role: Role, config: Config) -> Self {
+        let now = Instant::now();
+        let protocol = Protocol::new(role, config, now);
+        Self { role, protocol, buffer: BytesMut::new(), now, delivered: Vec::new() }
+    }
+
+    /// Bytes arrive as they are. Gives the messages that they completed.
+    pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Message>, ProtocolError> {
+        self.buffer.extend_from_slice(bytes);
+        self.protocol.handle_received(self.now);
+        let before = self.delivered.len();
+        while let Some(message) = self.protocol.handle_data(&mut self.buffer, self.now)? {
+            self.delivered.push(message);
+        }
+        Ok(self.delivered[before..].to_vec())
+    }
+
+    /// A frame arrives.
+    pub(crate) fn receive(
+        &mut self,
+        first: u8,
+        payload: &[u8],
+    ) -> Result<Vec<Message>, ProtocolError> {
+        let bytes = frame(self.role, first, payload);
+        self.receive_bytes(&bytes)
+    }
+
+    /// Several frames arrive at once.
+    pub(crate) fn receive_all(
+        &mut self,
+        list: &[(u8, &[u8])],
+    ) -> Result<Vec<Message>, ProtocolError> {
+        let bytes = frames(self.role, list);
+        self.receive_bytes(&bytes)
+    }
+
+    /// The transport takes everything; gives the frames.
+    pub(crate) fn written(&mut self) -> Vec<Sent> {
+        let bytes = self.written_bytes();
+        read(self.role, &bytes).0
+    }
+
+    /// The transport takes everything; gives the bytes.
+    pub(crate) fn written_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while self.protocol.poll_transmit() {
+            let len = self.protocol.queue().remaining();
+            bytes.extend(self.protocol.queue().copy_to_bytes(len));
+            self.protocol.handle_written(self.now);
+        }
+        bytes
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn queued(&mut self) -> usize {
+        self.protocol.poll_transmit();
+        self.protocol.queue().remaining()
+    }
+
+    /// Time passes, and the deadlines are looked at.
+    pub(crate) fn wait(&mut self, duration: Duration) -> Result<(), Timeout> {
+        self.now += duration;
+        let result = self.protocol.handle_timeout(self.now);
+        if let Some(next) = self.protocol.poll_timeout() {
+            assert!(next > self.now, "a deadline in the past would be a busy loop");
+        }
+        result
+    }
+
+    /// Time passes up to the next deadline.
+    pub(crate) fn wait_for_deadline(&mut self) -> Result<(), Timeout> {
+        let deadline = self.protocol.poll_timeout().expect("a deadline");
+        self.wait(deadline - self.now)
+    }
+
+    /// How far the next deadline is.
+    pub(crate) fn deadline_in(&self) -> Option<Duration> {
+        self.protocol.poll_timeout().map(|deadline| deadline - self.now)
+    }
+}
+
+/// Bytes that differ from their neighbours.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+/// Seconds.
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
