@@ -3,6 +3,8 @@
 //! Each rule is tried as a server and as a client. What the other end sends, and what it reads, goes through [`peer`],
 //! which knows the wire format by itself, so that a mistake of the crate's codec cannot hide.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 mod close;
 mod control;
 mod conversation;
