@@ -66,6 +66,7 @@ function enter(name, room) {
   log.replaceChildren();
   $("room-title").textContent = room;
   $("share").textContent = location.href;
+  $("banner").hidden = true;
   draft.value = recall("sessionStorage", `draft ${room}`);
   fitDraft();
   showPeople([]);
@@ -117,9 +118,20 @@ function showState({ name, text, until, code }) {
   $("state").dataset.state = name;
   $("state-text").textContent =
     { online: "Online", connecting: "Connecting…", waiting: "Offline", stopped: "Offline" }[name];
-  $("banner").hidden = name === "online" || name === "connecting";
-  $("banner-text").textContent = $("banner").hidden ? "" : text;
+  $("retry").hidden = name === "connecting";
   $("countdown").textContent = "";
+  if (name === "connecting") { // what was said about the loss stays in sight during an attempt
+    $("countdown").textContent = "Trying again…";
+  } else {
+    $("banner").hidden = name === "online";
+    $("banner-text").textContent = name === "online" ? "" : text;
+  }
+  if (name === "waiting" || name === "stopped") {
+    for (const { timer, element } of session.pending.values()) {
+      clearTimeout(timer);
+      element.querySelector(".note").textContent = "Waiting for the connection";
+    }
+  }
   if (name === "waiting") {
     const tick = () => {
       const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1000));

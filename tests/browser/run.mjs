@@ -250,6 +250,18 @@ async function chatChecks() {
     }
   });
 
+  // RFC 6455 section 7.4.1: 1008 with the handler's reason, 1009 from the limit on messages.
+  await check("a message in the wrong form, or too long, closes with code and reason", async () => {
+    const closedBy = (message) => alice.evaluate((message) => new Promise((resolve) => {
+      const ws = new WebSocket(`ws://${location.host}/ws?room=elsewhere&name=Eve`);
+      ws.onopen = () => ws.send(message);
+      ws.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean });
+    }), message);
+    assert.deepEqual(await closedBy("no id"), { code: 1008, reason: "expected: id LF text", wasClean: true });
+    const { code, wasClean } = await closedBy(`id\n${"x".repeat(9_000)}`);
+    assert.deepEqual({ code, wasClean }, { code: 1009, wasClean: true });
+  });
+
   await check("the server ends cleanly on SIGTERM, and the pages say so", async () => {
     assert.deepEqual(await stop(server), { code: 0, signal: null });
     for (const page of [alice, bob]) {
@@ -421,9 +433,10 @@ async function echoChecks() {
     }), true);
   });
 
-  await check("echo: close code and reason make the round trip, cleanly", async () => {
+  // RFC 6455 section 5.5.1: what answers a Close repeats its code. The reason was for the server's eyes.
+  await check("echo: the close code comes back, cleanly", async () => {
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 4000, "that was all – bye")),
-      { code: 4000, reason: "that was all – bye", wasClean: true });
+      { code: 4000, reason: "", wasClean: true });
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 1000)),
       { code: 1000, reason: "", wasClean: true });
     assert.deepEqual(await page.evaluate(async () => hang(await dial())), // a Close without a code
