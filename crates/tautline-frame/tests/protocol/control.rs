@@ -1,5 +1,6 @@
 //! RFC 6455 section 5.5: pings, pongs, and what control frames may not be.
 
+use bytes::Buf;
 use tautline_frame::{CloseFrame, Config, Message, ProtocolError};
 
 use crate::peer::*;
@@ -168,6 +169,21 @@ fn a_pong_that_waits_for_room_goes_ahead_of_the_close() {
         let mut end = full();
         end.receive(0x83, b"").unwrap_err();
         assert_eq!(end.written(), [data, close_for(ProtocolError::ReservedOpcode(3), 1002)]);
+    }
+}
+
+// The pong that waited is older, and goes ahead, also when there is room again before anybody asks for bytes.
+#[test]
+fn a_pong_that_waits_for_room_goes_ahead_of_the_next() {
+    for role in ROLES {
+        let mut end = End::with(role, Config::new().ping_interval(None).write_mark(1024));
+        end.protocol.send(Message::from(pattern(2000))).unwrap();
+        end.receive(PING, b"old").unwrap();
+        let len = end.protocol.queue().remaining();
+        end.protocol.queue().advance(len);
+        end.protocol.handle_written(end.now);
+        end.receive(PING, b"new").unwrap();
+        assert_eq!(end.written(), [Sent(PONG, b"old".to_vec()), Sent(PONG, b"new".to_vec())]);
     }
 }
 

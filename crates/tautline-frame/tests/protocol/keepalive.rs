@@ -228,6 +228,22 @@ fn a_closing_connection_is_not_pinged() {
     }
 }
 
+// A ping under way when a Close comes: the peer has shown life, and owes no pong any more.
+#[test]
+fn a_close_ends_the_wait_for_a_pong() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(secs(10)).ping_timeout(secs(2));
+        let mut end = End::with(role, config.close_timeout(secs(7)));
+        let id = end.protocol.ping().unwrap();
+        assert_eq!(end.written(), [ping(id)]);
+        end.receive(CLOSE, b"").unwrap();
+        assert_eq!(end.deadline_in(), Some(secs(7)), "that of the closing handshake alone");
+        assert_eq!(end.written(), [Sent(CLOSE, vec![])]);
+        assert_eq!(end.wait(secs(6)), Ok(()));
+        assert_eq!(end.wait(secs(1)), Err(Timeout::Close));
+    }
+}
+
 // Found on review: a setting of `Duration::MAX`, which people write for "never", overflowed `Instant`; an interval of
 // zero left a deadline that was due at once for ever.
 #[test]
