@@ -83,11 +83,12 @@ fn read<'a>(limits: HeadLimits, pieces: impl Iterator<Item = &'a [u8]>) -> Outco
         buffer.extend_from_slice(piece);
         if head.is_none() {
             head = reader.read(&mut buffer).transpose();
-            if let Some(Ok(response)) = &head {
-                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                    body = Some(BodyReader::new(body_framing(response), BODY_LIMIT));
+            body = match &head {
+                Some(Ok(response)) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+                    Some(BodyReader::new(body_framing(response), BODY_LIMIT))
                 }
-            }
+                _ => None,
+            };
         }
         if let Some(body) = &mut body {
             let done = body.read(&mut buffer);
