@@ -107,12 +107,12 @@ pub(crate) struct Certificate {
 pub(crate) fn certificate() -> Outcome<Certificate> {
     let home = project::suites().join("certificate");
     let file = |name: &str| home.join(name);
-    once(&home, &["localhost, 127.0.0.1"], || {
+    once(&home, &["P-256", "localhost, 127.0.0.1"], || {
         need("openssl", "openssl")?;
         let extensions = "basicConstraints = CA:FALSE\nextendedKeyUsage = serverAuth\n\
                           subjectAltName = DNS:localhost, IP:127.0.0.1\n";
         project::write(&file("extensions"), extensions)?;
-        let key = "-newkey rsa:2048 -nodes -keyout";
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout";
         Cmd::new(&format!("openssl req -x509 -days 3650 -subj /CN=tautline-test-authority {key}"))
             .arg(file("ca.key"))
             .arg("-out")
