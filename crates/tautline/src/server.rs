@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest};
 use crate::shutdown::Shutdown;
-use crate::tasks::Tasks;
+use crate::tasks::{Place, Tasks};
 use crate::{Transport, WebSocket};
 
 /// More than most machines' limits of open files: what ends accepting before memory does.
@@ -293,8 +293,10 @@ impl<T: Send + 'static> Server<T> {
                 tasks.fewer_than(self.max_connections).await;
                 let (stream, peer) = accept(&self.listener).await;
                 let (opener, handler) = (opener.clone(), handler.clone());
+                // Boxed: the state of a handshake is large, and gone when the handler starts.
+                let opening = Box::pin(async move { opener.open(stream, peer).await });
                 let span = tracing::debug_span!("connection", %peer);
-                tasks.spawn(connection(opener, handler, stream, peer).instrument(span));
+                tasks.spawn(|place| connection(opening, handler, place).instrument(span));
             }
         };
         tokio::select! {
@@ -344,25 +346,19 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// The task of a connection. What it holds while the handler runs counts for every idle connection.
 async fn connection<T, F, Fut>(
-    opener: Arc<Opener<T>>,
+    opening: BoxFuture<Result<Option<(WebSocket, T)>, AcceptError>>,
     handler: Arc<F>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    _place: Place,
 ) where
-    T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut,
     Fut: Future<Output = Result<(), BoxError>>,
 {
-    // Boxed: the state of a handshake is large, and gone when the handler starts.
-    let opened = Box::pin(opener.open(stream, peer)).await;
-    drop(opener);
-    match opened {
+    match opening.await {
         Ok(Some((ws, data))) => {
-            let handling = handler(ws, data);
-            drop(handler);
-            if let Err(error) = handling.await {
-                tracing::debug!(error = %error, "handler ended with an error");
+            if let Err(error) = handler(ws, data).await {
+                tracing::debug!(%error, "handler ended with an error");
             }
         }
         Ok(None) => {}

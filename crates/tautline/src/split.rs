@@ -1,6 +1,6 @@
 //! A connection in two halves, for different tasks.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -156,9 +156,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.feed(message).await?;
-        self.flush().await
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| {
+            ready!(self.poll_feed(&mut message, cx))?;
+            self.poll_flush_shared(cx)
+        })
     }
 
     /// Queues a message: as [`WebSocket::feed`](crate::WebSocket::feed). It goes out with the next
@@ -166,20 +169,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        poll_fn(|cx| {
-            self.register(cx);
-            self.shared.with(|inner, wakers| {
-                // Under one lock, or other writers could fill the room in between.
-                ready!(inner.connection.poll_ready(wakers))?;
-                Poll::Ready(match message.take() {
-                    Some(message) => inner.connection.start_send(message),
-                    None => Ok(()),
-                })
+        poll_fn(move |cx| self.poll_feed(&mut message, cx))
+    }
+
+    fn poll_feed(
+        &self,
+        message: &mut Option<Message>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if message.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.register(cx);
+        self.shared.with(|inner, wakers| {
+            // Under one lock, or other writers could fill the room in between.
+            ready!(inner.connection.poll_ready(wakers))?;
+            Poll::Ready(match message.take() {
+                Some(message) => inner.connection.start_send(message),
+                None => Ok(()),
             })
         })
-        .await
     }
 
     /// Writes everything that is queued, by whomever. Cancel safe.

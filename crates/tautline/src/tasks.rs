@@ -18,14 +18,15 @@ struct Shared {
 }
 
 impl Tasks {
+    /// Spawns the task that this makes. The task holds its place for as long as it lives.
+    ///
     /// Called by one task at a time, so that a place cannot be taken anew before its handle stands in it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn<F>(&self, make: impl FnOnce(Place) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let key = self.lock().insert(None);
-        let place = Place { tasks: self.clone(), key };
-        let handle = tokio::spawn(async move {
-            let _place = place;
-            task.await;
-        });
+        let handle = tokio::spawn(make(Place { tasks: self.clone(), key }));
         if let Some(slot) = self.lock().get_mut(key) {
             *slot = Some(handle.abort_handle());
         }
@@ -56,7 +57,7 @@ impl Tasks {
 }
 
 /// A task's place in the list, given back however the task ends.
-struct Place {
+pub(crate) struct Place {
     tasks: Tasks,
     key: usize,
 }

@@ -1,6 +1,6 @@
 //! A connection as its user has it: a `Stream` and a `Sink` of messages.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ use crate::{Error, Reader, Transport, Writer, split};
 /// ```
 #[derive(Debug)]
 pub struct WebSocket<S = Transport> {
-    connection: Connection<S>,
+    /// Boxed: futures of users hold a `WebSocket`, often several times over, and a connection is half a KiB.
+    connection: Box<Connection<S>>,
 }
 
 impl<S> WebSocket<S> {
@@ -101,7 +102,8 @@ impl<S> WebSocket<S> {
         leftover: BytesMut,
         info: Info,
     ) -> Self {
-        Self { connection: Connection::new(io, role, config, leftover, Some(Box::new(info))) }
+        let info = Some(Box::new(info));
+        Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
     }
 
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
@@ -133,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         config: impl Into<Arc<Config>>,
         leftover: BytesMut,
     ) -> Self {
-        Self { connection: Connection::new(stream, role, config.into(), leftover, None) }
+        let connection = Connection::new(stream, role, config.into(), leftover, None);
+        Self { connection: Box::new(connection) }
     }
 
     /// The next message. Queued messages and automatic replies are written before it waits.
@@ -148,9 +151,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// [`Error::Closed`] when the connection is closing; otherwise why it failed. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.feed(message).await?;
-        self.flush().await
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        // By hand rather than `async`: the future then holds the message once, not once for each step.
+        poll_fn(move |cx| {
+            ready!(self.poll_feed(&mut message, cx))?;
+            self.connection.poll_flush(Wakers::one(cx))
+        })
     }
 
     /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
@@ -158,10 +165,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        let message = message.into();
-        poll_fn(|cx| self.connection.poll_ready(Wakers::one(cx))).await?;
-        self.connection.start_send(message)
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.poll_feed(&mut message, cx))
+    }
+
+    fn poll_feed(
+        &mut self,
+        message: &mut Option<Message>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if message.is_some() {
+            ready!(self.connection.poll_ready(Wakers::one(cx)))?;
+        }
+        Poll::Ready(match message.take() {
+            Some(message) => self.connection.start_send(message),
+            None => Ok(()),
+        })
     }
 
     /// Writes everything that is queued.
@@ -223,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The reader does the automatic work: keep it in [`next`](Reader::next).
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
-        split::split(self.connection)
+        split::split(*self.connection)
     }
 }
 
