@@ -15,16 +15,17 @@ pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<[Option<Stri
     Ok(values)
 }
 
-/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM.
-pub(crate) async fn stopped() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not only from the first poll, it
+/// is not killed by them.
+pub(crate) fn stopped() -> impl Future<Output = ()> {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
     }
 }

@@ -433,10 +433,10 @@ async function echoChecks() {
     }), true);
   });
 
-  // RFC 6455 section 5.5.1: what answers a Close repeats its code. The reason was for the server's eyes.
-  await check("echo: the close code comes back, cleanly", async () => {
+  // RFC 6455 section 5.5.1: what answers a Close echoes it.
+  await check("echo: the close code and reason come back, cleanly", async () => {
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 4000, "that was all – bye")),
-      { code: 4000, reason: "", wasClean: true });
+      { code: 4000, reason: "that was all – bye", wasClean: true });
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 1000)),
       { code: 1000, reason: "", wasClean: true });
     assert.deepEqual(await page.evaluate(async () => hang(await dial())), // a Close without a code

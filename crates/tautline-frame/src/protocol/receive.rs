@@ -189,12 +189,13 @@ impl Protocol {
         Ok(())
     }
 
-    /// RFC 6455 section 5.5.1: the answer to a Close has its code; to an empty one, an empty body.
+    /// RFC 6455 section 5.5.1: the answer echoes the Close, an empty one with an empty body. The reason is echoed with the
+    /// code: a browser shows its page the reason of the answer.
     fn handle_close(&mut self, body: &[u8], now: Instant) -> Result<(), ProtocolError> {
         let frame = CloseFrame::decode(body)?;
         self.state = self.state.on(Event::ReceiveClose).0;
         if self.state == State::CloseReceived {
-            self.close = Some(Box::new(CloseFrame::from(frame.code())));
+            self.close = Some(Box::new(frame.clone()));
             self.timers.close = now.checked_add(self.config.close_timeout);
         }
         self.peer_close = Some(Box::new(frame));

@@ -18,7 +18,7 @@ fn closing(role: Role) -> End {
     end
 }
 
-// Section 5.5.1: the answer echoes the code; section 7.4.2 and the IANA registry for which there are. 1012 to 1014
+// Section 5.5.1: the answer echoes the code, and here the reason with it; section 7.4.2 and the IANA registry for which there are. 1012 to 1014
 // were registered later and are refused by implementations that stopped at the RFC.
 #[test]
 fn valid_codes_are_taken_and_echoed() {
@@ -31,7 +31,7 @@ fn valid_codes_are_taken_and_echoed() {
                 let peer = end.protocol.peer_close().unwrap();
                 assert_eq!((peer.code().get(), peer.reason()), (code, reason));
                 assert_eq!(end.protocol.sent_close(), None, "not encoded");
-                assert_eq!(end.written(), [Sent(CLOSE, close_body(code, ""))], "{role:?}");
+                assert_eq!(end.written(), [Sent(CLOSE, close_body(code, reason))], "{role:?}");
                 assert_eq!(end.protocol.sent_close().map(CloseCode::get), Some(code));
                 assert!(!end.protocol.is_open());
             }

@@ -65,7 +65,7 @@ fn check(outcome: &Outcome, messages: &[Message], how: &str) {
         Sent(PONG, b"one".to_vec()),
         Sent(PONG, vec![]),
         Sent(PONG, pattern(125)),
-        Sent(CLOSE, close_body(1001, "")),
+        Sent(CLOSE, close_body(1001, "going")),
     ];
     assert_eq!(outcome.replies, replies, "{how}");
     let close = outcome.peer_close.as_ref().map(ToString::to_string);

@@ -17,5 +17,7 @@ mod keepalive;
 mod limits;
 mod peer;
 mod ping;
+#[cfg(feature = "tokio-codec")]
+mod tokio_codec;
 mod transmit;
 mod utf8;
