@@ -18,8 +18,8 @@ fn closing(role: Role) -> End {
     end
 }
 
-// Section 5.5.1: the answer echoes the code, and here the reason with it; section 7.4.2 and the IANA registry for which there are. 1012 to 1014
-// were registered later and are refused by implementations that stopped at the RFC.
+// Section 5.5.1: the answer echoes the code, and here the reason with it; section 7.4.2 and the IANA registry for which
+// codes there are. 1012 to 1014 were registered later and are refused by implementations that stopped at the RFC.
 #[test]
 fn valid_codes_are_taken_and_echoed() {
     let codes = (1000..=1003).chain(1007..=1014).chain([3000, 3001, 3999, 4000, 4500, 4999]);
