@@ -17,7 +17,7 @@ export class Checks {
     this.peer = peer;
   }
 
-  async run(name, check, seconds = 20) {
+  async run(name, check, seconds = 10) {
     let timer;
     const limit = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no end within ${seconds} s`)), seconds * 1000);

@@ -15,7 +15,7 @@ class Checks:
         self.peer = peer
         self.failed = False
 
-    async def run(self, name, check, seconds=20):
+    async def run(self, name, check, seconds=10):
         """Awaits `check()`; an exception or the time limit fails it."""
         try:
             await asyncio.wait_for(check(), seconds)

@@ -51,12 +51,11 @@ async def ping(url, tls):
 
 
 async def close(url, tls, code, reason):
-    """The server answers a Close with the code that it was sent (RFC 6455 section 5.5.1)."""
+    """The server answers a Close with the code and the reason that it was sent."""
     async with connect(url, ssl=tls) as ws:
         await ws.close(code, reason)
         await ws.wait_closed()
-        same(ws.protocol.close_rcvd.code, code)
-        same(ws.protocol.close_rcvd_then_sent, False)
+        same((ws.protocol.close_rcvd.code, ws.protocol.close_rcvd.reason), (code, reason))
 
 
 async def subprotocol(url, tls):

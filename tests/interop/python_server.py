@@ -110,18 +110,18 @@ async def server_speaks(servers):
 
 
 async def server_closes(servers, code, reason):
-    """The client answers a Close with the code that it was sent."""
+    """The client answers a Close with the code and the reason that it was sent."""
     seen = asyncio.get_running_loop().create_future()
 
     async def handler(ws):
         await ws.send("before")
         await ws.close(code, reason)
         received = ws.protocol.close_rcvd
-        seen.set_result(received and received.code)
+        seen.set_result(received and (received.code, received.reason))
 
     ended = await servers.drive(handler, [], hold=True)
     same(ended.lines, ["before"])
-    same(await seen, code)
+    same(await seen, (code, reason))
     if code == 1000:
         ended.cleanly(["before"])
 

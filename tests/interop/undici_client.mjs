@@ -49,7 +49,7 @@ for (const [code, reason] of [[1000, ''], [4321, TEXT]]) {
   await checks.run(`close ${code}`, () => connected(async (ws) => {
     ws.close(code, reason);
     const closed = await event(ws, 'close');
-    same([closed.code, closed.wasClean], [code, true]); // a reason need not come back
+    same([closed.code, closed.reason, closed.wasClean], [code, reason, true]);
   }));
 }
 

@@ -15,7 +15,7 @@ const [program, cert, key, ca] = process.argv.slice(2);
 
 /** Runs the client with these lines of input; with `hold` its input stays open. */
 async function run(url, lines, { secure, hold }) {
-  const child = spawn(program, [url, ...(secure ? ['--ca', ca] : [])], { timeout: 18_000 });
+  const child = spawn(program, [url, ...(secure ? ['--ca', ca] : [])], { timeout: 9_000 });
   let output = '';
   let errors = '';
   child.stdout.setEncoding('utf8').on('data', (text) => { output += text; });
@@ -90,11 +90,11 @@ for (const secure of [false, true]) {
     await checks.run(`server closes with ${code}`, async () => {
       let answer;
       const handler = (ws) => {
-        ws.on('close', (received) => { answer = received; });
+        ws.on('close', (received, text) => { answer = [received, text.toString()]; });
         ws.close(code, reason);
       };
       const ended = await drive(secure, handler, [], { hold: true });
-      same(answer, code);
+      same(answer, [code, reason]);
       if (code === 1000) cleanly(ended, []);
     });
   }
