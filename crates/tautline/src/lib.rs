@@ -1,4 +1,4 @@
-#![doc = include_str!("../../../README.md")]
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -47,3 +47,14 @@ pub use bytes;
 pub use http;
 #[cfg(feature = "tls")]
 pub use rustls;
+
+/// The guide's code compiles, too.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/guide/connections.md")]
+    mod connections {}
+    #[doc = include_str!("../../../docs/guide/servers.md")]
+    mod servers {}
+    #[doc = include_str!("../../../docs/guide/errors.md")]
+    mod errors {}
+}
