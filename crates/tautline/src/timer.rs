@@ -1,10 +1,11 @@
 //! The one timer of a connection, re-armed lazily.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 /// Sleeps until a deadline that may move. A later deadline is noticed when the earlier one fires, so that activity costs
@@ -28,7 +29,9 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
         loop {
-            std::task::ready!(sleep.as_mut().poll(cx));
+            // Not for the task's share of the runtime (tokio's coop budget): a peer that always has something to read uses
+            // it up, and would keep the deadline from being seen.
+            std::task::ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
