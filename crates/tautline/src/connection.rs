@@ -69,6 +69,8 @@ pub(crate) struct Connection<S> {
     shut: bool,
     /// Something was written that the transport may still hold back.
     unflushed: bool,
+    /// The transport was asked for that, and had to wait.
+    held_back: bool,
     /// The last read took all that fitted: there may be more.
     full_read: bool,
     read: BytesMut,
@@ -108,6 +110,7 @@ impl<S> Connection<S> {
             eof: false,
             shut: false,
             unflushed: false,
+            held_back: false,
             full_read: false,
             read,
             read_at: now,
@@ -266,8 +269,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Ready when everything that was queued has been written.
     pub(crate) fn poll_flush(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        if self.is_done() {
+            // The transport is not asked again: nobody would wake who waits for it, and no deadline is left.
+            return Poll::Ready(self.failure().map_or(Ok(()), Err));
+        }
         match self.poll_write_out(wakers) {
-            Poll::Ready(result) => Poll::Ready(result),
+            // What was queued when the write side broke, perhaps in another task, was not written.
+            Poll::Ready(Ok(())) => Poll::Ready(self.failure().map_or(Ok(()), Err)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 // The peer may have stopped reading for good while nobody waits for its messages.
                 let timeout = ready!(self.poll_timer(wakers));
@@ -359,6 +368,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         self.phase = Phase::Done;
+        if !self.shut {
+            // The user may hold what is over for long, as in a table of writers: the peer is not to wait for that.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut self.io).poll_shutdown(&mut cx);
+            self.shut = true;
+        }
         self.read = BytesMut::new();
         self.shutdown = None;
         self.timer = Timer::default();
@@ -417,6 +432,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.protocol.handle_broken(now());
                 self.shut = true;
                 self.unflushed = false;
+                self.progress += 1;
                 if self.phase == Phase::Running {
                     self.error.get_or_insert(error.duplicate());
                 }
@@ -450,8 +466,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.io).poll_flush(&mut cx))?;
+            match Pin::new(&mut self.io).poll_flush(&mut cx) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    // A transport with a buffer of its own, such as TLS, takes what no peer reads.
+                    self.held_back = true;
+                    self.protocol.handle_blocked(now());
+                    return Poll::Pending;
+                }
+            }
             self.unflushed = false;
+            if std::mem::take(&mut self.held_back) {
+                self.progress += 1;
+                self.protocol.handle_written(now());
+            }
         }
         Poll::Ready(Ok(()))
     }
