@@ -227,6 +227,21 @@ fn two_thousand_headers_with_upgrade_last_are_431() {
     assert_eq!(request.headers()["upgrade"], "websocket");
 }
 
+/// websocket-driver CVE-2026-54465: the client read headers for as long as the server sent them.
+#[test]
+fn a_response_whose_head_never_ends_is_refused_at_the_limits() {
+    let status = b"HTTP/1.1 101 Switching Protocols\r\n";
+    let (lines, bytes) = (HeadLimits::DEFAULT_MAX_HEADERS, HeadLimits::DEFAULT_MAX_BYTES);
+    let short = |count: usize| [&status[..], &b"A: b\r\n".repeat(count)].concat();
+    assert!(read_response(&short(lines)).unwrap().is_none());
+    let one_more = [&short(lines)[..], b"A"].concat();
+    assert_eq!(read_response(&one_more).err(), Some(HeadError::TooManyHeaders(lines)));
+    // Few lines, and one of them without an end.
+    let long = |len: usize| [&status[..], b"A: ", &vec![b'a'; len - status.len() - 3]].concat();
+    assert!(read_response(&long(bytes)).unwrap().is_none());
+    assert_eq!(read_response(&long(bytes + 1)).err(), Some(HeadError::TooLarge(bytes)));
+}
+
 #[test]
 fn no_flipped_bit_and_no_byte_makes_a_panic() {
     let mut refused = 0;

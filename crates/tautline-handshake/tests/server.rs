@@ -67,7 +67,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("host", &[b"a:99999"], Err(E::InvalidHost)),
         ("host", &[b"\xff"], Err(E::InvalidHost)),
         ("host", &[b"[::1]:9001"], Ok(())),
-        // Item 25: a list of tokens, in any case, over several lines.
+        // Requirement 3: a list of tokens, in any case, over several lines.
         ("upgrade", &[b"WebSocket"], Ok(())),
         ("upgrade", &[b"h2c, websocket"], Ok(())),
         ("upgrade", &[b"h2c", b"websocket"], Ok(())),
@@ -75,13 +75,13 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("upgrade", &[b"websocket2"], Err(E::MissingUpgrade)),
         ("upgrade", &[b"not-websocket"], Err(E::MissingUpgrade)),
         ("upgrade", &[b"\xff"], Err(E::MissingUpgrade)),
-        // Item 26: Firefox sends `keep-alive, Upgrade`.
+        // Requirement 4: Firefox sends `keep-alive, Upgrade`.
         ("connection", &[b"keep-alive, Upgrade"], Ok(())),
         ("connection", &[b"keep-alive", b"upgrade"], Ok(())),
         ("connection", &[], Err(E::MissingConnectionUpgrade)),
         ("connection", &[b"not-upgrade"], Err(E::MissingConnectionUpgrade)),
         ("connection", &[b"keep-alive"], Err(E::MissingConnectionUpgrade)),
-        // Item 27: the version once, and 13.
+        // Requirement 6: the version once, and 13.
         ("sec-websocket-version", &[], Err(E::MissingVersion)),
         ("sec-websocket-version", &[b"13", b"13"], Err(E::DuplicateVersion)),
         ("sec-websocket-version", &[b"8"], Err(E::UnsupportedVersion)),
@@ -90,7 +90,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("sec-websocket-version", &[b"+13"], Err(E::UnsupportedVersion)),
         ("sec-websocket-version", &[b""], Err(E::UnsupportedVersion)),
         ("sec-websocket-version", &[b"\xff"], Err(E::UnsupportedVersion)),
-        // Item 28: the key once, base64 of 16 bytes.
+        // Requirement 5: the key once, base64 of 16 bytes.
         ("sec-websocket-key", &[b"AQIDBAUGBwgJCgsMDQ4PEC=="], Ok(())),
         ("sec-websocket-key", &[], Err(E::MissingKey)),
         ("sec-websocket-key", &[b"a", b"a"], Err(E::DuplicateKey)),
@@ -98,7 +98,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("sec-websocket-key", &[b"AQIDBAUGBwgJCgsMDQ4PEBE="], Err(E::InvalidKey)),
         ("sec-websocket-key", &[b"AQIDBAUGBwgJ CgsMDQ4PE=="], Err(E::InvalidKey)),
         ("sec-websocket-key", &[&[0xff; 24]], Err(E::InvalidKey)),
-        // Item 37: nothing that announces a body.
+        // Nothing that announces a body: what follows the head are frames.
         ("content-length", &[b"0"], Ok(())),
         ("content-length", &[b"1"], Err(E::ContentLength)),
         ("content-length", &[b"+0"], Err(E::ContentLength)),
@@ -107,13 +107,13 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("transfer-encoding", &[b"chunked"], Err(E::TransferEncoding)),
         ("transfer-encoding", &[b"identity"], Err(E::TransferEncoding)),
         ("expect", &[b"100-continue"], Err(E::Expect)),
-        // Item 30.
+        // Requirement 8, section 11.3.4.
         ("sec-websocket-protocol", &[b"a", b"b"], Ok(())),
         ("sec-websocket-protocol", &[b""], Err(E::Subprotocols(SubprotocolError::Empty))),
         ("sec-websocket-protocol", &[b"a,,b"], Err(E::Subprotocols(SubprotocolError::Empty))),
         ("sec-websocket-protocol", &[b"a,a"], Err(E::Subprotocols(SubprotocolError::Duplicate))),
         ("sec-websocket-protocol", &[b"\xe9"], Err(E::Subprotocols(SubprotocolError::NotAToken))),
-        // Item 31.
+        // Requirement 9, section 9.1.
         ("sec-websocket-extensions", &[b"a", b",b;c=\"d\""], Ok(())),
         ("sec-websocket-extensions", &[b"a;"], Err(E::Extensions(ExtensionError::ParamName))),
         ("sec-websocket-extensions", &[b"\xff"], Err(E::Extensions(ExtensionError::Name))),
@@ -279,6 +279,18 @@ fn a_response_chooses_only_what_was_offered_rfc6455_4_2_2() {
     );
     let result = request.respond().deflate(params).build();
     assert_eq!(result.err(), Some(BuildError::DeflateNotOffered));
+}
+
+/// RFC 7692 section 5.1: a server that does not take up an offer leaves it out of its answer. Browsers
+/// offer in every request, and set RSV1 as soon as the answer names the extension.
+#[test]
+fn an_offer_that_is_not_taken_up_is_not_in_the_answer_rfc7692_5_1() {
+    for offer in [&b"permessage-deflate; client_max_window_bits"[..], b"x-unknown; a=1"] {
+        let request = ServerRequest::check(with("sec-websocket-extensions", &[offer])).unwrap();
+        assert_eq!(request.extensions().len(), 1);
+        let response = request.respond().build().unwrap();
+        assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    }
 }
 
 /// undici CVE-2026-1527 and others: line breaks in what the application passes on became headers.

@@ -133,6 +133,22 @@ fn lengths_at_the_borders_of_the_three_forms_are_sent() {
     }
 }
 
+// Behind the handshake there are frames and nothing else: a second request in the same packet is none (libwebsockets,
+// CVE-2025-11677, used memory that the first had freed). `G` reads as FIN 0, RSV1 and opcode 7; `H` as opcode 8.
+#[test]
+fn http_behind_the_handshake_is_a_broken_frame() {
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n";
+    for (role, bytes, error) in [
+        (Role::Server, &request[..], ProtocolError::ReservedOpcode(7)),
+        (Role::Client, b"HTTP/1.1 200 OK\r\n\r\n", ProtocolError::ReservedBits),
+    ] {
+        let mut end = End::new(role);
+        assert_eq!(end.receive_bytes(bytes), Err(error));
+        assert_eq!(end.written(), [close_for(error, 1002)]);
+        assert!(end.delivered.is_empty() && end.buffer.is_empty());
+    }
+}
+
 // Section 5.3: a key of zeros is a key like any other.
 #[test]
 fn a_mask_of_zeros_is_taken() {
