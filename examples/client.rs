@@ -1,15 +1,19 @@
 //! Sends each line of standard input, prints each text message: `cargo run --example client -- URL [--ca FILE]`
 //!
 //! At the end of input it waits a few seconds for replies that are still due (one for each line), then closes. It exits
-//! with 0 after a clean close, else it says on standard error what went wrong.
+//! with 0 after a clean close; otherwise it says on standard error what went wrong.
 
 use std::error::Error;
 use std::time::Duration;
 
 use tautline::{Client, ClientTls, Message};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin, stdin};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+/// How long the end of input waits for each reply that is due, for more than that, and in all.
 const PATIENCE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -22,16 +26,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut ws = client.connect(uri.ok_or("usage: client URL [--ca FILE]")?).await?;
-    let mut lines = BufReader::new(stdin()).lines();
-    let (mut due, mut input_open) = (0u64, true);
+    // A thread of its own: tokio's standard input would hold up the end of the program until the next line.
+    let (sender, mut lines) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        std::io::stdin().lines().try_for_each(|line| sender.blocking_send(line))
+    });
+    let (mut due, mut input_ended) = (0u64, None);
     loop {
+        let patience = Instant::now() + if due > 0 { PATIENCE } else { GRACE };
+        let last = input_ended.map_or(patience, |ended| patience.min(ended + LONGEST));
         tokio::select! {
-            line = next_line(&mut lines), if input_open => match line? {
-                Some(line) => {
-                    ws.send(line).await?;
-                    due += 1;
-                }
-                None => input_open = false,
+            line = lines.recv(), if input_ended.is_none() => match line.transpose()? {
+                Some(line) => match ws.send(line).await {
+                    Ok(()) => due += 1,
+                    // `next` tells how it ended.
+                    Err(tautline::Error::Closed) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                None => input_ended = Some(Instant::now()),
             },
             message = ws.next() => match message {
                 Some(Ok(Message::Text(text))) => {
@@ -42,15 +54,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             },
-            () = tokio::time::sleep(PATIENCE), if !input_open && due > 0 => due = 0,
-        }
-        if !input_open && due == 0 {
-            ws.close().await?;
-            return Ok(());
+            () = tokio::time::sleep_until(last), if input_ended.is_some() => {
+                ws.close().await?;
+                return Ok(());
+            }
         }
     }
-}
-
-async fn next_line(lines: &mut Lines<BufReader<Stdin>>) -> std::io::Result<Option<String>> {
-    lines.next_line().await
 }
