@@ -50,6 +50,15 @@ pub(crate) struct Info {
     pub(crate) subprotocol: Option<String>,
 }
 
+/// Differs when something happened that another task may be waiting for.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Progress {
+    writes: u64,
+    ponged: bool,
+    pub(crate) open: bool,
+    pub(crate) done: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
     Running,
@@ -74,6 +83,8 @@ pub(crate) struct Connection<S> {
     /// The last read took all that fitted: there may be more.
     full_read: bool,
     read: BytesMut,
+    /// Whether something in it has not been looked at: the user takes one message at a time.
+    unread: bool,
     /// When the newest bytes arrived.
     read_at: Instant,
     timer: Timer,
@@ -87,8 +98,10 @@ pub(crate) struct Connection<S> {
     error: Option<Error>,
     /// `next` has told the end.
     told: bool,
-    /// Counts what others may be waiting for: bytes written, pongs.
+    /// Counts writes, also those that found the transport broken.
     progress: u64,
+    /// The newest ping that a user waits for.
+    pinged: u64,
     info: Option<Box<Info>>,
     shutdown: Option<ShutdownSignal>,
 }
@@ -112,6 +125,7 @@ impl<S> Connection<S> {
             unflushed: false,
             held_back: false,
             full_read: false,
+            unread: !read.is_empty(),
             read,
             read_at: now,
             timer: Timer::default(),
@@ -121,6 +135,7 @@ impl<S> Connection<S> {
             error: None,
             told: false,
             progress: 0,
+            pinged: 0,
             info,
             shutdown: None,
         }
@@ -152,9 +167,14 @@ impl<S> Connection<S> {
         self.is_done() && self.told && self.inbox.is_empty()
     }
 
-    /// Changes when something happened that another task may be waiting for.
-    pub(crate) fn progress(&self) -> (u64, bool, bool) {
-        (self.progress, self.protocol.is_open(), self.is_done())
+    /// What other tasks may be waiting for.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            writes: self.progress,
+            ponged: self.protocol.pong(self.pinged).is_some(),
+            open: self.protocol.is_open(),
+            done: self.is_done(),
+        }
     }
 
     /// The error with which the connection ended.
@@ -167,7 +187,8 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn start_ping(&mut self) -> Result<u64, Error> {
-        Ok(self.protocol.ping()?)
+        self.pinged = self.protocol.ping()?;
+        Ok(self.pinged)
     }
 
     pub(crate) fn pong(&self, id: u64) -> Option<Duration> {
@@ -181,11 +202,15 @@ impl<S> Connection<S> {
         Ok(self.protocol.send(message)?)
     }
 
-    /// Keeps a message for `next`; an error when no further one should be kept.
-    pub(crate) fn keep(&mut self, message: Message) -> Result<(), Error> {
+    /// Keeps a message for `next`.
+    pub(crate) fn keep(&mut self, message: Message) {
         self.inbox_size += message.len() + MESSAGE_OVERHEAD;
         self.inbox.push_back(message);
-        if self.inbox_size > INBOX_LIMIT { Err(Error::Backlog) } else { Ok(()) }
+    }
+
+    /// Whether no further message should be kept.
+    pub(crate) fn is_inbox_full(&self) -> bool {
+        self.inbox_size > INBOX_LIMIT
     }
 }
 
@@ -220,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.heed_shutdown(wakers);
             match self.protocol.handle_data(&mut self.read, self.read_at) {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
-                Ok(None) => {}
+                Ok(None) => self.unread = false,
                 Err(error) => self.end_with(Some(error.into())),
             }
             if self.is_ending() {
@@ -404,6 +429,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, &mut self.read))?;
         if count > 0 {
             self.full_read = count == room;
+            self.unread = true;
             self.read_at = now();
             self.protocol.handle_received(self.read_at);
         }
@@ -503,8 +529,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.phase != Phase::Running {
             return;
         }
-        if self.read.len() >= pool::BUFFER_SIZE {
-            // The peer sent more than the user took so far.
+        if self.unread {
+            // The peer sent more than the user took so far: the pong may be in it.
             self.protocol.handle_received(now());
             return;
         }

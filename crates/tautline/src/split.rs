@@ -41,7 +41,7 @@ impl<S> Shared<S> {
         if before != after {
             self.waiters.wake_writers();
         }
-        if (before.1, before.2) != (after.1, after.2) {
+        if (before.open, before.done) != (after.open, after.done) {
             self.waiters.wake_reader();
         }
         result
@@ -242,9 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.shared.with(|inner, wakers| {
             let connection = &mut inner.connection;
             if !inner.reader_alive {
-                return connection.poll_closed(wakers);
-            }
-            if !connection.is_done() {
+                // This task reads now, so it is this one that the transport has to wake.
+                let wakers = Wakers { read: wakers.write, ..wakers };
+                let _ = ready!(connection.poll_closed(wakers));
+            } else if !connection.is_done() {
                 // The reader sees what the peer answers; the Close and its deadline are looked after here as well.
                 let _ = connection.poll_flush(wakers);
                 let _ = connection.poll_deadline(wakers);

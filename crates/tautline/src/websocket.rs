@@ -228,8 +228,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             if let Some(time) = self.connection.pong(id) {
                 return Poll::Ready(Ok(time));
             }
+            if self.connection.is_inbox_full() {
+                return Poll::Ready(Err(Error::Backlog));
+            }
             match self.connection.poll_message(Wakers::one(cx)) {
-                Poll::Ready(Some(Ok(message))) => self.connection.keep(message)?,
+                Poll::Ready(Some(Ok(message))) => self.connection.keep(message),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Err(Error::Closed)),
                 Poll::Pending if self.connection.pong(id).is_some() => {}
