@@ -9,6 +9,7 @@ mod fuzz;
 mod interop;
 mod licenses;
 mod project;
+mod rules;
 mod rust;
 mod shell;
 mod spdx;
@@ -59,6 +60,11 @@ const CHECKS: &[Check] = &[
         name: "structure",
         about: "what may depend on what, and where unsafe code may stand",
         run: |args| none(args).and_then(|()| structure::check()),
+    },
+    Check {
+        name: "rules",
+        about: "that the tests named in docs/rfc6455.md exist",
+        run: |args| none(args).and_then(|()| rules::check()),
     },
     Check {
         name: "autobahn",
