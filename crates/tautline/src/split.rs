@@ -107,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for Reader<S> {
 impl<S> Drop for Reader<S> {
     fn drop(&mut self) {
         lock(&self.shared.inner).reader_alive = false;
+        self.shared.waiters.remove_reader();
         // A writer that waits for the end has to read from now on.
         self.shared.waiters.wake_writers();
     }
@@ -132,6 +133,8 @@ impl<S> Clone for Writer<S> {
 impl<S> Drop for Writer<S> {
     fn drop(&mut self) {
         self.shared.waiters.remove_writer(self.key);
+        // It may wait already, and knows nothing of what was only queued.
+        self.shared.waiters.wake_reader();
     }
 }
 
@@ -219,7 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         poll_fn(|cx| self.poll_closed(cx)).await
     }
 
-    /// Pings the peer and gives the round-trip time. The [`Reader`] has to be kept in `next` for it. Cancel safe.
+    /// Pings the peer and gives the round-trip time. The [`Reader`] has to be kept in `next` for it; if that was dropped,
+    /// messages that come first are discarded. Cancel safe.
     ///
     /// # Errors
     /// Why the connection ended before the answer came.
@@ -261,13 +265,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.register(cx);
         self.shared.with(|inner, wakers| {
             let connection = &mut inner.connection;
+            if !inner.reader_alive {
+                // Nobody else reads, and nobody is there for the messages.
+                let wakers = Wakers { read: wakers.write, ..wakers };
+                while let Poll::Ready(Some(Ok(_))) = connection.poll_message(wakers) {}
+            }
             if let Some(time) = connection.pong(id) {
                 return Poll::Ready(Ok(time));
             }
             if !connection.protocol().is_open() {
                 return Poll::Ready(Err(connection.failure().unwrap_or(Error::Closed)));
             }
-            // The ping goes out, and its deadline holds, whatever the reader does.
+            // The ping goes out, and a peer that sends nothing at all is given up, whatever the reader does.
             match connection.poll_flush(wakers) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}

@@ -28,19 +28,22 @@ impl Waiters {
     }
 
     pub(crate) fn remove_writer(&self, key: usize) {
-        self.lock().writers.try_remove(key);
+        // Whatever waker stood there is dropped outside the lock: it may own a task, and that another writer.
+        let _gone = self.lock().writers.try_remove(key);
+    }
+
+    pub(crate) fn remove_reader(&self) {
+        let _gone = self.lock().reader.take();
     }
 
     /// To be called by the reader before it looks whether there is something to read.
     pub(crate) fn register_reader(&self, waker: &Waker) {
-        replace(&mut self.lock().reader, waker);
+        let _old = replace(&mut self.lock().reader, waker);
     }
 
     /// To be called by a writer before it looks whether there is room.
     pub(crate) fn register_writer(&self, key: usize, waker: &Waker) {
-        if let Some(place) = self.lock().writers.get_mut(key) {
-            replace(place, waker);
-        }
+        let _old = self.lock().writers.get_mut(key).and_then(|place| replace(place, waker));
     }
 
     /// Something arrived, or may be read.
@@ -62,9 +65,8 @@ impl Waiters {
     }
 
     fn next_writer(&self, from: usize) -> Option<(usize, Waker)> {
-        let mut waiting = self.lock();
-        let places = waiting.writers.iter_mut().filter(|(key, _)| *key >= from);
-        places.filter_map(|(key, place)| Some((key, place.take()?))).next()
+        let writers = &mut self.lock().writers;
+        (from..writers.capacity()).find_map(|key| Some((key, writers.get_mut(key)?.take()?)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -72,10 +74,11 @@ impl Waiters {
     }
 }
 
-fn replace(place: &mut Option<Waker>, waker: &Waker) {
+/// Gives what stood there, for the caller to drop when the lock is open.
+fn replace(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match place {
-        Some(known) => known.clone_from(waker),
-        None => *place = Some(waker.clone()),
+        Some(known) if known.will_wake(waker) => None,
+        _ => place.replace(waker.clone()),
     }
 }
 
