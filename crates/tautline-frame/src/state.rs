@@ -29,8 +29,10 @@ pub(crate) enum State {
 pub(crate) enum Event {
     /// The user sends a message, or a fragment of one is due.
     SendData,
-    /// A ping or pong of ours is due.
-    SendControl,
+    /// A ping of ours is due.
+    SendPing,
+    /// The answer to a ping is due.
+    SendPong,
     /// The user closes, or the answer to a Close goes out.
     SendClose,
     /// A data frame came.
@@ -61,27 +63,28 @@ impl State {
     #[inline]
     pub(crate) const fn on(self, event: Event) -> (Self, Verdict) {
         use Event::{
-            Eof, Fail, ReceiveClose, ReceiveControl, ReceiveData, SendClose, SendControl, SendData,
+            Eof, Fail, ReceiveClose, ReceiveControl, ReceiveData, SendClose, SendData, SendPing,
+            SendPong,
         };
         use State::{CloseReceived, CloseSent, Closed, Open};
         use Verdict::{Act, Ignore, Refuse};
         match (self, event) {
-            (Open, SendData | SendControl | ReceiveData | ReceiveControl) => (Open, Act),
+            (Open, SendData | SendPing | SendPong | ReceiveData | ReceiveControl) => (Open, Act),
             (Open, SendClose) => (CloseSent, Act),
             (Open, ReceiveClose) => (CloseReceived, Act),
 
             // Section 5.5.1: "MUST NOT send any more data frames after sending a Close frame".
             (CloseSent, SendData) => (CloseSent, Refuse),
-            // A pong after our Close is allowed and helps nobody: many peers read nothing behind a Close.
-            (CloseSent, SendControl | SendClose) => (CloseSent, Ignore),
+            (CloseSent, SendPing | SendClose) => (CloseSent, Ignore),
+            // Section 5.5.2: a ping is answered "unless it already received a Close frame".
+            (CloseSent, SendPong) => (CloseSent, Act),
             (CloseSent, ReceiveData | ReceiveControl) => (CloseSent, Act),
             (CloseSent, ReceiveClose) => (Closed, Act),
             // One Close was sent; there is no second.
             (CloseSent, Fail) => (Closed, Ignore),
 
             (CloseReceived, SendData) => (CloseReceived, Refuse),
-            // Section 5.5.2: a ping is answered "unless it already received a Close frame".
-            (CloseReceived, SendControl) => (CloseReceived, Ignore),
+            (CloseReceived, SendPing | SendPong) => (CloseReceived, Ignore),
             (CloseReceived, SendClose) => (Closed, Act),
             // Section 1.4: "any additional data received [after a Close] is discarded".
             (CloseReceived, ReceiveData | ReceiveControl | ReceiveClose) => (CloseReceived, Ignore),
@@ -101,9 +104,10 @@ mod tests {
     use std::fmt::Write as _;
 
     const STATES: [State; 4] = [State::Open, State::CloseSent, State::CloseReceived, State::Closed];
-    const EVENTS: [Event; 8] = [
+    const EVENTS: [Event; 9] = [
         Event::SendData,
-        Event::SendControl,
+        Event::SendPing,
+        Event::SendPong,
         Event::SendClose,
         Event::ReceiveData,
         Event::ReceiveControl,

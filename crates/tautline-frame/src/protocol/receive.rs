@@ -180,7 +180,7 @@ impl Protocol {
         match opcode {
             OpCode::Close => self.handle_close(&payload, now)?,
             OpCode::Ping => {
-                if self.state.on(Event::SendControl).1 == Verdict::Act {
+                if self.state.on(Event::SendPong).1 == Verdict::Act && !self.broken {
                     self.answer_ping(payload);
                 }
             }

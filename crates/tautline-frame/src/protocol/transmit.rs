@@ -99,6 +99,7 @@ impl Protocol {
         self.queue = WriteQueue::default();
         self.stop_liveness();
         self.timers.send = None;
+        self.broken = true;
         // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
         self.state = self.state.on(Event::SendClose).0;
         if self.timers.close.is_none() {
@@ -128,7 +129,7 @@ impl Protocol {
     }
 
     fn encode_ping(&mut self) {
-        if self.state.on(Event::SendControl).1 == Verdict::Act {
+        if self.state.on(Event::SendPing).1 == Verdict::Act {
             let payload = Bytes::copy_from_slice(&self.pings.last_id.to_be_bytes());
             self.push(true, OpCode::Ping, payload);
             self.pings.state = PingState::Queued(self.queue.end());

@@ -130,15 +130,17 @@ fn a_ping_after_the_peers_close_is_not_answered() {
     }
 }
 
-// Section 5.5.2 asks for an answer until the peer's Close has come. This crate sends nothing behind its own Close, not
-// even a pong: see `State`, where the deviation is decided.
+// Section 5.5.2 asks for an answer until the peer's Close has come, also behind our own: a pong is no data.
 #[test]
-fn a_ping_after_our_close_is_not_answered() {
+fn a_ping_between_our_close_and_the_peers_is_answered() {
     for role in ROLES {
         let mut end = End::new(role);
         end.protocol.close(CloseFrame::empty(), end.now).unwrap();
         assert_eq!(end.written(), [Sent(CLOSE, vec![])]);
         assert_eq!(end.receive(PING, b"late"), Ok(vec![]));
+        assert_eq!(end.written(), [Sent(PONG, b"late".to_vec())]);
+        assert_eq!(end.receive(CLOSE, b""), Ok(vec![]));
+        assert_eq!(end.receive(PING, b"too late"), Ok(vec![]));
         assert_eq!(end.written(), []);
     }
 }

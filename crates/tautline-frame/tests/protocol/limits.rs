@@ -174,3 +174,14 @@ fn a_message_at_the_default_limit_arrives() {
         assert!(end.delivered == [Message::from(&payload[..])]);
     }
 }
+
+// Section 5.5: a control frame is short by itself. A frame limit below 125 refused Closes with 1009.
+#[test]
+fn control_frames_are_not_held_to_the_frame_limit() {
+    for role in ROLES {
+        let mut end = End::with(role, Config::new().max_frame_size(10));
+        assert_eq!(end.receive(PING, &[7; 125]), Ok(vec![]));
+        assert_eq!(end.written(), [Sent(PONG, vec![7; 125])]);
+        assert_eq!(end.receive(BINARY, &[7; 11]), Err(ProtocolError::FrameTooLong { limit: 10 }));
+    }
+}
