@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
@@ -49,8 +49,22 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError::Pem`], or [`TlsError::NoRoots`] for a file without certificates; [`TlsError::NoProvider`].
     pub fn ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        Self::from_roots(CertificateDer::pem_file_iter(path).map_err(pem)?)
+    }
+
+    /// As [`ca_file`](Self::ca_file), with what would stand in the file.
+    ///
+    /// # Errors
+    /// As [`ca_file`](Self::ca_file).
+    pub fn ca_pem(certificates: &[u8]) -> Result<Self, TlsError> {
+        Self::from_roots(CertificateDer::pem_slice_iter(certificates))
+    }
+
+    fn from_roots(
+        certificates: impl Iterator<Item = Result<CertificateDer<'static>, PemError>>,
+    ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(pem)? {
+        for certificate in certificates {
             roots.add(certificate.map_err(pem)?).map_err(TlsError::Rustls)?;
         }
         Ok(Self(Roots::Ready(client_config(roots)?)))
@@ -171,7 +185,7 @@ impl ServerTls {
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, TlsError> {
         if certificates.is_empty() {
-            return Err(pem(rustls::pki_types::pem::Error::NoItemsFound));
+            return Err(pem(PemError::NoItemsFound));
         }
         let config = ServerConfig::builder_with_provider(provider()?)
             .with_safe_default_protocol_versions()
@@ -228,7 +242,7 @@ fn built_in() -> Option<CryptoProvider> {
     None
 }
 
-fn pem(error: rustls::pki_types::pem::Error) -> TlsError {
+fn pem(error: PemError) -> TlsError {
     TlsError::Pem(error)
 }
 
@@ -241,7 +255,7 @@ pub enum TlsError {
     /// No certificate of an authority to trust was found.
     NoRoots,
     /// A PEM file cannot be read, or holds no fitting item.
-    Pem(rustls::pki_types::pem::Error),
+    Pem(PemError),
     /// rustls does not take these settings.
     Rustls(rustls::Error),
     /// The host of the URI is neither a DNS name nor an IP address that a certificate can be for.

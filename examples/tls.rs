@@ -1,0 +1,58 @@
+//! `wss` with a certificate made on the spot: `cargo run --example tls`
+//!
+//! The server has a certificate that it signed itself; the client trusts exactly that one. The second connection of the same
+//! client resumes the TLS session of the first, which saves the server the signature and the client the verification. In
+//! earnest the two sides have `ServerTls::from_pem_files` and, for a private authority, `ClientTls::ca_file`.
+
+use std::error::Error;
+
+use tautline::{Client, ClientTls, Server, ServerTls, Transport, WebSocket};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+
+    let tls = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes())?;
+    let server = Server::bind("127.0.0.1:0").await?.tls(tls);
+    let uri = format!("wss://{}", server.local_addr()?);
+    println!("serving {uri}");
+    tokio::spawn(server.serve(|mut ws| async move {
+        while let Some(message) = ws.next().await {
+            ws.feed(message?).await?;
+        }
+        Ok(())
+    }));
+
+    let client = Client::new().tls(ClientTls::ca_pem(certificate.as_bytes())?);
+    for text in ["hello", "hello again"] {
+        let mut ws = client.connect(&uri).await?;
+        println!("connected: {}", session(&ws));
+        ws.send(text).await?;
+        if let Some(answer) = ws.next().await {
+            println!("echoed: {}", answer?);
+        }
+        ws.close().await?;
+    }
+
+    // Without that trust, nothing is sent: the connection is not made at all.
+    match tautline::connect(&uri).await {
+        Ok(_) => Err("a stranger was trusted".into()),
+        Err(error) => {
+            println!("a client with other authorities: {error}");
+            Ok(())
+        }
+    }
+}
+
+/// What rustls tells about the connection.
+fn session(ws: &WebSocket) -> String {
+    let Transport::TlsClient(stream) = ws.get_ref() else {
+        return "in plain text".to_owned();
+    };
+    let tls = stream.get_ref().1;
+    match (tls.protocol_version(), tls.handshake_kind()) {
+        (Some(version), Some(kind)) => format!("{version:?}, session {kind:?}"),
+        _ => "the TLS handshake is under way".to_owned(),
+    }
+}
