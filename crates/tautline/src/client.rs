@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tautline_frame::{Config, Role};
 use tautline_handshake::{
-    BuildError, ClientRequest, HeadError, HeadLimits, ResponseError, ResponseHeadReader, UriError,
-    WsUri, encode_request,
+    BuildError, ClientRequest, Expectation, HeadError, HeadLimits, ResponseError,
+    ResponseHeadReader, UriError, WsUri, encode_request,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -127,11 +127,15 @@ impl Client {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => self.headers.push((name, value)),
-            (Err(_), _) => self.invalid = Some(BuildError::HeaderName),
-            (_, Err(_)) => self.invalid = Some(BuildError::HeaderValue),
-        }
+        let invalid = match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => {
+                self.headers.push((name, value));
+                return self;
+            }
+            (Err(_), _) => BuildError::HeaderName,
+            (_, Err(_)) => BuildError::HeaderValue,
+        };
+        self.invalid.get_or_insert(invalid);
         self
     }
 
@@ -184,6 +188,7 @@ impl Client {
         uri: impl AsRef<str>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         let uri = WsUri::parse(uri.as_ref())?;
+        let request = self.request(&uri)?;
         let opening = async {
             let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
             let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
@@ -193,7 +198,7 @@ impl Client {
             let peer = stream.peer_addr().map_err(ConnectError::Tcp)?;
             let transport = self.secure(stream, &uri).await?;
             let info = Info { peer: Some(peer), subprotocol: None };
-            self.upgrade(&uri, transport, info).await
+            self.upgrade(request, transport, info).await
         };
         self.in_time(opening).await
     }
@@ -211,8 +216,8 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let uri = WsUri::parse(uri.as_ref())?;
-        Ok(self.in_time(self.upgrade(&uri, stream, Info::default())).await?.0)
+        let request = self.request(&WsUri::parse(uri.as_ref())?)?;
+        Ok(self.in_time(self.upgrade(request, stream, Info::default())).await?.0)
     }
 
     async fn in_time<T>(
@@ -247,25 +252,29 @@ impl Client {
         if uri.is_secure() { Err(ConnectError::NoTls) } else { Ok(Transport::Tcp(stream)) }
     }
 
+    /// The request for this URI, and what its answer must hold. Made before anything is connected: what cannot be sent is
+    /// an error whatever the network does.
+    fn request(&self, uri: &WsUri) -> Result<(Request<()>, Expectation), BuildError> {
+        if let Some(error) = self.invalid {
+            return Err(error);
+        }
+        let mut request = ClientRequest::new(uri).subprotocols(&self.subprotocols);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.subprotocol_required(self.subprotocol_required).build()
+    }
+
     /// The opening handshake (RFC 6455 section 4.1).
     async fn upgrade<S>(
         &self,
-        uri: &WsUri,
+        (request, expectation): (Request<()>, Expectation),
         mut stream: S,
         mut info: Info,
     ) -> Result<(WebSocket<S>, Response<()>), ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut request = ClientRequest::new(uri).subprotocols(&self.subprotocols);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        if let Some(error) = self.invalid {
-            return Err(error.into());
-        }
-        let (request, expectation) =
-            request.subprotocol_required(self.subprotocol_required).build()?;
         let mut buffer = BytesMut::new();
         encode_request(&request, &mut buffer);
         stream.write_all(&buffer).await?;
