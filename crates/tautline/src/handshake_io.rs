@@ -17,6 +17,10 @@ const FIRST_READ: usize = 1 << 10;
 /// How much of the body of a refusal is kept for the user: room for an explanation, not for a download.
 const MAX_REFUSAL_BODY: usize = 64 << 10;
 
+/// How long that body is waited for. The status is known already, and must not be lost because a body stalls, or has no
+/// end on a connection that the server keeps open.
+const REFUSAL_BODY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long, and how much, a refused peer may still send before the connection is cut. Closing at once would turn what it
 /// was sending into a reset, which could overtake our answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -76,12 +80,14 @@ pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     buffer: &mut BytesMut,
 ) -> Response<Bytes> {
     let mut body = BodyReader::new(body_framing(&head), MAX_REFUSAL_BODY);
-    while !body.read(buffer) {
-        // The status is what counts: a body that breaks off is given as far as it came.
-        if read_some(stream, buffer).await.is_err() {
-            break;
+    let reading = async {
+        while !body.read(buffer) {
+            read_some(stream, buffer).await?;
         }
-    }
+        io::Result::Ok(())
+    };
+    // The status is what counts: a body that breaks off is given as far as it came.
+    let _ = tokio::time::timeout(REFUSAL_BODY_PATIENCE, reading).await;
     head.map(|()| body.into_bytes())
 }
 
