@@ -1,10 +1,16 @@
 //! Messages both ways: sizes, fragments, batches, back pressure, and streams that give and take little at a time.
 
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt, future, stream};
 use tautline::{Config, Error, Message, Role, WebSocket};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::support::peer::{
     BINARY, CONTINUATION, Choppy, Counted, FIN, PING, PONG, Peer, TEXT, duplex, encode, open,
@@ -315,4 +321,45 @@ async fn an_unsplit_connection_is_a_stream_and_a_sink() {
     assert_eq!(collect.await.unwrap(), [Message::from("a"), Message::from(b"b")]);
     assert!(StreamExt::next(&mut client).await.is_none());
     assert!(futures_util::stream::FusedStream::is_terminated(&client));
+}
+
+/// Gives these reads, then nothing more; notes the most room that there was for a read.
+struct Measured {
+    reads: VecDeque<Vec<u8>>,
+    most: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Measured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.most.fetch_max(buf.remaining(), Ordering::SeqCst);
+        let Some(mut next) = self.reads.pop_front() else { return Poll::Pending };
+        let rest = next.split_off(next.len().min(buf.remaining()));
+        buf.put_slice(&next);
+        if !rest.is_empty() {
+            self.reads.push_front(rest);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+// RFC 6455 section 10.4. rust-websocket (CVE-2022-35922) and Java-WebSocket (#1507) took the memory that a header declared;
+// here it is taken as the bytes come, at most as much again as has arrived.
+#[tokio::test]
+async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declared() {
+    for role in ROLES {
+        let whole = encode(role == Role::Server, FIN | BINARY, &pattern(16 << 20));
+        for (arrives, room) in [(20, 128 << 10), (1 << 20, 3 << 20)] {
+            let reads = whole[..arrives].chunks(10_000).map(<[u8]>::to_vec).collect();
+            let most = Arc::new(AtomicUsize::new(0));
+            let reader = Measured { reads, most: most.clone() };
+            let mut ws = open(tokio::io::join(reader, tokio::io::sink()), role, Config::new());
+            assert!(ws.next().now_or_never().is_none());
+            let most = most.load(Ordering::SeqCst);
+            assert!(most <= room, "{role:?}: room for {most} bytes when {arrives} came");
+        }
+    }
 }
