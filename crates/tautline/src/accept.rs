@@ -208,14 +208,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         }
     }
 
-    /// Answers with something else than a WebSocket.
+    /// Answers with something else than a WebSocket, and gives the status that was sent.
     pub(crate) async fn answer(
         mut self,
-        response: Response<Bytes>,
+        mut response: Response<Bytes>,
         head_only: bool,
-    ) -> Result<(), AcceptError> {
+    ) -> Result<StatusCode, AcceptError> {
+        if response.status().is_informational() {
+            // 101 would promise frames, and another interim status an answer that never comes (RFC 9110 section 15.2).
+            response = internal_error();
+        }
         refuse(&mut self.stream, &response, head_only).await?;
-        Ok(())
+        Ok(response.status())
     }
 
     /// Switches protocols.
@@ -237,8 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let response = match built {
             Ok(response) => response.map(|()| ""),
             Err(error) => {
-                let response = text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
-                refuse(&mut self.stream, &response, false).await?;
+                refuse(&mut self.stream, &internal_error(), false).await?;
                 return Err(error.into());
             }
         };
@@ -251,6 +254,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
         Ok((ws, upgrade.data))
     }
+}
+
+/// What the client is told of a mistake of the application.
+fn internal_error() -> Response<Bytes> {
+    text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
 /// A client's wish to open a WebSocket: checked, and not answered yet.

@@ -408,8 +408,7 @@ impl<T> Opener<T> {
         let upgrade = match (self.hook)(asked).await {
             Ok(upgrade) => self.acceptor.choose(&request, upgrade),
             Err(response) => {
-                let status = response.status();
-                pending.answer(response, false).await?;
+                let status = pending.answer(response, false).await?;
                 return Err(AcceptError::Refused(status));
             }
         };
