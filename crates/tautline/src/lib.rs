@@ -8,6 +8,8 @@ mod connection;
 mod dial;
 mod error;
 mod handshake_io;
+#[cfg(all(test, tautline_loom))]
+mod loom_tests;
 mod pool;
 mod server;
 mod shutdown;
