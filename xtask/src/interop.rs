@@ -98,10 +98,10 @@ impl Tally {
             self.passed += u32::from(line.starts_with("ok "));
             self.failed += u32::from(line.starts_with("FAIL "));
         });
-        if let Err(failure) = outcome {
-            if self.failed == before {
-                self.one(name, Err(failure));
-            }
+        if let Err(failure) = outcome
+            && self.failed == before
+        {
+            self.one(name, Err(failure));
         }
     }
 

@@ -56,10 +56,12 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
             faults.push(format!("{name}:{number}: unsafe code outside {UNSAFE}"));
         }
         let world = || WORLD.iter().find(|world| code.contains(**world));
-        if pure && !in_tests && !name.starts_with(CODEC) {
-            if let Some(world) = world() {
-                faults.push(format!("{name}:{number}: {world} in a crate that is pure"));
-            }
+        if pure
+            && !in_tests
+            && !name.starts_with(CODEC)
+            && let Some(world) = world()
+        {
+            faults.push(format!("{name}:{number}: {world} in a crate that is pure"));
         }
     }
     faults
