@@ -248,15 +248,15 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
         other.finish(ends.ping(&mut received));
     }
     // An interrupted close goes on, when it is called again as well as while reading.
-    if polls % 2 == 0 {
-        other.finish(ends.close(Some(3000), &mut received));
-    } else {
+    if polls % 2 == 1 {
         if !closing {
             other.drive(ends.close(Some(3000), &mut received), 1);
         }
         while let Some(message) = other.finish(ends.next()) {
             received.push(message);
         }
+    } else {
+        other.finish(ends.close(Some(3000), &mut received));
     }
     assert!(other.finish(ends.next()).is_none(), "{what}");
 

@@ -168,7 +168,7 @@ async fn senders_wait_at_the_write_mark_until_the_peer_reads() {
     }
     assert_eq!(taken, 11);
     // The pipe holds 16 of the 1122 bytes; 83 more must leave before there are less than 1024.
-    let mut gone = vec![0; 83];
+    let mut gone = [0; 83];
     tokio::io::AsyncReadExt::read_exact(&mut peer.stream, &mut gone[..16]).await.unwrap();
     assert!(ws.feed(pattern(100)).now_or_never().is_none());
     for piece in gone[16..].chunks_mut(16) {
@@ -361,5 +361,35 @@ async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declare
             let most = most.load(Ordering::SeqCst);
             assert!(most <= room, "{role:?}: room for {most} bytes when {arrives} came");
         }
+    }
+}
+
+// ws-rs (CVE-2020-35896) queued an answer to each. RFC 6455 section 5.5.3: only the newest ping needs one.
+#[tokio::test]
+async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
+    for role in ROLES {
+        let (mut ws, mut peer) = duplex(role, Config::new().write_mark(1024), 64);
+        let last = 9_999u32.to_be_bytes();
+        let flood = async {
+            for number in 0..10_000u32 {
+                peer.send(FIN | PING, number.to_be_bytes()).await;
+            }
+            // A pong that nobody asked for gets no answer (RFC 6455 section 5.5.3).
+            peer.send(FIN | PONG, "unasked").await;
+            peer.send(FIN | TEXT, "behind the flood").await;
+        };
+        let (message, ()) = future::join(ws.next(), flood).await;
+        assert_eq!(message.unwrap().unwrap(), Message::from("behind the flood"));
+        let mut pongs = Vec::new();
+        while pongs.last().is_none_or(|pong: &Vec<u8>| *pong != last) {
+            let (frame, _) = future::join(peer.recv(), async { ws.flush().now_or_never() }).await;
+            let frame = frame.unwrap();
+            assert_eq!(frame.first, FIN | PONG);
+            pongs.push(frame.payload);
+        }
+        // 6 or 10 bytes each on the wire: what fits below the mark and into the pipe, and the newest.
+        assert!(pongs.len() <= (1024 + 64) / 6 + 2, "{} pongs", pongs.len());
+        let _ = ws.flush().now_or_never();
+        assert_eq!(peer.try_recv(), None);
     }
 }
