@@ -30,6 +30,10 @@ pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system is out of files or memory: it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a connection has for its request when the server goes down: enough for one that is on its way. One that says
+/// nothing, such as a browser opens ahead of need, is not waited for.
+const OPENING_GRACE: Duration = Duration::from_secs(1);
+
 type BoxError = Box<dyn StdError + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Hook<T> =
@@ -377,7 +381,7 @@ struct Opener<T> {
 }
 
 impl<T> Opener<T> {
-    /// `None`: the request was answered, and is no WebSocket.
+    /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
     async fn open(
         &self,
         stream: TcpStream,
@@ -393,8 +397,15 @@ impl<T> Opener<T> {
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         // Messages are batched in user space; the system must not hold them back.
         stream.set_nodelay(true)?;
-        let transport = self.secure(stream).await?;
-        let (mut pending, request) = self.acceptor.read(transport).await?;
+        let reading = async { self.acceptor.read(self.secure(stream).await?).await };
+        let going_down = async {
+            self.shutdown.fired().await;
+            tokio::time::sleep(OPENING_GRACE).await;
+        };
+        let (mut pending, request) = tokio::select! {
+            read = reading => read?,
+            () = going_down => return Ok(None),
+        };
         if let Some(fallback) = &self.fallback
             && !is_upgrade_request(&request)
         {

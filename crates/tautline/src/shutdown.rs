@@ -1,8 +1,9 @@
 //! How a server tells its connections that it goes down.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
@@ -20,6 +21,15 @@ impl Shutdown {
     /// What a connection watches.
     pub(crate) fn signal(&self) -> ShutdownSignal {
         ShutdownSignal { shutdown: self.clone(), registered: None }
+    }
+
+    /// Ready when the server goes down.
+    pub(crate) async fn fired(&self) {
+        let mut signal = self.signal();
+        let poll = |cx: &mut Context<'_>| {
+            if signal.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(poll).await;
     }
 
     /// Wakes every connection that watches; those that come later find it fired.
