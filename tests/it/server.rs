@@ -1,1 +1,366 @@
-//! To be written.
+//! A server: what its hook and its handler see, and what one connection cannot do to the others.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future;
+use http::{HeaderName, HeaderValue, Response};
+use tautline::{
+    AcceptError, Acceptor, Client, CloseCode, ConnectError, Error, HeadLimits, Server, Upgrade,
+    connect,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::support::handshake::{
+    Http, Identity, REQUEST, bind, echo, echo_server, expect_echo, request_with,
+};
+
+fn uri(address: SocketAddr) -> String {
+    format!("ws://{address}/")
+}
+
+#[tokio::test]
+async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
+    let (server, address) = bind().await;
+    let serving = server
+        .on_upgrade(|request| async move {
+            assert_eq!(request.request().method(), "GET");
+            let user = request.headers()["x-user"].to_str().unwrap().to_owned();
+            let (uri, peer) = (request.uri().clone(), request.peer_addr());
+            let offers = request.subprotocols().join("+");
+            Ok(Upgrade::new(format!("{user} {uri} {peer} {offers} {}", request.is_secure())))
+        })
+        .serve_with(|mut ws, seen| async move {
+            assert_eq!(ws.peer_addr().unwrap().to_string(), seen.split(' ').nth(2).unwrap());
+            ws.send(seen).await?;
+            Ok(ws.close().await?)
+        });
+    tokio::spawn(serving);
+    let client = Client::new().header("x-user", "alice").subprotocols(["b", "a"]);
+    let client = client.subprotocol_required(false);
+    let mut ws = client.connect(format!("ws://{address}/room/7?x=%20y")).await.unwrap();
+    let local = ws.get_ref().tcp().local_addr().unwrap();
+    let expected = format!("alice /room/7?x=%20y {local} b+a false");
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(expected.as_str()));
+    assert!(ws.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_hook_refuses_with_a_response_of_its_own() {
+    let (server, address) = bind().await;
+    let serving = server
+        .on_upgrade(|request| async move {
+            let status: u16 = request.uri().path()[1..].parse().unwrap();
+            let response = Response::builder().status(status).header("www-authenticate", "Basic");
+            Err::<Upgrade, _>(response.body("who are you?".into()).unwrap())
+        })
+        .serve(|_| async { panic!("refused, and handled all the same") });
+    tokio::spawn(serving);
+    for status in [401, 404, 503] {
+        let mut peer = Http::connect(address).await;
+        peer.write(REQUEST.replace("/chat", &format!("/{status}"))).await;
+        let (head, body) = peer.last_response().await;
+        assert_eq!((head.status(), body.as_str()), (status, "who are you?"));
+        assert_eq!(head.get("www-authenticate"), Some("Basic"));
+        assert_eq!(head.get("content-length"), Some("12"));
+        assert_eq!(head.get("connection"), Some("close"));
+    }
+    let error = connect(format!("ws://{address}/429")).await.unwrap_err();
+    assert_eq!(error.status().unwrap(), 429);
+    // 101 is not the hook's to say; with it the client would take the text for frames.
+    let error = connect(format!("ws://{address}/101")).await.unwrap_err();
+    assert_eq!(error.status().unwrap(), 500);
+}
+
+// RFC 6455 section 4.2.2, steps 5.5 and 5.6; undici CVE-2026-1527 for the line break.
+#[tokio::test]
+async fn what_the_hook_adds_is_in_the_answer_or_the_answer_is_500() {
+    let (server, address) = bind().await;
+    let upgrade = |path: &str| {
+        let upgrade = Upgrade::new(());
+        match path {
+            "/good" => {
+                let upgrade = upgrade.subprotocol("b").header("set-cookie", "a=1");
+                upgrade.header(HeaderName::from_static("set-cookie"), HeaderValue::from(2))
+            }
+            "/name" => upgrade.header("set cookie", "a=1"),
+            "/value" => upgrade.header("set-cookie", "a=1\r\nX-Injected: 1"),
+            "/reserved" => upgrade.header("sec-websocket-extensions", "permessage-deflate"),
+            "/body" => upgrade.header("content-length", "3"),
+            "/protocol" => upgrade.subprotocol("c"),
+            _ => upgrade.subprotocol("a\r\nX-Injected: 1"),
+        }
+    };
+    let serving = server
+        .subprotocols(["a"])
+        .on_upgrade(move |request| future::ready(Ok(upgrade(request.uri().path()))))
+        .serve(echo);
+    tokio::spawn(serving);
+    let client = Client::new().subprotocols(["a", "b"]);
+    for path in ["/name", "/value", "/reserved", "/body", "/protocol", "/injected"] {
+        match client.connect(format!("ws://{address}{path}")).await {
+            Err(ConnectError::Refused(response)) => {
+                assert_eq!(response.status(), 500, "{path}");
+                assert_eq!(response.body(), "internal error\n", "{path}");
+                assert!(!response.headers().contains_key("x-injected"));
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    // What the hook chooses goes before the server's own list.
+    let uri = format!("ws://{address}/good");
+    let (ws, response) = client.connect_with_response(uri).await.unwrap();
+    assert_eq!(ws.subprotocol(), Some("b"));
+    let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "2"]);
+}
+
+// RFC 6455 section 4.2.2, step 5.5: the server's order decides; without a common one there is none.
+#[tokio::test]
+async fn the_servers_preference_decides_the_subprotocol() {
+    let (server, address) = bind().await;
+    let serving = server.subprotocols(["v3", "v2", "v1"]).serve(|mut ws| async move {
+        let name = ws.subprotocol().unwrap_or("none").to_owned();
+        ws.send(name).await?;
+        Ok(ws.close().await?)
+    });
+    tokio::spawn(serving);
+    for (offers, chosen) in
+        [(&["v1", "v2"][..], Some("v2")), (&["v4", "v1"], Some("v1")), (&["V1"], None), (&[], None)]
+    {
+        let client = Client::new().subprotocols(offers.iter().copied());
+        let mut ws = client.subprotocol_required(false).connect(uri(address)).await.unwrap();
+        assert_eq!(ws.subprotocol(), chosen);
+        let said = ws.next().await.unwrap().unwrap();
+        assert_eq!(said.as_text(), Some(chosen.unwrap_or("none")));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_or_fails_ends_its_own_connection_alone() {
+    let (server, address) = bind().await;
+    let serving = server.max_connections(2).serve(|mut ws| async move {
+        while let Some(message) = ws.next().await {
+            let message = message?;
+            match message.as_text() {
+                Some("panic") => panic!("as asked"),
+                Some("fail") => return Err("as asked".into()),
+                _ => ws.send(message).await?,
+            }
+        }
+        Ok(())
+    });
+    tokio::spawn(serving);
+    let mut witness = connect(uri(address)).await.unwrap();
+    // Each gives its place back: there are two in all.
+    for wish in ["panic", "fail", "panic", "fail"] {
+        let mut ws = connect(uri(address)).await.unwrap();
+        ws.send(wish).await.unwrap();
+        assert!(matches!(ws.next().await, Some(Err(Error::ConnectionLost))));
+        expect_echo(&mut witness, "still here").await;
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_ends_its_own_connection_alone() {
+    let (server, address) = bind().await;
+    let serving = server
+        .on_upgrade(|request| async move {
+            assert_eq!(request.uri().path(), "/");
+            Ok(Upgrade::new(()))
+        })
+        .serve(echo);
+    tokio::spawn(serving);
+    let error = connect(format!("ws://{address}/panic")).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Io(_)), "{error}");
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+}
+
+#[tokio::test]
+async fn no_more_than_max_connections_are_open_and_the_next_waits_for_an_end() {
+    let (server, address) = bind().await;
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let serving = server.max_connections(2).serve(move |ws| {
+        most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let open = open.clone();
+        async move {
+            let result = echo(ws).await;
+            open.fetch_sub(1, Ordering::SeqCst);
+            result
+        }
+    });
+    tokio::spawn(serving);
+    let (mut first, mut second) =
+        (connect(uri(address)).await.unwrap(), connect(uri(address)).await.unwrap());
+    let mut waiting: Vec<_> = (0..6)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut ws = connect(uri(address)).await.unwrap();
+                expect_echo(&mut ws, "at last").await;
+                ws.close().await.unwrap();
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        expect_echo(&mut first, "first").await;
+        expect_echo(&mut second, "second").await;
+    }
+    assert!(!waiting.iter().any(tokio::task::JoinHandle::is_finished));
+    first.close().await.unwrap();
+    for task in waiting.drain(..) {
+        task.await.unwrap();
+    }
+    expect_echo(&mut second, "second").await;
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
+// The deadline holds from the first moment, TLS included, and what holds a place gives it back.
+#[tokio::test]
+async fn a_handshake_that_stalls_is_cut_and_its_place_is_free() {
+    let identity = Identity::for_names(&["127.0.0.1"]);
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00";
+    let timeout = Duration::from_millis(40);
+    let plain = echo_server(|server| server.max_connections(1).handshake_timeout(timeout)).await;
+    let tls = identity.server();
+    let secure = |server: Server| server.max_connections(1).handshake_timeout(timeout).tls(tls);
+    let secure = echo_server(secure).await;
+    let half = &REQUEST.as_bytes()[..60];
+    for (address, said) in
+        [(plain, &b""[..]), (plain, b"G"), (plain, half), (secure, b""), (secure, hello)]
+    {
+        let mut peer = Http::connect(address).await;
+        peer.write(said).await;
+        assert_eq!(peer.rest().await, b"", "{said:?}");
+    }
+    expect_echo(&mut connect(uri(plain)).await.unwrap(), "hello").await;
+    let wss = format!("wss://{secure}/");
+    expect_echo(&mut identity.client().connect(wss).await.unwrap(), "hello").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
+    let (near, mut far) = tokio::io::duplex(1024);
+    let trickle = tokio::spawn(async move {
+        far.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+        while far.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+    });
+    let start = Instant::now();
+    let error = tautline::accept(near).await.unwrap_err();
+    assert!(matches!(error, AcceptError::Timeout), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 10);
+    trickle.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_limits_of_a_head_are_the_acceptors() {
+    let limits = HeadLimits { max_bytes: 300, ..HeadLimits::new() };
+    let acceptor = Acceptor::new().head_limits(limits);
+    let address = echo_server(|server| server.acceptor(acceptor)).await;
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+    let mut peer = Http::connect(address).await;
+    peer.write(request_with(format!("Cookie: {}\r\n", "x".repeat(300)))).await;
+    let (head, body) = peer.last_response().await;
+    assert_eq!((head.status(), body.as_str()), (431, "the head is longer than 300 bytes\n"));
+}
+
+#[tokio::test]
+async fn small_messages_are_not_held_back_by_nagles_algorithm_on_either_end() {
+    let (server, address) = bind().await;
+    let serving = server.serve(|mut ws| async move {
+        let nodelay = ws.get_ref().tcp().nodelay()?;
+        ws.send(if nodelay { "nodelay" } else { "delay" }).await?;
+        Ok(ws.close().await?)
+    });
+    tokio::spawn(serving);
+    let mut ws = connect(uri(address)).await.unwrap();
+    assert!(ws.get_ref().tcp().nodelay().unwrap());
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("nodelay"));
+}
+
+#[tokio::test]
+async fn a_slow_hook_holds_up_nobody_else() {
+    let (server, address) = bind().await;
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let serving = server
+        .on_upgrade(move |request| {
+            let gate = gate.clone();
+            async move {
+                if request.uri().path() == "/slow" {
+                    gate.notified().await;
+                }
+                Ok(Upgrade::new(()))
+            }
+        })
+        .serve(echo);
+    tokio::spawn(serving);
+    let slow = tokio::spawn(connect(format!("ws://{address}/slow")));
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "quick").await;
+    opened.notify_one();
+    expect_echo(&mut slow.await.unwrap().unwrap(), "slow").await;
+}
+
+/// The built `echo_server`, started by the shell behind these words, and its address.
+async fn example(before: &str) -> (Child, SocketAddr) {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.set_file_name("examples");
+    let path = path.join("echo_server");
+    assert!(path.exists(), "run `cargo build --example echo_server` first: {path:?}");
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{before} exec \"$0\" --listen 127.0.0.1:0")])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    let address = line.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap();
+    (child, address)
+}
+
+#[tokio::test]
+async fn a_server_that_ran_out_of_files_goes_on_when_there_are_some_again() {
+    let (_child, address) = example("ulimit -n 32;").await;
+    // All are in the system's queue, more than there can be files, so the server comes to the point where there is none.
+    let mut peers = Vec::new();
+    for _ in 0..48 {
+        let mut peer = Http::connect(address).await;
+        peer.write(REQUEST).await;
+        peers.push(peer);
+    }
+    // They are served in their order, as those before them leave.
+    while !peers.is_empty() {
+        let mut served: Vec<_> = peers.drain(..12).collect();
+        for peer in &mut served {
+            assert_eq!(peer.head().await.status(), 101);
+        }
+    }
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+}
+
+#[tokio::test]
+async fn a_signal_closes_connections_with_1001_and_ends_the_example_with_success() {
+    for signal in ["INT", "TERM"] {
+        let (mut child, address) = example("").await;
+        let mut ws = connect(uri(address)).await.unwrap();
+        expect_echo(&mut ws, "hello").await;
+        let kill = format!("kill -s {signal} {}", child.id().unwrap());
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+        assert!(ws.next().await.is_none());
+        assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+        drop(ws);
+        assert_eq!(child.wait().await.unwrap().code(), Some(0), "{signal}");
+    }
+}

@@ -1,1 +1,250 @@
-//! To be written.
+//! A server that goes down: every connection hears 1001 (RFC 6455 section 7.4.1), every handler its end, and the wait has a
+//! bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tautline::{CloseCode, ConnectError, Error, Message, Server, Upgrade, WebSocket, connect};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::support::handshake::{HandlerResult, Http, REQUEST, bind, echo, expect_echo};
+use crate::support::peer::{CLOSE, FIN, Peer, close_body};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A running server that can be told to go down.
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    async fn start<F, Fut>(set_up: impl FnOnce(Server) -> Server, handler: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
+    {
+        let (server, address) = bind().await;
+        let (stop, stopped) = oneshot::channel();
+        let server = set_up(server.drain_timeout(HOUR)).shutdown_on(async { drop(stopped.await) });
+        Self { address, stop, serving: tokio::spawn(server.serve(handler)) }
+    }
+
+    async fn connect(&self) -> WebSocket {
+        connect(format!("ws://{}/", self.address)).await.unwrap()
+    }
+}
+
+async fn expect_going_away(ws: &mut WebSocket) {
+    let end = ws.next().await;
+    assert!(end.is_none(), "{end:?}");
+    assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+}
+
+#[tokio::test]
+async fn idle_connections_hear_1001_and_their_handlers_the_end() {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let running = Running::start(
+        |server| server,
+        move |mut ws| {
+            let ends = ends.clone();
+            async move {
+                while let Some(message) = ws.next().await {
+                    ws.send(message?).await?;
+                }
+                // The peer's answer: the code of ours.
+                ends.send(ws.close_frame().unwrap().code())?;
+                Ok(())
+            }
+        },
+    )
+    .await;
+    let mut idle = running.connect().await;
+    let mut busy = running.connect().await;
+    expect_echo(&mut busy, "hello").await;
+    running.stop.send(()).unwrap();
+    expect_going_away(&mut idle).await;
+    expect_going_away(&mut busy).await;
+    running.serving.await.unwrap().unwrap();
+    for _ in 0..2 {
+        assert_eq!(ended.try_recv().unwrap(), CloseCode::GOING_AWAY);
+    }
+    match connect(format!("ws://{}/", running.address)).await {
+        Err(ConnectError::Tcp(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_connections_ends_at_once() {
+    let running = Running::start(|server| server, echo).await;
+    running.stop.send(()).unwrap();
+    running.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_may_finish_its_work_behind_the_end_of_its_connection() {
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let saved = Arc::new(AtomicBool::new(false));
+    let is_saved = saved.clone();
+    let running = Running::start(
+        |server| server,
+        move |mut ws| {
+            let (gate, saved) = (gate.clone(), saved.clone());
+            async move {
+                while let Some(Ok(_)) = ws.next().await {}
+                gate.notified().await;
+                saved.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+        },
+    )
+    .await;
+    let mut ws = running.connect().await;
+    running.stop.send(()).unwrap();
+    expect_going_away(&mut ws).await;
+    assert!(!running.serving.is_finished());
+    opened.notify_one();
+    running.serving.await.unwrap().unwrap();
+    assert!(is_saved.load(Ordering::SeqCst));
+}
+
+/// Tells when it is dropped.
+struct Guard(Arc<AtomicBool>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_never_ends_is_ended_at_the_drain_deadline() {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let is_dropped = dropped.clone();
+    let running = Running::start(
+        |server| server.drain_timeout(Duration::from_millis(20)),
+        move |mut ws| {
+            let guard = Guard(dropped.clone());
+            async move {
+                ws.send("here").await?;
+                std::future::pending::<()>().await;
+                drop(guard);
+                Ok(())
+            }
+        },
+    )
+    .await;
+    let mut ws = running.connect().await;
+    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("here"));
+    running.stop.send(()).unwrap();
+    running.serving.await.unwrap().unwrap();
+    assert!(is_dropped.load(Ordering::SeqCst));
+    assert!(matches!(ws.next().await, Some(Err(Error::ConnectionLost))));
+}
+
+#[tokio::test]
+async fn a_split_connection_hears_it_in_its_reader_and_its_writer_is_closed() {
+    let (results, mut result) = mpsc::unbounded_channel();
+    let running = Running::start(
+        |server| server,
+        move |ws| {
+            let results = results.clone();
+            async move {
+                let (mut reader, mut writer) = ws.split();
+                writer.send("split").await?;
+                let reading = tokio::spawn(async move { reader.next().await.is_none() });
+                let clean = reading.await?;
+                results.send((clean, writer.send("late").await))?;
+                Ok(())
+            }
+        },
+    )
+    .await;
+    let mut ws = running.connect().await;
+    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("split"));
+    running.stop.send(()).unwrap();
+    expect_going_away(&mut ws).await;
+    running.serving.await.unwrap().unwrap();
+    assert!(matches!(result.try_recv(), Ok((true, Err(Error::Closed)))));
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_is_being_decided_is_opened_and_hears_1001() {
+    let (entered, mut entries) = mpsc::unbounded_channel();
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let running = Running::start(
+        |server| {
+            server.on_upgrade(move |_| {
+                entered.send(()).unwrap();
+                let gate = gate.clone();
+                async move {
+                    gate.notified().await;
+                    Ok(Upgrade::new(()))
+                }
+            })
+        },
+        echo,
+    )
+    .await;
+    let connecting = tokio::spawn(connect(format!("ws://{}/", running.address)));
+    entries.recv().await.unwrap();
+    running.stop.send(()).unwrap();
+    tokio::task::yield_now().await;
+    assert!(!running.serving.is_finished());
+    opened.notify_one();
+    expect_going_away(&mut connecting.await.unwrap().unwrap()).await;
+    running.serving.await.unwrap().unwrap();
+}
+
+// A connection that a browser had opened ahead of need, and said nothing on, held up the end of the server for the whole of
+// the handshake's deadline.
+#[tokio::test]
+async fn connections_that_say_nothing_are_not_waited_for() {
+    let running = Running::start(|server| server.handshake_timeout(HOUR), echo).await;
+    let mut silent = Http::connect(running.address).await;
+    let mut half = Http::connect(running.address).await;
+    half.write("GET / HTTP/1.1\r\nHos").await;
+    // Connections are accepted in their order: with this one open, the others are under way.
+    let mut ws = running.connect().await;
+    running.stop.send(()).unwrap();
+    expect_going_away(&mut ws).await;
+    drop(ws);
+    tokio::time::pause();
+    let start = Instant::now();
+    running.serving.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert_eq!(silent.rest().await, b"");
+    assert_eq!(half.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_request_that_is_on_its_way_is_answered_and_hears_1001() {
+    let running = Running::start(|server| server.handshake_timeout(HOUR), echo).await;
+    let mut half = Http::connect(running.address).await;
+    let (first, rest) = REQUEST.split_at(30);
+    half.write(first).await;
+    let mut ws = running.connect().await;
+    running.stop.send(()).unwrap();
+    expect_going_away(&mut ws).await;
+    half.write(rest).await;
+    assert_eq!(half.head().await.status(), 101);
+    let frames = half.read.split();
+    let mut peer = Peer::of(tautline::Role::Server, half.stream);
+    if frames.is_empty() {
+        peer.expect(FIN | CLOSE, close_body(1001, "")).await;
+    } else {
+        assert_eq!(frames[..], [FIN | CLOSE, 2, 0x03, 0xE9]);
+    }
+    peer.send(FIN | CLOSE, close_body(1001, "")).await;
+    peer.expect_eof().await;
+    running.serving.await.unwrap().unwrap();
+}
