@@ -30,8 +30,9 @@ struct Inner<S> {
 }
 
 impl<S> Shared<S> {
-    /// One look at the connection. Whoever waits for what it changed is woken, outside the lock.
-    fn with<R>(&self, look: impl FnOnce(&mut Inner<S>, Wakers<'_>) -> R) -> R {
+    /// One look at the connection, by the writer with this key or by the reader. Whoever else waits for what it changed is
+    /// woken, outside the lock.
+    fn with<R>(&self, who: Option<usize>, look: impl FnOnce(&mut Inner<S>, Wakers<'_>) -> R) -> R {
         let wakers = Wakers { read: &self.read_ready, write: &self.write_ready };
         let mut inner = lock(&self.inner);
         let before = inner.connection.progress();
@@ -39,7 +40,7 @@ impl<S> Shared<S> {
         let after = inner.connection.progress();
         drop(inner);
         if before != after {
-            self.waiters.wake_writers();
+            self.waiters.wake_writers(who);
         }
         if (before.open, before.done) != (after.open, after.done) {
             self.waiters.wake_reader();
@@ -86,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         self.shared.waiters.register_reader(cx.waker());
-        self.shared.with(|inner, wakers| inner.connection.poll_next(wakers))
+        self.shared.with(None, |inner, wakers| inner.connection.poll_next(wakers))
     }
 }
 
@@ -109,7 +110,7 @@ impl<S> Drop for Reader<S> {
         lock(&self.shared.inner).reader_alive = false;
         self.shared.waiters.remove_reader();
         // A writer that waits for the end has to read from now on.
-        self.shared.waiters.wake_writers();
+        self.shared.waiters.wake_writers(None);
     }
 }
 
@@ -146,11 +147,11 @@ impl<S> Writer<S> {
     }
 
     fn start_send(&self, message: Message) -> Result<(), Error> {
-        self.shared.with(|inner, _| inner.connection.start_send(message))
+        self.shared.with(Some(self.key), |inner, _| inner.connection.start_send(message))
     }
 
     fn start_close(&self, frame: CloseFrame) -> Result<(), Error> {
-        self.shared.with(|inner, _| inner.connection.start_close(frame))
+        self.shared.with(Some(self.key), |inner, _| inner.connection.start_close(frame))
     }
 }
 
@@ -186,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             return Poll::Ready(Ok(()));
         }
         self.register(cx);
-        self.shared.with(|inner, wakers| {
+        self.shared.with(Some(self.key), |inner, wakers| {
             // Under one lock, or other writers could fill the room in between.
             ready!(inner.connection.poll_ready(wakers))?;
             Poll::Ready(match message.take() {
@@ -228,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// Why the connection ended before the answer came.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let id = self.shared.with(|inner, _| inner.connection.start_ping())?;
+        let id = self.shared.with(Some(self.key), |inner, _| inner.connection.start_ping())?;
         poll_fn(|cx| self.poll_pong(id, cx)).await
     }
 
@@ -238,12 +239,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     fn poll_flush_shared(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.register(cx);
-        self.shared.with(|inner, wakers| inner.connection.poll_flush(wakers))
+        self.shared.with(Some(self.key), |inner, wakers| inner.connection.poll_flush(wakers))
     }
 
     fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.register(cx);
-        self.shared.with(|inner, wakers| {
+        self.shared.with(Some(self.key), |inner, wakers| {
             let connection = &mut inner.connection;
             if !inner.reader_alive {
                 // This task reads now, so it is this one that the transport has to wake.
@@ -263,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     fn poll_pong(&self, id: u64, cx: &Context<'_>) -> Poll<Result<Duration, Error>> {
         self.register(cx);
-        self.shared.with(|inner, wakers| {
+        self.shared.with(Some(self.key), |inner, wakers| {
             let connection = &mut inner.connection;
             if !inner.reader_alive {
                 // Nobody else reads, and nobody is there for the messages.
@@ -295,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.register(cx);
-        self.shared.with(|inner, wakers| inner.connection.poll_ready(wakers))
+        self.shared.with(Some(self.key), |inner, wakers| inner.connection.poll_ready(wakers))
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {

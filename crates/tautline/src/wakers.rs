@@ -54,19 +54,20 @@ impl Waiters {
         }
     }
 
-    /// Room was made, a pong came, or the connection is over.
-    pub(crate) fn wake_writers(&self) {
+    /// Room was made, a pong came, or the connection is over. The writer that found it out itself needs no wake-up.
+    pub(crate) fn wake_writers(&self, but: Option<usize>) {
         let mut from = 0;
         // One at a time, so that no waker runs while the list is locked.
-        while let Some((key, waker)) = self.next_writer(from) {
+        while let Some((key, waker)) = self.next_writer(from, but) {
             waker.wake();
             from = key + 1;
         }
     }
 
-    fn next_writer(&self, from: usize) -> Option<(usize, Waker)> {
+    fn next_writer(&self, from: usize, but: Option<usize>) -> Option<(usize, Waker)> {
         let writers = &mut self.lock().writers;
-        (from..writers.capacity()).find_map(|key| Some((key, writers.get_mut(key)?.take()?)))
+        let mut keys = (from..writers.capacity()).filter(|key| Some(*key) != but);
+        keys.find_map(|key| Some((key, writers.get_mut(key)?.take()?)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -99,7 +100,7 @@ impl Wake for ReadReady {
 
 impl Wake for WriteReady {
     fn wake(self: std::sync::Arc<Self>) {
-        self.0.wake_writers();
+        self.0.wake_writers(None);
         self.0.wake_reader();
     }
 }
