@@ -231,6 +231,18 @@ async fn a_peer_that_sends_while_it_ignores_our_close_is_given_up_all_the_same()
     assert_eq!(start.elapsed().as_secs(), CLOSE_TIMEOUT.as_secs());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_and_reads_nothing_is_left_at_close_timeout_in_order() {
+    for role in ROLES {
+        let (mut ws, mut peer) = duplex(role, Config::new().close_timeout(CLOSE_TIMEOUT), 64);
+        ws.feed(pattern(1000)).await.unwrap();
+        peer.send(FIN | CLOSE, close_body(1000, "")).await;
+        let start = Instant::now();
+        assert!(ws.next().await.is_none());
+        assert_eq!(start.elapsed().as_secs(), CLOSE_TIMEOUT.as_secs());
+    }
+}
+
 // The handshake is complete: that TCP does not end is no error of the conversation.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_closes_and_never_ends_tcp_is_left_at_close_timeout_in_order() {

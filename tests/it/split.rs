@@ -90,6 +90,24 @@ async fn a_close_of_the_peer_ends_while_a_writer_waits_for_room() {
     }
 }
 
+#[tokio::test]
+async fn a_writer_that_waits_for_room_learns_that_another_closes() {
+    let (ws, mut peer) = duplex(Role::Server, Config::new().write_mark(1024), 64);
+    let (reader, mut writer) = ws.split();
+    let reading = collect(reader);
+    let mut other = writer.clone();
+    writer.feed(pattern(2000)).await.unwrap();
+    let waiting = tokio::spawn(async move { other.feed("no room").await });
+    tokio::task::yield_now().await;
+    let closing = tokio::spawn(async move { writer.close().await });
+    // Before the peer reads anything.
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
+    peer.expect(FIN | BINARY, pattern(2000)).await;
+    answer_close(Role::Server, &mut peer, 1000).await;
+    closing.await.unwrap().unwrap();
+    assert!(reading.await.unwrap().1.is_none());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_many_writers_stay_whole_on_the_wire() {
     for fragment_size in [None, Some(1024)] {
