@@ -301,7 +301,7 @@ async fn what_is_no_http_response_is_refused_by_name() {
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(20);
     for (answer, expected) in [
         ("SSH-2.0-OpenSSH_9.9\r\n", HeadError::NotHttp),
-        ("\x15\x03\x01\0\x02\x02\x0A", HeadError::NotHttp),
+        ("\x15\x03\x01\0\x02\x02\x0A", HeadError::Tls),
         ("\0\0\0\0", HeadError::NotHttp),
         ("HTTP/2.0 101 x\r\n\r\n", HeadError::NotHttp),
         ("HTTP/1.1 1 x\r\n\r\n", HeadError::FirstLine),

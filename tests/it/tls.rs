@@ -197,7 +197,7 @@ async fn ws_to_a_tls_server_fails_by_name_and_the_server_goes_on() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
     match connect(format!("ws://{address}/")).await {
-        Err(ConnectError::Head(error)) => assert_eq!(error, HeadError::NotHttp),
+        Err(ConnectError::Head(error)) => assert_eq!(error, HeadError::Tls),
         other => panic!("{other:?}"),
     }
     let mut ws = identity.client().connect(format!("wss://{address}/")).await.unwrap();

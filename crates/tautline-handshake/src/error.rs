@@ -190,7 +190,7 @@ pub enum HeadError {
     TooLarge(usize),
     /// The head has more than this many header lines.
     TooManyHeaders(usize),
-    /// The peer speaks TLS: `wss` where plain `ws` is served.
+    /// The peer speaks TLS: `wss` where plain `ws` is served, or the other way about.
     Tls,
     /// The first bytes are not those of an HTTP/1 message.
     NotHttp,

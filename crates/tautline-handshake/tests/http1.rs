@@ -149,7 +149,7 @@ fn what_is_not_http_is_refused_at_its_first_bytes() {
         assert_eq!(HandshakeError::from(error).status(), 400);
     }
     for (bytes, error) in [
-        (&b"\x15"[..], HeadError::NotHttp),
+        (&b"\x15"[..], HeadError::Tls), // an alert: `ws` to a TLS port
         (b"\x16", HeadError::Tls),
         (b"SSH-2.0", HeadError::NotHttp),
         (b"HTTP/2 ", HeadError::NotHttp),

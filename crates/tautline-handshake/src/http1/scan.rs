@@ -55,8 +55,10 @@ const STATUS_LINE: &[u8] = b"HTTP/1.";
 /// Longest method, by our own measure: the registered ones have at most 17 letters.
 const MAX_METHOD: usize = 32;
 
-/// The first byte of a TLS handshake record (RFC 8446 section 5.1).
+/// The first byte of a TLS record (RFC 8446 section 5.1): a client starts with a handshake, and a server answers what is not
+/// one with an alert.
 const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_ALERT: u8 = 0x15;
 
 /// What has been seen of a head.
 #[derive(Clone, Debug)]
@@ -155,7 +157,8 @@ impl Scanner {
     }
 
     fn not_http(&self, byte: u8) -> HeadError {
-        if self.at == 0 && byte == TLS_HANDSHAKE { HeadError::Tls } else { HeadError::NotHttp }
+        let tls = matches!(byte, TLS_HANDSHAKE | TLS_ALERT);
+        if self.at == 0 && tls { HeadError::Tls } else { HeadError::NotHttp }
     }
 }
 
