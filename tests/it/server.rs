@@ -233,12 +233,19 @@ async fn a_handshake_that_stalls_is_cut_and_its_place_is_free() {
     let secure = |server: Server| server.max_connections(1).handshake_timeout(timeout).tls(tls);
     let secure = echo_server(secure).await;
     let half = &REQUEST.as_bytes()[..60];
-    for (address, said) in
-        [(plain, &b""[..]), (plain, b"G"), (plain, half), (secure, b""), (secure, hello)]
-    {
+    for (address, said) in [(plain, &b""[..]), (secure, b""), (secure, hello)] {
         let mut peer = Http::connect(address).await;
         peer.write(said).await;
         assert_eq!(peer.rest().await, b"", "{said:?}");
+    }
+    // Who has begun a request is told (RFC 9110 section 15.5.9).
+    for said in [b"G", half] {
+        let mut peer = Http::connect(plain).await;
+        peer.write(said).await;
+        let (head, body) = peer.last_response().await;
+        let reason = "the request was not complete in time\n";
+        assert_eq!((head.status(), body.as_str()), (408, reason));
+        assert_eq!(head.get("connection"), Some("close"));
     }
     expect_echo(&mut connect(uri(plain)).await.unwrap(), "hello").await;
     let wss = format!("wss://{secure}/");
@@ -257,8 +264,38 @@ async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
     let start = Instant::now();
     let error = tautline::accept(near).await.unwrap_err();
     assert!(matches!(error, AcceptError::Timeout), "{error}");
-    assert_eq!(start.elapsed().as_secs(), 10);
+    // One second more for the answer to arrive.
+    assert_eq!(start.elapsed().as_secs(), 11);
     trickle.await.unwrap();
+}
+
+// When the hook or the fallback was late, the connection was cut without a word, as if the client had been slow.
+#[tokio::test]
+async fn a_client_is_told_when_it_is_the_server_that_is_late() {
+    let (server, address) = bind().await;
+    let serving = server
+        .handshake_timeout(Duration::from_millis(40))
+        .on_upgrade(|_| future::pending::<Result<Upgrade, _>>())
+        .fallback(|_, _| future::pending())
+        .serve(|_| async { panic!("never decided, and handled all the same") });
+    tokio::spawn(serving);
+    for (request, expected) in [
+        (REQUEST, "the server took too long\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "the server took too long\n"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", ""),
+    ] {
+        let mut peer = Http::connect(address).await;
+        peer.write(request).await;
+        let (head, body) = peer.last_response().await;
+        assert_eq!((head.status(), body.as_str()), (503, expected));
+    }
+}
+
+#[tokio::test]
+async fn no_deadline_is_too_far_away() {
+    let address = echo_server(|server| server.handshake_timeout(Duration::MAX)).await;
+    let client = Client::new().timeout(Duration::MAX);
+    expect_echo(&mut client.connect(uri(address)).await.unwrap(), "hello").await;
 }
 
 #[tokio::test]

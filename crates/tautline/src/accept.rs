@@ -16,6 +16,7 @@ use tautline_handshake::{
     encode_response, text_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::connection::Info;
 use crate::handshake_io::{ReadHeadError, head_refusal, read_request, refuse};
@@ -23,6 +24,12 @@ use crate::{Transport, WebSocket};
 
 /// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What may come on top of the deadline: telling the peer that it has passed.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// Later than any deadline that matters, and not beyond what an `Instant` can hold.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Accepts a WebSocket connection on a stream that is already there: the server's end of the opening handshake (RFC 6455
 /// section 4.2), with the defaults of [`Acceptor`].
@@ -113,7 +120,8 @@ impl Acceptor {
         self
     }
 
-    /// How long the whole handshake may take. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`].
+    /// How long the whole handshake may take. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`]. Who has sent a part of a request by
+    /// then is answered with 408.
     #[must_use]
     pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -128,8 +136,8 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.in_time(async {
-            let (mut pending, request) = self.read(stream).await?;
+        self.in_time(|deadline| async move {
+            let (mut pending, request) = self.read(stream, deadline).await?;
             let request = pending.check(self, request).await?;
             let upgrade = self.choose(&request, Upgrade::new(()));
             pending.finish(self, &request, upgrade, None).await.map(|(ws, ())| ws)
@@ -137,27 +145,37 @@ impl Acceptor {
         .await
     }
 
-    /// Runs a handshake against the deadline. One that is late is not answered: the peer is slow, or hostile.
-    pub(crate) async fn in_time<T>(
+    /// Runs a handshake, which is told its deadline and has a little longer to answer whoever missed it.
+    pub(crate) async fn in_time<T, Fut>(
         &self,
-        handshake: impl Future<Output = Result<T, AcceptError>>,
-    ) -> Result<T, AcceptError> {
-        match tokio::time::timeout(self.timeout, handshake).await {
-            Ok(result) => result,
-            Err(_) => Err(AcceptError::Timeout),
-        }
+        handshake: impl FnOnce(Instant) -> Fut,
+    ) -> Result<T, AcceptError>
+    where
+        Fut: Future<Output = Result<T, AcceptError>>,
+    {
+        let deadline = Instant::now() + self.timeout.min(NEVER);
+        until(deadline + ANSWER_TIME, handshake(deadline)).await?
     }
 
+    /// Reads a request. Who has sent a part of one by the deadline is answered.
     pub(crate) async fn read<S>(
         &self,
         mut stream: S,
+        deadline: Instant,
     ) -> Result<(PendingUpgrade<S>, Request<()>), AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut buffer = BytesMut::new();
         let reader = RequestHeadReader::new(self.limits);
-        match read_request(&mut stream, reader, &mut buffer).await {
+        let reading = read_request(&mut stream, reader, &mut buffer);
+        let Ok(read) = until(deadline, reading).await else {
+            if !buffer.is_empty() {
+                refuse(&mut stream, &HandshakeError::TimedOut.to_response(), false).await?;
+            }
+            return Err(AcceptError::Timeout);
+        };
+        match read {
             Ok(request) => Ok((PendingUpgrade { stream, buffer }, request)),
             Err(ReadHeadError::Io(error)) => Err(error.into()),
             Err(ReadHeadError::Head(error)) => {
@@ -174,6 +192,14 @@ impl Acceptor {
         }
         upgrade
     }
+}
+
+/// What this future gives, or [`AcceptError::Timeout`].
+pub(crate) async fn until<T>(
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> Result<T, AcceptError> {
+    tokio::time::timeout_at(deadline, future).await.map_err(|_| AcceptError::Timeout)
 }
 
 /// A stream whose request was read and not answered.
@@ -206,6 +232,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Tells the client that the application took longer than the deadline.
+    pub(crate) async fn answer_late(self, head_only: bool) -> AcceptError {
+        let response = text_response(StatusCode::SERVICE_UNAVAILABLE, "the server took too long\n");
+        self.answer(response, head_only).await.err().unwrap_or(AcceptError::Timeout)
     }
 
     /// Answers with something else than a WebSocket, and gives the status that was sent.
@@ -368,7 +400,8 @@ pub enum AcceptError {
     Refused(StatusCode),
     /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
     Response(BuildError),
-    /// The handshake took longer than its deadline.
+    /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
+    /// all if none had begun), with 503 if it was the upgrade hook that was late.
     Timeout,
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),

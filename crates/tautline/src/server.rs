@@ -14,9 +14,10 @@ use http::{Method, Request, Response};
 use tautline_frame::Config;
 use tautline_handshake::{OriginPolicy, is_upgrade_request};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest};
+use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest, until};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
 use crate::{Transport, WebSocket};
@@ -194,7 +195,8 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.subprotocols(names))
     }
 
-    /// How long TLS and the opening handshake may take together: see [`Acceptor::handshake_timeout`].
+    /// How long TLS, the opening handshake and what [`on_upgrade`](Server::on_upgrade) or [`fallback`](Self::fallback) do
+    /// about it may take together: see [`Acceptor::handshake_timeout`]. If these are late, the client is answered with 503.
     #[must_use]
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.with_acceptor(|acceptor| acceptor.handshake_timeout(timeout))
@@ -387,17 +389,21 @@ impl<T> Opener<T> {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
-        self.acceptor.in_time(self.open_slowly(stream, peer)).await
+        self.acceptor.in_time(|deadline| self.open_until(deadline, stream, peer)).await
     }
 
-    async fn open_slowly(
+    async fn open_until(
         &self,
+        deadline: Instant,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         // Messages are batched in user space; the system must not hold them back.
         stream.set_nodelay(true)?;
-        let reading = async { self.acceptor.read(self.secure(stream).await?).await };
+        let reading = async {
+            let transport = until(deadline, self.secure(stream)).await??;
+            self.acceptor.read(transport, deadline).await
+        };
         let going_down = async {
             self.shutdown.fired().await;
             tokio::time::sleep(OPENING_GRACE).await;
@@ -410,13 +416,18 @@ impl<T> Opener<T> {
             && !is_upgrade_request(&request)
         {
             let head_only = request.method() == Method::HEAD;
-            let response = fallback(request, peer).await;
+            let Ok(response) = until(deadline, fallback(request, peer)).await else {
+                return Err(pending.answer_late(head_only).await);
+            };
             pending.answer(response, head_only).await?;
             return Ok(None);
         }
         let request = pending.check(&self.acceptor, request).await?;
         let asked = UpgradeRequest::new(request.clone(), peer, pending.stream());
-        let upgrade = match (self.hook)(asked).await {
+        let Ok(decision) = until(deadline, (self.hook)(asked)).await else {
+            return Err(pending.answer_late(false).await);
+        };
+        let upgrade = match decision {
             Ok(upgrade) => self.acceptor.choose(&request, upgrade),
             Err(response) => {
                 let status = pending.answer(response, false).await?;
