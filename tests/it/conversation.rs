@@ -393,3 +393,25 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
         assert_eq!(peer.try_recv(), None);
     }
 }
+
+// A peer whose every read fills the buffer leaves no moment in which reading would block, and that is when answers are
+// written otherwise.
+#[tokio::test]
+async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
+    for role in ROLES {
+        let number = |count: u32| [&count.to_be_bytes()[..], &[7; 96]].concat();
+        let pings =
+            (0..20_000).flat_map(|count| encode(role == Role::Server, FIN | PING, &number(count)));
+        let reads = VecDeque::from([pings.collect()]);
+        let reader = Measured { reads, most: Arc::default() };
+        let (near, far) = tokio::io::duplex(8 << 20);
+        // Room for the answers to two reads, not for all of them.
+        let config = Config::new().write_mark(128 << 10);
+        let mut ws = open(tokio::io::join(reader, near), role, config);
+        assert!(ws.next().now_or_never().is_none());
+        let mut peer = Peer::of(role, far);
+        for count in 0..20_000 {
+            peer.expect(FIN | PONG, number(count)).await;
+        }
+    }
+}

@@ -372,6 +372,22 @@ async fn what_arrived_before_the_write_side_broke_is_still_received() {
     }
 }
 
+// The peer had said its last word: that nothing could be written any more is no news then.
+#[tokio::test(start_paused = true)]
+async fn a_close_that_arrived_before_the_write_side_broke_is_a_clean_end() {
+    for role in ROLES {
+        let body = close_body(1001, "");
+        let frames = [(FIN | TEXT, &b"one"[..]), (FIN | CLOSE, &body)];
+        let broken = Some(io::ErrorKind::BrokenPipe);
+        let script = Script { write_error: broken, ..script(role, &frames, None) };
+        let mut ws = open(script, role, Config::new());
+        assert!(matches!(ws.send("x").await, Err(Error::Io(_))));
+        assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("one"));
+        assert!(ws.next().await.is_none());
+        assert_eq!(ws.close_frame().map(CloseFrame::code), Some(CloseCode::GOING_AWAY));
+    }
+}
+
 // RFC 6455 section 5.5.1: no data after a Close.
 #[tokio::test]
 async fn nothing_is_sent_after_a_close_of_either_side() {
