@@ -1,28 +1,22 @@
 //! Drives a [`Protocol`] over a transport: the only place where bytes, time and wakers meet.
 
+mod ending;
+mod transfer;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tautline_frame::{CloseFrame, Config, Ending, Message, Protocol, Role, Timeout};
+use tautline_frame::{CloseFrame, Config, Message, Protocol, Role, Timeout};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::shutdown::ShutdownSignal;
 use crate::timer::{Timer, now};
 use crate::{Error, pool};
-
-/// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as one of many.
-const MIN_READ: usize = pool::BUFFER_SIZE / 8;
-
-/// A part of a frame of up to this size is moved into a buffer of its own when a connection goes to wait with it, so that a
-/// peer that stalls in the middle of a frame does not hold a whole read buffer.
-const SMALL_REST: usize = pool::BUFFER_SIZE / 4;
 
 /// How much may arrive while a ping waits, in bytes; one message more than that is kept.
 const INBOX_LIMIT: usize = 1 << 20;
@@ -339,177 +333,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Moves on when both Closes are exchanged, or ours is all that is left to send.
-    fn is_ending(&mut self) -> bool {
-        if self.phase == Phase::Running && !self.protocol.is_open() {
-            self.protocol.poll_transmit();
-            if self.protocol.poll_ending().is_some() {
-                self.phase = Phase::Ending;
-            }
-        }
-        self.phase != Phase::Running
-    }
-
-    fn end_with(&mut self, error: Option<Error>) {
-        self.phase = Phase::Ending;
-        self.error = error;
-    }
-
-    fn end_of_stream(&mut self) {
-        self.eof = true;
-        let in_order = self.protocol.handle_eof();
-        if in_order {
-            self.phase = Phase::Ending;
-        } else {
-            self.error.get_or_insert(Error::ConnectionLost);
-            self.finish();
-        }
-    }
-
-    fn read_failed(&mut self, error: io::Error) {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            // TLS without its own end: WebSocket's Close tells whether something is missing.
-            return self.end_of_stream();
-        }
-        if !self.protocol.handle_eof() {
-            self.error.get_or_insert(error.into());
-        }
-        self.finish();
-    }
-
-    fn timed_out(&mut self, timeout: Timeout, wakers: Wakers<'_>) {
-        // With the Closes exchanged, or a cause known, a peer that does not end the stream is not news.
-        if self.phase == Phase::Running && self.error.is_none() {
-            self.error = Some(timeout.into());
-        }
-        // The peer is told why, if its side takes it at once; nobody waits for it any more.
-        let _ = self.poll_write_out(wakers);
-        self.finish();
-    }
-
-    /// The end, told to the log once.
-    fn finish(&mut self) {
-        if self.phase == Phase::Done {
-            return;
-        }
-        self.phase = Phase::Done;
-        if !self.shut {
-            // The user may hold what is over for long, as in a table of writers: the peer is not to wait for that.
-            let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut self.io).poll_shutdown(&mut cx);
-            self.shut = true;
-        }
-        self.read = BytesMut::new();
-        self.shutdown = None;
-        self.timer = Timer::default();
-        if self.protocol.peer_close().is_some() {
-            // The peer said its last word: that the transport broke behind it is no news.
-            self.error = None;
-        }
-        tracing::debug!(
-            peer = self.info().and_then(|info| info.peer).map(tracing::field::display),
-            received = self.protocol.peer_close().map(tracing::field::display),
-            sent = self.protocol.sent_close().map(tracing::field::display),
-            error = self.error.as_ref().map(tracing::field::display),
-            "connection closed"
-        );
-    }
-
-    /// Reads into the buffer; 0 at the end of the stream.
-    fn poll_fill(&mut self, wakers: Wakers<'_>) -> Poll<io::Result<usize>> {
-        if self.eof {
-            return Poll::Ready(Ok(0));
-        }
-        if let Some(error) = self.read_error.take() {
-            return Poll::Ready(Err(error));
-        }
-        self.make_room();
-        let room = self.read.capacity() - self.read.len();
-        let mut cx = Context::from_waker(wakers.read);
-        let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, &mut self.read))?;
-        if count > 0 {
-            self.full_read = count == room;
-            self.unread = true;
-            self.read_at = now();
-            self.protocol.handle_received(self.read_at);
-        }
-        Poll::Ready(Ok(count))
-    }
-
-    fn make_room(&mut self) {
-        if self.read.capacity() == 0 {
-            self.read = pool::take();
-        }
-        let room = self.read.capacity() - self.read.len();
-        let missing = self.protocol.missing(self.read.len());
-        if room >= missing && room >= MIN_READ {
-            return;
-        }
-        // At most as much again as has arrived: a length that the peer declared is paid for by what it sends.
-        let affordable = self.read.len().max(pool::BUFFER_SIZE);
-        self.read.reserve(missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable));
-    }
-
-    /// Writes until nothing is queued. A write side that fails is remembered; what the peer sent before is still read.
-    fn poll_write_out(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        match self.poll_write_io(wakers) {
-            Poll::Ready(Err(error)) => {
-                let error = Error::Io(error);
-                self.protocol.handle_broken(now());
-                self.shut = true;
-                self.unflushed = false;
-                self.progress += 1;
-                if self.phase == Phase::Running {
-                    self.error.get_or_insert(error.duplicate());
-                }
-                Poll::Ready(Err(error))
-            }
-            Poll::Ready(Ok(())) => {
-                if let Some(buffer) = self.protocol.queue().reclaim_buffer() {
-                    pool::give(buffer);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn poll_write_io(&mut self, wakers: Wakers<'_>) -> Poll<io::Result<()>> {
-        let mut cx = Context::from_waker(wakers.write);
-        while self.protocol.poll_transmit() {
-            match poll_write_buf(Pin::new(&mut self.io), &mut cx, self.protocol.queue()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(_)) => {
-                    self.unflushed = true;
-                    self.progress += 1;
-                    self.protocol.handle_written(now());
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.protocol.handle_blocked(now());
-                    return Poll::Pending;
-                }
-            }
-        }
-        if self.unflushed {
-            match Pin::new(&mut self.io).poll_flush(&mut cx) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => {
-                    // A transport with a buffer of its own, such as TLS, takes what no peer reads.
-                    self.held_back = true;
-                    self.protocol.handle_blocked(now());
-                    return Poll::Pending;
-                }
-            }
-            self.unflushed = false;
-            if std::mem::take(&mut self.held_back) {
-                self.progress += 1;
-                self.protocol.handle_written(now());
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Does what is due; ready with the deadline that ended the connection.
     fn poll_timer(&mut self, wakers: Wakers<'_>) -> Poll<Timeout> {
         loop {
@@ -541,57 +364,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // Whoever reads has not seen this, and the transport will not tell again.
         wakers.read.wake_by_ref();
-    }
-
-    /// Ends the transport as the protocol says (RFC 6455 section 7.1.1), so that what was sent arrives; ready when that is
-    /// done, has failed, or took too long.
-    fn poll_end(&mut self, wakers: Wakers<'_>) -> Poll<()> {
-        match self.poll_end_io(wakers) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.poll_timer(wakers).map(|_| ()),
-        }
-    }
-
-    fn poll_end_io(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.poll_write_out(wakers))?;
-        match self.protocol.poll_ending() {
-            Some(Ending::Shutdown) => self.poll_shutdown(wakers),
-            Some(Ending::AwaitEof) => {
-                ready!(self.poll_discard(wakers))?;
-                self.poll_shutdown(wakers)
-            }
-            Some(Ending::Drain) | None => {
-                ready!(self.poll_shutdown(wakers))?;
-                self.poll_discard(wakers)
-            }
-        }
-    }
-
-    fn poll_shutdown(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        if !self.shut {
-            ready!(Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(wakers.write)))?;
-            self.shut = true;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_discard(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        while !self.eof {
-            self.read.clear();
-            self.eof = ready!(self.poll_fill(wakers))? == 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// A connection that goes to wait holds no buffer, or a small one with a part of a frame.
-    fn rest(&mut self) {
-        if self.read.is_empty() {
-            if self.read.capacity() > 0 {
-                pool::give(std::mem::take(&mut self.read));
-            }
-        } else if self.read.len() <= SMALL_REST && self.read.capacity() >= pool::BUFFER_SIZE {
-            let rest = BytesMut::from(&self.read[..]);
-            pool::give(std::mem::replace(&mut self.read, rest));
-        }
     }
 }

@@ -7,6 +7,9 @@ use bytes::BytesMut;
 /// 64 KiB: what one read takes at most. A busy connection's messages of many wake-ups fit, and it stays in the L2 cache.
 pub(crate) const BUFFER_SIZE: usize = 64 << 10;
 
+/// The largest that is kept: about as long as the others, or one read would bring more than replies have room for.
+const MAX_SIZE: usize = BUFFER_SIZE + BUFFER_SIZE / 4;
+
 /// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a time. The others serve
 /// those that went to wait with half a frame.
 const KEPT: usize = 16;
@@ -25,7 +28,7 @@ pub(crate) fn give(mut buffer: BytesMut) {
     buffer.clear();
     POOL.with_borrow_mut(|pool| {
         let room = pool.len() < KEPT;
-        if room && buffer.try_reclaim(BUFFER_SIZE) && buffer.capacity() <= 2 * BUFFER_SIZE {
+        if room && buffer.try_reclaim(BUFFER_SIZE) && buffer.capacity() <= MAX_SIZE {
             pool.push(buffer);
         }
     });
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn small_and_huge_buffers_and_a_flood_of_them_are_let_go() {
         give(BytesMut::with_capacity(100));
-        give(BytesMut::with_capacity(8 * BUFFER_SIZE));
+        give(BytesMut::with_capacity(2 * BUFFER_SIZE));
         POOL.with_borrow(|pool| assert!(pool.is_empty()));
         for _ in 0..100 {
             give(BytesMut::with_capacity(BUFFER_SIZE));

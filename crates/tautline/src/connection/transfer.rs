@@ -1,0 +1,131 @@
+//! Bytes in and out: buffers that are there only while they are needed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::{Connection, Phase, Wakers};
+use crate::timer::now;
+use crate::{Error, pool};
+
+/// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as one of many.
+const MIN_READ: usize = pool::BUFFER_SIZE / 8;
+
+/// A part of a frame of up to this size is moved into a buffer of its own when a connection goes to wait with it, so that a
+/// peer that stalls in the middle of a frame does not hold a whole read buffer.
+const SMALL_REST: usize = MIN_READ / 2;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Reads into the buffer; 0 at the end of the stream.
+    pub(super) fn poll_fill(&mut self, wakers: Wakers<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(error) = self.read_error.take() {
+            return Poll::Ready(Err(error));
+        }
+        self.make_room();
+        let room = self.read.capacity() - self.read.len();
+        let mut cx = Context::from_waker(wakers.read);
+        let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, &mut self.read))?;
+        if count > 0 {
+            self.full_read = count == room;
+            self.unread = true;
+            self.read_at = now();
+            self.protocol.handle_received(self.read_at);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    pub(super) fn make_room(&mut self) {
+        if self.read.capacity() < MIN_READ && self.read.len() < MIN_READ {
+            // Nothing, or the small rest that the connection waited with.
+            let rest = std::mem::replace(&mut self.read, pool::take());
+            self.read.extend_from_slice(&rest);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let missing = self.protocol.missing(self.read.len());
+        if room >= missing && room >= MIN_READ {
+            return;
+        }
+        // At most as much again as has arrived: a length that the peer declared is paid for by what it sends.
+        let affordable = self.read.len().max(pool::BUFFER_SIZE);
+        self.read.reserve(missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable));
+    }
+
+    /// Writes until nothing is queued. A write side that fails is remembered; what the peer sent before is still read.
+    pub(super) fn poll_write_out(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        match self.poll_write_io(wakers) {
+            Poll::Ready(Err(error)) => {
+                let error = Error::Io(error);
+                self.protocol.handle_broken(now());
+                self.shut = true;
+                self.unflushed = false;
+                self.progress += 1;
+                if self.phase == Phase::Running {
+                    self.error.get_or_insert(error.duplicate());
+                }
+                Poll::Ready(Err(error))
+            }
+            Poll::Ready(Ok(())) => {
+                if let Some(buffer) = self.protocol.queue().reclaim_buffer() {
+                    pool::give(buffer);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    pub(super) fn poll_write_io(&mut self, wakers: Wakers<'_>) -> Poll<io::Result<()>> {
+        let mut cx = Context::from_waker(wakers.write);
+        while self.protocol.poll_transmit() {
+            match poll_write_buf(Pin::new(&mut self.io), &mut cx, self.protocol.queue()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(_)) => {
+                    self.unflushed = true;
+                    self.progress += 1;
+                    self.protocol.handle_written(now());
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.protocol.handle_blocked(now());
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.io).poll_flush(&mut cx) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    // A transport with a buffer of its own, such as TLS, takes what no peer reads.
+                    self.held_back = true;
+                    self.protocol.handle_blocked(now());
+                    return Poll::Pending;
+                }
+            }
+            self.unflushed = false;
+            if std::mem::take(&mut self.held_back) {
+                self.progress += 1;
+                self.protocol.handle_written(now());
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A connection that goes to wait holds no buffer, or a small one with a part of a frame.
+    pub(super) fn rest(&mut self) {
+        if self.read.is_empty() {
+            if self.read.capacity() > 0 {
+                pool::give(std::mem::take(&mut self.read));
+            }
+        } else if self.read.len() <= SMALL_REST && self.read.capacity() >= pool::BUFFER_SIZE {
+            let rest = BytesMut::from(&self.read[..]);
+            pool::give(std::mem::replace(&mut self.read, rest));
+        }
+    }
+}
