@@ -50,9 +50,9 @@ impl Block {
 ///
 /// # Errors
 ///
-/// [`RandomUnavailable`] if the system has no random bytes to give. No key that can be foretold may
-/// take its place: it would let an attacker choose the bytes on the wire. Nothing is remembered of
-/// the failure, so a later call tries again.
+/// [`RandomUnavailable`] if the system has no random bytes to give. A key that can be foretold lets an
+/// attacker choose the bytes on the wire, so none is made up here; whoever sends the frame all the same
+/// needs another secret to draw from. Nothing is remembered of the failure: a later call tries again.
 ///
 /// ```
 /// let key = tautline_frame::mask::random_key()?;
