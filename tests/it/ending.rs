@@ -394,12 +394,16 @@ async fn nothing_is_sent_after_a_close_of_either_side() {
     for role in ROLES {
         let (mut ws, mut peer) = duplex(role, Config::new(), 64);
         assert!(ws.close().now_or_never().is_none());
+        // Sending learns of the end when it is over, so that the connection can be dropped then.
+        assert!(ws.send("x").now_or_never().is_none());
+        peer.expect(FIN | CLOSE, close_body(1000, "")).await;
+        peer.send(FIN | CLOSE, close_body(1000, "")).await;
+        peer.stream.shutdown().await.unwrap();
         for result in [ws.send("x").await, ws.feed("x").await, ws.ping().await.map(|_| ())] {
             assert!(matches!(result, Err(Error::Closed)), "{result:?}");
         }
         ws.flush().await.unwrap();
-        peer.expect(FIN | CLOSE, close_body(1000, "")).await;
-        assert_eq!(peer.try_recv(), None);
+        peer.expect_eof().await;
 
         let (mut ws, mut peer) = duplex(role, Config::new(), 64);
         peer.send(FIN | CLOSE, "").await;
@@ -497,4 +501,30 @@ async fn nothing_waits_on_a_connection_that_is_over() {
     }
     ws.close().now_or_never().expect("at once").unwrap();
     assert!(ws.next().now_or_never().expect("at once").is_none());
+}
+
+// A strict peer ended its half of the stream behind its messages. The replies that were queued by then were thrown away, or
+// cut in the middle of a frame.
+#[tokio::test]
+async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
+    for (count, len) in [(10, 1000), (1, 8 << 20)] {
+        let (mut ws, mut peer) = tcp(Role::Server, Config::new()).await;
+        let echo = tokio::spawn(async move {
+            loop {
+                match ws.next().await.expect("an error before the end") {
+                    Ok(message) => ws.feed(message).await.unwrap(),
+                    Err(error) => return error,
+                }
+            }
+        });
+        for _ in 0..count {
+            peer.send(FIN | BINARY, vec![7; len]).await;
+        }
+        peer.stream.shutdown().await.unwrap();
+        for _ in 0..count {
+            peer.expect(FIN | BINARY, vec![7; len]).await;
+        }
+        peer.expect_eof().await;
+        assert!(matches!(echo.await.unwrap(), Error::ConnectionLost));
+    }
 }

@@ -248,3 +248,37 @@ async fn a_request_that_is_on_its_way_is_answered_and_hears_1001() {
     peer.expect_eof().await;
     running.serving.await.unwrap().unwrap();
 }
+
+// A strict peer that went on sending heard no 1001 from a server that went down: the handler learned of the end from `feed`
+// or `send`, dropped the connection before the Close was written, and what was unread turned into a reset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
+    for flush in [false, true] {
+        let running = Running::start(
+            |server| server,
+            move |mut ws| async move {
+                while let Some(message) = ws.next().await {
+                    ws.feed(message?).await?;
+                    if flush {
+                        ws.flush().await?;
+                    }
+                }
+                Ok(())
+            },
+        )
+        .await;
+        let (mut reader, mut writer) = running.connect().await.split();
+        let sending =
+            tokio::spawn(async move { while writer.send(vec![7; 1000]).await.is_ok() {} });
+        for _ in 0..100 {
+            reader.next().await.unwrap().unwrap();
+        }
+        running.stop.send(()).unwrap();
+        while let Some(message) = reader.next().await {
+            message.unwrap();
+        }
+        assert_eq!(reader.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+        sending.await.unwrap();
+        running.serving.await.unwrap().unwrap();
+    }
+}

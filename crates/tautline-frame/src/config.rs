@@ -135,7 +135,7 @@ impl Config {
     }
 
     /// How long the end of a connection may take, from the first Close to the end of the transport (RFC 6455 section
-    /// 7.1.1). Default: [`DEFAULT_CLOSE_TIMEOUT`].
+    /// 7.1.1); it counts anew while the peer takes what is still to be written. Default: [`DEFAULT_CLOSE_TIMEOUT`].
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;

@@ -217,12 +217,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.poll_message(wakers)
     }
 
-    /// The next message off the wire. The order is the point: every frame that is there before the next read, every read
-    /// that is there before a write, one write for all replies, and only then waiting.
+    /// The next message off the wire, or the end, with its error once.
     pub(crate) fn poll_message(
         &mut self,
         wakers: Wakers<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
+        if let Some(message) = ready!(self.drive(wakers)) {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        let told = std::mem::replace(&mut self.told, true);
+        Poll::Ready(self.failure().filter(|_| !told).map(Err))
+    }
+
+    /// The heart: gives the next message, or `None` when the connection is over. The order is the point: every frame that
+    /// is there before the next read, every read that is there before a write, one write for all replies, and only then
+    /// waiting.
+    fn drive(&mut self, wakers: Wakers<'_>) -> Poll<Option<Message>> {
         loop {
             match self.phase {
                 Phase::Running => {}
@@ -230,15 +240,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     ready!(self.poll_end(wakers));
                     self.finish();
                 }
-                Phase::Done => {
-                    let told = std::mem::replace(&mut self.told, true);
-                    let error = self.failure().filter(|_| !told);
-                    return Poll::Ready(error.map(Err));
-                }
+                Phase::Done => return Poll::Ready(None),
             }
             self.heed_shutdown(wakers);
             match self.protocol.handle_data(&mut self.read, self.read_at) {
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
+                Ok(Some(message)) => return Poll::Ready(Some(message)),
                 Ok(None) => self.unread = false,
                 Err(error) => self.end_with(Some(error.into())),
             }
@@ -271,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Ready when a message may be queued.
+    /// Ready when a message may be queued, or at once when none may.
     pub(crate) fn poll_ready(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
         loop {
             if !self.protocol.is_open() {
@@ -284,6 +290,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Ready when a message may be queued, or when the connection is over. Whoever learns from sending that it is closing is
+    /// likely to drop it: by then the peer has heard our Close and has been read out, as far as the deadline lets it. What
+    /// it still sent is kept for `next`, within a limit.
+    pub(crate) fn poll_open(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        let ready = ready!(self.poll_ready(wakers));
+        if ready.is_err() {
+            while let Some(message) = ready!(self.drive(wakers)) {
+                if !self.is_inbox_full() {
+                    self.keep(message);
+                }
+            }
+        }
+        Poll::Ready(ready)
     }
 
     /// Ready when everything that was queued has been written.

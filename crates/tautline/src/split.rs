@@ -29,6 +29,17 @@ struct Inner<S> {
     reader_alive: bool,
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
+    /// Ready when a message may be queued. The end is the reader's work, unless there is none.
+    fn poll_open(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        if self.reader_alive {
+            self.connection.poll_ready(wakers)
+        } else {
+            self.connection.poll_open(wakers)
+        }
+    }
+}
+
 impl<S> Shared<S> {
     /// One look at the connection, by the writer with this key or by the reader. Whoever else waits for what it changed is
     /// woken, outside the lock.
@@ -189,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.register(cx);
         self.shared.with(Some(self.key), |inner, wakers| {
             // Under one lock, or other writers could fill the room in between.
-            ready!(inner.connection.poll_ready(wakers))?;
+            ready!(inner.poll_open(wakers))?;
             Poll::Ready(match message.take() {
                 Some(message) => inner.connection.start_send(message),
                 None => Ok(()),
@@ -296,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.register(cx);
-        self.shared.with(Some(self.key), |inner, wakers| inner.connection.poll_ready(wakers))
+        self.shared.with(Some(self.key), Inner::poll_open)
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {

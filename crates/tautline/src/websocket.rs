@@ -149,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). Many messages in a row are cheaper with `feed`.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the connection is closing; otherwise why it failed. Cancel safe: the message has been
+    /// [`Error::Closed`] when the connection is closing, once that is over, within [`Config::close_timeout`]; otherwise why it
+    /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
@@ -176,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         if message.is_some() {
-            ready!(self.connection.poll_ready(Wakers::one(cx)))?;
+            ready!(self.connection.poll_open(Wakers::one(cx)))?;
         }
         Poll::Ready(match message.take() {
             Some(message) => self.connection.start_send(message),
@@ -269,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.connection.poll_ready(Wakers::one(cx))
+        self.connection.poll_open(Wakers::one(cx))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {

@@ -73,6 +73,10 @@ impl Protocol {
     #[inline]
     pub fn handle_written(&mut self, now: Instant) {
         self.timers.send = None;
+        if self.timers.close.is_some() {
+            // A peer that still takes what stands ahead of our Close is not late.
+            self.timers.close = now.checked_add(self.config.close_timeout);
+        }
         if let PingState::Queued(position) = self.pings.state
             && position <= self.queue.written()
         {

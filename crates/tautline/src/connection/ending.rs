@@ -31,13 +31,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     pub(super) fn end_of_stream(&mut self) {
         self.eof = true;
-        let in_order = self.protocol.handle_eof();
-        if in_order {
-            self.phase = Phase::Ending;
-        } else {
+        if !self.protocol.handle_eof() {
             self.error.get_or_insert(Error::ConnectionLost);
-            self.finish();
         }
+        // Lost or not: the peer may have ended its half only, and what is queued for it is still written.
+        self.phase = Phase::Ending;
     }
 
     pub(super) fn read_failed(&mut self, error: io::Error) {
