@@ -1,9 +1,10 @@
 //! Sends each line of standard input, prints each text message: `cargo run --example client -- URL [--ca FILE]`
 //!
 //! At the end of input it waits a few seconds for replies that are still due (one for each line), then closes. It exits
-//! with 0 after a clean close; otherwise it says on standard error what went wrong.
+//! with 0 after a clean close, whatever its code, which standard error tells; otherwise standard error says what went wrong.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tautline::{Client, ClientTls, Message};
@@ -16,7 +17,17 @@ const GRACE: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let (mut uri, mut client) = (None, Client::new());
     while let Some(word) = words.next() {
@@ -47,12 +58,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
             },
             message = ws.next() => match message {
                 Some(Ok(Message::Text(text))) => {
-                    println!("{text}");
+                    println!("{}", one_line(&text));
                     due = due.saturating_sub(1);
                 }
                 Some(Ok(Message::Binary(bytes))) => eprintln!("({} binary bytes)", bytes.len()),
                 Some(Err(error)) => return Err(error.into()),
-                None => return Ok(()),
+                None => {
+                    if let Some(close) = ws.close_frame() {
+                        eprintln!("closed by the server: {close}");
+                    }
+                    return Ok(());
+                }
             },
             () = tokio::time::sleep_until(last), if input_ended.is_some() => {
                 ws.close().await?;
@@ -60,4 +76,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+}
+
+/// A message as one line, on which no control character of the peer's reaches the terminal.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => line.push(c),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
 }

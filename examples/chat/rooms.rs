@@ -11,7 +11,8 @@ use tokio::sync::broadcast;
 const MAX_ROOMS: usize = 1_000;
 const MAX_PEOPLE: usize = 200; // names in one room
 const MAX_CONNECTIONS: usize = 1_000; // in one room; one name may have several
-const HISTORY: usize = 100; // messages that a room remembers
+const HISTORY: usize = 100; // messages that a room remembers, as long as they fit into
+const HISTORY_BYTES: usize = 64 * 1024; // which everybody gets who enters
 const QUEUE: usize = 64; // events that one slow reader may be behind before it starts over
 
 #[derive(Clone, Default)]
@@ -115,11 +116,15 @@ impl Room {
             json(name),
             json(text)
         ));
-        if self.history.len() == HISTORY {
+        self.history.push_back((key, event.clone()));
+        while self.history.len() > HISTORY || self.history_bytes() > HISTORY_BYTES {
             self.history.pop_front();
         }
-        self.history.push_back((key, event.clone()));
         self.events.send(event).ok(); // nobody may be listening
+    }
+
+    fn history_bytes(&self) -> usize {
+        self.history.iter().map(|(_, event)| event.len()).sum()
     }
 
     fn leave(&mut self, name: &str) {

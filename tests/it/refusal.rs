@@ -354,6 +354,16 @@ async fn a_plain_request_is_for_the_fallback() {
     expect_refusal(&answer, 426, "Sec-WebSocket-Version is not 13");
 }
 
+// RFC 9112 section 3.2: a strict peer got the page without a Host, and with two.
+#[tokio::test]
+async fn a_plain_request_without_exactly_one_host_is_400() {
+    let address = echo_server(page).await;
+    for lines in ["", "Host: a\r\nHost: b\r\n", "Host: a b\r\n"] {
+        let (head, _) = answer_to(address, format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;
+        assert_eq!(head.status(), 400, "{lines:?}");
+    }
+}
+
 // An interim status (RFC 9110 section 15.2) from a hook or a fallback left the client waiting for the real one, or, with 101,
 // believing in a WebSocket.
 #[tokio::test]

@@ -103,6 +103,6 @@ pub use http1::{
 };
 pub use key::accept_key;
 pub use origin::{InvalidOrigin, Origin, OriginPolicy};
-pub use server::{ServerRequest, ServerResponse, is_upgrade_request};
+pub use server::{ServerRequest, ServerResponse, check_host, is_upgrade_request};
 pub use subprotocol::SubprotocolError;
 pub use uri::{MAX_URI_LEN, UriError, WsUri};

@@ -25,6 +25,25 @@ pub fn is_upgrade_request<T>(request: &Request<T>) -> bool {
         && has_member(request.headers(), &CONNECTION, "upgrade")
 }
 
+/// Checks target and `Host` of a request that is to be answered as plain HTTP (RFC 9112 section 3.2).
+///
+/// # Errors
+/// What [`ServerRequest::check`] says of them. HTTP/1.0 has no need of a `Host`.
+///
+/// ```
+/// use tautline_handshake::{HandshakeError, check_host};
+///
+/// let request = http::Request::get("/").body(())?;
+/// assert_eq!(check_host(&request), Err(HandshakeError::MissingHost));
+/// # Ok::<(), http::Error>(())
+/// ```
+pub fn check_host<T>(request: &Request<T>) -> Result<(), HandshakeError> {
+    if request.version() < Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return Ok(());
+    }
+    check_target_and_host(request.uri(), request.headers())
+}
+
 /// A client's opening request that has passed every check of RFC 6455 section 4.2.1.
 ///
 /// The `Origin` is not among them, as its rule is the server's to choose: see

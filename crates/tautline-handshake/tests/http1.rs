@@ -120,6 +120,8 @@ fn malformed_requests_are_refused_rfc9112() {
         (b"GET / HTTP/1.1 \r\n\r\n", HeadError::FirstLine),
         (b"GET / FOO/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/1.x\r\n\r\n", HeadError::FirstLine),
+        // RFC 9112 section 3.2: a target has no fragment.
+        (b"GET /#top HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/11\r\n\r\n", HeadError::FirstLine),
         (b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET /\xff HTTP/1.1\r\n\r\n", HeadError::FirstLine),

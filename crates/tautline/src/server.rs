@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use tautline_frame::Config;
-use tautline_handshake::{OriginPolicy, is_upgrade_request};
+use tautline_handshake::{OriginPolicy, check_host, is_upgrade_request};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -416,6 +416,10 @@ impl<T> Opener<T> {
             && !is_upgrade_request(&request)
         {
             let head_only = request.method() == Method::HEAD;
+            if let Err(error) = check_host(&request) {
+                pending.answer(error.to_response(), head_only).await?;
+                return Err(error.into());
+            }
             let Ok(response) = until(deadline, fallback(request, peer)).await else {
                 return Err(pending.answer_late(head_only).await);
             };

@@ -65,8 +65,8 @@ impl RequestHeadReader {
         else {
             return Err(HeadError::FirstLine);
         };
-        // RFC 3986 has no characters beyond ASCII; the parser lets them pass.
-        if !target.is_ascii() {
+        // RFC 3986 has no characters beyond ASCII, and RFC 9112 section 3.2 no fragment here; the parser lets both pass.
+        if !target.is_ascii() || target.contains('#') {
             return Err(HeadError::FirstLine);
         }
         let mut request = Request::new(());
