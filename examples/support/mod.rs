@@ -1,6 +1,7 @@
 //! What several examples need, and what has nothing to do with WebSocket.
 #![allow(dead_code, reason = "each example uses a part")]
 
+#[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The values of these options on the command line, in the order of the names.
@@ -17,6 +18,7 @@ pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<[Option<Stri
 
 /// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not only from the first poll, it
 /// is not killed by them.
+#[cfg(unix)]
 pub(crate) fn stopped() -> impl Future<Output = ()> {
     let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     async move {
@@ -28,4 +30,10 @@ pub(crate) fn stopped() -> impl Future<Output = ()> {
             _ = terminate.recv() => {}
         }
     }
+}
+
+/// Ready at Ctrl+C.
+#[cfg(not(unix))]
+pub(crate) async fn stopped() {
+    drop(tokio::signal::ctrl_c().await);
 }

@@ -90,7 +90,8 @@ impl Ends {
 
     /// A writer's close needs a reader that reads, too.
     async fn close(&mut self, code: Option<u16>, received: &mut Vec<Message>) {
-        let frame = code.map(|code| tautline::CloseCode::new(code).unwrap().into());
+        let frame: Option<tautline::CloseFrame> =
+            code.map(|code| tautline::CloseCode::new(code).unwrap().into());
         let result = match (self, frame) {
             (Self::Whole(ws), None) => ws.close().await,
             (Self::Whole(ws), Some(frame)) => ws.close_with(frame).await,

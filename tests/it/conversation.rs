@@ -415,3 +415,23 @@ async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
         }
     }
 }
+
+// Over TLS a read brings a record, and a record may be small: replies waited for a read that filled the buffer or found nothing,
+// so a consumer that was slower than its peer never sent a pong, and was taken for dead.
+#[tokio::test]
+async fn pongs_do_not_wait_for_the_end_of_small_reads() {
+    for role in ROLES {
+        let masked = role == Role::Server;
+        let tick = encode(masked, FIN | TEXT, b"tick");
+        let mut reads = VecDeque::from([encode(masked, FIN | PING, b"alive?")]);
+        reads.extend(std::iter::repeat_n(tick, 100));
+        let reader = Measured { reads, most: Arc::default() };
+        let (near, far) = tokio::io::duplex(1024);
+        let mut ws = open(tokio::io::join(reader, near), role, Config::new());
+        let mut peer = Peer::of(role, far);
+        for _ in 0..32 {
+            assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("tick"));
+        }
+        assert_eq!(peer.try_recv().expect("a pong").payload, b"alive?");
+    }
+}

@@ -420,7 +420,7 @@ async fn nothing_is_sent_after_a_close_of_either_side() {
 async fn closing_again_sends_no_second_close() {
     let (mut ws, mut peer) = duplex(Role::Server, Config::new(), 64);
     assert!(ws.close().now_or_never().is_none());
-    assert!(ws.close_with(CloseCode::GOING_AWAY.into()).now_or_never().is_none());
+    assert!(ws.close_with(CloseCode::GOING_AWAY).now_or_never().is_none());
     peer.expect(FIN | CLOSE, close_body(1000, "")).await;
     peer.send(FIN | CLOSE, close_body(1000, "")).await;
     ws.close().await.unwrap();
@@ -438,14 +438,14 @@ async fn close_codes_that_are_not_ours_to_send_are_refused() {
     assert_eq!(refused, Err(InvalidCloseFrame::Code(1005)));
 
     let (mut ws, mut peer) = duplex(Role::Server, Config::new(), 64);
-    let error = ws.close_with(CloseCode::MANDATORY_EXTENSION.into()).await.unwrap_err();
+    let error = ws.close_with(CloseCode::MANDATORY_EXTENSION).await.unwrap_err();
     assert!(matches!(error, Error::CloseCode(CloseCode::MANDATORY_EXTENSION)));
     assert!(ws.is_open());
     ws.send("still here").await.unwrap();
     peer.expect(FIN | TEXT, "still here").await;
 
     let (mut ws, mut peer) = duplex(Role::Client, Config::new(), 64);
-    assert!(ws.close_with(CloseCode::MANDATORY_EXTENSION.into()).now_or_never().is_none());
+    assert!(ws.close_with(CloseCode::MANDATORY_EXTENSION).now_or_never().is_none());
     peer.expect(FIN | CLOSE, close_body(1010, "")).await;
 }
 

@@ -282,3 +282,27 @@ async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
         running.serving.await.unwrap().unwrap();
     }
 }
+
+// A handler that only sends never came to the place where the shutdown was looked for: it was ended at the drain deadline, and
+// its peer heard nothing.
+#[tokio::test]
+async fn a_handler_that_only_sends_is_told_too() {
+    let running = Running::start(
+        |server| server,
+        |mut ws| async move {
+            loop {
+                ws.send("tick").await?;
+                tokio::task::yield_now().await;
+            }
+        },
+    )
+    .await;
+    let mut ws = running.connect().await;
+    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("tick"));
+    running.stop.send(()).unwrap();
+    while let Some(message) = ws.next().await {
+        assert_eq!(message.unwrap(), Message::from("tick"));
+    }
+    assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+    running.serving.await.unwrap().unwrap();
+}

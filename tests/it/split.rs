@@ -210,8 +210,7 @@ async fn a_writer_closes_while_the_reader_waits_in_another_task() {
         let reading = collect(reader);
         writer.feed("last").await.unwrap();
         let mut other = writer.clone();
-        let closing =
-            tokio::spawn(async move { writer.close_with(CloseCode::GOING_AWAY.into()).await });
+        let closing = tokio::spawn(async move { writer.close_with(CloseCode::GOING_AWAY).await });
         peer.expect(FIN | TEXT, "last").await;
         peer.send(FIN | TEXT, "crossed").await;
         answer_close(role, &mut peer, 1001).await;

@@ -102,6 +102,12 @@ impl From<&str> for Message {
     }
 }
 
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self::Text(text.into())

@@ -67,6 +67,8 @@ pub struct Protocol {
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
+    /// The closing handshake was ours to start.
+    closed_first: bool,
     /// Nothing can be written any more.
     broken: bool,
     /// Whether the peer may still be sending what nobody reads: after a failure, or when it went on behind its Close.
@@ -150,6 +152,7 @@ impl Protocol {
             last_received,
             peer_close: None,
             sent_close: None,
+            closed_first: false,
             broken: false,
             unread: false,
             config,
@@ -184,6 +187,12 @@ impl Protocol {
     #[must_use]
     pub const fn sent_close(&self) -> Option<CloseCode> {
         self.sent_close
+    }
+
+    /// Whether this end closed before it had heard of a Close of the peer's.
+    #[must_use]
+    pub const fn closed_first(&self) -> bool {
+        self.closed_first
     }
 
     /// How many bytes of the current frame are missing when `buffered` bytes of it have arrived; 0 when no header is
@@ -226,6 +235,7 @@ impl Protocol {
             return Err(SendError::CloseCode(frame.code()));
         }
         if self.state == State::Open {
+            self.closed_first = true;
             self.start_close(frame, Event::SendClose, now);
         }
         Ok(())

@@ -171,7 +171,7 @@ impl Acceptor {
         let reading = read_request(&mut stream, reader, &mut buffer);
         let Ok(read) = until(deadline, reading).await else {
             if !buffer.is_empty() {
-                refuse(&mut stream, &HandshakeError::TimedOut.to_response(), false).await?;
+                tell(&mut stream, &HandshakeError::TimedOut.to_response(), false).await;
             }
             return Err(AcceptError::Timeout);
         };
@@ -179,7 +179,7 @@ impl Acceptor {
             Ok(request) => Ok((PendingUpgrade { stream, buffer }, request)),
             Err(ReadHeadError::Io(error)) => Err(error.into()),
             Err(ReadHeadError::Head(error)) => {
-                refuse(&mut stream, &head_refusal(error), false).await?;
+                tell(&mut stream, &head_refusal(error), false).await;
                 Err(HandshakeError::Head(error).into())
             }
         }
@@ -200,6 +200,16 @@ pub(crate) async fn until<T>(
     future: impl Future<Output = T>,
 ) -> Result<T, AcceptError> {
     tokio::time::timeout_at(deadline, future).await.map_err(|_| AcceptError::Timeout)
+}
+
+/// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
+async fn tell<S>(stream: &mut S, response: &Response<Bytes>, head_only: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Err(error) = refuse(stream, response, head_only).await {
+        tracing::debug!(%error, "a refusal did not reach its peer");
+    }
 }
 
 /// A stream whose request was read and not answered.
@@ -228,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         match checked {
             Ok(request) => Ok(request),
             Err(error) => {
-                refuse(&mut self.stream, &error.to_response(), head_only).await?;
+                tell(&mut self.stream, &error.to_response(), head_only).await;
                 Err(error.into())
             }
         }
@@ -273,7 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let response = match built {
             Ok(response) => response.map(|()| ""),
             Err(error) => {
-                refuse(&mut self.stream, &internal_error(), false).await?;
+                tell(&mut self.stream, &internal_error(), false).await;
                 return Err(error.into());
             }
         };
@@ -294,7 +304,6 @@ fn internal_error() -> Response<Bytes> {
 }
 
 /// A client's wish to open a WebSocket: checked, and not answered yet.
-#[derive(Debug)]
 pub struct UpgradeRequest {
     request: ServerRequest,
     peer: SocketAddr,
@@ -340,6 +349,17 @@ impl UpgradeRequest {
     #[must_use]
     pub fn subprotocols(&self) -> &[String] {
         self.request.subprotocols()
+    }
+}
+
+/// Without the headers and the query: credentials are among them.
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeRequest")
+            .field("path", &self.uri().path())
+            .field("peer", &self.peer)
+            .field("secure", &self.secure)
+            .finish_non_exhaustive()
     }
 }
 
@@ -396,7 +416,7 @@ impl<T> Upgrade<T> {
 pub enum AcceptError {
     /// The request broke a rule; it was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
-    /// The upgrade hook refused with this status.
+    /// The hook of [`Server::on_upgrade`](crate::Server::on_upgrade) refused with this status.
     Refused(StatusCode),
     /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
     Response(BuildError),

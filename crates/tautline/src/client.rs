@@ -68,7 +68,7 @@ pub async fn connect(uri: impl AsRef<str>) -> Result<WebSocket, ConnectError> {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     config: Arc<Config>,
     limits: HeadLimits,
@@ -80,6 +80,19 @@ pub struct Client {
     timeout: Duration,
     #[cfg(feature = "tls")]
     tls: crate::ClientTls,
+}
+
+/// Without the values of headers: credentials are among them.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Client")
+            .field("config", &self.config)
+            .field("headers", &headers)
+            .field("subprotocols", &self.subprotocols)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Client {
@@ -188,6 +201,11 @@ impl Client {
         uri: impl AsRef<str>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         let uri = WsUri::parse(uri.as_ref())?;
+        #[cfg(not(feature = "tls"))]
+        if uri.is_secure() {
+            // Never in plain text what was asked for encrypted.
+            return Err(ConnectError::NoTls);
+        }
         let request = self.request(&uri)?;
         let opening = async {
             let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;

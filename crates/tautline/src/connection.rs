@@ -4,19 +4,26 @@ mod ending;
 mod transfer;
 
 use std::collections::VecDeque;
-use std::io;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::BytesMut;
 use tautline_frame::{CloseFrame, Config, Message, Protocol, Role, Timeout};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
 
 use crate::shutdown::ShutdownSignal;
 use crate::timer::{Timer, now};
 use crate::{Error, pool};
+
+/// How many reads replies wait for at most, while there is always something to read. Well below the runtime's budget for a task
+/// (128 operations in tokio), at whose end a write would not be let through either.
+const MAX_READS: u8 = 16;
 
 /// How much may arrive while a ping waits, in bytes; one message more than that is kept.
 const INBOX_LIMIT: usize = 1 << 20;
@@ -61,7 +68,6 @@ enum Phase {
     Done,
 }
 
-#[derive(Debug)]
 pub(crate) struct Connection<S> {
     io: S,
     protocol: Protocol,
@@ -74,8 +80,8 @@ pub(crate) struct Connection<S> {
     unflushed: bool,
     /// The transport was asked for that, and had to wait.
     held_back: bool,
-    /// The last read took all that fitted: there may be more.
-    full_read: bool,
+    /// Reads since replies were last written.
+    reads: u8,
     read: BytesMut,
     /// Whether something in it has not been looked at: the user takes one message at a time.
     unread: bool,
@@ -118,7 +124,7 @@ impl<S> Connection<S> {
             shut: false,
             unflushed: false,
             held_back: false,
-            full_read: false,
+            reads: 0,
             unread: !read.is_empty(),
             read,
             read_at: now,
@@ -208,6 +214,27 @@ impl<S> Connection<S> {
     }
 }
 
+/// Without what the peers say to each other: logs are for others to read.
+impl<S> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("role", &self.protocol.role())
+            .field("peer", &self.info().and_then(|info| info.peer))
+            .field("phase", &self.phase)
+            .field("open", &self.protocol.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if self.phase != Phase::Done {
+            let peer = self.info().and_then(|info| info.peer).map(tracing::field::display);
+            tracing::debug!(peer, "connection dropped before its end");
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         if let Some(message) = self.inbox.pop_front() {
@@ -251,9 +278,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.is_ending() {
                 continue;
             }
-            if self.full_read && !self.protocol.is_flushed() {
+            if self.reads >= MAX_READS {
                 // A peer that never lets up gets its pongs all the same.
-                self.full_read = false;
                 let _ = self.poll_write_out(wakers);
             }
             match self.poll_fill(wakers) {
@@ -279,6 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Ready when a message may be queued, or at once when none may.
     pub(crate) fn poll_ready(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        self.heed_shutdown(wakers);
         loop {
             if !self.protocol.is_open() {
                 return Poll::Ready(Err(self.failure().unwrap_or(Error::Closed)));
@@ -346,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn heed_shutdown(&mut self, wakers: Wakers<'_>) {
         if let Some(shutdown) = &mut self.shutdown
-            && shutdown.poll(wakers.read)
+            && shutdown.poll(wakers.write)
         {
             self.shutdown = None;
             // A server may send 1001, and a connection that is closing already goes on with that.
@@ -359,7 +386,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let Some(deadline) = self.protocol.poll_timeout() else { return Poll::Pending };
             ready!(self.timer.poll(deadline, &mut Context::from_waker(wakers.write)));
-            self.look_for_life(wakers);
+            // Not for the task's share of the runtime: with none left, what is there would not be seen.
+            let look = pin!(unconstrained(poll_fn(|_| {
+                self.look_for_life(wakers);
+                Poll::Ready(())
+            })));
+            let _ = look.poll(&mut Context::from_waker(Waker::noop()));
             if let Err(timeout) = self.protocol.handle_timeout(now()) {
                 return Poll::Ready(timeout);
             }

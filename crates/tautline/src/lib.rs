@@ -29,7 +29,7 @@ pub use accept::{
 };
 pub use client::{Client, ConnectError, DEFAULT_CONNECT_TIMEOUT, connect};
 pub use error::Error;
-pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_CONNECTIONS, Server};
+pub use server::{BoxError, DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_CONNECTIONS, Server};
 pub use split::{Reader, Writer};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, ServerTls, TlsError};
@@ -37,11 +37,14 @@ pub use transport::Transport;
 pub use websocket::WebSocket;
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Config, InvalidCloseFrame, Message, ProtocolError, Role, Text, Timeout,
+    CloseCode, CloseFrame, Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_FRAGMENTS,
+    DEFAULT_MAX_FRAME_SIZE, DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT,
+    DEFAULT_SEND_TIMEOUT, DEFAULT_WRITE_MARK, InvalidCloseFrame, Message, ProtocolError, Role,
+    Text, Timeout,
 };
 pub use tautline_handshake::{
-    BuildError, HandshakeError, HeadError, HeadLimits, Origin, OriginPolicy, ResponseError,
-    UriError, text_response,
+    BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginPolicy,
+    ResponseError, UriError, text_response,
 };
 
 // Whose types stand in the signatures above.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use tautline_frame::Config;
-use tautline_handshake::{OriginPolicy, check_host, is_upgrade_request};
+use tautline_handshake::{HeadLimits, OriginPolicy, check_host, is_upgrade_request};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -35,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// nothing, such as a browser opens ahead of need, is not waited for.
 const OPENING_GRACE: Duration = Duration::from_secs(1);
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+/// What a handler's error becomes: `?` turns any error into it.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Hook<T> =
     Arc<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
@@ -165,11 +166,17 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.config(config))
     }
 
-    /// How requests are checked: see [`Acceptor`]. Replaces what `config`, `origins`, `subprotocols` and
-    /// `handshake_timeout` set.
+    /// How requests are checked: see [`Acceptor`]. Replaces what `config`, `origins`, `subprotocols`,
+    /// `head_limits` and `handshake_timeout` set.
     #[must_use]
     pub fn acceptor(self, acceptor: Acceptor) -> Self {
         self.with_acceptor(|_| acceptor)
+    }
+
+    /// How large a request's head may be: see [`Acceptor::head_limits`].
+    #[must_use]
+    pub fn head_limits(self, limits: HeadLimits) -> Self {
+        self.with_acceptor(|acceptor| acceptor.head_limits(limits))
     }
 
     /// Serves `wss` with this certificate. Plain `ws` is refused then.
@@ -222,7 +229,8 @@ impl<T> Server<T> {
         self
     }
 
-    /// Shuts down when this future is ready: stops accepting, closes every connection with 1001, and waits for the handlers.
+    /// Shuts down when this future is ready: stops accepting, closes every connection with 1001 where its handler awaits it, and
+    /// waits for the handlers.
     #[must_use]
     pub fn shutdown_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Box::pin(stop);
@@ -363,8 +371,13 @@ async fn connection<T, F, Fut>(
 {
     match opening.await {
         Ok(Some((ws, data))) => {
-            if let Err(error) = handler(ws, data).await {
-                tracing::debug!(%error, "handler ended with an error");
+            match handler(ws, data).await {
+                // The connection's own end has been told already.
+                Err(error) if error.is::<crate::Error>() => {
+                    tracing::debug!(%error, "handler ended with the connection");
+                }
+                Err(error) => tracing::warn!(%error, "handler ended with an error"),
+                Ok(()) => {}
             }
         }
         Ok(None) => {}

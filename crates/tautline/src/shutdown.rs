@@ -69,14 +69,13 @@ impl ShutdownSignal {
         if self.shutdown.0.fired.load(Ordering::SeqCst) {
             return true;
         }
-        let key = match &self.registered {
-            Some((key, _)) => {
-                waiting[*key] = waker.clone();
-                *key
-            }
-            None => waiting.insert(waker.clone()),
+        let (key, replaced) = match &self.registered {
+            Some((key, _)) => (*key, Some(std::mem::replace(&mut waiting[*key], waker.clone()))),
+            None => (waiting.insert(waker.clone()), None),
         };
         drop(waiting);
+        // Outside the lock: a waker may own a task, and with it another signal.
+        drop(replaced);
         self.registered = Some((key, waker.clone()));
         false
     }
@@ -86,7 +85,9 @@ impl Drop for ShutdownSignal {
     fn drop(&mut self) {
         if let Some((key, _)) = self.registered.take() {
             // The list is empty once the signal has fired.
-            self.shutdown.lock().try_remove(key);
+            let removed = { self.shutdown.lock().try_remove(key) };
+            // Outside the lock, as above.
+            drop(removed);
         }
     }
 }

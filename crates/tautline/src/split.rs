@@ -1,6 +1,7 @@
 //! A connection in two halves, for different tasks.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -82,6 +83,12 @@ pub struct Reader<S = Transport> {
 }
 
 impl<S> Reader<S> {
+    /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        lock(&self.shared.inner).connection.info()?.peer
+    }
+
     /// The Close that the peer sent, once it came.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
@@ -151,6 +158,12 @@ impl<S> Drop for Writer<S> {
 }
 
 impl<S> Writer<S> {
+    /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        lock(&self.shared.inner).connection.info()?.peer
+    }
+
     /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -221,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// As [`close_with`](Self::close_with).
     pub async fn close(&mut self) -> Result<(), Error> {
-        self.close_with(CloseFrame::from(CloseCode::NORMAL)).await
+        self.close_with(CloseCode::NORMAL).await
     }
 
     /// Closes in order, and waits for the end: as [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that come
@@ -229,8 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong.
-    pub async fn close_with(&mut self, frame: CloseFrame) -> Result<(), Error> {
-        self.start_close(frame)?;
+    pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
+        self.start_close(frame.into())?;
         poll_fn(|cx| self.poll_closed(cx)).await
     }
 

@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
-    /// to read. Waits only while more than [`Config::write_mark`] bytes are queued.
+    /// to read; dropping the connection before loses it. Waits only while more than [`Config::write_mark`] bytes are queued.
     ///
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
@@ -198,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// As [`close_with`](Self::close_with).
     pub async fn close(&mut self) -> Result<(), Error> {
-        self.close_with(CloseFrame::from(CloseCode::NORMAL)).await
+        self.close_with(CloseCode::NORMAL).await
     }
 
     /// Closes in order (RFC 6455 section 7.1.2): sends what is queued and then the Close, waits for the peer's, and ends
@@ -208,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong. Cancel safe:
     /// called again, or [`next`](Self::next), it goes on.
-    pub async fn close_with(&mut self, frame: CloseFrame) -> Result<(), Error> {
-        self.connection.start_close(frame)?;
+    pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
+        self.connection.start_close(frame.into())?;
         poll_fn(|cx| self.connection.poll_closed(Wakers::one(cx))).await
     }
 

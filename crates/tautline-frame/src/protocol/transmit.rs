@@ -144,7 +144,7 @@ impl Protocol {
 
     pub(super) fn encode_close(&mut self) {
         if let Some(frame) = self.close.take() {
-            // A pong that waited for room goes first: nothing follows a Close.
+            // A pong that waited for room goes first: nothing follows the answer to a Close.
             self.encode_pong();
             self.push(true, OpCode::Close, frame.encode());
             self.sent_close = Some(frame.code());

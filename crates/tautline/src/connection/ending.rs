@@ -59,6 +59,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.finish();
     }
 
+    /// Who began the closing handshake.
+    fn closed_by(&self) -> Option<&'static str> {
+        if self.protocol.closed_first() {
+            Some("us")
+        } else {
+            self.protocol.peer_close().map(|_| "the peer")
+        }
+    }
+
     /// The end, told to the log once.
     pub(super) fn finish(&mut self) {
         if self.phase == Phase::Done {
@@ -82,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             peer = self.info().and_then(|info| info.peer).map(tracing::field::display),
             received = self.protocol.peer_close().map(tracing::field::display),
             sent = self.protocol.sent_close().map(tracing::field::display),
+            by = self.closed_by(),
             error = self.error.as_ref().map(tracing::field::display),
             "connection closed"
         );

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use super::{Connection, Phase, Wakers};
+use super::{Connection, MAX_READS, Phase, Wakers};
 use crate::timer::now;
 use crate::{Error, pool};
 
@@ -33,7 +33,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut cx = Context::from_waker(wakers.read);
         let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, &mut self.read))?;
         if count > 0 {
-            self.full_read = count == room;
+            self.reads = if count == room { MAX_READS } else { self.reads.saturating_add(1) };
             self.unread = true;
             self.read_at = now();
             self.protocol.handle_received(self.read_at);
@@ -59,6 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes until nothing is queued. A write side that fails is remembered; what the peer sent before is still read.
     pub(super) fn poll_write_out(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        self.reads = 0;
         match self.poll_write_io(wakers) {
             Poll::Ready(Err(error)) => {
                 let error = Error::Io(error);
