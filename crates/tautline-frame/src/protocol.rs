@@ -19,7 +19,8 @@ use crate::{CloseCode, CloseFrame, Config, OpCode, Role, Rsv, SendError, Timeout
 /// The methods fall into four kinds, and their names tell which:
 ///
 /// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof),
-///    [`handle_written`](Self::handle_written), [`handle_blocked`](Self::handle_blocked),
+///    [`handle_received`](Self::handle_received), [`handle_written`](Self::handle_written),
+///    [`handle_blocked`](Self::handle_blocked), [`handle_broken`](Self::handle_broken),
 ///    [`handle_timeout`](Self::handle_timeout).
 /// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close).
 /// 3. `poll_*`: what is to be done outside. [`poll_transmit`](Self::poll_transmit), then write from

@@ -253,6 +253,7 @@ impl<T> Server<T> {
 impl Server {
     /// Serves connections until [`shutdown_on`](Self::shutdown_on), forever by default. The handler runs as a task for each;
     /// an error that it gives is logged. It may drop the connection when [`next`](WebSocket::next) gives `None` or an error.
+    /// Dropping this future instead of shutting down leaves the handlers running.
     ///
     /// # Errors
     /// None at present: failures to accept are logged and waited out.
@@ -273,7 +274,7 @@ impl<T: Send + 'static> Server<T> {
     /// As [`serve`](Server::serve), with the data that [`on_upgrade`](Server::on_upgrade) gave for the connection.
     ///
     /// # Errors
-    /// As [`serve`](Server::serve).
+    /// `InvalidInput` without [`on_upgrade`](Server::on_upgrade), at once.
     pub async fn serve_with<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,

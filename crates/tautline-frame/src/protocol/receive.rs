@@ -17,11 +17,11 @@ enum Step {
 }
 
 impl Protocol {
-    /// Bytes arrived: a sign of life, whatever they are. To be called for each read, ahead of
-    /// [`handle_data`](Self::handle_data).
+    /// Bytes arrived that nobody looks at yet: a sign of life, whatever they are.
+    /// [`handle_data`](Self::handle_data) counts those that it is given.
     #[inline]
-    pub const fn handle_received(&mut self, now: Instant) {
-        self.last_received = now;
+    pub fn handle_received(&mut self, now: Instant) {
+        self.last_received = self.last_received.max(now);
     }
 
     /// Takes frames off the buffer up to the end of a message. Control frames on the way are answered.
@@ -38,6 +38,7 @@ impl Protocol {
         buffer: &mut BytesMut,
         now: Instant,
     ) -> Result<Option<Message>, ProtocolError> {
+        self.handle_received(now);
         loop {
             if self.state.on(Event::ReceiveData).1 != Verdict::Act {
                 self.discard(buffer);
