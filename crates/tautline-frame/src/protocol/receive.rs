@@ -38,7 +38,9 @@ impl Protocol {
         buffer: &mut BytesMut,
         now: Instant,
     ) -> Result<Option<Message>, ProtocolError> {
-        self.handle_received(now);
+        if !buffer.is_empty() {
+            self.handle_received(now);
+        }
         loop {
             if self.state.on(Event::ReceiveData).1 != Verdict::Act {
                 self.discard(buffer);
