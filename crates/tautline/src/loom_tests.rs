@@ -211,7 +211,7 @@ fn loom_a_writer_that_closes_learns_of_the_end_that_the_reader_meets() {
         let (mut reader, mut writer) = pipe.split();
         let reading = thread::spawn(move || block_on(reader.next()).is_none());
         let closing = thread::spawn(move || {
-            block_on(writer.close_with(CloseCode::NORMAL.into())).unwrap();
+            block_on(writer.close_with(CloseCode::NORMAL)).unwrap();
         });
         pipe.give(CLOSE);
         closing.join().unwrap();
