@@ -201,6 +201,6 @@ fn help() {
     for check in CHECKS {
         println!("  {:<10} {}", check.name, check.about);
     }
-    println!("  {:<10} the benchmarks; options go to cargo bench", "bench");
+    println!("  {:<10} memory of idle connections [--connections N] [--payload BYTES]", "bench");
     println!("\nSeveral commands without options may stand in one line.");
 }
