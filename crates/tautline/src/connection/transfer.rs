@@ -118,7 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// A connection that goes to wait holds no buffer, or a small one with a part of a frame.
+    /// A connection that goes to wait holds no buffer, unless it has a part of a frame: then one of that size, or, from
+    /// [`SMALL_REST`] on, the one in which the frame grows.
     pub(super) fn rest(&mut self) {
         if self.read.is_empty() {
             if self.read.capacity() > 0 {
