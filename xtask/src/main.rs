@@ -6,6 +6,7 @@
 mod autobahn;
 mod browser;
 mod fuzz;
+mod instructions;
 mod interop;
 mod licenses;
 mod project;
@@ -65,6 +66,11 @@ const CHECKS: &[Check] = &[
         name: "rules",
         about: "that the tests named in docs/rfc6455.md exist",
         run: |args| none(args).and_then(|()| rules::check()),
+    },
+    Check {
+        name: "instructions",
+        about: "instructions per message against benches/instructions.txt [--bless]",
+        run: instructions::check,
     },
     Check {
         name: "autobahn",
@@ -147,10 +153,10 @@ fn all<'a>(checks: impl Iterator<Item = &'a Check>) -> Outcome {
     }
     println!();
     for (name, word, took) in &rows {
-        println!("{name:<10} {word:<8} {:>6.1} s", took.as_secs_f64());
+        println!("{name:<12} {word:<8} {:>6.1} s", took.as_secs_f64());
     }
     let total: Duration = rows.iter().map(|(_, _, took)| *took).sum();
-    println!("{:<10} {:<8} {:>6.1} s", "all", "", total.as_secs_f64());
+    println!("{:<12} {:<8} {:>6.1} s", "all", "", total.as_secs_f64());
     outcome
 }
 
@@ -196,11 +202,11 @@ fn none(args: &[String]) -> Outcome {
 
 fn help() {
     println!("cargo xtask COMMAND [OPTIONS]\n");
-    println!("  {:<10} everything below, in this order, up to the first failure", "test");
-    println!("  {:<10} the same with CI=true: what cannot run is a failure", "ci");
+    println!("  {:<12} everything below, in this order, up to the first failure", "test");
+    println!("  {:<12} the same with CI=true: what cannot run is a failure", "ci");
     for check in CHECKS {
-        println!("  {:<10} {}", check.name, check.about);
+        println!("  {:<12} {}", check.name, check.about);
     }
-    println!("  {:<10} memory of idle connections [--connections N] [--payload BYTES]", "bench");
+    println!("  {:<12} memory of idle connections [--connections N] [--payload BYTES]", "bench");
     println!("\nSeveral commands without options may stand in one line.");
 }

@@ -178,7 +178,7 @@ fn once(home: &Path, what: &[&str], install: impl FnOnce() -> Outcome) -> Outcom
 }
 
 /// A program that must be there; Debian's package is installed where that is possible.
-fn need(program: &str, package: &str) -> Outcome<PathBuf> {
+pub(crate) fn need(program: &str, package: &str) -> Outcome<PathBuf> {
     if let Some(path) = which(program) {
         return Ok(path);
     }
