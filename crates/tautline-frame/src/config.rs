@@ -36,6 +36,22 @@ pub(crate) const CHAIN_THRESHOLD: usize = 4 << 10;
 /// small message that the user keeps does not keep a whole read buffer alive.
 pub(crate) const SLICE_THRESHOLD: usize = 4 << 10;
 
+/// The first level that builds codes for the message at hand: 1 takes the fixed ones, and sends a quarter more for JSON.
+/// Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
+pub const DEFAULT_COMPRESSION_LEVEL: u8 = 2;
+
+/// 256 bytes. Below this a message on its own hardly becomes smaller, and compressing it costs more than sending it does.
+pub const DEFAULT_COMPRESSION_THRESHOLD: usize = 256;
+
+/// Ten seconds: longer than the pauses of a chat or a feed that is in use, short beside the life of an idle connection.
+pub const DEFAULT_COMPRESSION_IDLE: Duration = Duration::from_secs(10);
+
+/// zlib's own default: what is beyond it costs twice the time for a per cent.
+pub(crate) const BEST_RATIO_LEVEL: u8 = 6;
+
+/// Who refers back to earlier messages gains on short ones too, down to the size of the reference.
+pub(crate) const BEST_RATIO_THRESHOLD: usize = 32;
+
 /// Limits, deadlines and sizes of a connection; the same for both roles.
 ///
 /// Every limit is finite by default, and the error that tells of it names the setting.

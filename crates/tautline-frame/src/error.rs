@@ -27,6 +27,8 @@ pub enum ProtocolError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A compressed message is not what RFC 1951 describes, or ends in the middle (RFC 7692 section 7.2.2).
+    Inflate,
     /// A length is written in more bytes than it needs (RFC 6455 section 5.2).
     LengthNotMinimal,
     /// The most significant bit of a 64-bit length is set (RFC 6455 section 5.2).
@@ -76,7 +78,7 @@ impl ProtocolError {
             | Self::MaskUnexpected
             | Self::ReservedBits
             | Self::ReservedOpcode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::CloseReason | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
+            Self::CloseReason | Self::Inflate | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
         }
@@ -96,6 +98,7 @@ impl fmt::Display for ProtocolError {
             Self::FrameTooLong { limit } => {
                 write!(f, "frame over max_frame_size ({limit} bytes)")
             }
+            Self::Inflate => f.write_str("compressed message that cannot be inflated"),
             Self::LengthNotMinimal => f.write_str("frame length not in its shortest form"),
             Self::LengthTopBit => f.write_str("top bit of a 64-bit frame length is set"),
             Self::MaskMissing => f.write_str("frame from a client is not masked"),

@@ -22,6 +22,12 @@ impl FrameReader {
         Self { role, allowed, max_frame_size, unmasked: 0, current: None }
     }
 
+    /// Lets these reserved bits through, where they may stand.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn allow(&mut self, allowed: Rsv) {
+        self.allowed = allowed;
+    }
+
     /// The frame whose payload is awaited.
     #[inline]
     pub(crate) fn current(&self) -> Option<&Header> {
@@ -72,6 +78,17 @@ impl FrameReader {
         }
         self.current = None;
         Some(len)
+    }
+
+    /// `count` unmasked bytes of the current payload were taken off the buffer ahead of its end.
+    pub(crate) fn consume(&mut self, count: usize) {
+        if let Some(header) = &mut self.current {
+            header.len -= count as u64;
+            if let Some(key) = &mut header.mask {
+                key.rotate_left(count % 4);
+            }
+            self.unmasked -= count;
+        }
     }
 
     /// How many bytes of the current payload have not arrived, when `buffered` bytes are in the buffer.

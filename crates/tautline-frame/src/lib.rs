@@ -1,5 +1,6 @@
-//! WebSocket frames, messages and the closing handshake (RFC 6455 sections 5 to 8) as a pure state machine: bytes,
-//! commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no tasks.
+//! WebSocket frames, messages, compression and the closing handshake (RFC 6455 sections 5 to 8, RFC 7692 section 7.2) as a
+//! pure state machine: bytes, commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no
+//! tasks.
 //!
 //! - [`Protocol`] is one end of a connection: what the `tautline` crate drives over TCP and TLS, and what any other
 //!   transport can drive just as well.
@@ -27,6 +28,7 @@
 //! ```
 //!
 //! # Features
+//! - `deflate`: permessage-deflate (RFC 7692), with `Protocol::set_compression`.
 //! - `tokio-codec`: `tokio_util::codec::{Decoder, Encoder}` for [`Codec`].
 
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
@@ -34,7 +36,13 @@
 
 mod close;
 mod codec;
+mod compression;
 mod config;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "no_deflate.rs"]
+mod deflate;
 mod error;
 mod frame_reader;
 mod header;
@@ -53,8 +61,10 @@ mod write_queue;
 
 pub use close::{CloseCode, CloseFrame, InvalidCloseFrame};
 pub use codec::{Codec, Frame};
+pub use compression::{Compress, Compression};
 pub use config::{
-    Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE,
+    Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL,
+    DEFAULT_COMPRESSION_THRESHOLD, DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE,
     DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, DEFAULT_SEND_TIMEOUT,
     DEFAULT_WRITE_MARK,
 };

@@ -1,18 +1,22 @@
 //! A connection without its transport: bytes, commands and the time in; messages, bytes and deadlines out.
 
+mod compressed;
 mod receive;
 mod transmit;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::deflate::Deflate;
 use crate::frame_reader::FrameReader;
 use crate::state::{Event, State, Verdict};
 use crate::timers::{Timers, is_due, jittered};
 use crate::utf8::Utf8Checker;
-use crate::{CloseCode, CloseFrame, Config, OpCode, Role, Rsv, SendError, Timeout, WriteQueue};
+use crate::{
+    CloseCode, CloseFrame, Compression, Config, OpCode, Role, Rsv, SendError, Timeout, WriteQueue,
+};
 
 /// One end of a WebSocket connection as a state machine, without I/O and without a clock.
 ///
@@ -56,6 +60,8 @@ pub struct Protocol {
     /// The fragmented message that is being received.
     incoming: Option<Box<Incoming>>,
     utf8: Utf8Checker,
+    /// What was negotiated of permessage-deflate.
+    deflate: Option<Box<Deflate>>,
     /// The message that is being sent in fragments.
     outgoing: Option<Box<Outgoing>>,
     queue: WriteQueue,
@@ -79,14 +85,20 @@ pub struct Protocol {
 #[derive(Debug)]
 struct Incoming {
     text: bool,
+    /// Its first frame had RSV1.
+    compressed: bool,
+    /// Compressed, and not without a single byte.
+    started: bool,
     fragments: u32,
-    data: BytesMut,
+    /// What has come of it, inflated.
+    data: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Outgoing {
-    /// That of the next fragment.
+    /// Those of the next fragment.
     opcode: OpCode,
+    rsv: Rsv,
     rest: Bytes,
 }
 
@@ -144,6 +156,7 @@ impl Protocol {
             reader: FrameReader::new(role, Rsv::NONE, config.max_frame_size),
             incoming: None,
             utf8: Utf8Checker::default(),
+            deflate: None,
             outgoing: None,
             queue: WriteQueue::default(),
             pong: None,
@@ -158,6 +171,42 @@ impl Protocol {
             unread: false,
             config,
         }
+    }
+
+    /// Compresses and inflates from here on: what the opening handshake agreed on, seen from this end (RFC 7692). To be
+    /// called before the first message.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use bytes::{Buf, BytesMut};
+    /// use tautline_frame::{Compression, Config, Message, Protocol, Role};
+    ///
+    /// let now = Instant::now();
+    /// let mut client = Protocol::new(Role::Client, Config::new(), now);
+    /// let mut server = Protocol::new(Role::Server, Config::new(), now);
+    /// client.set_compression(Compression::new());
+    /// server.set_compression(Compression::new());
+    ///
+    /// let message = Message::from("again ".repeat(100));
+    /// client.send(message.clone())?;
+    /// client.poll_transmit();
+    /// let len = client.queue().remaining();
+    /// assert!(len < 50);
+    ///
+    /// let mut wire = BytesMut::from(&client.queue().copy_to_bytes(len)[..]);
+    /// assert_eq!(server.handle_data(&mut wire, now)?, Some(message));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn set_compression(&mut self, settings: Compression) {
+        self.reader.allow(Rsv::RSV1);
+        self.deflate = Some(Box::new(Deflate::new(settings)));
+    }
+
+    /// How messages are compressed, if that was agreed on.
+    #[must_use]
+    pub fn compression(&self) -> Option<&Compression> {
+        self.deflate.as_ref().map(|deflate| deflate.settings())
     }
 
     /// The role of this end.
@@ -246,7 +295,8 @@ impl Protocol {
     /// other call; a call that comes early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let compressor = self.deflate.as_ref().and_then(|deflate| deflate.deadline());
+        self.timers.next().into_iter().chain(compressor).min()
     }
 
     /// Does what is due: pings a silent peer, or gives it up.
@@ -280,6 +330,9 @@ impl Protocol {
         }
         if is_due(self.timers.keepalive, now) {
             self.keep_alive(now);
+        }
+        if let Some(deflate) = &mut self.deflate {
+            deflate.handle_timeout(now);
         }
         Ok(())
     }
@@ -344,12 +397,14 @@ impl Protocol {
         } else {
             self.state = next;
         }
+        self.deflate = None;
         self.stop_liveness();
     }
 
     fn start_close(&mut self, frame: CloseFrame, event: Event, now: Instant) {
         self.state = self.state.on(event).0;
         self.close = Some(Box::new(frame));
+        self.stop_compressing();
         if self.timers.close.is_none() {
             self.timers.close = now.checked_add(self.config.close_timeout);
         }
@@ -363,7 +418,15 @@ impl Protocol {
         self.outgoing = None;
         self.pong = None;
         self.timers = Timers::default();
+        self.deflate = None;
         self.stop_liveness();
+    }
+
+    /// Nothing more is compressed; what the peer sends is still inflated.
+    fn stop_compressing(&mut self) {
+        if let Some(deflate) = &mut self.deflate {
+            deflate.stop_sending();
+        }
     }
 
     fn stop_liveness(&mut self) {

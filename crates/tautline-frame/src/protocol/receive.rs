@@ -7,10 +7,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{Incoming, PingState, Protocol};
 use crate::codec::take_payload;
 use crate::state::{Event, State, Verdict};
-use crate::{CloseFrame, Header, Message, OpCode, ProtocolError, Text};
+use crate::{CloseFrame, Header, Message, OpCode, ProtocolError, Rsv, Text};
 
 /// What a look at the buffer came to.
-enum Step {
+pub(super) enum Step {
     Message(Message),
     Handled,
     Incomplete,
@@ -78,6 +78,9 @@ impl Protocol {
             },
         };
         let fresh = self.reader.unmask(buffer);
+        if self.is_compressed(&header) {
+            return self.inflate_frame(&header, buffer, fresh.end);
+        }
         if self.is_text(&header) {
             // RFC 6455 section 8.1, as soon as the bytes are there: a wrong byte must not wait for the rest.
             self.utf8.feed(&buffer[fresh]).map_err(|_| ProtocolError::Utf8)?;
@@ -102,13 +105,20 @@ impl Protocol {
                 if self.incoming.is_some() {
                     return Err(ProtocolError::ContinuationExpected);
                 }
-                if len > limit {
+                // The limit is for what comes of a compressed message, which its length does not tell.
+                let compressed = header.rsv != Rsv::NONE;
+                if !compressed && len > limit {
                     return Err(ProtocolError::MessageTooLong { limit });
                 }
-                if !header.fin {
+                if compressed || !header.fin {
                     let text = header.opcode == OpCode::Text;
-                    self.incoming =
-                        Some(Box::new(Incoming { text, fragments: 1, data: BytesMut::new() }));
+                    self.incoming = Some(Box::new(Incoming {
+                        text,
+                        compressed,
+                        started: false,
+                        fragments: 1,
+                        data: Vec::new(),
+                    }));
                 }
             }
             OpCode::Continuation => {
@@ -120,7 +130,7 @@ impl Protocol {
                     return Err(ProtocolError::TooManyFragments { limit });
                 }
                 incoming.fragments += 1;
-                if len > limit - incoming.data.len() {
+                if !incoming.compressed && len > limit - incoming.data.len() {
                     return Err(ProtocolError::MessageTooLong { limit });
                 }
             }
@@ -136,6 +146,15 @@ impl Protocol {
             OpCode::Continuation => self.incoming.as_ref().is_some_and(|incoming| incoming.text),
             _ => false,
         }
+    }
+
+    /// Whether the frame is one of a compressed message. Control frames never are, whatever they stand between (RFC 7692
+    /// section 6.1).
+    #[inline]
+    fn is_compressed(&self, header: &Header) -> bool {
+        self.deflate.is_some()
+            && !header.opcode.is_control()
+            && self.incoming.as_ref().is_some_and(|incoming| incoming.compressed)
     }
 
     /// A data frame is complete at the start of the buffer.
@@ -156,13 +175,13 @@ impl Protocol {
             return Ok(Step::Handled);
         }
         let text = incoming.text;
-        let payload = std::mem::take(&mut incoming.data).freeze();
+        let payload = Bytes::from(std::mem::take(&mut incoming.data));
         self.incoming = None;
         self.deliver(text, payload)
     }
 
     #[inline]
-    fn deliver(&mut self, text: bool, payload: Bytes) -> Result<Step, ProtocolError> {
+    pub(super) fn deliver(&mut self, text: bool, payload: Bytes) -> Result<Step, ProtocolError> {
         if !text {
             return Ok(Step::Message(Message::Binary(payload)));
         }
@@ -203,6 +222,7 @@ impl Protocol {
         }
         self.peer_close = Some(Box::new(frame));
         self.incoming = None;
+        self.deflate = None;
         self.stop_liveness();
         Ok(())
     }

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::{Outgoing, PingState, Protocol};
 use crate::state::{Event, Verdict};
-use crate::{Header, Message, OpCode, Rsv, SendError, WriteQueue};
+use crate::{Compress, Header, Message, OpCode, Rsv, SendError, WriteQueue};
 
 impl Protocol {
     /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
@@ -17,21 +17,44 @@ impl Protocol {
     /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
     #[inline]
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_with(message, Compress::Auto)
+    }
+
+    /// As [`send`](Self::send), with a word on whether to compress this one, if compression was agreed on.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn send_with(&mut self, message: Message, wish: Compress) -> Result<(), SendError> {
         if self.state.on(Event::SendData).1 != Verdict::Act {
             return Err(SendError::Closed);
         }
         let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
         let payload = message.into_bytes();
+        let (rsv, payload) = match &self.deflate {
+            None => (Rsv::NONE, payload),
+            Some(_) => self.compress(payload, opcode, wish),
+        };
         match self.config.fragment_size {
-            None if self.outgoing.is_none() => self.push(true, opcode, payload),
-            _ => self.send_in_fragments(opcode, payload),
+            None if self.outgoing.is_none() => self.push(true, rsv, opcode, payload),
+            _ => self.send_in_fragments(rsv, opcode, payload),
         }
         Ok(())
     }
 
-    fn send_in_fragments(&mut self, opcode: OpCode, payload: Bytes) {
+    /// RFC 7692 section 6.1: RSV1 tells of a compressed message, on its first frame.
+    fn compress(&mut self, payload: Bytes, opcode: OpCode, wish: Compress) -> (Rsv, Bytes) {
+        let text = opcode == OpCode::Text;
+        let deflate = self.deflate.as_mut().filter(|_| !self.broken);
+        match deflate.and_then(|it| it.compress(&payload, text, wish, self.last_received)) {
+            Some(compressed) => (Rsv::RSV1, compressed),
+            None => (Rsv::NONE, payload),
+        }
+    }
+
+    fn send_in_fragments(&mut self, rsv: Rsv, opcode: OpCode, payload: Bytes) {
         while self.push_fragment() {}
-        self.outgoing = Some(Box::new(Outgoing { opcode, rest: payload }));
+        self.outgoing = Some(Box::new(Outgoing { opcode, rsv, rest: payload }));
         self.push_fragments();
     }
 
@@ -102,6 +125,7 @@ impl Protocol {
         self.close = None;
         self.queue = WriteQueue::default();
         self.stop_liveness();
+        self.stop_compressing();
         self.timers.send = None;
         self.broken = true;
         // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
@@ -120,7 +144,7 @@ impl Protocol {
     pub(super) fn answer_ping(&mut self, payload: Bytes) {
         if self.has_room() {
             self.encode_pong();
-            self.push(true, OpCode::Pong, payload);
+            self.push(true, Rsv::NONE, OpCode::Pong, payload);
         } else {
             self.pong = Some(payload);
         }
@@ -128,14 +152,14 @@ impl Protocol {
 
     fn encode_pong(&mut self) {
         if let Some(payload) = self.pong.take() {
-            self.push(true, OpCode::Pong, payload);
+            self.push(true, Rsv::NONE, OpCode::Pong, payload);
         }
     }
 
     fn encode_ping(&mut self) {
         if self.state.on(Event::SendPing).1 == Verdict::Act {
             let payload = Bytes::copy_from_slice(&self.pings.last_id.to_be_bytes());
-            self.push(true, OpCode::Ping, payload);
+            self.push(true, Rsv::NONE, OpCode::Ping, payload);
             self.pings.state = PingState::Queued(self.queue.end());
         } else {
             self.pings.state = PingState::None;
@@ -146,7 +170,7 @@ impl Protocol {
         if let Some(frame) = self.close.take() {
             // A pong that waited for room goes first: nothing follows the answer to a Close.
             self.encode_pong();
-            self.push(true, OpCode::Close, frame.encode());
+            self.push(true, Rsv::NONE, OpCode::Close, frame.encode());
             self.sent_close = Some(frame.code());
             // The answer to the peer's Close ends the handshake; in any other state the Close was counted when it was due.
             self.state = self.state.on(Event::SendClose).0;
@@ -163,23 +187,19 @@ impl Protocol {
         let size = self.config.fragment_size.unwrap_or(usize::MAX).min(outgoing.rest.len());
         let payload = outgoing.rest.split_to(size);
         let opcode = std::mem::replace(&mut outgoing.opcode, OpCode::Continuation);
+        let rsv = std::mem::replace(&mut outgoing.rsv, Rsv::NONE);
         let fin = outgoing.rest.is_empty();
         if fin {
             self.outgoing = None;
         }
-        self.push(fin, opcode, payload);
+        self.push(fin, rsv, opcode, payload);
         !fin
     }
 
     #[inline]
-    fn push(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
-        let header = Header {
-            fin,
-            rsv: Rsv::NONE,
-            opcode,
-            mask: self.role.fresh_key(),
-            len: payload.len() as u64,
-        };
+    fn push(&mut self, fin: bool, rsv: Rsv, opcode: OpCode, payload: Bytes) {
+        let header =
+            Header { fin, rsv, opcode, mask: self.role.fresh_key(), len: payload.len() as u64 };
         self.queue.push(&header, payload);
     }
 }

@@ -14,7 +14,8 @@ fn cases(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     let one = |first, payload: &[u8]| frame(role, first, payload);
     let wide = raw_header(role, BINARY, 127, &[0x80, 0, 0, 0, 0, 0, 0, 1]);
     let four: [(u8, &[u8]); 4] = [(TEXT_PART, b""), (PART, b""), (PART, b""), (PART, b"")];
-    vec![
+    #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "grows with the feature"))]
+    let mut cases = vec![
         (one(CLOSE, &close_body(1006, "")), ProtocolError::CloseCode(1006), 1002),
         (one(CLOSE, &[3]), ProtocolError::CloseLength, 1002),
         (one(CLOSE, &close_body(1000, [0xFF])), ProtocolError::CloseReason, 1007),
@@ -31,7 +32,18 @@ fn cases(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
         (one(0x8B, b""), ProtocolError::ReservedOpcode(0xB), 1002),
         (frames(role, &four), ProtocolError::TooManyFragments { limit: 3 }, 1008),
         (one(TEXT, &[0xFF]), ProtocolError::Utf8, 1007),
-    ]
+    ];
+    #[cfg(feature = "deflate")]
+    cases.push((one(BINARY | 0x40, &[0x06]), ProtocolError::Inflate, 1007));
+    cases
+}
+
+fn end(role: Role) -> End {
+    #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "changes with the feature"))]
+    let mut end = End::with(role, config());
+    #[cfg(feature = "deflate")]
+    end.protocol.set_compression(tautline_frame::Compression::new());
+    end
 }
 
 fn config() -> Config {
@@ -43,7 +55,7 @@ fn every_error_leads_to_its_close_code_on_the_wire() {
     for role in ROLES {
         for (bytes, error, code) in cases(role) {
             for step in [1, bytes.len()] {
-                let mut end = End::with(role, config());
+                let mut end = end(role);
                 let failed = bytes.chunks(step).find_map(|piece| end.receive_bytes(piece).err());
                 assert_eq!(failed, Some(error));
                 assert_eq!(error.close_code().get(), code);
@@ -67,6 +79,8 @@ fn every_error_is_among_the_cases() {
         .flat_map(cases)
         .map(|(_, error, _)| format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned())
         .collect();
+    // Not to be met without the feature `deflate`.
+    names.push("Inflate".to_owned());
     names.sort();
     names.dedup();
     let source = include_str!("../../src/error.rs");

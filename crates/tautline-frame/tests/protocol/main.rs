@@ -9,10 +9,14 @@ mod close;
 mod control;
 mod conversation;
 mod deadlines;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod ending;
 mod errors;
 mod fragments;
 mod framing;
+#[cfg(feature = "deflate")]
+mod inflate;
 mod keepalive;
 mod limits;
 mod peer;

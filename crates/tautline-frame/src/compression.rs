@@ -1,0 +1,203 @@
+//! What is to be compressed, and how (RFC 7692): the user's side of permessage-deflate.
+
+use std::time::Duration;
+
+use crate::config::{
+    BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL,
+    DEFAULT_COMPRESSION_THRESHOLD,
+};
+
+/// The largest LZ77 window, 32 KiB, which is also the default of the RFC (RFC 7692 section 7.1.2).
+const MAX_WINDOW_BITS: u8 = 15;
+
+/// The smallest window of our own compressor: zlib and its kin cannot compress with 8 bits.
+const MIN_OWN_WINDOW_BITS: u8 = 9;
+
+/// The smallest window of the RFC: what a peer may have agreed to.
+const MIN_PEER_WINDOW_BITS: u8 = 8;
+
+/// How messages are compressed (permessage-deflate, RFC 7692).
+///
+/// *Own* is what this end sends, *peer* what it receives, whichever of the two is the server. What is set here are wishes
+/// and limits; the opening handshake may narrow them.
+///
+/// By default this end compresses each message on its own, with a compressor that all connections of a thread share, so
+/// that a connection holds no memory for it; the peer may refer back to its earlier messages, for which a connection keeps
+/// what such a reference can reach: as much as the peer has sent, at most 32 KiB.
+///
+/// | preset | own context | peer's context | level | for |
+/// |---|---|---|---|---|
+/// | [`new`](Self::new) | no | yes | 2 | servers and clients of any size |
+/// | [`low_memory`](Self::low_memory) | no | no | 2 | very many connections: nothing is kept between messages |
+/// | [`best_ratio`](Self::best_ratio) | yes | yes | 6 | few connections, or costly bytes |
+///
+/// Compressing text that has a secret together with text that an attacker chooses lets the attacker learn the secret from
+/// the lengths (CRIME, BREACH): send such messages with [`Compress::Never`].
+///
+/// ```
+/// use tautline_frame::Compression;
+///
+/// let feed = Compression::best_ratio().level(4).own_window_bits(12);
+/// assert!(feed.own_context_takeover_enabled());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    own_context_takeover: bool,
+    peer_context_takeover: bool,
+    own_window_bits: u8,
+    peer_window_bits: u8,
+    pub(crate) level: u8,
+    pub(crate) threshold: usize,
+    pub(crate) idle: Duration,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Compression {
+    /// The default: small memory on this end, whatever the peer does.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            own_context_takeover: false,
+            peer_context_takeover: true,
+            own_window_bits: MAX_WINDOW_BITS,
+            peer_window_bits: MAX_WINDOW_BITS,
+            level: DEFAULT_COMPRESSION_LEVEL,
+            threshold: DEFAULT_COMPRESSION_THRESHOLD,
+            idle: DEFAULT_COMPRESSION_IDLE,
+        }
+    }
+
+    /// No memory between messages, on either end: the peer is asked to compress each message on its own too.
+    #[must_use]
+    pub const fn low_memory() -> Self {
+        Self::new().peer_context_takeover(false)
+    }
+
+    /// The fewest bytes on the wire: both ends refer back to earlier messages. A connection that sends holds some 330 KiB
+    /// for its compressor, until it has been idle for [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub const fn best_ratio() -> Self {
+        Self::new()
+            .own_context_takeover(true)
+            .level(BEST_RATIO_LEVEL)
+            .threshold(BEST_RATIO_THRESHOLD)
+    }
+
+    /// Whether what this end sends may refer back to its earlier messages (RFC 7692 section 7.1.1). Default: no. If so,
+    /// messages that resemble each other become far smaller, and each connection that sends holds a compressor: see
+    /// [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub const fn own_context_takeover(mut self, yes: bool) -> Self {
+        self.own_context_takeover = yes;
+        self
+    }
+
+    /// Whether what the peer sends may refer back to its earlier messages (RFC 7692 section 7.1.1). Default: yes. If so,
+    /// a connection keeps the newest bytes that it received compressed, at most
+    /// 2 to the power of [`peer_window_bits`](Self::peer_window_bits).
+    #[must_use]
+    pub const fn peer_context_takeover(mut self, yes: bool) -> Self {
+        self.peer_context_takeover = yes;
+        self
+    }
+
+    /// How far back in bytes, as a power of two, what this end sends may refer (RFC 7692 section 7.1.2). 9 to 15; other
+    /// values become the nearest of these. Default: 15, which is 32 KiB.
+    #[must_use]
+    pub const fn own_window_bits(mut self, bits: u8) -> Self {
+        self.own_window_bits = clamp(bits, MIN_OWN_WINDOW_BITS);
+        self
+    }
+
+    /// How far back in bytes, as a power of two, what the peer sends may refer (RFC 7692 section 7.1.2). 8 to 15; other
+    /// values become the nearest of these. Default: 15, which is 32 KiB. A server can hold only those clients to it whose
+    /// offer has `client_max_window_bits`; browsers' offers do.
+    #[must_use]
+    pub const fn peer_window_bits(mut self, bits: u8) -> Self {
+        self.peer_window_bits = clamp(bits, MIN_PEER_WINDOW_BITS);
+        self
+    }
+
+    /// From 1, the fastest, to 9, the smallest; other values become the nearest of these. Default:
+    /// [`DEFAULT_COMPRESSION_LEVEL`].
+    #[must_use]
+    pub const fn level(mut self, level: u8) -> Self {
+        self.level = match level {
+            0 => 1,
+            1..=9 => level,
+            _ => 9,
+        };
+        self
+    }
+
+    /// Messages of fewer bytes go out as they are, unless [`Compress::Always`] is asked for. Default:
+    /// [`DEFAULT_COMPRESSION_THRESHOLD`].
+    #[must_use]
+    pub const fn threshold(mut self, bytes: usize) -> Self {
+        self.threshold = bytes;
+        self
+    }
+
+    /// After how long without a compressed message, at most twice this, a connection gives its compressor back; the next
+    /// message then begins with an empty window, which the protocol allows a sender at any time. Default:
+    /// [`DEFAULT_COMPRESSION_IDLE`]. Of no effect without [`own_context_takeover`](Self::own_context_takeover).
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle = timeout;
+        self
+    }
+
+    /// Whether this end refers back to its earlier messages.
+    #[must_use]
+    pub const fn own_context_takeover_enabled(&self) -> bool {
+        self.own_context_takeover
+    }
+
+    /// Whether the peer may refer back to its earlier messages.
+    #[must_use]
+    pub const fn peer_context_takeover_enabled(&self) -> bool {
+        self.peer_context_takeover
+    }
+
+    /// The largest window of what this end sends, as a power of two in bytes: 9 to 15.
+    #[must_use]
+    pub const fn max_own_window_bits(&self) -> u8 {
+        self.own_window_bits
+    }
+
+    /// The largest window of what the peer sends, as a power of two in bytes: 8 to 15.
+    #[must_use]
+    pub const fn max_peer_window_bits(&self) -> u8 {
+        self.peer_window_bits
+    }
+}
+
+const fn clamp(bits: u8, min: u8) -> u8 {
+    if bits < min {
+        min
+    } else if bits > MAX_WINDOW_BITS {
+        MAX_WINDOW_BITS
+    } else {
+        bits
+    }
+}
+
+/// Whether one message is to be compressed, on a connection that has agreed on compression; without that, nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "yes, no, or leave it to the library")]
+pub enum Compress {
+    /// If it pays: from [`Compression::threshold`] on, and if the outcome is smaller. Binary data that looks compressed or
+    /// encrypted already is let alone.
+    #[default]
+    Auto,
+    /// Whatever comes of it.
+    Always,
+    /// Not at all. For secrets beside text that others choose (CRIME, BREACH: the length tells), and for what is compressed
+    /// already. It does not touch the context of other messages either.
+    Never,
+}

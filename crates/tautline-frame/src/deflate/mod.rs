@@ -1,0 +1,146 @@
+//! Compression of one connection (RFC 7692 section 7.2): deflate and inflate, and what they keep between messages.
+//!
+//! Memory is the point. Inflaters (40 KiB) and, without context takeover, compressors (330 KiB) belong to the thread and
+//! are borrowed for the length of a message. What a peer's next message may refer to is kept as plain bytes, no more of
+//! them than there were: that is less than an inflater, and lets any inflater go on.
+
+mod compressor;
+mod inflater;
+mod pool;
+mod window;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use self::compressor::Compressor;
+use self::inflater::Inflater;
+pub(crate) use self::inflater::{InflateError, More};
+use self::window::Window;
+use crate::timers::is_due;
+use crate::{Compress, Compression};
+
+/// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty block that is not
+/// compressed, behind its first byte.
+const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+
+/// The compression of one connection.
+#[derive(Debug)]
+pub(crate) struct Deflate {
+    settings: Compression,
+    /// With context takeover: the compressor that knows the earlier messages.
+    compressor: Option<Compressor>,
+    /// Whether it was needed since its time was last looked at.
+    used: bool,
+    /// When to look whether it is still needed.
+    deadline: Option<Instant>,
+    /// For the length of a message.
+    inflater: Option<Inflater>,
+    /// What the peer's next message may refer to.
+    window: Window,
+}
+
+impl Deflate {
+    pub(crate) fn new(settings: Compression) -> Self {
+        let window = if settings.peer_context_takeover_enabled() {
+            Window::new(1 << settings.max_peer_window_bits())
+        } else {
+            Window::new(0)
+        };
+        Self { settings, compressor: None, used: false, deadline: None, inflater: None, window }
+    }
+
+    pub(crate) const fn settings(&self) -> &Compression {
+        &self.settings
+    }
+
+    /// The payload of a compressed message, or `None` when it is to go out as it is. `since` is any time of this
+    /// connection that has passed.
+    pub(crate) fn compress(
+        &mut self,
+        payload: &[u8],
+        text: bool,
+        wish: Compress,
+        since: Instant,
+    ) -> Option<Bytes> {
+        let smaller = match wish {
+            Compress::Never => return None,
+            Compress::Always => false,
+            Compress::Auto if payload.len() < self.settings.threshold => return None,
+            // UTF-8 never fills its bytes; it is binary data that may be compressed already.
+            Compress::Auto if !text && compressor::looks_random(payload) => return None,
+            Compress::Auto => true,
+        };
+        let mut compressor = match self.compressor.take() {
+            Some(compressor) => compressor,
+            None => Compressor::borrow(self.settings.max_own_window_bits(), self.settings.level),
+        };
+        let limit = if smaller { payload.len() } else { usize::MAX };
+        let compressed = compressor.compress(payload, limit);
+        if !self.settings.own_context_takeover_enabled() {
+            compressor.give_back();
+            return compressed;
+        }
+        if compressed.is_none() {
+            // The window must not hold what the peer does not get (RFC 7692 section 7.2.3.2 counts compressed messages only).
+            compressor.forget();
+        }
+        self.compressor = Some(compressor);
+        self.used = true;
+        if self.deadline.is_none() {
+            self.deadline = since.checked_add(self.settings.idle);
+        }
+        compressed
+    }
+
+    /// Inflates some of `input` to the end of `message`, and takes that much off `input`.
+    pub(crate) fn inflate(
+        &mut self,
+        input: &mut &[u8],
+        message: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<More, InflateError> {
+        let inflater = self.inflater.get_or_insert_with(|| Inflater::borrow(&self.window));
+        inflater.inflate(input, message, &self.window, limit)
+    }
+
+    /// The message is complete: checks that it was a whole one, and keeps what the next may refer to. What `message` gets in
+    /// addition is for the caller to look at.
+    pub(crate) fn end_message(
+        &mut self,
+        message: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), InflateError> {
+        if let Some(mut inflater) = self.inflater.take() {
+            inflater.end_message(message, &self.window, limit)?;
+            inflater.give_back();
+        }
+        self.window.push(message);
+        Ok(())
+    }
+
+    /// Nothing more is sent.
+    pub(crate) fn stop_sending(&mut self) {
+        self.deadline = None;
+        if let Some(compressor) = self.compressor.take() {
+            compressor.give_back();
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Gives the compressor back that was not needed for a while.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if !is_due(self.deadline, now) {
+            return;
+        }
+        if std::mem::take(&mut self.used) {
+            self.deadline = now.checked_add(self.settings.idle);
+        } else {
+            self.stop_sending();
+        }
+    }
+}

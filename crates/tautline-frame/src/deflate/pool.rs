@@ -1,0 +1,70 @@
+//! What the connections of a thread share: compressors and inflaters between messages, and room for their output.
+
+use std::cell::RefCell;
+
+use flate2::Decompress;
+
+use super::compressor::Compressor;
+
+/// How many of each a thread keeps. A thread compresses one message at a time; it inflates several when messages arrive in
+/// pieces.
+const KEPT_COMPRESSORS: usize = 2;
+const KEPT_INFLATERS: usize = 8;
+
+/// How much room for output a thread keeps, in bytes.
+const KEPT_SCRATCH: usize = 64 << 10;
+
+#[derive(Default)]
+struct Pool {
+    compressors: Vec<Compressor>,
+    inflaters: Vec<Decompress>,
+    scratch: Vec<u8>,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = RefCell::default();
+}
+
+/// Does something with the thread's pool; `None` when the thread is about to end.
+fn with<T>(action: impl FnOnce(&mut Pool) -> T) -> Option<T> {
+    POOL.try_with(|pool| action(&mut pool.borrow_mut())).ok()
+}
+
+pub(super) fn take_compressor(fits: impl FnMut(&Compressor) -> bool) -> Option<Compressor> {
+    with(|pool| pool.compressors.iter().position(fits).map(|index| pool.compressors.remove(index)))?
+}
+
+/// It must have forgotten what it compressed.
+pub(super) fn give_compressor(compressor: Compressor) {
+    with(|pool| {
+        if pool.compressors.len() == KEPT_COMPRESSORS {
+            // The oldest: it may have settings that nobody asks for any more.
+            pool.compressors.remove(0);
+        }
+        pool.compressors.push(compressor);
+    });
+}
+
+pub(super) fn take_inflater() -> Option<Decompress> {
+    with(|pool| pool.inflaters.pop())?
+}
+
+pub(super) fn give_inflater(inflater: Decompress) {
+    with(|pool| {
+        if pool.inflaters.len() < KEPT_INFLATERS {
+            pool.inflaters.push(inflater);
+        }
+    });
+}
+
+/// An empty buffer.
+pub(super) fn take_scratch() -> Vec<u8> {
+    with(|pool| std::mem::take(&mut pool.scratch)).unwrap_or_default()
+}
+
+pub(super) fn give_scratch(mut scratch: Vec<u8>) {
+    if scratch.capacity() <= KEPT_SCRATCH {
+        scratch.clear();
+        with(|pool| pool.scratch = scratch);
+    }
+}

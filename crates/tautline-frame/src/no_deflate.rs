@@ -1,0 +1,61 @@
+//! What stands in for `deflate` without the feature of that name: the compression of no connection at all.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::{Compress, Compression};
+
+/// Has no values, so none of its methods is ever called.
+#[derive(Debug)]
+pub(crate) struct Deflate(Infallible);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "nothing is inflated that could be refused")]
+pub(crate) enum InflateError {
+    Data,
+    TooLong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "nothing is inflated of which there could be more")]
+pub(crate) enum More {
+    Yes,
+    No,
+}
+
+impl Deflate {
+    pub(crate) const fn settings(&self) -> &Compression {
+        match self.0 {}
+    }
+
+    pub(crate) fn compress(&mut self, _: &[u8], _: bool, _: Compress, _: Instant) -> Option<Bytes> {
+        match self.0 {}
+    }
+
+    pub(crate) fn inflate(
+        &mut self,
+        _: &mut &[u8],
+        _: &mut Vec<u8>,
+        _: usize,
+    ) -> Result<More, InflateError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn end_message(&mut self, _: &mut Vec<u8>, _: usize) -> Result<(), InflateError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn stop_sending(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        match self.0 {}
+    }
+
+    pub(crate) fn handle_timeout(&mut self, _: Instant) {
+        match self.0 {}
+    }
+}

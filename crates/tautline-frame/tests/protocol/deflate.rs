@@ -1,0 +1,528 @@
+//! permessage-deflate (RFC 7692 sections 6 and 7.2), against zlib driven by hand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::{Compress as Zlib, Compression as Level, FlushCompress};
+use tautline_frame::{Compress, Compression, Config, Message, ProtocolError, Role};
+
+use crate::inflate::inflate;
+use crate::peer::*;
+
+/// RSV1, beside FIN and the opcode.
+const RSV1: u8 = 0x40;
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+
+/// "Hello", as RFC 7692 section 7.2.3.1 has it.
+const HELLO: [u8; 7] = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+
+fn end(role: Role, compression: Compression) -> End {
+    with(role, Config::new().ping_interval(None), compression)
+}
+
+fn with(role: Role, config: Config, compression: Compression) -> End {
+    let mut end = End::with(role, config);
+    end.protocol.set_compression(compression);
+    end
+}
+
+/// One that keeps nothing between messages.
+fn forgetful(role: Role) -> End {
+    end(role, Compression::low_memory())
+}
+
+fn limited(role: Role, limit: usize) -> End {
+    let config = Config::new().ping_interval(None).max_message_size(limit);
+    with(role, config, Compression::best_ratio())
+}
+
+/// A peer's compressor: whole messages, with what was before them in its window.
+struct Sender(Zlib);
+
+impl Sender {
+    fn new() -> Self {
+        Self(Zlib::new(Level::new(6), false))
+    }
+
+    fn message(&mut self, data: &[u8]) -> Vec<u8> {
+        let mut out = self.flush(data, FlushCompress::Sync);
+        assert!(out.ends_with(&TAIL));
+        out.truncate(out.len() - 4);
+        out
+    }
+
+    fn flush(&mut self, data: &[u8], flush: FlushCompress) -> Vec<u8> {
+        let mut out = Vec::with_capacity(data.len() + 1024);
+        self.0.compress_vec(data, &mut out, flush).unwrap();
+        out
+    }
+}
+
+/// What a peer with a window of `bits` makes of compressed messages, each appended to the one before.
+fn inflated(bits: u8, messages: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let stream: Vec<u8> =
+        messages.iter().flat_map(|message| [message, &TAIL[..]].concat()).collect();
+    inflate(&stream, 1 << bits)
+}
+
+fn words(len: usize) -> Vec<u8> {
+    let mut state = 12345u32;
+    let mut text = String::new();
+    while text.len() < len {
+        state = state.wrapping_mul(1_103_515_245).wrapping_add(12345);
+        text += ["price ", "bid ", "ask ", "size ", "time ", "venue "][(state >> 16) as usize % 6];
+        text += &(state >> 20).to_string();
+    }
+    text.truncate(len);
+    text.into_bytes()
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    static STATE: AtomicU64 = AtomicU64::new(0x2545_F491_4F6C_DD1D);
+    let mut state = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn text(bytes: &[u8]) -> Message {
+    Message::from(std::str::from_utf8(bytes).unwrap())
+}
+
+// RFC 7692 sections 7.2.3.1 to 7.2.3.5: the examples, byte for byte.
+#[test]
+fn the_examples_of_the_rfc_are_understood() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        let hello = Ok(vec![Message::from("Hello")]);
+        assert_eq!(end.receive(TEXT | RSV1, &HELLO), hello);
+        // In two frames: RSV1 on the first alone.
+        let parts = [(TEXT_PART | RSV1, &HELLO[..3]), (LAST_PART, &HELLO[3..])];
+        assert_eq!(end.receive_all(&parts), hello);
+        // With a reference to the message before.
+        assert_eq!(end.receive(TEXT | RSV1, &[0xF2, 0x00, 0x11, 0x00, 0x00]), hello);
+        // A block that is not compressed.
+        let stored = [0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00];
+        assert_eq!(end.receive(TEXT | RSV1, &stored), hello);
+        // A block marked as the last one.
+        let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00];
+        assert_eq!(end.receive(TEXT | RSV1, &last), hello);
+        // Two blocks in one message.
+        let two = [0xF2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xCA, 0xC9, 0xC9, 0x07, 0x00];
+        assert_eq!(end.receive(TEXT | RSV1, &two), hello);
+    }
+}
+
+// RFC 7692 section 7.2.3.4, and rule 45: zlib says that the stream has ended there, and implementations that believe it drop
+// what follows, or lose the window.
+#[test]
+fn blocks_marked_as_the_last_are_followed_by_more_and_keep_the_window() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        let first = words(3000);
+        let mut sender = Sender::new();
+        let mut message = sender.flush(&first, FlushCompress::Finish);
+        message.push(0);
+        assert_eq!(end.receive(TEXT | RSV1, &message), Ok(vec![text(&first)]));
+        // A reference from behind the last block to before it: "Hello" anew, then 5 bytes from 5 back, then from far back.
+        let mut sender = Sender::new();
+        sender.0.set_dictionary(&first).unwrap();
+        let again = sender.message(&first[100..1100]);
+        assert!(again.len() < 30, "it refers to the first message: {}", again.len());
+        assert_eq!(end.receive(TEXT | RSV1, &again), Ok(vec![text(&first[100..1100])]));
+        // Several last blocks in one message, the newest without the byte that RFC 7692 adds.
+        let mut several = Vec::new();
+        for piece in [&b"one "[..], b"two ", b"three"] {
+            several.extend(Sender::new().flush(piece, FlushCompress::Finish));
+        }
+        assert_eq!(end.receive(TEXT | RSV1, &several), Ok(vec![Message::from("one two three")]));
+        let third = Sender::new().message(b"and on");
+        assert_eq!(end.receive(TEXT | RSV1, &third), Ok(vec![Message::from("and on")]));
+    }
+}
+
+// RFC 7692 section 7.2.3.6. libwebsockets (issue 2120) stopped at a compressed payload of no bytes.
+#[test]
+fn the_empty_message_comes_as_one_byte_as_none_and_plain() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        for payload in [&[0x00][..], &[], &[0x02, 0x00], &[0x03, 0x00, 0x00], &[0x03, 0x00]] {
+            assert_eq!(end.receive(TEXT | RSV1, payload), Ok(vec![Message::from("")]));
+            assert_eq!(end.receive(BINARY | RSV1, payload), Ok(vec![Message::from(b"")]));
+        }
+        assert_eq!(end.receive(TEXT, b""), Ok(vec![Message::from("")]));
+        let parts = [(TEXT_PART | RSV1, &b""[..]), (PART, &[0x00]), (LAST_PART, b"")];
+        assert_eq!(end.receive_all(&parts), Ok(vec![Message::from("")]));
+        assert_eq!(end.receive(TEXT | RSV1, &HELLO), Ok(vec![Message::from("Hello")]));
+    }
+}
+
+#[test]
+fn the_empty_message_is_sent_plain_or_as_one_byte() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        for (wish, sent) in [
+            (Compress::Auto, Sent(TEXT, vec![])),
+            (Compress::Never, Sent(TEXT, vec![])),
+            (Compress::Always, Sent(TEXT | RSV1, vec![0])),
+            (Compress::Always, Sent(TEXT | RSV1, vec![0])),
+        ] {
+            end.protocol.send_with(Message::from(""), wish).unwrap();
+            assert_eq!(end.written(), [sent]);
+        }
+    }
+}
+
+// RFC 7692 section 6 and RFC 6455 section 5.2. gorilla lets RSV1 pass on every frame.
+#[test]
+fn rsv1_where_it_must_not_be_is_1002() {
+    let error = ProtocolError::ReservedBits;
+    for role in ROLES {
+        let start = frame(role, TEXT_PART | RSV1, &HELLO[..3]);
+        let plain = frame(role, TEXT_PART, b"x");
+        for before in [&[][..], &start, &plain] {
+            let mut firsts = vec![PING | RSV1, PONG | RSV1, CLOSE | RSV1, 0x09 | RSV1];
+            firsts.extend([PART | RSV1, LAST_PART | RSV1, TEXT | 0x20, TEXT | RSV1 | 0x10]);
+            for first in firsts {
+                let mut end = end(role, Compression::new());
+                end.receive_bytes(before).unwrap();
+                assert_eq!(end.receive(first, b""), Err(error), "{first:#x}");
+                assert_eq!(end.written(), [close_for(error, 1002)]);
+            }
+        }
+        let mut end = End::new(role);
+        assert_eq!(end.receive(TEXT | RSV1, &HELLO), Err(error), "nothing was negotiated");
+    }
+}
+
+// RFC 7692 section 6.1: frames are cut wherever the sender likes, and control frames stand between them, never compressed.
+#[test]
+fn a_compressed_message_may_be_cut_anywhere() {
+    for role in ROLES {
+        let data = words(500);
+        let compressed = Sender::new().message(&data);
+        for size in [1, 2, 7, compressed.len() - 1] {
+            let mut end = forgetful(role);
+            let mut wire = Vec::new();
+            for (index, piece) in compressed.chunks(size).enumerate() {
+                wire.extend(frame(role, if index == 0 { TEXT_PART | RSV1 } else { PART }, piece));
+                wire.extend(frame(role, PING, b"between"));
+            }
+            wire.extend(frame(role, LAST_PART, b""));
+            let mut got = Vec::new();
+            for piece in wire.chunks(3) {
+                got.extend(end.receive_bytes(piece).unwrap());
+            }
+            assert_eq!(got, [text(&data)], "{size}");
+            assert!(end.written().iter().all(|sent| *sent == Sent(PONG, b"between".to_vec())));
+        }
+    }
+}
+
+// Rule 47: what goes plain is in no window, on either side.
+#[test]
+fn plain_messages_between_compressed_ones_leave_the_context_alone() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        let mut sender = Sender::new();
+        let data = words(2000);
+        let secret = words(40);
+        for round in 0..5 {
+            let compressed = sender.message(&data);
+            assert_eq!(compressed.len() < 60, round > 0);
+            assert_eq!(end.receive(TEXT | RSV1, &compressed), Ok(vec![text(&data)]));
+            assert_eq!(end.receive(BINARY, &noise(4000)).unwrap().len(), 1);
+            assert_eq!(end.receive(TEXT, &secret), Ok(vec![text(&secret)]));
+        }
+        let mut wire = Vec::new();
+        let plain = noise(4000);
+        for round in 0..5 {
+            end.protocol.send(text(&data)).unwrap();
+            end.protocol.send_with(text(&data), Compress::Never).unwrap();
+            end.protocol.send(Message::from(&plain[..])).unwrap();
+            let sent = end.written();
+            assert_eq!(sent[0].0, TEXT | RSV1);
+            assert_eq!(sent[0].1.len() < 60, round > 0);
+            assert_eq!(sent[1], Sent(TEXT, data.clone()));
+            assert_eq!(sent[2], Sent(BINARY, plain.clone()));
+            wire.push(sent[0].1.clone());
+        }
+        assert_eq!(inflated(15, &wire), Some(data.repeat(5)));
+    }
+}
+
+// sockudo-ws (its pull request 14) sent an incompressible message plain whose bytes were in its window already: what came
+// after it was garbage.
+#[test]
+fn what_does_not_become_smaller_goes_plain_and_what_follows_can_be_read() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        let mut wire = Vec::new();
+        let mut expected = Vec::new();
+        for _ in 0..3 {
+            // Too short for the sample that would tell, and worth a try by its length.
+            let short = noise(200);
+            end.protocol.send(Message::from(&short[..])).unwrap();
+            assert_eq!(end.written(), [Sent(BINARY, short.clone())]);
+            let data = [&short, &words(600)[..]].concat();
+            end.protocol.send(Message::from(&data[..])).unwrap();
+            let sent = end.written().remove(0);
+            assert_eq!(sent.0, BINARY | RSV1);
+            wire.push(sent.1);
+            expected.extend(data);
+        }
+        assert_eq!(inflated(15, &wire), Some(expected));
+    }
+}
+
+#[test]
+fn the_threshold_and_the_wish_decide() {
+    for role in ROLES {
+        let mut end = end(role, Compression::new().threshold(100));
+        let data = [b'a'; 1000];
+        for (len, wish, compressed) in [
+            (99, Compress::Auto, false),
+            (100, Compress::Auto, true),
+            (1, Compress::Always, true),
+            (1000, Compress::Never, false),
+        ] {
+            let message = Message::from(&data[..len]);
+            end.protocol.send_with(message, wish).unwrap();
+            let sent = end.written().remove(0);
+            assert_eq!(sent.0, if compressed { BINARY | RSV1 } else { BINARY }, "{len} {wish:?}");
+        }
+        // Forced, what does not become smaller is compressed all the same.
+        let data = noise(5000);
+        end.protocol.send_with(Message::from(&data[..]), Compress::Always).unwrap();
+        let sent = end.written().remove(0);
+        assert!(sent.0 == BINARY | RSV1 && sent.1.len() > data.len());
+        assert_eq!(inflated(15, &[sent.1]), Some(data));
+    }
+    let mut end = End::new(Role::Server);
+    end.protocol.send_with(Message::from("x".repeat(500)), Compress::Always).unwrap();
+    assert_eq!(end.written()[0].0, TEXT, "nothing was negotiated");
+}
+
+// RFC 7692 section 7.1.1: without context takeover each message stands alone.
+#[test]
+fn without_context_takeover_each_message_stands_alone() {
+    for role in ROLES {
+        let mut end = forgetful(role);
+        let data = words(700);
+        for _ in 0..3 {
+            end.protocol.send(text(&data)).unwrap();
+            let sent = end.written().remove(0);
+            assert_eq!(inflated(15, &[sent.1]), Some(data.clone()));
+        }
+        // A peer that refers to an earlier message all the same breaks the agreement.
+        assert!(end.receive(TEXT | RSV1, &HELLO).is_ok());
+        let reference = end.receive(TEXT | RSV1, &[0xF2, 0x00, 0x11, 0x00, 0x00]);
+        assert_eq!(reference, Err(ProtocolError::Inflate));
+    }
+}
+
+// RFC 7692 section 7.1.2: a decoder with exactly the negotiated window reads what we send; uWebSockets took 9 for 8.
+#[test]
+fn the_negotiated_window_is_obeyed() {
+    let data = words(100_000);
+    for bits in 9..=15 {
+        for level in [1, 2, 6, 9] {
+            for takeover in [false, true] {
+                let compression = Compression::new()
+                    .own_context_takeover(takeover)
+                    .own_window_bits(bits)
+                    .level(level);
+                let mut end = end(Role::Server, compression);
+                let mut wire = Vec::new();
+                for piece in data.chunks(25_000) {
+                    end.protocol.send(text(piece)).unwrap();
+                    wire.push(end.written().remove(0).1);
+                }
+                assert_eq!(inflated(bits, &wire), Some(data.clone()), "{bits} {level} {takeover}");
+            }
+        }
+    }
+    // The decoder does refuse what reaches further back.
+    let far = [noise(1000), words(3000), noise(200)].concat();
+    let far = Sender::new().message(&[&far[..], &far[..]].concat());
+    let far = [far];
+    assert!(inflated(15, &far).is_some() && inflated(9, &far).is_none());
+}
+
+// Rule 42: 8 bits are legal for a peer that can do it.
+#[test]
+fn a_window_of_256_bytes_is_read() {
+    for role in ROLES {
+        let mut end = end(role, Compression::new().peer_window_bits(8));
+        assert_eq!(end.protocol.compression().unwrap().max_peer_window_bits(), 8);
+        for _ in 0..100 {
+            assert_eq!(end.receive(TEXT | RSV1, &HELLO), Ok(vec![Message::from("Hello")]));
+            let again = end.receive(TEXT | RSV1, &[0xF2, 0x00, 0x11, 0x00, 0x00]);
+            assert_eq!(again, Ok(vec![Message::from("Hello")]));
+        }
+    }
+}
+
+// Rule 48, RFC 7692 section 7.2.2.
+#[test]
+fn what_cannot_be_inflated_is_1007() {
+    let error = ProtocolError::Inflate;
+    let whole = Sender::new().message(&words(300));
+    for role in ROLES {
+        for payload in [
+            // A block type that does not exist; a stored block whose lengths disagree; a reference to before the start.
+            &[0x06, 0x00][..],
+            &[0x00, 0x05, 0x00, 0x00, 0x00],
+            &[0xF2, 0x00, 0x11, 0x00, 0x00],
+            // Cut in the middle of a block.
+            &HELLO[..4],
+            &whole[..whole.len() - 9],
+            // The end that is to be cut off.
+            &[&HELLO[..], &TAIL].concat(),
+        ] {
+            let mut end = forgetful(role);
+            assert_eq!(end.receive(BINARY | RSV1, payload), Err(error), "{payload:x?}");
+            assert_eq!(end.written(), [close_for(error, 1007)]);
+        }
+    }
+}
+
+// RFC 6455 section 8.1 holds for what was inflated, and at once: the message is not complete here.
+#[test]
+fn inflated_text_is_checked_as_it_comes() {
+    for role in ROLES {
+        let mut end = forgetful(role);
+        let mut bad = Sender::new().message(&[&b"abc"[..], &[0xFF], &[b'x'; 400]].concat());
+        bad.extend(TAIL);
+        assert_eq!(end.receive(TEXT_PART | RSV1, &bad), Err(ProtocolError::Utf8));
+        assert_eq!(end.written(), [close_for(ProtocolError::Utf8, 1007)]);
+        let mut end = forgetful(role);
+        let cut = Sender::new().message("é".as_bytes().split_at(1).0);
+        assert_eq!(end.receive(TEXT | RSV1, &cut), Err(ProtocolError::Utf8));
+    }
+}
+
+// undici (CVE-2026-1526), Bandit (CVE-2026-39804), websockets (CVE-2018-1000518) and others counted compressed bytes only.
+#[test]
+fn a_bomb_stops_at_the_limit() {
+    let limit = 1 << 20;
+    let error = ProtocolError::MessageTooLong { limit };
+    let mut sender = Sender::new();
+    let bomb = sender.message(&vec![0; 64 << 20]);
+    assert!(bomb.len() < 100_000);
+    for role in ROLES {
+        let mut end = limited(role, limit);
+        assert_eq!(end.receive(BINARY | RSV1, &bomb), Err(error));
+        assert_eq!(end.written(), [close_for(error, 1009)]);
+        // In fragments.
+        let mut end = limited(role, limit);
+        let mut wire = frame(role, BINARY_PART | RSV1, b"");
+        wire.extend(bomb.chunks(1000).flat_map(|piece| frame(role, PART, piece)));
+        assert_eq!(end.receive_bytes(&wire), Err(error));
+        // Behind other messages, to which it refers.
+        let mut end = limited(role, limit);
+        let mut sender = Sender::new();
+        let zeros = vec![0; limit];
+        for _ in 0..3 {
+            let compressed = sender.message(&zeros);
+            assert_eq!(end.receive(BINARY | RSV1, &compressed).unwrap()[0].len(), limit);
+        }
+        let over = sender.message(&vec![0; limit + 1]);
+        assert_eq!(end.receive(BINARY | RSV1, &over), Err(error));
+    }
+}
+
+#[test]
+fn the_limit_counts_inflated_bytes_and_is_inclusive() {
+    for role in ROLES {
+        for limit in [0, 1, 255, 256, 257, 1000, 5000] {
+            let data = noise(limit + 1);
+            let mut end = limited(role, limit);
+            // Compressed, it is longer than the limit.
+            let exact = Sender::new().message(&data[..limit]);
+            let got = end.receive(BINARY | RSV1, &exact);
+            assert_eq!(got, Ok(vec![Message::from(&data[..limit])]), "{limit}");
+            let over = end.receive(BINARY | RSV1, &Sender::new().message(&data));
+            assert_eq!(over, Err(ProtocolError::MessageTooLong { limit }));
+        }
+    }
+}
+
+#[test]
+fn long_messages_and_fragments_cross_in_both_directions() {
+    for role in ROLES {
+        let peer = if role == Role::Client { Role::Server } else { Role::Client };
+        for compression in
+            [Compression::new(), Compression::low_memory(), Compression::best_ratio()]
+        {
+            let config = Config::new().ping_interval(None).fragment_size(1000);
+            let mut sender = with(role, config.clone(), compression);
+            // What one end calls its own is the peer's to the other.
+            let mirrored = compression
+                .own_context_takeover(compression.peer_context_takeover_enabled())
+                .peer_context_takeover(compression.own_context_takeover_enabled());
+            let mut receiver = with(peer, config, mirrored);
+            let messages = [
+                text(&words(300)),
+                Message::from(pattern(200_000)),
+                text(&words(300_000)),
+                Message::from(noise(70_000)),
+                text(&words(300)),
+            ];
+            for message in &messages {
+                sender.protocol.send(message.clone()).unwrap();
+                let wire = sender.written_bytes();
+                assert_eq!(receiver.receive_bytes(&wire), Ok(vec![message.clone()]));
+            }
+        }
+    }
+}
+
+// A compressor that is not needed is given back: the next message refers to nothing before it, though it could.
+#[test]
+fn an_idle_compressor_is_given_back() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio().idle_timeout(secs(10)));
+        let data = words(2000);
+        let send = |end: &mut End| {
+            end.protocol.send(text(&data)).unwrap();
+            end.written().remove(0).1
+        };
+        let first = send(&mut end);
+        assert!(send(&mut end).len() < 60, "it knows the first");
+        end.wait_for_deadline().unwrap();
+        assert_eq!(end.deadline_in(), Some(secs(10)), "it was in use");
+        assert!(send(&mut end).len() < 60);
+        end.wait(secs(10)).unwrap();
+        assert_eq!(end.deadline_in(), Some(secs(10)));
+        end.wait(secs(10)).unwrap();
+        assert_eq!(end.deadline_in(), None, "nothing is kept, nothing is due");
+        assert_eq!(send(&mut end), first);
+    }
+}
+
+#[test]
+fn a_closing_connection_has_no_deadline_of_its_compressor() {
+    for role in ROLES {
+        let mut end = end(role, Compression::best_ratio());
+        end.protocol.send(text(&words(500))).unwrap();
+        assert!(end.deadline_in().is_some());
+        end.receive(CLOSE, b"").unwrap();
+        end.written();
+        assert_eq!(end.deadline_in(), Some(tautline_frame::DEFAULT_CLOSE_TIMEOUT));
+    }
+}
+
+#[test]
+fn settings_are_brought_into_their_bounds() {
+    let settings = Compression::new();
+    for (asked, own, peer) in [(0, 9, 8), (8, 9, 8), (9, 9, 9), (15, 15, 15), (16, 15, 15)] {
+        assert_eq!(settings.own_window_bits(asked).max_own_window_bits(), own);
+        assert_eq!(settings.peer_window_bits(asked).max_peer_window_bits(), peer);
+    }
+    assert_eq!(settings.level(0), settings.level(1));
+    assert_eq!(settings.level(200), settings.level(9));
+}
