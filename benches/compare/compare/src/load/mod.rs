@@ -1,0 +1,140 @@
+//! The load generator: connections that each keep a number of messages in flight, driven by one thread that never waits, so
+//! that a server pays for its own work and never for waking the generator.
+
+mod link;
+mod wire;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::frames::Pool;
+use crate::sys::{self, Poller};
+
+pub(crate) use link::{HANDSHAKE, Link, Target};
+pub(crate) use wire::{Wire, tls_client, would_block};
+
+/// Up to here all connections are read in turn; beyond, epoll says which.
+const POLLED_IN_TURN: usize = 64;
+const BUFFER: usize = 256 * 1024;
+
+/// What was seen in a window of time.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Window {
+    pub(crate) messages: u64,
+    pub(crate) wall: Duration,
+    /// The server's CPU time.
+    pub(crate) cpu: Duration,
+    /// The part of `wall` in which the generator had something to do.
+    pub(crate) busy: Duration,
+    /// Bytes of the server's frames.
+    pub(crate) wire_bytes: u64,
+}
+
+impl Window {
+    /// CPU time of the server for each message, in microseconds.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.messages.max(1) as f64
+    }
+
+    pub(crate) fn server_utilisation(&self) -> f64 {
+        self.cpu.as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    pub(crate) fn generator_utilisation(&self) -> f64 {
+        self.busy.as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
+/// Connections under load. The first `active` of them send; the others are just there.
+pub(crate) struct Load<'a> {
+    links: Vec<Link>,
+    active: usize,
+    pool: &'a Pool,
+    poller: Option<Poller>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Load<'a> {
+    /// Opens connections and has one message echoed on each, whose reply must be right to the byte.
+    pub(crate) fn open(target: &Target, connections: usize, pool: &'a Pool) -> io::Result<Self> {
+        let mut links = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let mut link = Link::open(target)?;
+            link.verify(pool)?;
+            links.push(link);
+        }
+        let buffer = vec![0; BUFFER];
+        Ok(Self { links, active: connections, pool, poller: None, buffer })
+    }
+
+    /// Only this many of them send.
+    pub(crate) fn active(mut self, active: usize) -> Self {
+        self.active = active;
+        self
+    }
+
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Puts messages on the way on each connection that sends.
+    pub(crate) fn start(&mut self, in_flight: usize) -> io::Result<()> {
+        if self.active > POLLED_IN_TURN {
+            let poller = Poller::new()?;
+            for (number, link) in self.links[..self.active].iter().enumerate() {
+                poller.add(link.wire(), number)?;
+            }
+            self.poller = Some(poller);
+        }
+        for link in &mut self.links[..self.active] {
+            link.owe(self.pool, in_flight);
+            link.write(self.pool)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message for each reply, for this long; `pid` is whose CPU time is read.
+    pub(crate) fn run(&mut self, pid: u32, time: Duration) -> io::Result<Window> {
+        let mut window = Window::default();
+        let wire_before = self.wire_bytes();
+        let cpu = sys::cpu_time(pid)?;
+        let start = Instant::now();
+        let mut now = start;
+        while now.duration_since(start) < time {
+            let messages = self.pass()?;
+            let then = std::mem::replace(&mut now, Instant::now());
+            if let Some(messages) = messages {
+                window.messages += messages;
+                window.busy += now.duration_since(then);
+            }
+        }
+        window.cpu = sys::cpu_time(pid)? - cpu;
+        window.wall = now.duration_since(start);
+        window.wire_bytes = self.wire_bytes() - wire_before;
+        Ok(window)
+    }
+
+    fn wire_bytes(&self) -> u64 {
+        self.links.iter().map(Link::wire_bytes).sum()
+    }
+
+    /// Looks at every connection once: the number of replies, or `None` where nothing was there.
+    fn pass(&mut self) -> io::Result<Option<u64>> {
+        let mut found = None;
+        let mut step = |link: &mut Link| {
+            if let Some(messages) = link.pump(self.pool, &mut self.buffer)? {
+                *found.get_or_insert(0) += messages as u64;
+            }
+            Ok::<_, io::Error>(())
+        };
+        match &mut self.poller {
+            None => self.links[..self.active].iter_mut().try_for_each(step)?,
+            Some(poller) => {
+                for number in poller.ready()? {
+                    step(&mut self.links[number])?;
+                }
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,65 @@
+//! The command line that all servers take.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::Outcome;
+
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Sends every message back.
+    Echo,
+    /// Sends every message to all connections.
+    Broadcast,
+    /// Connects, sends this many messages of this many bytes, and sends back every reply.
+    Client {
+        /// Of the echo server.
+        address: SocketAddr,
+        /// Messages on the way at any time.
+        in_flight: usize,
+        /// Bytes of each.
+        payload: usize,
+    },
+}
+
+/// The command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to do.
+    pub task: Task,
+    /// Which of the library's interfaces to use.
+    pub api: String,
+    /// Serves TLS with the certificate and key in this directory.
+    pub tls: Option<PathBuf>,
+    /// Accepts permessage-deflate, with the settings of this name.
+    pub deflate: Option<String>,
+}
+
+impl Options {
+    /// `echo|broadcast|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME]`
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
+        let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
+        let task = match word("the task")?.as_str() {
+            "echo" => Task::Echo,
+            "broadcast" => Task::Broadcast,
+            "client" => Task::Client {
+                address: word("the address")?.parse()?,
+                in_flight: word("the number in flight")?.parse()?,
+                payload: word("the size")?.parse()?,
+            },
+            other => return Err(format!("`{other}` is no task").into()),
+        };
+        let mut options = Self { task, api: String::new(), tls: None, deflate: None };
+        while let Some(name) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{name} has no value"))?;
+            match name.as_str() {
+                "--api" => options.api = value,
+                "--tls" => options.tls = Some(value.into()),
+                "--deflate" => options.deflate = Some(value),
+                _ => return Err(format!("`{name}` is no option").into()),
+            }
+        }
+        Ok(options)
+    }
+}

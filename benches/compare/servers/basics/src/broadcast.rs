@@ -1,0 +1,60 @@
+//! The floor of a broadcast: the frame is made once; each connection writes all that is in its queue at once.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use kit::{Bytes, Handler, Hub, Outcome, Subscription, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::floor::State;
+
+#[derive(Clone, Default)]
+pub(crate) struct Broadcast(Hub<Bytes>);
+
+impl Handler for Broadcast {
+    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
+        // Before the answer, so that the client is in the round when it knows of the connection.
+        let mut queue = self.0.subscribe();
+        Box::pin(kit::answer_upgrade(&mut stream)).await?;
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        tokio::spawn(async move {
+            let mut out = Vec::new();
+            while collect(&mut queue, &mut out).await {
+                if writer.write_all(&out).await.is_err() {
+                    break;
+                }
+                out.clear();
+            }
+        });
+        let mut state = State::default();
+        let mut buffer = vec![0; 4096];
+        loop {
+            let count = reader.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            // The messages of this scenario are short and come whole.
+            let mut replies = state.turn(&mut buffer, count);
+            while let Some(header) = crate::floor::parse(&buffer[replies.clone()]) {
+                let end = replies.start + header.length + usize::try_from(header.payload)?;
+                self.0.publish(Bytes::copy_from_slice(&buffer[replies.start..end]));
+                replies.start = end;
+            }
+        }
+    }
+}
+
+/// Waits for a frame, and takes all that are there.
+async fn collect(queue: &mut Subscription<Bytes>, out: &mut Vec<u8>) -> bool {
+    poll_fn(|cx| {
+        loop {
+            match queue.poll_recv(cx) {
+                Poll::Ready(Some(frame)) => out.extend_from_slice(&frame),
+                Poll::Ready(None) => return Poll::Ready(false),
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(true),
+            }
+        }
+    })
+    .await
+}

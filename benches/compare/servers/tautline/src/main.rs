@@ -1,0 +1,47 @@
+//! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
+
+use kit::{Failure, Outcome, Options, Task};
+use tautline::{Server, ServerTls, WebSocket};
+
+fn main() {
+    kit::run(|options| async move {
+        match options.task {
+            Task::Echo => echo(&options).await,
+            Task::Broadcast => Err("not yet".into()),
+            Task::Client { address, in_flight, payload } => {
+                let mut ws = tautline::connect(format!("ws://{address}/")).await?;
+                for _ in 0..in_flight {
+                    ws.feed(vec![0; payload]).await?;
+                }
+                feed(ws).await
+            }
+        }
+    });
+}
+
+async fn echo(options: &Options) -> Outcome {
+    let mut server = Server::bind("127.0.0.1:0").await?;
+    if let Some(dir) = &options.tls {
+        server = server.tls(ServerTls::from_pem_files(dir.join("cert.pem"), dir.join("key.pem"))?);
+    }
+    kit::announce(server.local_addr()?);
+    match options.api.as_str() {
+        "feed" => Ok(server.serve(feed).await?),
+        "send" => Ok(server.serve(send).await?),
+        _ => Err("no such interface".into()),
+    }
+}
+
+async fn feed(mut ws: WebSocket) -> Result<(), Failure> {
+    while let Some(message) = ws.next().await {
+        ws.feed(message?).await?;
+    }
+    Ok(())
+}
+
+async fn send(mut ws: WebSocket) -> Result<(), Failure> {
+    while let Some(message) = ws.next().await {
+        ws.send(message?).await?;
+    }
+    Ok(())
+}

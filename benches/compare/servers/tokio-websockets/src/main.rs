@@ -1,0 +1,52 @@
+//! tokio-websockets, with the loop of its `echo_server` example. Batching with `feed` gains nothing: it flushes before it
+//! parses what it has.
+
+use futures_util::{SinkExt, StreamExt};
+use kit::{Handler, Outcome, Task, Transport};
+use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
+
+#[derive(Clone)]
+struct Echo;
+
+fn config() -> Config {
+    Config::default().frame_size(usize::MAX)
+}
+
+impl Handler for Echo {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let builder = ServerBuilder::new().config(config()).limits(Limits::unlimited());
+        let (_request, ws) = Box::pin(builder.accept(stream)).await?;
+        echo(ws).await
+    }
+}
+
+async fn echo<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
+    while let Some(message) = ws.next().await {
+        let message = message?;
+        if message.is_text() || message.is_binary() {
+            ws.send(message).await?;
+        }
+    }
+    Ok(())
+}
+
+fn main() {
+    kit::run(|options| async move {
+        match options.task {
+            Task::Echo => kit::serve(&options, Echo).await,
+            Task::Broadcast => Err("not yet".into()),
+            Task::Client { address, in_flight, payload } => {
+                let stream = kit::dial(address).await?;
+                let uri = format!("ws://{address}/");
+                let builder = ClientBuilder::new().uri(&uri)?;
+                let builder = builder.config(config()).limits(Limits::unlimited());
+                let (mut ws, _) = builder.connect_on(stream).await?;
+                for _ in 0..in_flight {
+                    ws.feed(Message::binary(vec![0; payload])).await?;
+                }
+                ws.flush().await?;
+                echo(ws).await
+            }
+        }
+    });
+}
