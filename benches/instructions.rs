@@ -1,5 +1,6 @@
 //! Fixed runs whose instructions and allocations `cargo xtask instructions` counts under callgrind. By itself:
-//! `cargo run --release -p tautline-bench --bin instructions [RUN]`; without a name it lists them.
+//! `cargo run --profile bench -p tautline-bench --bin instructions [RUN [ROUNDS]]`; without a name it lists them. With a number
+//! of rounds it tells the time that a message took too, for what instructions do not show.
 //!
 //! Nothing here depends on the time, the network or chance: the transport is memory, and a task is polled by hand once per
 //! wake-up. Each run warms up, then does its work inside of [`measured`], where alone callgrind counts.
@@ -21,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Wake-ups, or calls, of a run, and those before it.
+/// Wake-ups, or calls, of a run unless told, and those before it.
 const ROUNDS: usize = 1000;
 const WARM_UP: usize = 10;
 /// Messages of one wake-up, where there are many.
@@ -62,8 +63,17 @@ fn main() -> Result {
     // Connections need timers; nobody turns the runtime, so none fires.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let _entered = runtime.enter();
-    println!("messages: {}", run()?);
+    let start = Instant::now();
+    let messages = run()?;
+    println!("messages: {messages}");
+    if std::env::args().len() > 2 {
+        println!("nanoseconds: {:.1}", start.elapsed().as_nanos() as f64 / messages as f64);
+    }
     Ok(())
+}
+
+fn asked() -> usize {
+    std::env::args().nth(2).and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
 }
 
 /// What callgrind counts, with all that it calls.
@@ -77,7 +87,8 @@ fn rounds(mut round: impl FnMut() -> Result) -> Result {
     for _ in 0..WARM_UP {
         round()?;
     }
-    measured(&mut || (0..ROUNDS).try_for_each(|_| round()))
+    let rounds = asked();
+    measured(&mut || (0..rounds).try_for_each(|_| round()))
 }
 
 fn frame(opcode: OpCode, len: usize) -> Frame {
@@ -103,7 +114,7 @@ fn decode(len: usize) -> Result<usize> {
         black_box(codec.decode(&mut buffer)?.ok_or("no frame")?);
         Ok(())
     })?;
-    Ok(ROUNDS)
+    Ok(asked())
 }
 
 fn encode(role: Role, len: usize) -> Result<usize> {
@@ -116,7 +127,7 @@ fn encode(role: Role, len: usize) -> Result<usize> {
         black_box(&buffer);
         Ok(())
     })?;
-    Ok(ROUNDS)
+    Ok(asked())
 }
 
 fn protocol_echo(len: usize) -> Result<usize> {
@@ -137,7 +148,7 @@ fn protocol_echo(len: usize) -> Result<usize> {
         protocol.handle_written(now);
         Ok(())
     })?;
-    Ok(ROUNDS)
+    Ok(asked())
 }
 
 fn echo(opcode: OpCode, len: usize, batch: usize) -> Result<usize> {
@@ -152,7 +163,7 @@ fn echo(opcode: OpCode, len: usize, batch: usize) -> Result<usize> {
     memory.wake_ups(echo)?;
     let back = wire(Role::Server, opcode, len, batch)?.len();
     memory.took(back)?;
-    Ok(ROUNDS * batch)
+    Ok(asked() * batch)
 }
 
 fn split_echo(len: usize, batch: usize) -> Result<usize> {
@@ -167,7 +178,7 @@ fn split_echo(len: usize, batch: usize) -> Result<usize> {
     memory.wake_ups(echo)?;
     let back = wire(Role::Server, OpCode::Binary, len, batch)?.len();
     memory.took(back)?;
-    Ok(ROUNDS * batch)
+    Ok(asked() * batch)
 }
 
 fn client_send(len: usize) -> Result<usize> {
@@ -176,7 +187,7 @@ fn client_send(len: usize) -> Result<usize> {
     let message = Message::from(vec![b'x'; len]);
     rounds(|| at_once(ws.send(message.clone())))?;
     memory.took(wire(Role::Client, OpCode::Binary, len, 1)?.len())?;
-    Ok(ROUNDS)
+    Ok(asked())
 }
 
 fn client_feed(len: usize, batch: usize) -> Result<usize> {
@@ -190,7 +201,7 @@ fn client_feed(len: usize, batch: usize) -> Result<usize> {
         at_once(ws.flush())
     })?;
     memory.took(wire(Role::Client, OpCode::Binary, len, batch)?.len())?;
-    Ok(ROUNDS * batch)
+    Ok(asked() * batch)
 }
 
 fn client_receive(len: usize, batch: usize) -> Result<usize> {
@@ -205,10 +216,10 @@ fn client_receive(len: usize, batch: usize) -> Result<usize> {
         Ok(())
     };
     memory.wake_ups(receive)?;
-    if received.get() != (WARM_UP + ROUNDS) * batch {
+    if received.get() != (WARM_UP + asked()) * batch {
         return Err("messages are missing".into());
     }
-    Ok(ROUNDS * batch)
+    Ok(asked() * batch)
 }
 
 fn server(memory: &Memory) -> WebSocket<Memory> {
@@ -259,7 +270,7 @@ impl Memory {
 
     /// Whether each round wrote so many bytes.
     fn took(&self, bytes: usize) -> Result {
-        if self.0.written.get() == (WARM_UP + ROUNDS) * bytes {
+        if self.0.written.get() == (WARM_UP + asked()) * bytes {
             return Ok(());
         }
         Err(format!("{} bytes were written", self.0.written.get()).into())

@@ -38,7 +38,9 @@ impl WriteQueue {
         if self.len > 0 {
             return None;
         }
-        self.chunks = VecDeque::new();
+        if self.chunks.capacity() > 0 {
+            self.chunks = VecDeque::new();
+        }
         let buffer = std::mem::take(&mut self.tail);
         (buffer.capacity() > 0).then_some(buffer)
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use bytes::BytesMut;
-use tautline_frame::{CloseFrame, Config, Message, Protocol, Role, Timeout};
+use tautline_frame::{CloseFrame, Compress, Config, Message, Protocol, Role, Timeout};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 
@@ -102,6 +102,8 @@ pub(crate) struct Connection<S> {
     progress: u64,
     /// The newest ping that a user waits for.
     pinged: u64,
+    /// A ping of ours may not have been written yet.
+    pinging: bool,
     info: Option<Box<Info>>,
     shutdown: Option<ShutdownSignal>,
 }
@@ -136,6 +138,7 @@ impl<S> Connection<S> {
             told: false,
             progress: 0,
             pinged: 0,
+            pinging: false,
             info,
             shutdown: None,
         }
@@ -144,6 +147,12 @@ impl<S> Connection<S> {
     /// Closes with 1001 when the server shuts down.
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.shutdown = Some(shutdown);
+    }
+
+    /// Compresses as was agreed on.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn set_compression(&mut self, settings: tautline_frame::Compression) {
+        self.protocol.set_compression(settings);
     }
 
     pub(crate) fn protocol(&self) -> &Protocol {
@@ -188,6 +197,7 @@ impl<S> Connection<S> {
 
     pub(crate) fn start_ping(&mut self) -> Result<u64, Error> {
         self.pinged = self.protocol.ping()?;
+        self.pinging = true;
         Ok(self.pinged)
     }
 
@@ -195,11 +205,11 @@ impl<S> Connection<S> {
         self.protocol.pong(id)
     }
 
-    pub(crate) fn start_send(&mut self, message: Message) -> Result<(), Error> {
+    pub(crate) fn start_send(&mut self, message: Message, wish: Compress) -> Result<(), Error> {
         if !self.protocol.queue().has_buffer() {
             self.protocol.queue().lend_buffer(pool::take());
         }
-        Ok(self.protocol.send(message)?)
+        Ok(self.protocol.send_with(message, wish)?)
     }
 
     /// Keeps a message for `next`.
@@ -385,7 +395,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_timer(&mut self, wakers: Wakers<'_>) -> Poll<Timeout> {
         loop {
             let Some(deadline) = self.protocol.poll_timeout() else { return Poll::Pending };
-            ready!(self.timer.poll(deadline, &mut Context::from_waker(wakers.write)));
+            ready!(self.timer.poll(deadline, wakers.write));
             // Not for the task's share of the runtime: with none left, what is there would not be seen.
             let look = pin!(unconstrained(poll_fn(|_| {
                 self.look_for_life(wakers);
@@ -396,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(timeout);
             }
             // A keepalive ping may have become due.
+            self.pinging = true;
             let _ = self.poll_write_out(wakers);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use tokio::task::unconstrained;
@@ -13,6 +13,8 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom it wakes, once it was found waiting.
+    armed: Option<Waker>,
 }
 
 /// The present, by the clock that the timers follow (which tests can pause).
@@ -21,21 +23,71 @@ pub(crate) fn now() -> Instant {
 }
 
 impl Timer {
-    /// Ready when `deadline` has passed.
-    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when `deadline` has passed; otherwise `waker` is woken by then.
+    pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> Poll<()> {
         let deadline = tokio::time::Instant::from_std(deadline);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
+        } else if !sleep.is_elapsed()
+            && let Some(armed) = &self.armed
+            && armed.will_wake(waker)
+        {
+            // It knows whom to wake, and asking costs more than all else in a wake-up. Should it fire right now, it wakes.
+            return Poll::Pending;
         }
         loop {
             // Not for the task's share of the runtime (tokio's coop budget): a peer that always has something to read uses
             // it up, and would keep the deadline from being seen.
-            std::task::ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
+            let mut cx = Context::from_waker(waker);
+            if pin!(unconstrained(sleep.as_mut())).poll(&mut cx).is_pending() {
+                self.armed = Some(waker.clone());
+                return Poll::Pending;
+            }
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
         }
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    // A timer that waits is not asked again for the same task: another task and an earlier deadline must get through.
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_task_is_woken_at_the_earliest_deadline_and_no_other_is() {
+        let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let (one, two) = (Waker::from(first.clone()), Waker::from(second.clone()));
+        let woken = || (first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst));
+        let start = now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timer = Timer::default();
+        assert!(timer.poll(at(10), &one).is_pending());
+        assert!(timer.poll(at(10), &one).is_pending());
+        assert!(timer.poll(at(20), &two).is_pending());
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(woken(), (0, 1), "it fires at the first deadline, for the last task");
+        assert!(timer.poll(at(20), &two).is_pending(), "and goes on to the later one");
+        assert!(timer.poll(at(15), &two).is_pending());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(woken(), (0, 2), "an earlier deadline is heeded");
+        assert!(timer.poll(at(15), &two).is_ready());
+        assert!(timer.poll(at(15), &one).is_ready());
     }
 }

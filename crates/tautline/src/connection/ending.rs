@@ -14,8 +14,12 @@ use crate::timer::Timer;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Moves on when both Closes are exchanged, or ours is all that is left to send.
+    #[inline]
     pub(super) fn is_ending(&mut self) -> bool {
-        if self.phase == Phase::Running && !self.protocol.is_open() {
+        if self.phase == Phase::Running && self.protocol.is_open() {
+            return false;
+        }
+        if self.phase == Phase::Running {
             self.protocol.poll_transmit();
             if self.protocol.poll_ending().is_some() {
                 self.phase = Phase::Ending;

@@ -3,8 +3,9 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
@@ -85,12 +86,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn poll_write_io(&mut self, wakers: Wakers<'_>) -> Poll<io::Result<()>> {
         let mut cx = Context::from_waker(wakers.write);
         while self.protocol.poll_transmit() {
-            match poll_write_buf(Pin::new(&mut self.io), &mut cx, self.protocol.queue()) {
+            match self.poll_write_some(&mut cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(_)) => {
                     self.unflushed = true;
                     self.progress += 1;
-                    self.protocol.handle_written(now());
+                    let now = self.time_of_write();
+                    self.protocol.handle_written(now);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -112,10 +114,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.unflushed = false;
             if std::mem::take(&mut self.held_back) {
                 self.progress += 1;
-                self.protocol.handle_written(now());
+                let now = self.time_of_write();
+                self.protocol.handle_written(now);
             }
         }
+        self.pinging = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// One write. What stands in one piece, as small messages do, needs no list of pieces.
+    fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let queue = self.protocol.queue();
+        let io = Pin::new(&mut self.io);
+        if queue.chunk().len() < queue.remaining() {
+            return poll_write_buf(io, cx, queue);
+        }
+        let count = ready!(io.poll_write(cx, queue.chunk()))?;
+        queue.advance(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// The protocol notes when a ping or a Close was written, and nothing else: for all other writes, any time will do, and
+    /// the clock, which costs as much as a small message, is not read.
+    fn time_of_write(&self) -> Instant {
+        if self.pinging || !self.protocol.is_open() { now() } else { self.read_at }
     }
 
     /// A connection that goes to wait holds no buffer, unless it has a part of a frame: then one of that size, or, from
