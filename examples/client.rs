@@ -1,5 +1,6 @@
-//! Sends each line of standard input, prints each text message: `cargo run --example client -- URL [--ca FILE]`
+//! Sends each line of standard input, prints each text message: `cargo run --example client -- URL [--ca FILE] [--deflate]`
 //!
+//! With `--deflate` it offers compression.
 //! At the end of input it waits a few seconds for replies that are still due (one for each line), then closes. It exits
 //! with 0 after a clean close, whatever its code, which standard error tells; otherwise standard error says what went wrong.
 
@@ -7,7 +8,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tautline::{Client, ClientTls, Message};
+use tautline::{Client, ClientTls, Compression, Message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -33,10 +34,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--ca" => client = client.tls(ClientTls::ca_file(words.next().ok_or("--ca FILE")?)?),
+            "--deflate" => client = client.compression(Compression::new()),
             _ => uri = Some(word),
         }
     }
-    let mut ws = client.connect(uri.ok_or("usage: client URL [--ca FILE]")?).await?;
+    let mut ws = client.connect(uri.ok_or("usage: client URL [--ca FILE] [--deflate]")?).await?;
     // A thread of its own: tokio's standard input would hold up the end of the program until the next line.
     let (sender, mut lines) = mpsc::channel(16);
     std::thread::spawn(move || {

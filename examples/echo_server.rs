@@ -1,11 +1,12 @@
-//! Sends every message back: `cargo run --example echo_server -- [--listen ADDR] [--cert FILE --key FILE]`
+//! Sends every message back: `cargo run --example echo_server -- [--listen ADDR] [--cert FILE --key FILE] [--deflate]`
 //!
-//! With a certificate it serves `wss`. Any page may connect, because an echo gives nothing away.
+//! With a certificate it serves `wss`; with `--deflate` it compresses for clients that offer to. Any page may connect,
+//! because an echo gives nothing away.
 
 mod support;
 
-use support::{arguments, stopped};
-use tautline::{OriginPolicy, Server, ServerTls};
+use support::{arguments, flag, stopped};
+use tautline::{Compression, OriginPolicy, Server, ServerTls};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,6 +14,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
     let mut server = Server::bind(listen).await?.origins(OriginPolicy::Any).shutdown_on(stopped());
     let mut scheme = "ws";
+    if flag("--deflate") {
+        server = server.compression(Compression::new());
+    }
     if let (Some(cert), Some(key)) = (cert, key) {
         server = server.tls(ServerTls::from_pem_files(cert, key)?);
         scheme = "wss";

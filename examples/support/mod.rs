@@ -4,10 +4,16 @@
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The values of these options on the command line, in the order of the names.
+/// Whether this word stands on the command line.
+pub(crate) fn flag(name: &str) -> bool {
+    std::env::args().any(|word| word == name)
+}
+
+/// The values of these options on the command line, in the order of the names; the one word that may stand there beside
+/// them is `--deflate`, a [`flag`].
 pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<[Option<String>; N], String> {
     let mut values = [const { None }; N];
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args().skip(1).filter(|word| word != "--deflate");
     while let Some(word) = words.next() {
         let place = names.iter().position(|name| *name == word);
         let place = place.ok_or_else(|| format!("unknown option {word}; there are {names:?}"))?;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
+#[cfg(feature = "deflate")]
+use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
 use tautline_handshake::{
     BuildError, HandshakeError, HeadLimits, OriginPolicy, RequestHeadReader, ServerRequest,
@@ -66,6 +68,8 @@ pub struct Acceptor {
     origins: Arc<OriginPolicy>,
     subprotocols: Arc<[String]>,
     timeout: Duration,
+    #[cfg(feature = "deflate")]
+    compression: Option<Compression>,
 }
 
 impl Default for Acceptor {
@@ -76,6 +80,8 @@ impl Default for Acceptor {
             origins: Arc::default(),
             subprotocols: Arc::from([]),
             timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            #[cfg(feature = "deflate")]
+            compression: None,
         }
     }
 }
@@ -117,6 +123,15 @@ impl Acceptor {
         I: IntoIterator<Item: Into<String>>,
     {
         self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Accepts offers of compression (permessage-deflate, RFC 7692), as far as these settings allow; who offers none, or only
+    /// what cannot be accepted, is served without. Default: no offer is accepted.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn compression(mut self, settings: Compression) -> Self {
+        self.compression = Some(settings);
         self
     }
 
@@ -276,6 +291,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         if let Some(name) = &upgrade.subprotocol {
             response = response.subprotocol(name);
         }
+        #[cfg(feature = "deflate")]
+        let agreed = acceptor.compression.and_then(|settings| {
+            let config = crate::compression::negotiation(&settings, Role::Server);
+            Some((settings, request.negotiate_deflate(&config)?))
+        });
+        #[cfg(feature = "deflate")]
+        if let Some((_, params)) = agreed {
+            response = response.deflate(params);
+        }
         for (name, value) in upgrade.headers {
             response = response.header(name, value);
         }
@@ -294,6 +318,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let info = Info { peer, subprotocol: upgrade.subprotocol };
         let config = acceptor.config.clone();
         let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
+        #[cfg(feature = "deflate")]
+        let ws = match agreed {
+            Some((settings, params)) => {
+                ws.with_compression(crate::compression::agreed(settings, Role::Server, &params))
+            }
+            None => ws,
+        };
         Ok((ws, upgrade.data))
     }
 }

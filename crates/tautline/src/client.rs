@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
+#[cfg(feature = "deflate")]
+use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
 use tautline_handshake::{
     BuildError, ClientRequest, Expectation, HeadError, HeadLimits, ResponseError,
@@ -78,6 +80,8 @@ pub struct Client {
     subprotocols: Vec<String>,
     subprotocol_required: bool,
     timeout: Duration,
+    #[cfg(feature = "deflate")]
+    compression: Option<Compression>,
     #[cfg(feature = "tls")]
     tls: crate::ClientTls,
 }
@@ -105,6 +109,8 @@ impl Default for Client {
             subprotocols: Vec::new(),
             subprotocol_required: true,
             timeout: DEFAULT_CONNECT_TIMEOUT,
+            #[cfg(feature = "deflate")]
+            compression: None,
             #[cfg(feature = "tls")]
             tls: crate::ClientTls::default(),
         }
@@ -166,6 +172,15 @@ impl Client {
     #[must_use]
     pub const fn subprotocol_required(mut self, yes: bool) -> Self {
         self.subprotocol_required = yes;
+        self
+    }
+
+    /// Offers compression (permessage-deflate, RFC 7692) with these settings; a server that does not accept it is talked to
+    /// without. Default: nothing is offered. What was agreed on: [`WebSocket::compression`].
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn compression(mut self, settings: Compression) -> Self {
+        self.compression = Some(settings);
         self
     }
 
@@ -277,6 +292,10 @@ impl Client {
             return Err(error);
         }
         let mut request = ClientRequest::new(uri).subprotocols(&self.subprotocols);
+        #[cfg(feature = "deflate")]
+        if let Some(settings) = &self.compression {
+            request = request.deflate(crate::compression::negotiation(settings, Role::Client));
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -316,6 +335,13 @@ impl Client {
             "connection opened"
         );
         let ws = WebSocket::with_info(stream, Role::Client, self.config.clone(), buffer, info);
+        #[cfg(feature = "deflate")]
+        let ws = match (self.compression, accepted.deflate) {
+            (Some(settings), Some(params)) => {
+                ws.with_compression(crate::compression::agreed(settings, Role::Client, &params))
+            }
+            _ => ws,
+        };
         Ok((ws, response))
     }
 }

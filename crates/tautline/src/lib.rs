@@ -4,6 +4,8 @@
 
 mod accept;
 mod client;
+#[cfg(feature = "deflate")]
+mod compression;
 mod connection;
 mod dial;
 mod error;
@@ -37,10 +39,11 @@ pub use transport::Transport;
 pub use websocket::WebSocket;
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_FRAGMENTS,
-    DEFAULT_MAX_FRAME_SIZE, DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT,
-    DEFAULT_SEND_TIMEOUT, DEFAULT_WRITE_MARK, InvalidCloseFrame, Message, ProtocolError, Role,
-    Text, Timeout,
+    CloseCode, CloseFrame, Compress, Compression, Config, DEFAULT_CLOSE_TIMEOUT,
+    DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL, DEFAULT_COMPRESSION_THRESHOLD,
+    DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE, DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL,
+    DEFAULT_PING_TIMEOUT, DEFAULT_SEND_TIMEOUT, DEFAULT_WRITE_MARK, InvalidCloseFrame, Message,
+    ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
     BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginPolicy,

@@ -166,7 +166,7 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.config(config))
     }
 
-    /// How requests are checked: see [`Acceptor`]. Replaces what `config`, `origins`, `subprotocols`,
+    /// How requests are checked: see [`Acceptor`]. Replaces what `config`, `origins`, `subprotocols`, `compression`,
     /// `head_limits` and `handshake_timeout` set.
     #[must_use]
     pub fn acceptor(self, acceptor: Acceptor) -> Self {
@@ -200,6 +200,23 @@ impl<T> Server<T> {
         I: IntoIterator<Item: Into<String>>,
     {
         self.with_acceptor(|acceptor| acceptor.subprotocols(names))
+    }
+
+    /// Accepts offers of compression: see [`Acceptor::compression`].
+    ///
+    /// ```
+    /// use tautline::{Compression, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::bind("127.0.0.1:0").await?.compression(Compression::low_memory());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn compression(self, settings: tautline_frame::Compression) -> Self {
+        self.with_acceptor(|acceptor| acceptor.compression(settings))
     }
 
     /// How long TLS, the opening handshake and what [`on_upgrade`](Server::on_upgrade) or [`fallback`](Self::fallback) do

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
-use tautline_frame::{CloseCode, CloseFrame, Message};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Wakers};
@@ -171,7 +171,8 @@ impl<S> Writer<S> {
     }
 
     fn start_send(&self, message: Message) -> Result<(), Error> {
-        self.shared.with(Some(self.key), |inner, _| inner.connection.start_send(message))
+        self.shared
+            .with(Some(self.key), |inner, _| inner.connection.start_send(message, Compress::Auto))
     }
 
     fn start_close(&self, frame: CloseFrame) -> Result<(), Error> {
@@ -185,9 +186,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        self.send_with(message, Compress::Auto)
+    }
+
+    /// As [`send`](Self::send), with a word on whether to compress this message: as
+    /// [`WebSocket::send_with`](crate::WebSocket::send_with). Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with(
+        &mut self,
+        message: impl Into<Message>,
+        wish: Compress,
+    ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, cx))?;
+            ready!(self.poll_feed(&mut message, wish, cx))?;
             self.poll_flush_shared(cx)
         })
     }
@@ -198,13 +212,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        self.feed_with(message, Compress::Auto)
+    }
+
+    /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn feed_with(
+        &mut self,
+        message: impl Into<Message>,
+        wish: Compress,
+    ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, cx))
+        poll_fn(move |cx| self.poll_feed(&mut message, wish, cx))
     }
 
     fn poll_feed(
         &self,
         message: &mut Option<Message>,
+        wish: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         if message.is_none() {
@@ -215,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             // Under one lock, or other writers could fill the room in between.
             ready!(inner.poll_open(wakers))?;
             Poll::Ready(match message.take() {
-                Some(message) => inner.connection.start_send(message),
+                Some(message) => inner.connection.start_send(message, wish),
                 None => Ok(()),
             })
         })

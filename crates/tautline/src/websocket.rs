@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
-use tautline_frame::{CloseCode, CloseFrame, Config, Message, Role};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Info, Wakers};
@@ -77,6 +77,12 @@ impl<S> WebSocket<S> {
         self.connection.info()?.peer
     }
 
+    /// How messages are compressed, if that was agreed on (RFC 7692).
+    #[must_use]
+    pub fn compression(&self) -> Option<&Compression> {
+        self.connection.protocol().compression()
+    }
+
     /// Whether this is the client's or the server's end.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -104,6 +110,15 @@ impl<S> WebSocket<S> {
     ) -> Self {
         let info = Some(Box::new(info));
         Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
+    }
+
+    /// Compresses and inflates messages: for a connection that was [upgraded elsewhere](Self::from_upgraded), with what was
+    /// agreed on there. To be called before the first message.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_compression(mut self, agreed: Compression) -> Self {
+        self.connection.set_compression(agreed);
+        self
     }
 
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
@@ -153,10 +168,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        self.send_with(message, Compress::Auto)
+    }
+
+    /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as
+    /// it is. Cancel safe.
+    ///
+    /// ```
+    /// use tautline::{Client, Compress, Compression, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = Server::bind("127.0.0.1:0").await?.compression(Compression::new());
+    /// # let uri = format!("ws://{}", server.local_addr()?);
+    /// # tokio::spawn(server.serve(|mut ws| async move {
+    /// #     while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+    /// #     Ok(())
+    /// # }));
+    /// let mut ws = Client::new().compression(Compression::new()).connect(&uri).await?;
+    /// assert!(ws.compression().is_some());
+    /// ws.send("long and repetitive text ".repeat(100)).await?;
+    /// // Its length tells nothing about it.
+    /// ws.send_with("token=3f2a", Compress::Never).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with(
+        &mut self,
+        message: impl Into<Message>,
+        wish: Compress,
+    ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         // By hand rather than `async`: the future then holds the message once, not once for each step.
         poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, cx))?;
+            ready!(self.poll_feed(&mut message, wish, cx))?;
             self.connection.poll_flush(Wakers::one(cx))
         })
     }
@@ -167,20 +215,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        self.feed_with(message, Compress::Auto)
+    }
+
+    /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn feed_with(
+        &mut self,
+        message: impl Into<Message>,
+        wish: Compress,
+    ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, cx))
+        poll_fn(move |cx| self.poll_feed(&mut message, wish, cx))
     }
 
     fn poll_feed(
         &mut self,
         message: &mut Option<Message>,
+        wish: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         if message.is_some() {
             ready!(self.connection.poll_open(Wakers::one(cx)))?;
         }
         Poll::Ready(match message.take() {
-            Some(message) => self.connection.start_send(message),
+            Some(message) => self.connection.start_send(message, wish),
             None => Ok(()),
         })
     }
@@ -274,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.connection.start_send(message)
+        self.connection.start_send(message, Compress::Auto)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
