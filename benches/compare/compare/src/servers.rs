@@ -57,6 +57,17 @@ pub(crate) const ALL: &[Participant] = &[
     participant("tautline-send", Kind::Ours, "serve-tautline", "tautline", "send", "`next` and `send`: a flush for each message"),
     participant("fastwebsockets", Kind::Rust, "serve-fastwebsockets", "fastwebsockets", "", "a bare stream; one write for each message"),
     participant("tokio-websockets", Kind::Rust, "serve-tokio-websockets", "tokio-websockets", "", "`next` and `send`"),
+    participant("yawc", Kind::Rust, "serve-yawc", "yawc", "send", "a bare stream, `next` and `send`"),
+    participant("yawc-b", Kind::Rust, "serve-yawc", "yawc", "feed", "`feed`, flushed when no input is left"),
+    participant("yawc-tuned", Kind::Rust, "serve-yawc", "yawc", "tuned", "as yawc-b, with the buffers of its own benchmark"),
+    participant("sockudo-ws", Kind::Rust, "serve-sockudo-ws", "sockudo-ws", "send", "`next` and `send`"),
+    participant("sockudo-ws-b", Kind::Rust, "serve-sockudo-ws", "sockudo-ws", "feed", "`feed`, flushed when no input is left"),
+    participant("sockudo-ws-raw", Kind::Rust, "serve-sockudo-ws", "sockudo-ws", "raw", "frames without messages, one write for all of a read"),
+    participant("wtx", Kind::Rust, "serve-wtx", "wtx", "", "one write for each message"),
+    participant("tungstenite", Kind::Rust, "serve-tokio-tungstenite", "tokio-tungstenite", "send", "`next` and `send`, defaults"),
+    participant("tungstenite-tuned", Kind::Rust, "serve-tokio-tungstenite", "tokio-tungstenite", "tuned", "`feed`, flushed when no input is left; a read buffer of 16 KiB"),
+    participant("bun", Kind::JavaScript, "bun.js", "bun", "", "uWebSockets inside"),
+    participant("node-ws", Kind::JavaScript, "node-ws.js", "ws", "", "on Node"),
 ];
 
 /// The participant of this name.

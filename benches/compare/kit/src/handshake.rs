@@ -34,17 +34,35 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 /// # Errors
 /// A request that is none, and the system's.
 pub async fn answer_upgrade<S: Transport>(stream: &mut S) -> Outcome {
+    answer_upgrade_with(stream, |_| None).await.map(drop)
+}
+
+/// As [`answer_upgrade`], with an answer to the extensions that are offered. Gives that answer.
+///
+/// # Errors
+/// A request that is none, and the system's.
+pub async fn answer_upgrade_with<S: Transport>(
+    stream: &mut S,
+    negotiate: impl FnOnce(&str) -> Option<String>,
+) -> Outcome<Option<String>> {
     let mut buffer = BytesMut::with_capacity(1024);
     let head = read_head(stream, &mut buffer).await?;
-    let key = header(std::str::from_utf8(&head)?, "sec-websocket-key").ok_or("no key")?;
+    let head = std::str::from_utf8(&head)?;
+    let key = header(head, "sec-websocket-key").ok_or("no key")?;
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let accept = base64::engine::general_purpose::STANDARD.encode(digest);
-    let response = format!(
+    let mut response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n"
     );
+    let agreed = header(head, "sec-websocket-extensions").and_then(negotiate);
+    if let Some(agreed) = &agreed {
+        response.push_str(&format!("Sec-WebSocket-Extensions: {agreed}\r\n"));
+    }
+    response.push_str("\r\n");
     stream.write_all(response.as_bytes()).await?;
-    if buffer.has_remaining() { Err("a frame before the answer".into()) } else { Ok(()) }
+    stream.flush().await?;
+    if buffer.has_remaining() { Err("a frame before the answer".into()) } else { Ok(agreed) }
 }
 
 /// Asks for an upgrade and reads the answer (RFC 6455 section 4.1).

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use bytes::Bytes;
-pub use handshake::{answer_upgrade, ask_upgrade};
+pub use handshake::{answer_upgrade, answer_upgrade_with, ask_upgrade};
 pub use hub::{Hub, Subscription};
 pub use options::{Options, Task};
 pub use tokio_rustls;
@@ -128,36 +128,21 @@ pub async fn dial(address: SocketAddr) -> Outcome<TcpStream> {
     Ok(stream)
 }
 
-/// The next message; what was fed is flushed only when none is left to read. This is how a library with the `Stream` and
+/// The next item; what was fed is flushed only when none is left to read. This is how a library with the `Stream` and
 /// `Sink` traits batches its replies without a wasted read.
-pub async fn next_or_flush<W, I>(ws: &mut W) -> Outcome<Option<I>>
+///
+/// # Errors
+/// Those of flushing.
+pub async fn next_or_flush<W, M>(ws: &mut W) -> Outcome<Option<W::Item>>
 where
-    W: Stream + Sink<I> + Unpin,
-    W::Item: IntoMessage<I>,
-    W::Error: Into<Failure>,
+    W: Stream + Sink<M, Error: Into<Failure>> + Unpin,
 {
     std::future::poll_fn(|cx: &mut Context<'_>| match Pin::new(&mut *ws).poll_next(cx) {
-        Poll::Ready(None) => Poll::Ready(Ok(None)),
-        Poll::Ready(Some(item)) => Poll::Ready(item.into_message().map(Some)),
+        Poll::Ready(item) => Poll::Ready(Ok(item)),
         Poll::Pending => match Pin::new(&mut *ws).poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             _ => Poll::Pending,
         },
     })
     .await
-}
-
-/// What a stream yields: a message, or a failure, or (for libraries that hide it) always a message.
-pub trait IntoMessage<I> {
-    /// The message.
-    ///
-    /// # Errors
-    /// The library's.
-    fn into_message(self) -> Outcome<I>;
-}
-
-impl<I, E: Into<Failure>> IntoMessage<I> for Result<I, E> {
-    fn into_message(self) -> Outcome<I> {
-        self.map_err(Into::into)
-    }
 }

@@ -1,1 +1,74 @@
-fn main() {}
+//! tokio-tungstenite. `send` is the loop of its examples with the defaults; `tuned` feeds, flushes when no input is left, and
+//! has buffers of the size that its documentation suggests for throughput.
+
+use futures_util::{SinkExt, StreamExt};
+use kit::{Handler, Outcome, Task, Transport};
+use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+
+#[derive(Clone)]
+struct Echo {
+    tuned: bool,
+}
+
+fn config(tuned: bool) -> WebSocketConfig {
+    let config = WebSocketConfig::default();
+    if tuned {
+        config.read_buffer_size(16 << 10).write_buffer_size(64 << 10)
+    } else {
+        config
+    }
+}
+
+impl Handler for Echo {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let accepting = accept_async_with_config(stream, Some(config(self.tuned)));
+        let ws = Box::pin(accepting).await?;
+        if self.tuned { feed(ws).await } else { send(ws).await }
+    }
+}
+
+fn is_data(message: &Message) -> bool {
+    message.is_text() || message.is_binary()
+}
+
+async fn send<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
+    while let Some(message) = ws.next().await {
+        let message = message?;
+        if is_data(&message) {
+            ws.send(message).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
+    while let Some(message) = kit::next_or_flush(&mut ws).await? {
+        let message = message?;
+        if is_data(&message) {
+            ws.feed(message).await?;
+        }
+    }
+    Ok(())
+}
+
+fn main() {
+    kit::run(|options| async move {
+        let tuned = options.api == "tuned";
+        match options.task {
+            Task::Echo => kit::serve(&options, Echo { tuned }).await,
+            Task::Broadcast => Err("not yet".into()),
+            Task::Client { address, in_flight, payload } => {
+                let stream = kit::dial(address).await?;
+                let uri = format!("ws://{address}/");
+                let (mut ws, _) =
+                    client_async_with_config(uri, stream, Some(config(tuned))).await?;
+                for _ in 0..in_flight {
+                    ws.feed(Message::Binary(vec![0; payload].into())).await?;
+                }
+                ws.flush().await?;
+                if tuned { feed(ws).await } else { send(ws).await }
+            }
+        }
+    });
+}

@@ -1,0 +1,38 @@
+// Bun's own server, which has uWebSockets inside: it writes all replies to what was read at once.
+const options = require("./options.js");
+
+const tls = options.tls && {
+  cert: Bun.file(`${options.tls}/cert.pem`),
+  key: Bun.file(`${options.tls}/key.pem`),
+};
+
+// `default` is what the documentation shows; a shared compressor keeps nothing between messages.
+const deflate = {
+  default: true,
+  takeover: { compress: "dedicated", decompress: "dedicated" },
+  "no-takeover": { compress: "shared", decompress: "shared" },
+  small: { compress: "4KB", decompress: "shared" },
+};
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port: 0,
+  tls: tls || undefined,
+  fetch(request, server) {
+    if (!server.upgrade(request)) return new Response("upgrade", { status: 426 });
+  },
+  websocket: {
+    maxPayloadLength: 64 * 1024 * 1024,
+    backpressureLimit: 64 * 1024 * 1024,
+    idleTimeout: 960,
+    perMessageDeflate: options.deflate ? deflate[options.deflate] : false,
+    open(ws) {
+      if (options.task === "broadcast") ws.subscribe("all");
+    },
+    message(ws, message) {
+      if (options.task === "broadcast") server.publish("all", message);
+      else ws.send(message, Boolean(options.deflate));
+    },
+  },
+});
+console.log(`listening 127.0.0.1:${server.port}`);
