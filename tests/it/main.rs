@@ -6,6 +6,7 @@ mod support;
 // The connection.
 mod cancel;
 mod conversation;
+mod deflate;
 mod ending;
 mod keepalive;
 mod split;

@@ -1,0 +1,231 @@
+//! Compression (permessage-deflate, RFC 7692) end to end: what is agreed on, and what then crosses.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tautline::{Acceptor, Client, Compress, Compression, Config, Message, Role, WebSocket};
+
+use crate::support::handshake::{Head, Http, Identity, bind, echo, echo_server, request_with};
+use crate::support::peer::{BINARY, FIN, Peer, TEXT, tcp_streams};
+
+const RSV1: u8 = 0x40;
+
+fn presets() -> [Compression; 3] {
+    [Compression::new(), Compression::low_memory(), Compression::best_ratio()]
+}
+
+fn feed(len: usize, seed: usize) -> String {
+    let mut text = String::new();
+    for number in seed.. {
+        if text.len() >= len {
+            break;
+        }
+        text +=
+            &format!("{{\"symbol\":\"T{}\",\"price\":{}}},", number % 7, number * 7919 % 10_000);
+    }
+    text.truncate(len);
+    text
+}
+
+/// What one end keeps is what the other may refer to.
+fn mirrored(of: &Compression) -> [(bool, u8); 2] {
+    [
+        (of.peer_context_takeover_enabled(), of.max_peer_window_bits()),
+        (of.own_context_takeover_enabled(), of.max_own_window_bits()),
+    ]
+}
+
+fn seen(of: &Compression) -> [(bool, u8); 2] {
+    let [peer, own] = mirrored(of);
+    [own, peer]
+}
+
+#[tokio::test]
+async fn both_ends_agree_and_messages_of_all_kinds_cross() {
+    for wished_by_server in presets().map(|preset| preset.own_window_bits(11)) {
+        for wished_by_client in presets().map(|preset| preset.own_window_bits(13)) {
+            let (server, address) = bind().await;
+            let (sender, mut agreed) = tokio::sync::mpsc::channel(1);
+            let serving = server.compression(wished_by_server).serve(move |ws| {
+                sender.try_send(ws.compression().copied()).unwrap();
+                echo(ws)
+            });
+            tokio::spawn(serving);
+            let client = Client::new().compression(wished_by_client);
+            let mut ws = client.connect(format!("ws://{address}/")).await.unwrap();
+            let at_client = *ws.compression().expect("agreed on");
+            let at_server = agreed.recv().await.unwrap().expect("agreed on");
+            assert_eq!(seen(&at_client), mirrored(&at_server));
+            assert_eq!(
+                (at_server.max_own_window_bits(), at_client.max_own_window_bits()),
+                (11, 13)
+            );
+            for round in 0..3 {
+                for wish in [Compress::Auto, Compress::Always, Compress::Never] {
+                    for len in [0, 20, 1024, 70_000] {
+                        let message = Message::from(feed(len, round));
+                        ws.send_with(message.clone(), wish).await.unwrap();
+                        assert!(ws.next().await.unwrap().unwrap() == message, "{len} {wish:?}");
+                    }
+                }
+            }
+            ws.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_compressed_unless_both_ends_want_it() {
+    let plain = echo_server(|server| server).await;
+    let client = Client::new().compression(Compression::new());
+    let mut ws = client.connect(format!("ws://{plain}/")).await.unwrap();
+    assert!(ws.compression().is_none());
+    ws.send_with(feed(5000, 0), Compress::Always).await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(&*feed(5000, 0)));
+
+    let compressing = echo_server(|server| server.compression(Compression::new())).await;
+    let mut ws = Client::new().connect(format!("ws://{compressing}/")).await.unwrap();
+    assert!(ws.compression().is_none());
+    ws.send(feed(5000, 0)).await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(&*feed(5000, 0)));
+}
+
+async fn answer_to(offers: &str, settings: Compression) -> Option<String> {
+    let address = echo_server(|server| server.compression(settings)).await;
+    let mut http = Http::connect(address).await;
+    let lines = format!("Sec-WebSocket-Extensions: {offers}\r\n");
+    http.write(request_with(lines)).await;
+    let head: Head = http.head().await;
+    assert_eq!(head.status(), 101);
+    head.get("sec-websocket-extensions").map(str::to_owned)
+}
+
+// RFC 7692 section 7.1: what a browser offers, what asks for more, and what must be declined.
+#[tokio::test]
+async fn the_answer_honours_the_offer() {
+    let browser = "permessage-deflate; client_max_window_bits";
+    for (offers, settings, answer) in [
+        (browser, Compression::best_ratio(), Some("permessage-deflate")),
+        (browser, Compression::new(), Some("permessage-deflate; server_no_context_takeover")),
+        (
+            browser,
+            Compression::low_memory().peer_window_bits(10),
+            Some(
+                "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                 client_max_window_bits=10",
+            ),
+        ),
+        (
+            "permessage-deflate; server_max_window_bits=10; server_no_context_takeover",
+            Compression::best_ratio(),
+            Some("permessage-deflate; server_no_context_takeover; server_max_window_bits=10"),
+        ),
+        ("permessage-deflate; server_max_window_bits=8", Compression::new(), None),
+        ("permessage-deflate; client_max_window_bits=\"16\"", Compression::new(), None),
+        ("permessage-deflate; unheard_of, x-other", Compression::new(), None),
+        (
+            "permessage-deflate; unheard_of, permessage-deflate; server_max_window_bits=\"12\"",
+            Compression::best_ratio(),
+            Some("permessage-deflate; server_max_window_bits=12"),
+        ),
+    ] {
+        assert_eq!(answer_to(offers, settings).await.as_deref(), answer, "{offers}");
+    }
+}
+
+#[tokio::test]
+async fn it_crosses_tls() {
+    let certified = Identity::for_names(&["localhost"]);
+    let tls = certified.server();
+    let settings = Compression::best_ratio();
+    let address = echo_server(|server| server.tls(tls).compression(settings)).await;
+    let client = certified.client().compression(settings);
+    let mut ws = client.connect(format!("wss://localhost:{}/", address.port())).await.unwrap();
+    assert!(ws.compression().is_some());
+    for seed in 0..20 {
+        ws.feed(feed(3000, seed)).await.unwrap();
+    }
+    for seed in 0..20 {
+        assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(&*feed(3000, seed)));
+    }
+}
+
+/// A connection that was upgraded elsewhere, and its peer, who speaks raw frames.
+async fn upgraded(settings: Compression) -> (WebSocket<tokio::net::TcpStream>, PeerOfServer) {
+    let (near, far) = tcp_streams().await;
+    let config = Arc::new(Config::new());
+    let ws = WebSocket::from_upgraded(near, Role::Server, config, BytesMut::new());
+    (ws.with_compression(settings), Peer::of(Role::Server, far))
+}
+
+type PeerOfServer = Peer<tokio::net::TcpStream>;
+
+// The bytes of "Hello" in RFC 7692 sections 7.2.3.1 and 7.2.3.2.
+#[tokio::test]
+async fn what_was_agreed_on_elsewhere_can_be_taken_over() {
+    let (mut ws, mut peer) = upgraded(Compression::best_ratio().threshold(0)).await;
+    let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+    let again = [0xF2, 0x00, 0x11, 0x00, 0x00];
+    peer.send(FIN | RSV1 | TEXT, hello).await;
+    peer.send(FIN | RSV1 | TEXT, again).await;
+    for _ in 0..2 {
+        assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("Hello"));
+    }
+    ws.send_with("Hello", Compress::Always).await.unwrap();
+    peer.expect(FIN | RSV1 | TEXT, hello).await;
+    ws.send_with("Hello", Compress::Always).await.unwrap();
+    peer.expect(FIN | RSV1 | TEXT, again).await;
+    ws.send_with("Hello", Compress::Never).await.unwrap();
+    peer.expect(FIN | TEXT, "Hello").await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_inflated_is_told_with_1007() {
+    let (mut ws, mut peer) = upgraded(Compression::new()).await;
+    peer.send(FIN | RSV1 | BINARY, [0x06]).await;
+    let error = ws.next().await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the peer broke the protocol: compressed message that cannot be inflated"
+    );
+    drop(ws);
+    peer.expect_close(1007).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_a_split_connection_share_one_context() {
+    const WRITERS: usize = 4;
+    const MESSAGES: usize = 200;
+    let (near, far) = tokio::io::duplex(1 << 14);
+    let settings = Compression::best_ratio();
+    let acceptor = Acceptor::new().compression(settings);
+    let server = tokio::spawn(async move { acceptor.accept(far).await.unwrap() });
+    let client = Client::new().compression(settings);
+    let mut ws = client.connect_over("ws://localhost/", near).await.unwrap();
+    let (mut reader, writer) = server.await.unwrap().split();
+    tokio::spawn(async move { while reader.next().await.is_some() {} });
+    for id in 0..WRITERS {
+        let mut writer = writer.clone();
+        tokio::spawn(async move {
+            for number in 0..MESSAGES {
+                // Some are fed, some sent, some let alone: each is whole on the wire, in the order of its writer.
+                let message = format!("{id} {number} {}", feed(number * 5, number));
+                match number % 3 {
+                    0 => writer.feed(message).await.unwrap(),
+                    1 => writer.send(message).await.unwrap(),
+                    _ => writer.send_with(message, Compress::Never).await.unwrap(),
+                }
+            }
+            writer.flush().await.unwrap();
+        });
+    }
+    let mut next = [0; WRITERS];
+    while next.iter().sum::<usize>() < WRITERS * MESSAGES {
+        let message = ws.next().await.unwrap().unwrap();
+        let text = message.as_text().unwrap();
+        let (id, rest) = text.split_once(' ').unwrap();
+        let number = &mut next[id.parse::<usize>().unwrap()];
+        assert_eq!(rest, format!("{number} {}", feed(*number * 5, *number)));
+        *number += 1;
+    }
+}
