@@ -85,6 +85,7 @@ async fn attack(wire: &[u8]) -> (usize, u16) {
     let attacker = async {
         // The server stops reading somewhere on the way.
         let _ = write.write_all(wire).await;
+        let _ = write.shutdown().await;
     };
     let victim = async {
         let mut messages = 0;
