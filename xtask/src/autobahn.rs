@@ -1,4 +1,4 @@
-//! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455.
+//! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455 and RFC 7692.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,27 @@ const SECTIONS: &[&str] = &["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
 const SECTIONS_CASES: u32 = 246;
 /// The same with large and many messages (9) and frames of all sizes (10).
 const MORE: &[&str] = &["9.*", "10.*"];
-const ALL_CASES: u32 = 301;
-/// Bounds a run of the suite, which takes about 20 s.
-const LIMIT: u64 = 10 * 60;
+const PLAIN_CASES: u32 = 301;
+/// permessage-deflate: five kinds of data with the usual parameters, and one kind with seven sets of
+/// parameters; each with messages of 18 sizes, of which the first are quick.
+const DEFLATE: &[(u32, u32)] = &[(12, 5), (13, 7)];
+const SIZES: u32 = 18;
+const QUICK_SIZES: u32 = 6;
+/// Sections 1 to 7 over again with compression, then the quick cases of it: `(5 + 7) * 6`.
+const QUICK_DEFLATE_CASES: u32 = SECTIONS_CASES + 72;
+/// All of it with compression: `(5 + 7) * 18` cases more than without.
+const ALL_CASES: u32 = PLAIN_CASES + 216;
+/// Bounds a run of the suite, which takes about 20 s; with all of compression it takes eight minutes.
+const LIMIT: u64 = 30 * 60;
 
-/// What is run and what comes of it: `(name, report, number of cases)`.
+/// What is run and what comes of it.
 struct Run {
     name: &'static str,
+    /// In every case.
+    deflate: bool,
     report: PathBuf,
     cases: Vec<String>,
+    /// The number of cases.
     expected: Option<u32>,
 }
 
@@ -31,17 +43,19 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     rust::examples(&["autobahn_server", "autobahn_client"])?;
     let mut runs = Vec::new();
     if options.server() {
-        let run = options.run("server", ALL_CASES, &[SECTIONS, MORE]);
-        server(&suite, &run, None)?;
-        runs.push(run);
+        for run in [options.plain("server"), options.deflated("server-deflate")] {
+            server(&suite, &run, None)?;
+            runs.push(run);
+        }
     }
     if options.client() {
-        let run = options.run("client", ALL_CASES, &[SECTIONS, MORE]);
-        client(&suite, &run)?;
-        runs.push(run);
+        for run in [options.plain("client"), options.deflated("client-deflate")] {
+            client(&suite, &run)?;
+            runs.push(run);
+        }
     }
     if options.wss() {
-        let run = options.run("server-wss", SECTIONS_CASES, &[SECTIONS]);
+        let run = options.run("server-wss", SECTIONS_CASES, patterns(SECTIONS));
         server(&suite, &run, Some(&suites::certificate()?))?;
         runs.push(run);
     }
@@ -53,6 +67,7 @@ struct Options {
     role: Option<String>,
     cases: Option<Vec<String>>,
     wss: bool,
+    all: bool,
 }
 
 impl Options {
@@ -60,8 +75,9 @@ impl Options {
         let mut options = Self::default();
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
-            match (arg, arg == "--wss" || args.len() > 0) {
+            match (arg, args.len() > 0) {
                 ("--wss", _) => options.wss = true,
+                ("--all", _) => options.all = true,
                 ("--cases", true) => {
                     let list = args.next().unwrap_or_default();
                     options.cases = Some(list.split(',').map(str::to_owned).collect());
@@ -76,7 +92,7 @@ impl Options {
         }
     }
 
-    /// Without options all three runs are made; with some, those that they name.
+    /// Without `--role` and `--wss` all runs are made; with them, those that they name.
     fn server(&self) -> bool {
         !self.wss && self.role.as_deref() != Some("client")
     }
@@ -89,12 +105,35 @@ impl Options {
         self.wss || self.role.is_none()
     }
 
-    fn run(&self, name: &'static str, expected: u32, sections: &[&[&str]]) -> Run {
-        let report = project::suites().join("reports").join(name);
-        let all = sections.concat().into_iter().map(str::to_owned).collect();
-        let expected = self.cases.is_none().then_some(expected);
-        Run { name, report, cases: self.cases.clone().unwrap_or(all), expected }
+    fn plain(&self, name: &'static str) -> Run {
+        self.run(name, PLAIN_CASES, patterns(&[SECTIONS, MORE].concat()))
     }
+
+    /// Every case with compression.
+    fn deflated(&self, name: &'static str) -> Run {
+        let (expected, sections, sizes) = if self.all {
+            (ALL_CASES, [SECTIONS, MORE].concat(), SIZES)
+        } else {
+            (QUICK_DEFLATE_CASES, SECTIONS.to_vec(), QUICK_SIZES)
+        };
+        let mut cases = patterns(&sections);
+        for &(section, kinds) in DEFLATE {
+            let kinds = (1..=kinds).flat_map(|kind| (1..=sizes).map(move |size| (kind, size)));
+            cases.extend(kinds.map(|(kind, size)| format!("{section}.{kind}.{size}")));
+        }
+        Run { deflate: true, ..self.run(name, expected, cases) }
+    }
+
+    fn run(&self, name: &'static str, expected: u32, cases: Vec<String>) -> Run {
+        let report = project::suites().join("reports").join(name);
+        let expected = self.cases.is_none().then_some(expected);
+        let cases = self.cases.clone().unwrap_or(cases);
+        Run { name, deflate: false, report, cases, expected }
+    }
+}
+
+fn patterns(sections: &[&str]) -> Vec<String> {
+    sections.iter().map(|&section| section.to_owned()).collect()
 }
 
 /// The suite as the client of our server.
@@ -104,10 +143,13 @@ fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Out
     if let Some(Certificate { cert, key, .. }) = certificate {
         program = program.arg("--cert").arg(cert).arg("--key").arg(key);
     }
+    if run.deflate {
+        program = program.arg("--deflate");
+    }
     let (server, url) = program.serve("listening on ")?;
     let servers = format!(r#""servers": [{{"agent": "tautline", "url": "{url}"}}]"#);
     let spec = specification(run, &servers)?;
-    wstest(suite, "fuzzingclient", &spec).limit(LIMIT).output()?;
+    wstest(suite, run, "fuzzingclient", &spec).limit(LIMIT).output()?;
     server.stop().map_err(|failure| Failure::Failed(format!("autobahn_server {failure}")))
 }
 
@@ -115,17 +157,20 @@ fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Out
 fn client(suite: &[String], run: &Run) -> Outcome {
     let port = free_port()?;
     let spec = specification(run, &format!(r#""url": "ws://127.0.0.1:{port}""#))?;
-    let (suite, url) = wstest(suite, "fuzzingserver", &spec).serve("listening on ")?;
-    Cmd::program(project::example("autobahn_client")).arg(&url).limit(LIMIT).output()?;
+    let (suite, url) = wstest(suite, run, "fuzzingserver", &spec).serve("listening on ")?;
+    let mut program = Cmd::program(project::example("autobahn_client")).arg(&url);
+    if run.deflate {
+        program = program.arg("--deflate");
+    }
+    program.limit(LIMIT).output()?;
     drop(suite);
     Ok(())
 }
 
-fn wstest(suite: &[String], mode: &str, spec: &Path) -> Cmd {
-    Cmd::program(&suite[0])
-        .args(&suite[1..])
-        .args(["tests/autobahn/wstest.py", "--webport", "0", "--mode", mode, "--spec"])
-        .arg(spec)
+fn wstest(suite: &[String], run: &Run, mode: &str, spec: &Path) -> Cmd {
+    let script = Cmd::program(&suite[0]).args(&suite[1..]).arg("tests/autobahn/wstest.py");
+    let script = if run.deflate { script.arg("--deflate") } else { script };
+    script.args(["--webport", "0", "--mode", mode, "--spec"]).arg(spec)
 }
 
 /// Writes the suite's specification of a run, and makes room for its report.
@@ -184,9 +229,20 @@ mod tests {
         assert_eq!(runs(&["--role", "server"]), (true, false, false));
         assert_eq!(runs(&["--role", "client"]), (false, true, false));
         assert_eq!(runs(&["--wss"]), (false, false, true));
+        assert_eq!(runs(&["--all"]), (true, true, true));
         for wrong in [&["--role"][..], &["--role", "both"], &["--cases"], &["--tls"]] {
             let args: Vec<String> = wrong.iter().map(|arg| (*arg).to_owned()).collect();
             assert!(Options::parse(&args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_cases_of_compression_are_as_many_as_expected() {
+        for (args, sections) in [(&[][..], SECTIONS_CASES), (&["--all".to_owned()], PLAIN_CASES)] {
+            let run = Options::parse(args).unwrap().deflated("server-deflate");
+            let deflate = run.cases.iter().filter(|case| !case.ends_with('*')).count();
+            assert_eq!(run.expected, Some(sections + u32::try_from(deflate).unwrap()));
+            assert!(run.deflate && run.cases.contains(&"13.7.6".to_owned()));
         }
     }
 }

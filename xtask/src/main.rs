@@ -74,7 +74,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "autobahn",
-        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss]",
+        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss] [--all]",
         run: autobahn::check,
     },
     Check {
