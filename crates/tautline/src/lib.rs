@@ -59,6 +59,9 @@ pub use rustls;
 /// The guide's code compiles, too.
 #[cfg(doctest)]
 mod guide {
+    #[cfg(feature = "deflate")]
+    #[doc = include_str!("../../../docs/guide/compression.md")]
+    mod compression {}
     #[doc = include_str!("../../../docs/guide/connections.md")]
     mod connections {}
     #[doc = include_str!("../../../docs/guide/servers.md")]
