@@ -1,6 +1,7 @@
 //! Compression (permessage-deflate, RFC 7692) end to end: what is agreed on, and what then crosses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tautline::{Acceptor, Client, Compress, Compression, Config, Message, Role, WebSocket};
@@ -183,13 +184,35 @@ async fn what_was_agreed_on_elsewhere_can_be_taken_over() {
 async fn a_message_that_cannot_be_inflated_is_told_with_1007() {
     let (mut ws, mut peer) = upgraded(Compression::new()).await;
     peer.send(FIN | RSV1 | BINARY, [0x06]).await;
-    let error = ws.next().await.unwrap().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the peer broke the protocol: compressed message that cannot be inflated"
-    );
-    drop(ws);
-    peer.expect_close(1007).await;
+    let told = async {
+        peer.expect_close(1007).await;
+        drop(peer);
+    };
+    let (error, ()) = tokio::join!(ws.next(), told);
+    let error = error.unwrap().unwrap_err();
+    let text = "the peer broke the protocol: compressed message that cannot be inflated";
+    assert_eq!(error.to_string(), text);
+}
+
+// The next message refers to nothing before it, though the first of the two that went before did.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_gives_its_compressor_back() {
+    let (near, far) = tokio::io::duplex(1 << 12);
+    let ws = WebSocket::from_upgraded(near, Role::Server, Config::new(), BytesMut::new());
+    let idle = Duration::from_secs(3);
+    let ws = ws.with_compression(Compression::best_ratio().idle_timeout(idle));
+    let mut peer = Peer::of(Role::Server, far);
+    tokio::spawn(echo(ws));
+    let text = feed(1000, 0);
+    let mut answers = Vec::new();
+    for pause in [0, 0, 1, 7] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        peer.send(FIN | TEXT, &text).await;
+        answers.push(peer.recv().await.unwrap());
+    }
+    assert_eq!(answers[0].first, FIN | RSV1 | TEXT);
+    assert!(answers[1..3].iter().all(|answer| answer.payload.len() < 50), "it refers back");
+    assert_eq!(answers[3], answers[0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,7 +49,10 @@ impl Protocol {
 
 impl Inflating<'_> {
     fn take(&mut self, mut input: &[u8]) -> Result<(), ProtocolError> {
-        self.incoming.started |= !input.is_empty();
+        if input.is_empty() {
+            return Ok(());
+        }
+        self.incoming.started = true;
         loop {
             let seen = self.incoming.data.len();
             let more = self.deflate.inflate(&mut input, &mut self.incoming.data, self.limit);
