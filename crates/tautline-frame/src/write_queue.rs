@@ -64,10 +64,9 @@ impl WriteQueue {
     /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
     /// nobody else holds it, else while it is copied.
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
-        let mut head = [0; Header::MAX_LEN];
-        let head_len = header.encode(&mut head);
-        self.len += head_len + payload.len();
-        self.tail.extend_from_slice(&head[..head_len]);
+        let before = self.tail.len();
+        header.append(&mut self.tail);
+        self.len += self.tail.len() - before + payload.len();
         if payload.len() < CHAIN_THRESHOLD {
             match header.mask {
                 Some(key) => mask::copy(key, &payload, &mut self.tail),

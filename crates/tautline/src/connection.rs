@@ -246,6 +246,7 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    #[inline]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         if let Some(message) = self.inbox.pop_front() {
             self.inbox_size -= message.len() + MESSAGE_OVERHEAD;
@@ -255,21 +256,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The next message off the wire, or the end, with its error once.
+    #[inline]
     pub(crate) fn poll_message(
         &mut self,
         wakers: Wakers<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
-        if let Some(message) = ready!(self.drive(wakers)) {
-            return Poll::Ready(Some(Ok(message)));
+        match self.drive(wakers) {
+            Poll::Ready(None) => Poll::Ready(self.tell_end()),
+            given => given,
         }
-        let told = std::mem::replace(&mut self.told, true);
-        Poll::Ready(self.failure().filter(|_| !told).map(Err))
     }
 
     /// The heart: gives the next message, or `None` when the connection is over. The order is the point: every frame that
     /// is there before the next read, every read that is there before a write, one write for all replies, and only then
     /// waiting.
-    fn drive(&mut self, wakers: Wakers<'_>) -> Poll<Option<Message>> {
+    ///
+    /// It gives no error; the type is that of `next`, so that a message is not moved once more on its way.
+    fn drive(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             match self.phase {
                 Phase::Running => {}
@@ -281,41 +284,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.heed_shutdown(wakers);
             match self.protocol.handle_data(&mut self.read, self.read_at) {
-                Ok(Some(message)) => return Poll::Ready(Some(message)),
+                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
                 Ok(None) => self.unread = false,
                 Err(error) => self.end_with(Some(error.into())),
             }
-            if self.is_ending() {
-                continue;
-            }
-            if self.reads >= MAX_READS {
-                // A peer that never lets up gets its pongs all the same.
-                let _ = self.poll_write_out(wakers);
-            }
-            match self.poll_fill(wakers) {
-                Poll::Ready(Ok(0)) => self.end_of_stream(),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => self.read_failed(error),
-                Poll::Pending => {
-                    let _ = self.poll_write_out(wakers);
-                    if self.is_ending() {
-                        continue;
-                    }
-                    match self.poll_timer(wakers) {
-                        Poll::Ready(timeout) => self.timed_out(timeout, wakers),
-                        Poll::Pending => {
-                            self.rest();
-                            return Poll::Pending;
-                        }
-                    }
-                }
+            if !self.is_ending() {
+                ready!(self.poll_more(wakers));
             }
         }
     }
 
+    /// What is to be done when all that was read has been looked at: ready when there may be more.
+    fn poll_more(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        if self.reads >= MAX_READS {
+            // A peer that never lets up gets its pongs all the same.
+            let _ = self.poll_write_out(wakers);
+        }
+        match self.poll_fill(wakers) {
+            Poll::Ready(Ok(0)) => self.end_of_stream(),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => self.read_failed(error),
+            Poll::Pending => {
+                let _ = self.poll_write_out(wakers);
+                if self.is_ending() {
+                    return Poll::Ready(());
+                }
+                match self.poll_timer(wakers) {
+                    Poll::Ready(timeout) => self.timed_out(timeout, wakers),
+                    Poll::Pending => {
+                        self.rest();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The error with which the connection ended, once; `None` otherwise.
+    fn tell_end(&mut self) -> Option<Result<Message, Error>> {
+        let told = std::mem::replace(&mut self.told, true);
+        self.failure().filter(|_| !told).map(Err)
+    }
+
     /// Ready when a message may be queued, or at once when none may.
+    #[inline]
     pub(crate) fn poll_ready(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
         self.heed_shutdown(wakers);
+        if self.protocol.is_open() && self.protocol.ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_room(wakers)
+    }
+
+    fn poll_room(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
         loop {
             if !self.protocol.is_open() {
                 return Poll::Ready(Err(self.failure().unwrap_or(Error::Closed)));
@@ -332,16 +354,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when a message may be queued, or when the connection is over. Whoever learns from sending that it is closing is
     /// likely to drop it: by then the peer has heard our Close and has been read out, as far as the deadline lets it. What
     /// it still sent is kept for `next`, within a limit.
+    #[inline]
     pub(crate) fn poll_open(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        let ready = ready!(self.poll_ready(wakers));
-        if ready.is_err() {
-            while let Some(message) = ready!(self.drive(wakers)) {
-                if !self.is_inbox_full() {
-                    self.keep(message);
-                }
+        match self.poll_ready(wakers) {
+            Poll::Ready(Err(error)) => self.poll_over(wakers).map(|()| Err(error)),
+            ready => ready,
+        }
+    }
+
+    /// Ready when the connection is over; messages that still come are kept.
+    fn poll_over(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        while let Some(Ok(message)) = ready!(self.drive(wakers)) {
+            if !self.is_inbox_full() {
+                self.keep(message);
             }
         }
-        Poll::Ready(ready)
+        Poll::Ready(())
     }
 
     /// Ready when everything that was queued has been written.
@@ -381,6 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(())
     }
 
+    #[inline]
     fn heed_shutdown(&mut self, wakers: Wakers<'_>) {
         if let Some(shutdown) = &mut self.shutdown
             && shutdown.poll(wakers.write)
