@@ -31,9 +31,9 @@ impl Wire {
         let deadline = Instant::now() + PATIENCE;
         while matches!(&wire, Self::Tls(_, tls) if tls.is_handshaking()) {
             would_block(wire.write(&[]))?;
-            match would_block(wire.read(&mut []))? {
-                None if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
-                _ => {}
+            would_block(wire.read(&mut []))?;
+            if Instant::now() > deadline {
+                return Err(ErrorKind::TimedOut.into());
             }
         }
         Ok(wire)
@@ -45,8 +45,19 @@ impl Wire {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Tls(stream, tls) => {
                 let mut got = 0;
-                // A record is 16 KiB at most: take as many as there is room for.
                 loop {
+                    // What was decrypted before comes first.
+                    while got < buffer.len() {
+                        match tls.reader().read(&mut buffer[got..]) {
+                            Ok(0) => return Ok(got),
+                            Ok(count) => got += count,
+                            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    if got == buffer.len() && got > 0 {
+                        return Ok(got);
+                    }
                     match tls.read_tls(stream) {
                         Ok(0) => return Ok(got),
                         Ok(_) => {}
@@ -56,16 +67,8 @@ impl Wire {
                         Err(error) => return Err(error),
                     }
                     tls.process_new_packets().map_err(io::Error::other)?;
-                    while got < buffer.len() {
-                        match tls.reader().read(&mut buffer[got..]) {
-                            Ok(0) => return Ok(got),
-                            Ok(count) => got += count,
-                            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                            Err(error) => return Err(error),
-                        }
-                    }
-                    if buffer.len() - got < 1 << 14 {
-                        return Ok(got);
+                    if buffer.is_empty() {
+                        return Ok(0);
                     }
                 }
             }

@@ -1,6 +1,10 @@
 //! The scenarios, and what they have in common.
 
+mod deflate;
 mod echo;
+mod idle;
+mod json;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +46,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in order.
-pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[&echo::ECHO, &echo::TLS];
+pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[&echo::ECHO, &echo::TLS, &idle::IDLE, &storm::STORM, &deflate::DEFLATE];
 
 /// A run of the comparison.
 pub(crate) struct Run<'a> {

@@ -3,19 +3,46 @@
 
 mod raw;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use kit::{Handler, Outcome, Task, Transport};
 use sockudo_ws::client::WebSocketClient;
+use sockudo_ws::deflate::negotiate_server_deflate;
 use sockudo_ws::server::WebSocketServer;
-use sockudo_ws::{Config, Http1, Message, WebSocketStream};
+use sockudo_ws::stream::CompressedWebSocketStream;
+use sockudo_ws::{Compression, Config, DeflateConfig, Error, Http1, Message, WebSocketStream};
 
 #[derive(Clone)]
 struct Echo {
     api: String,
+    deflate: Option<DeflateConfig>,
+}
+
+/// The settings of this name.
+fn deflate(name: &str) -> Option<DeflateConfig> {
+    match name {
+        "takeover" => Compression::Dedicated.to_deflate_config(),
+        "no-takeover" => Compression::Shared.to_deflate_config(),
+        "window8k" => Compression::Window8KB.to_deflate_config(),
+        "fast" => Some(DeflateConfig { compression_level: 1, ..DeflateConfig::default() }),
+        _ => None,
+    }
 }
 
 impl Handler for Echo {
-    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
+        if let Some(policy) = self.deflate {
+            let mut chosen = None;
+            let negotiate = |offer: &str| {
+                let negotiated = negotiate_server_deflate(offer, &policy)?;
+                let answer = negotiated.to_response_header();
+                chosen = Some(negotiated.config);
+                Some(answer)
+            };
+            Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
+            let config = Config::builder().deflate_config(policy).build();
+            let chosen = chosen.ok_or("nothing was agreed on")?;
+            return feed(CompressedWebSocketStream::server(stream, config, chosen)).await;
+        }
         if self.api == "raw" {
             return raw::echo(stream).await;
         }
@@ -39,7 +66,10 @@ async fn send<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
-async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
+async fn feed<W>(mut ws: W) -> Outcome
+where
+    W: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin,
+{
     while let Some(message) = kit::next_or_flush(&mut ws).await? {
         let message = message?;
         if is_data(&message) {
@@ -52,7 +82,10 @@ async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
 fn main() {
     kit::run(|options| async move {
         match options.task {
-            Task::Echo => kit::serve(&options, Echo { api: options.api.clone() }).await,
+            Task::Echo => {
+                let (api, deflate) = (options.api.clone(), options.deflate.as_deref().and_then(deflate));
+                kit::serve(&options, Echo { api, deflate }).await
+            }
             Task::Broadcast => Err("not yet".into()),
             Task::Client { address, in_flight, payload } => {
                 let stream = kit::dial(address).await?;

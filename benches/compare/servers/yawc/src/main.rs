@@ -3,12 +3,41 @@
 
 use futures_util::{SinkExt, StreamExt};
 use kit::{Handler, Outcome, Task, Transport};
-use yawc::{Frame, OpCode, Options, Role, WebSocket};
+use yawc::{CompressionLevel, DeflatePool, Frame, OpCode, Options, Role, WebSocket};
 
 #[derive(Clone)]
 struct Echo {
     api: String,
+    options: Options,
     deflate: Option<String>,
+}
+
+/// The settings of this name, and what is answered to a client that offers all parameters.
+fn deflate(options: Options, name: &str) -> Outcome<Options> {
+    Ok(match name {
+        "takeover" => options.with_balanced_compression(),
+        "fast" => options.with_low_latency_compression(),
+        "no-takeover" => options
+            .with_balanced_compression()
+            .server_no_context_takeover()
+            .client_no_context_takeover(),
+        "pool" => options
+            .with_compression_level(CompressionLevel::fast())
+            .server_no_context_takeover()
+            .client_no_context_takeover()
+            .with_deflate_pool(DeflatePool::new(64)),
+        _ => return Err("no such settings".into()),
+    })
+}
+
+fn agree(name: &str, offer: &str) -> Option<String> {
+    let takeover = matches!(name, "takeover" | "fast");
+    let answer = if takeover {
+        "permessage-deflate"
+    } else {
+        "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
+    };
+    offer.starts_with("permessage-deflate").then(|| answer.to_owned())
 }
 
 fn options(api: &str) -> Options {
@@ -21,8 +50,11 @@ fn options(api: &str) -> Options {
 
 impl Handler for Echo {
     async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
-        Box::pin(kit::answer_upgrade(&mut stream)).await?;
-        let ws = WebSocket::from_stream(stream, Role::Server, options(&self.api))?;
+        let negotiate = |offer: &str| agree(self.deflate.as_deref()?, offer);
+        let agreed = Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
+        let (role, options) = (Role::Server, self.options);
+        let ws =
+            WebSocket::from_stream_with_extensions(stream, role, agreed.as_deref(), options)?;
         if self.api == "send" { send(ws).await } else { feed(ws).await }
     }
 }
@@ -53,8 +85,12 @@ fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => {
-                let (api, deflate) = (options.api.clone(), options.deflate.clone());
-                kit::serve(&options, Echo { api, deflate }).await
+                let (api, name) = (options.api.clone(), options.deflate.clone());
+                let mut settings = self::options(&api);
+                if let Some(name) = &name {
+                    settings = deflate(settings, name)?;
+                }
+                kit::serve(&options, Echo { api, options: settings, deflate: name }).await
             }
             Task::Broadcast => Err("not yet".into()),
             Task::Client { address, in_flight, payload } => {
