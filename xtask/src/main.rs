@@ -5,6 +5,7 @@
 
 mod autobahn;
 mod browser;
+mod compare;
 mod fuzz;
 mod instructions;
 mod interop;
@@ -114,7 +115,10 @@ fn dispatch(args: &[String]) -> Outcome {
     match name {
         "test" => none(options).and_then(|()| all(CHECKS.iter())),
         "ci" => none(options).and_then(|()| ci()),
-        "bench" => rust::bench(options),
+        "bench" => match options.split_first() {
+            Some((word, options)) if word == "compare" => compare::run(options),
+            _ => rust::bench(options),
+        },
         "help" | "--help" | "-h" => {
             help();
             Ok(())
@@ -208,5 +212,9 @@ fn help() {
         println!("  {:<12} {}", check.name, check.about);
     }
     println!("  {:<12} memory of idle connections [--connections N] [--payload BYTES]", "bench");
+    println!(
+        "  {:<12} compare [--quick] [--only SCENARIO,..] [--rounds N]: with other libraries",
+        "bench"
+    );
     println!("\nSeveral commands without options may stand in one line.");
 }

@@ -24,7 +24,8 @@ impl Pool {
     pub(crate) fn new(kind: Kind, payloads: &[Vec<u8>], compressed: bool) -> Self {
         let opcode = if kind == Kind::Text { 1 } else { 2 };
         let first = 0x80 | opcode | if compressed { 0x40 } else { 0 };
-        let mut pool = Self { bytes: Vec::new(), lengths: Vec::new(), round: 0, replies: Vec::new() };
+        let mut pool =
+            Self { bytes: Vec::new(), lengths: Vec::new(), round: 0, replies: Vec::new() };
         for (number, payload) in payloads.iter().enumerate() {
             let key = (0x9e37_79b9_u32.wrapping_mul(number as u32 + 1)).to_ne_bytes();
             let frame = client_frame(first, payload, key);
@@ -44,9 +45,6 @@ impl Pool {
         Self::new(Kind::Binary, &vec![body; count], false)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lengths.len()
-    }
 
     /// Length of the frame of this number, counted round and round.
     pub(crate) fn length(&self, number: usize) -> usize {

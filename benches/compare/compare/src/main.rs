@@ -15,7 +15,9 @@ use std::process::ExitCode;
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    match options::Options::parse(std::env::args().skip(1)).and_then(|options| scenario::run(&options)) {
+    match options::Options::parse(std::env::args().skip(1))
+        .and_then(|options| scenario::run(&options))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("compare: {error}");

@@ -97,7 +97,9 @@ pub async fn serve<H: Handler>(options: &Options, handler: H) -> Outcome {
         match tls.clone() {
             None => tokio::spawn(async move { handler.handle(stream).await }),
             Some(tls) => {
-                tokio::spawn(async move { handler.handle(Box::pin(tls.accept(stream)).await?).await })
+                tokio::spawn(
+                    async move { handler.handle(Box::pin(tls.accept(stream)).await?).await },
+                )
             }
         };
     }

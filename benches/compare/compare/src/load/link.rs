@@ -57,7 +57,8 @@ impl Link {
         }
         request.push_str("\r\n");
         wire.write_all(request.as_bytes())?;
-        let end = |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+        let end =
+            |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
         let (head, rest) = wire.read_until(end)?;
         let head = String::from_utf8_lossy(&head);
         if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) || !rest.is_empty() {
@@ -96,7 +97,8 @@ impl Link {
         let Replies::Alike { length, .. } = &mut self.replies else { return Ok(()) };
         let expected = if self.raw { pool.frame(0) } else { pool.reply(0) };
         if reply != expected {
-            let (head, wanted) = (&reply[..reply.len().min(16)], &expected[..expected.len().min(16)]);
+            let (head, wanted) =
+                (&reply[..reply.len().min(16)], &expected[..expected.len().min(16)]);
             return Err(io::Error::other(format!("wrong echo: {head:x?}, not {wanted:x?}")));
         }
         *length = reply.len();

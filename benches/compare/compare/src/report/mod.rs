@@ -1,62 +1,135 @@
-//! What a run leaves behind: JSON lines, a table, charts.
+//! What a run leaves behind: a line of JSON for each measurement, tables, charts.
+
+mod chart;
+mod json;
+mod markdown;
+
+use std::fs;
 
 use crate::Outcome;
-use crate::scenario::{ALL_SCENARIOS, Run};
+use crate::scenario::{ALL_SCENARIOS, Measurement, Run, Scenario};
+use crate::servers;
 
 /// Figures of one participant in one cell.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
+    /// The row's name: a participant, or a participant with a setting.
+    pub(crate) server: String,
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// Median of what else was seen, by name.
+    pub(crate) more: Vec<(&'static str, f64)>,
+    pub(crate) note: String,
 }
 
 impl Summary {
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            0 => (values[middle - 1] + values[middle]) / 2.0,
-            _ => values[middle],
-        };
-        Some(Self { median, min, max })
+    /// Half of the range, relative to the median: what a difference must exceed to be one.
+    pub(crate) fn spread(&self) -> f64 {
+        (self.max - self.min) / 2.0 / self.median.abs().max(f64::MIN_POSITIVE)
     }
 
-    /// Half of the range, relative to the median.
-    pub(crate) fn spread(&self) -> f64 {
-        (self.max - self.min) / 2.0 / self.median.max(f64::MIN_POSITIVE)
+    pub(crate) fn more(&self, name: &str) -> Option<f64> {
+        self.more.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
     }
 }
 
-pub(crate) fn write(run: &Run<'_>, network: &str) -> Outcome {
-    println!("{network}");
-    for scenario in ALL_SCENARIOS {
-        let of = |m: &&crate::scenario::Measurement| m.scenario == scenario.name;
-        let mut cells: Vec<&str> = Vec::new();
-        for m in run.measurements.iter().filter(of) {
-            if !cells.contains(&m.cell.as_str()) {
-                cells.push(&m.cell);
-            }
-        }
-        for cell in cells {
-            println!("\n{} {cell}", scenario.name);
-            let mut servers: Vec<&str> = Vec::new();
-            for m in run.measurements.iter().filter(of).filter(|m| m.cell == cell) {
-                if !servers.contains(&m.server.as_str()) {
-                    servers.push(&m.server);
-                }
-            }
-            for server in servers {
-                let values = run.measurements.iter().filter(of).filter(|m| m.cell == cell && m.server == server);
-                let util = values.clone().flat_map(|m| m.more.iter()).filter(|(n, _)| *n == "generator_utilisation").map(|(_, v)| *v);
-                let util = Summary::of(util).map_or(0.0, |s| s.median);
-                if let Some(s) = Summary::of(values.map(|m| m.value)) {
-                    println!("  {server:<24} {:>10.3} ±{:>3.0}% gen {:.2}", s.median, s.spread() * 100.0, util);
-                }
-            }
+/// A cell of a scenario, with all who took part, in the order of the participants.
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) rows: Vec<Summary>,
+}
+
+impl Cell {
+    pub(crate) fn row(&self, server: &str) -> Option<&Summary> {
+        self.rows.iter().find(|row| row.server == server)
+    }
+}
+
+/// A scenario that ran.
+pub(crate) struct Section {
+    pub(crate) scenario: &'static Scenario,
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// The middle of the values, with the ends.
+fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let (min, max) = (*values.first()?, *values.last()?);
+    let middle = values.len() / 2;
+    let median = match values.len() % 2 {
+        0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    };
+    Some((median, min, max))
+}
+
+fn summary(server: &str, measurements: &[&Measurement]) -> Option<Summary> {
+    let (median, min, max) = spread(measurements.iter().map(|m| m.value).collect())?;
+    let first = measurements.first()?;
+    let of = |name: &str| {
+        let values = measurements.iter().flat_map(|m| &m.more).filter(|(found, _)| *found == name);
+        spread(values.map(|(_, value)| *value).collect()).map_or(0.0, |(median, _, _)| median)
+    };
+    let more = first.more.iter().map(|(name, _)| (*name, of(name))).collect();
+    Some(Summary { server: server.to_owned(), median, min, max, more, note: first.note.clone() })
+}
+
+/// Names in the order in which they first appear.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
         }
     }
+    all
+}
+
+/// Where a row stands in the tables.
+fn place(server: &str) -> usize {
+    let name = server.split(':').next().unwrap_or(server);
+    let found = |participant: &servers::Participant| {
+        participant.name == name || participant.name.strip_suffix("-b") == Some(name)
+    };
+    servers::ALL.iter().position(found).unwrap_or(usize::MAX)
+}
+
+fn sections(run: &Run<'_>) -> Vec<Section> {
+    let section = |scenario: &'static Scenario| {
+        let of: Vec<_> = run.measurements.iter().filter(|m| m.scenario == scenario.name).collect();
+        let cell = |name: &str| {
+            let here: Vec<_> = of.iter().copied().filter(|m| m.cell == name).collect();
+            let mut servers = names(here.iter().map(|m| m.server.as_str()));
+            servers.sort_by_key(|server| place(server));
+            let row = |server: &str| {
+                let mine: Vec<_> = here.iter().copied().filter(|m| m.server == server).collect();
+                summary(server, &mine)
+            };
+            let rows = servers.into_iter().filter_map(row).collect();
+            Cell { name: name.to_owned(), rows }
+        };
+        let cells = names(of.iter().map(|m| m.cell.as_str())).into_iter().map(cell).collect();
+        Section { scenario, cells }
+    };
+    let all = ALL_SCENARIOS.iter().map(|scenario| section(scenario));
+    all.filter(|section| !section.cells.is_empty()).collect()
+}
+
+/// Writes `results.jsonl`, `results.md` and a chart for each scenario, and prints the tables.
+pub(crate) fn write(run: &Run<'_>, network: &str) -> Outcome {
+    let out = &run.options.out;
+    fs::create_dir_all(out)?;
+    let sections = sections(run);
+    fs::write(out.join("results.jsonl"), json::lines(run, network))?;
+    let text = markdown::page(run, &sections, network)?;
+    fs::write(out.join("results.md"), &text)?;
+    for section in &sections {
+        for (name, chart) in chart::charts(section) {
+            fs::write(out.join(name), chart)?;
+        }
+    }
+    println!("\n{text}");
+    println!("written to {}", out.display());
     Ok(())
 }

@@ -34,7 +34,7 @@ struct Setting {
     participant: &'static str,
     /// `--deflate` of the server.
     name: &'static str,
-    /// The server may keep its window from message to message.
+    /// The client offers what browsers do; otherwise it asks for no context takeover.
     takeover: bool,
     about: &'static str,
 }
@@ -49,6 +49,10 @@ const fn setting(
 }
 
 const SETTINGS: &[Setting] = &[
+    setting("tautline", "default", true, "default (no own takeover)"),
+    setting("tautline", "low-memory", false, "low_memory (no takeover)"),
+    setting("tautline", "takeover", true, "takeover"),
+    setting("tautline", "best-ratio", true, "best_ratio (takeover, level 6)"),
     setting("yawc-b", "takeover", true, "takeover"),
     setting("yawc-b", "no-takeover", false, "no takeover"),
     setting("yawc-b", "fast", true, "takeover, level 1"),

@@ -55,7 +55,9 @@ const TLS_CELLS: &[Cell] = &[(16, 1, KIB), (16, 16, KIB), (16, 1, 64 * KIB)];
 /// Bytes as people write them.
 pub(crate) fn bytes(count: usize) -> String {
     match count {
-        _ if count >= KIB * KIB && count.is_multiple_of(KIB * KIB) => format!("{}Mi", count / KIB / KIB),
+        _ if count >= KIB * KIB && count.is_multiple_of(KIB * KIB) => {
+            format!("{}Mi", count / KIB / KIB)
+        }
         _ if count >= KIB && count.is_multiple_of(KIB) => format!("{}Ki", count / KIB),
         _ => count.to_string(),
     }

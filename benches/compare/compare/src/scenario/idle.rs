@@ -35,12 +35,15 @@ fn run(run: &mut Run<'_>) -> Outcome {
             }
             let pool = Pool::binary(payload, 1);
             for participant in rotated(&participants, round) {
-                let measured = run.start(participant, &["echo"], Extra::default()).and_then(|server| {
-                    let target = run.target(&server, false, false)?;
-                    memory(&server, &target, &pool, true)
-                });
+                let measured =
+                    run.start(participant, &["echo"], Extra::default()).and_then(|server| {
+                        let target = run.target(&server, false, false)?;
+                        memory(&server, &target, &pool, true)
+                    });
                 match measured {
-                    Ok(value) => run.record(&cell, participant.name, round, value, Vec::new(), String::new()),
+                    Ok(value) => {
+                        run.record(&cell, participant.name, round, value, Vec::new(), String::new())
+                    }
                     Err(error) => run.fail(format!("{} {cell}: {error}", participant.name)),
                 }
             }
@@ -59,7 +62,11 @@ pub(super) fn memory(server: &Running, target: &Target, pool: &Pool, verify: boo
             before = settled(server)?;
         }
         let mut link = Link::open(target)?;
-        if verify { link.verify(pool)? } else { drop(link.exchange(pool)?) }
+        if verify {
+            link.verify(pool)?
+        } else {
+            drop(link.exchange(pool)?)
+        }
         links.push(link);
     }
     let grown = settled(server)?.saturating_sub(before);

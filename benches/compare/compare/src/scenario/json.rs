@@ -34,7 +34,9 @@ fn message(numbers: &mut Numbers, sequence: u64, length: usize) -> Vec<u8> {
         1_760_000_000_000 + sequence * 137 + numbers.below(90)
     );
     while text.len() + 170 < length {
-        let pick = |numbers: &mut Numbers, of: &[&'static str]| of[numbers.below(of.len() as u64) as usize];
+        let pick = |numbers: &mut Numbers, of: &[&'static str]| {
+            of[numbers.below(of.len() as u64) as usize]
+        };
         text.push_str(&format!(
             "{{\"id\":\"{:016x}\",\"symbol\":\"{}\",\"venue\":\"{}\",\"price\":{}.{:05},\"quantity\":{},\"side\":\"{}\",\"state\":\"{}\"}},",
             numbers.next(),
@@ -66,7 +68,9 @@ mod tests {
         for length in [1024, 16 * 1024] {
             let all = messages(64, length);
             assert!(all.iter().all(|message| message.len() == length && message.is_ascii()));
-            assert!(all.iter().all(|message| all.iter().filter(|other| *other == message).count() == 1));
+            assert!(
+                all.iter().all(|message| all.iter().filter(|other| *other == message).count() == 1)
+            );
         }
     }
 }

@@ -46,7 +46,8 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in order.
-pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[&echo::ECHO, &echo::TLS, &idle::IDLE, &storm::STORM, &deflate::DEFLATE];
+pub(crate) const ALL_SCENARIOS: &[&Scenario] =
+    &[&echo::ECHO, &echo::TLS, &idle::IDLE, &storm::STORM, &deflate::DEFLATE];
 
 /// A run of the comparison.
 pub(crate) struct Run<'a> {
@@ -74,15 +75,32 @@ impl Run<'_> {
     }
 
     /// Keeps a figure and shows it.
-    pub(crate) fn record(&mut self, cell: &str, server: &str, round: usize, value: f64, more: Vec<(&'static str, f64)>, note: String) {
+    pub(crate) fn record(
+        &mut self,
+        cell: &str,
+        server: &str,
+        round: usize,
+        value: f64,
+        more: Vec<(&'static str, f64)>,
+        note: String,
+    ) {
         let Scenario { name: scenario, unit, digits, .. } = *self.scenario;
-        println!("{scenario:<9} {cell:<26} round {} {server:<24} {value:>10.digits$} {unit} {note}", round + 1);
+        println!(
+            "{scenario:<9} {cell:<26} round {} {server:<24} {value:>10.digits$} {unit} {note}",
+            round + 1
+        );
         let (cell, server) = (cell.to_owned(), server.to_owned());
         self.measurements.push(Measurement { scenario, cell, server, round, value, more, note });
     }
 
     /// As [`record`](Self::record), for CPU time.
-    pub(crate) fn record_window(&mut self, cell: &str, server: &str, round: usize, window: &Window) {
+    pub(crate) fn record_window(
+        &mut self,
+        cell: &str,
+        server: &str,
+        round: usize,
+        window: &Window,
+    ) {
         let more = vec![
             ("messages", window.messages as f64),
             ("wall_ms", window.wall.as_secs_f64() * 1e3),
@@ -127,7 +145,12 @@ pub(crate) fn rotated<T: Copy>(items: &[T], by: usize) -> Vec<T> {
 }
 
 /// Warms up and measures.
-pub(crate) fn measure(run: &Run<'_>, load: &mut Load<'_>, pid: u32, in_flight: usize) -> Outcome<Window> {
+pub(crate) fn measure(
+    run: &Run<'_>,
+    load: &mut Load<'_>,
+    pid: u32,
+    in_flight: usize,
+) -> Outcome<Window> {
     let (warm, long) = run.options.times();
     load.start(in_flight)?;
     load.run(pid, warm)?;

@@ -44,7 +44,12 @@ impl Visit {
     }
 
     /// `None`: nothing was there. `Some(true)`: it is over.
-    fn step(&mut self, message: &[u8], close: &[u8], buffer: &mut [u8]) -> io::Result<Option<bool>> {
+    fn step(
+        &mut self,
+        message: &[u8],
+        close: &[u8],
+        buffer: &mut [u8],
+    ) -> io::Result<Option<bool>> {
         let Some(count) = would_block(self.wire.read(buffer))? else { return Ok(None) };
         if count == 0 {
             // Some servers end the connection without a Close of their own.
@@ -118,7 +123,8 @@ fn storm(target: &Target, pid: u32, time: Duration) -> io::Result<Window> {
 
 fn run(run: &mut Run<'_>) -> Outcome {
     let wanted = |participant: &Participant| {
-        !matches!(participant.name, "raw" | "tautline-send" | "yawc-tuned") && participant.package != "ws"
+        !matches!(participant.name, "raw" | "tautline-send" | "yawc-tuned")
+            && participant.package != "ws"
     };
     let participants = run.participants(wanted);
     let (warm, long) = run.options.times();
@@ -131,7 +137,9 @@ fn run(run: &mut Run<'_>) -> Outcome {
                 Ok(storm(&target, server.pid(), 2 * long)?)
             });
             match measured {
-                Ok(window) => run.record_window("connect/16/close", participant.name, round, &window),
+                Ok(window) => {
+                    run.record_window("connect/16/close", participant.name, round, &window)
+                }
                 Err(error) => run.fail(format!("{} storm: {error}", participant.name)),
             }
         }

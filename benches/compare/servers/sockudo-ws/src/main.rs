@@ -83,7 +83,8 @@ fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => {
-                let (api, deflate) = (options.api.clone(), options.deflate.as_deref().and_then(deflate));
+                let (api, deflate) =
+                    (options.api.clone(), options.deflate.as_deref().and_then(deflate));
                 kit::serve(&options, Echo { api, deflate }).await
             }
             Task::Broadcast => Err("not yet".into()),

@@ -1,7 +1,7 @@
 //! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
 
-use kit::{Failure, Outcome, Options, Task};
-use tautline::{Server, ServerTls, WebSocket};
+use kit::{Failure, Options, Outcome, Task};
+use tautline::{Compression, Server, ServerTls, WebSocket};
 
 fn main() {
     kit::run(|options| async move {
@@ -19,10 +19,24 @@ fn main() {
     });
 }
 
+/// The settings of this name.
+fn compression(name: &str) -> Outcome<Compression> {
+    Ok(match name {
+        "default" => Compression::new(),
+        "low-memory" => Compression::low_memory(),
+        "best-ratio" => Compression::best_ratio(),
+        "takeover" => Compression::new().own_context_takeover(true),
+        _ => return Err("no such settings".into()),
+    })
+}
+
 async fn echo(options: &Options) -> Outcome {
     let mut server = Server::bind("127.0.0.1:0").await?;
     if let Some(dir) = &options.tls {
         server = server.tls(ServerTls::from_pem_files(dir.join("cert.pem"), dir.join("key.pem"))?);
+    }
+    if let Some(name) = &options.deflate {
+        server = server.compression(compression(name)?);
     }
     kit::announce(server.local_addr()?);
     match options.api.as_str() {

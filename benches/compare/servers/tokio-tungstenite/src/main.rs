@@ -13,11 +13,7 @@ struct Echo {
 
 fn config(tuned: bool) -> WebSocketConfig {
     let config = WebSocketConfig::default();
-    if tuned {
-        config.read_buffer_size(16 << 10).write_buffer_size(64 << 10)
-    } else {
-        config
-    }
+    if tuned { config.read_buffer_size(16 << 10).write_buffer_size(64 << 10) } else { config }
 }
 
 impl Handler for Echo {

@@ -43,7 +43,9 @@ fn agree(name: &str, offer: &str) -> Option<String> {
 fn options(api: &str) -> Options {
     let options = Options::default().with_limits(64 << 20, 128 << 20);
     match api {
-        "tuned" => options.with_read_buffer_capacity(128 << 10).with_backpressure_boundary(64 << 10),
+        "tuned" => {
+            options.with_read_buffer_capacity(128 << 10).with_backpressure_boundary(64 << 10)
+        }
         _ => options,
     }
 }
@@ -53,8 +55,7 @@ impl Handler for Echo {
         let negotiate = |offer: &str| agree(self.deflate.as_deref()?, offer);
         let agreed = Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
         let (role, options) = (Role::Server, self.options);
-        let ws =
-            WebSocket::from_stream_with_extensions(stream, role, agreed.as_deref(), options)?;
+        let ws = WebSocket::from_stream_with_extensions(stream, role, agreed.as_deref(), options)?;
         if self.api == "send" { send(ws).await } else { feed(ws).await }
     }
 }
