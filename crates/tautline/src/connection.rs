@@ -83,6 +83,8 @@ pub(crate) struct Connection<S> {
     /// Reads since replies were last written.
     reads: u8,
     read: BytesMut,
+    /// The most that has stood in it.
+    largest: usize,
     /// Whether something in it has not been looked at: the user takes one message at a time.
     unread: bool,
     /// When the newest bytes arrived.
@@ -128,6 +130,7 @@ impl<S> Connection<S> {
             held_back: false,
             reads: 0,
             unread: !read.is_empty(),
+            largest: read.len(),
             read,
             read_at: now,
             timer: Timer::default(),

@@ -36,6 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if count > 0 {
             self.reads = if count == room { MAX_READS } else { self.reads.saturating_add(1) };
             self.unread = true;
+            self.largest = self.largest.max(self.read.len());
             self.read_at = now();
             self.protocol.handle_received(self.read_at);
         }
@@ -53,8 +54,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if room >= missing && room >= MIN_READ {
             return;
         }
-        // At most as much again as has arrived: a length that the peer declared is paid for by what it sends.
-        let affordable = self.read.len().max(pool::BUFFER_SIZE);
+        // At most as much again as has arrived, now or for an earlier frame: a length that the peer declared is paid for by what
+        // it sends. Who sends long messages all the time does not have each of them moved again and again while it grows.
+        let affordable = self.read.len().max(self.largest).max(pool::BUFFER_SIZE);
         self.read.reserve(missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable));
     }
 
