@@ -1,7 +1,7 @@
 """Python's `websockets` as the client of our `echo_server`.
 
 By hand: cargo run --example echo_server, then python tests/interop/python_client.py ws://127.0.0.1:9001
-(for wss add --ca FILE).
+(for wss add --ca FILE, and --deflate for a server that runs with it).
 """
 
 import argparse
@@ -24,6 +24,13 @@ async def echoes(url, tls, message, **options):
 
 def joined(fragments):
     return type(fragments[0])().join(fragments)
+
+
+async def compression(url, tls, expected):
+    """It is agreed on where the server is willing; it is offered in all of these checks."""
+    async with connect(url, ssl=tls) as ws:
+        names = [extension.name for extension in ws.protocol.extensions]
+        same(names, ["permessage-deflate"] if expected else [])
 
 
 async def order(url, tls):
@@ -109,12 +116,15 @@ async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("url")
     arguments.add_argument("--ca")
+    arguments.add_argument("--deflate", action="store_true")
     arguments = arguments.parse_args()
     url, tls = arguments.url, client_tls(arguments.ca)
-    checks = Checks(f"websockets client ({url.split(':')[0]})")
+    deflate = arguments.deflate
+    checks = Checks(f"websockets client ({url.split(':')[0]}{', deflate' if deflate else ''})")
 
     if arguments.ca:
         await checks.run("untrusted certificate", lambda: untrusted(url))
+    await checks.run("compression as expected", lambda: compression(url, tls, deflate))
     for name, message, options in [
         ("text", TEXT, {}),
         ("text without an offer of compression", TEXT, {"compression": None}),

@@ -12,47 +12,7 @@ import struct
 from websockets.asyncio.server import serve
 
 from check import LONG, TEXT, Checks, same, server_tls
-
-
-class Ended:
-    """How a run of the client example ended."""
-
-    def __init__(self, code, lines, errors):
-        self.code, self.lines, self.errors = code, lines, errors
-
-    def cleanly(self, lines):
-        same(self.errors if self.code else "", "")
-        same((self.code, self.lines), (0, lines))
-
-    def with_error(self, word=""):
-        """A failure is told by the exit code and on standard error, never by a panic."""
-        if self.code in (0, 101) or self.code < 0 or not self.errors.strip():
-            raise AssertionError(f"exit code {self.code}, standard error {self.errors!r}")
-        if word.lower() not in self.errors.lower():
-            raise AssertionError(f"{word!r} is not in {self.errors!r}")
-
-
-async def run(program, url, lines, ca=None, hold=False):
-    """Runs the client with these lines of input; with `hold` its input stays open."""
-    command = [program, url] + (["--ca", ca] if ca else [])
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    output = asyncio.gather(child.stdout.read(), child.stderr.read())
-    try:
-        child.stdin.write("".join(f"{line}\n" for line in lines).encode())
-        await child.stdin.drain()
-    except ConnectionError:
-        pass  # it has ended before it read everything, which the exit code tells of
-    try:
-        if not hold:
-            child.stdin.close()
-        out, errors = await output
-        return Ended(await child.wait(), out.decode().split("\n")[:-1], errors.decode())
-    finally:
-        output.cancel()
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
+from example import run
 
 
 class Servers:
@@ -68,7 +28,8 @@ class Servers:
         async with serve(handler, "127.0.0.1", 0, ssl=self.tls, **options) as server:
             port = server.sockets[0].getsockname()[1]
             url = f"wss://localhost:{port}/a?b=c" if self.tls else f"ws://127.0.0.1:{port}/a?b=c"
-            return await run(self.program, url, lines, self.ca if trust else None, hold)
+            ca = ["--ca", self.ca] if self.ca and trust else []
+            return await run([self.program, url, *ca], lines, hold)
 
 
 async def echo(ws):
@@ -176,7 +137,7 @@ async def nobody(servers):
     """A port where nobody listens."""
     async with serve(echo, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-    (await run(servers.program, f"ws://127.0.0.1:{port}/", ["x"])).with_error("refused")
+    (await run([servers.program, f"ws://127.0.0.1:{port}/"], ["x"])).with_error("refused")
 
 
 async def main():

@@ -1,14 +1,16 @@
 // Node's `undici`, which speaks the WebSocket interface of browsers, as the client of our `echo_server`.
 // By hand: cargo run --example echo_server, then
-// SUITES_NODE=target/suites/node node tests/interop/undici_client.mjs ws://127.0.0.1:9001 [CA]
+// SUITES_NODE=target/suites/node node tests/interop/undici_client.mjs ws://127.0.0.1:9001 [CA] [--deflate]
+// (--deflate: the server runs with it, too).
 
 import { readFileSync } from 'node:fs';
 
 import { Checks, EVERY_BYTE, load, LONG, same, TEXT } from './check.mjs';
 
 const { Agent, WebSocket } = load('undici');
-const [url, ca] = process.argv.slice(2);
-const checks = new Checks(`undici client (${url.split(':')[0]})`);
+const deflate = process.argv.includes('--deflate');
+const [url, ca] = process.argv.slice(2).filter((word) => word !== '--deflate');
+const checks = new Checks(`undici client (${url.split(':')[0]}${deflate ? ', deflate' : ''})`);
 const dispatcher = new Agent({ connect: { ca: ca && readFileSync(ca) } });
 
 /** The next event of this kind; an error of the connection fails the check. */
@@ -38,6 +40,9 @@ function echo(message) {
   });
 }
 
+await checks.run('compression as expected', () => connected(async (ws) => {
+  same(ws.extensions.split(';')[0], deflate ? 'permessage-deflate' : '');
+}));
 await checks.run('text', echo(TEXT));
 await checks.run('empty text', echo(''));
 await checks.run('binary', echo(EVERY_BYTE));

@@ -1,6 +1,7 @@
 // Node's `ws` as the client of our `echo_server`.
 // By hand: cargo run --example echo_server, then
-// SUITES_NODE=target/suites/node node tests/interop/ws_client.mjs ws://127.0.0.1:9001 [CA]
+// SUITES_NODE=target/suites/node node tests/interop/ws_client.mjs ws://127.0.0.1:9001 [CA] [--deflate]
+// (--deflate: the server runs with it, too).
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -8,8 +9,9 @@ import { readFileSync } from 'node:fs';
 import { Checks, EVERY_BYTE, load, LONG, same, TEXT } from './check.mjs';
 
 const WebSocket = load('ws');
-const [url, ca] = process.argv.slice(2);
-const checks = new Checks(`ws client (${url.split(':')[0]})`);
+const deflate = process.argv.includes('--deflate');
+const [url, ca] = process.argv.slice(2).filter((word) => word !== '--deflate');
+const checks = new Checks(`ws client (${url.split(':')[0]}${deflate ? ', deflate' : ''})`);
 
 /** Opens a connection, runs the check on it, and leaves no socket behind. */
 async function connected(check, options = {}) {
@@ -35,6 +37,9 @@ function echo(message, options) {
   }, options);
 }
 
+await checks.run('compression as expected', () => connected(async (ws) => {
+  same(ws.extensions, deflate ? 'permessage-deflate' : '');
+}));
 await checks.run('text', echo(TEXT));
 await checks.run('text without an offer of compression', echo(TEXT, { perMessageDeflate: false }));
 await checks.run('empty text', echo(''));

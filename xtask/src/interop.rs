@@ -15,10 +15,11 @@ pub(crate) fn check() -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_server", "client"])?;
+    rust::examples(&["echo_server", "client", "autobahn_server", "autobahn_client"])?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
+    compression(&scripts, &mut tally)?;
     servers(&scripts, &certificate, &mut tally);
     println!("interop: {} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 {
@@ -31,7 +32,7 @@ pub(crate) fn check() -> Outcome {
 /// Their clients against our server.
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
-        let (server, url) = echo_server(secure.then_some(certificate))?;
+        let (server, url) = serve("echo_server", secure.then_some(certificate), false)?;
         let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
         for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
             let mut cmd = scripts.run(script).arg(&url);
@@ -42,6 +43,29 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
             tally.add(script, cmd);
         }
         tally.one("echo_server ends on SIGTERM", server.stop());
+    }
+    Ok(())
+}
+
+/// With permessage-deflate, over ws. `echo_server` forgets what it compressed, `autobahn_server` refers
+/// back to it; `client` and `autobahn_client` likewise.
+fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
+    for (example, takeover) in [("echo_server", false), ("autobahn_server", true)] {
+        let (server, url) = serve(example, None, true)?;
+        for script in ["python_client.py", "ws_client.mjs", "undici_client.mjs"] {
+            if !takeover {
+                tally.add(script, scripts.run(script).args([&url, "--deflate"]));
+            }
+        }
+        for script in ["python_deflate_client.py", "ws_deflate_client.mjs"] {
+            let cmd = scripts.run(script).arg(&url);
+            tally.add(script, if takeover { cmd.arg("--takeover") } else { cmd });
+        }
+        tally.one(&format!("{example} --deflate ends on SIGTERM"), server.stop());
+    }
+    for script in ["python_deflate_server.py", "ws_deflate_server.mjs"] {
+        let examples = ["client", "autobahn_client"].map(project::example);
+        tally.add(script, scripts.run(script).args(examples));
     }
     Ok(())
 }
@@ -57,12 +81,17 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
     tally.add(script, scripts.run(script).arg(project::example("echo_server")));
 }
 
-fn echo_server(certificate: Option<&Certificate>) -> Outcome<(Running, String)> {
-    let mut cmd = Cmd::program(project::example("echo_server")).args(["--listen", "127.0.0.1:0"]);
+/// Starts one of our servers that echo.
+fn serve(
+    example: &str,
+    certificate: Option<&Certificate>,
+    deflate: bool,
+) -> Outcome<(Running, String)> {
+    let mut cmd = Cmd::program(project::example(example)).args(["--listen", "127.0.0.1:0"]);
     if let Some(Certificate { cert, key, .. }) = certificate {
         cmd = cmd.arg("--cert").arg(cert).arg("--key").arg(key);
     }
-    cmd.serve("listening on ")
+    if deflate { cmd.arg("--deflate") } else { cmd }.serve("listening on ")
 }
 
 /// What the scripts run on.
