@@ -1,6 +1,7 @@
 // The `chat` and `echo_server` examples, used by a real browser.
 //
-//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_server node run.mjs
+//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_server \
+//       TAKEOVER_BIN=.../autobahn_server node run.mjs
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
 // "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
@@ -31,6 +32,7 @@ const { chromium } = createRequire(join(setting("SUITES_NODE"), "package.json"))
 const chromiumPath = setting("CHROMIUM");
 const chatPath = setting("CHAT_BIN");
 const echoPath = setting("ECHO_BIN");
+const takeoverPath = setting("TAKEOVER_BIN"); // echoes, too, and with --deflate refers to earlier messages
 const screens = fileURLToPath(new URL("../../target/suites/screens/", import.meta.url));
 mkdirSync(screens, { recursive: true });
 
@@ -61,8 +63,8 @@ async function check(name, body) {
 const children = new Set();
 
 // Starts a server and waits for the line that tells its address.
-async function start(program, listen) {
-  const child = spawn(program, ["--listen", listen], { stdio: ["ignore", "pipe", "inherit"] });
+async function start(program, listen, ...more) {
+  const child = spawn(program, ["--listen", listen, ...more], { stdio: ["ignore", "pipe", "inherit"] });
   children.add(child);
   child.ended = new Promise((resolve) => {
     child.on("error", (error) => resolve({ error }));
@@ -345,8 +347,9 @@ async function chatChecks() {
 
 // ---- The browser as a client ----------------------------------------------------------------------
 
-async function echoChecks() {
-  const server = await start(echoPath, "127.0.0.1:0");
+// `echo` is the name in the report; `extensions` is what the page must see of what was agreed on.
+async function echoChecks(echo, program, options, extensions) {
+  const server = await start(program, "127.0.0.1:0", ...options);
   const page = await person();
   await page.goto(other);
   await page.evaluate((address) => {
@@ -360,13 +363,18 @@ async function echoChecks() {
       ws.onclose = (event) => reject(new Error(`closed with ${event.code} ${event.reason}`));
     });
     window.bytes = (size) => Uint8Array.from({ length: size }, (_, i) => (i * 31 + (i >> 8)) & 255);
+    window.noise = (size) => {
+      const bytes = new Uint8Array(size);
+      for (let at = 0; at < size; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+      return bytes;
+    };
     window.hang = (ws, ...how) => new Promise((resolve) => {
       ws.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean });
       ws.close(...how);
     });
   }, `ws://127.0.0.1:${server.port}/`);
 
-  await check("echo: text in any script, and the empty text", async () => {
+  await check(`${echo}: text in any script, and the empty text`, async () => {
     const texts = ["hello", "", "Grüße, 世界, \u{1f44b}\u{1f3fd}", "\0 inside"];
     assert.deepEqual(await page.evaluate(async (texts) => {
       const ws = await dial();
@@ -380,12 +388,38 @@ async function echoChecks() {
     }, texts), texts);
   });
 
-  await check("echo: no subprotocol where none was offered", async () => {
-    assert.equal(await page.evaluate(async () => (await dial()).protocol), "");
+  await check(`${echo}: no subprotocol where none was offered, and the extension that was agreed on`, async () => {
+    assert.deepEqual(await page.evaluate(async () => {
+      const ws = await dial();
+      return [ws.protocol, ws.extensions];
+    }), ["", extensions]);
+  });
+
+  await check(`${echo}: ten of each size, words and noise, text and binary`, async () => {
+    assert.deepEqual(await page.evaluate(async () => {
+      const ws = await dial();
+      ws.binaryType = "arraybuffer";
+      const wrong = [];
+      for (const size of [0, 20, 1 << 10, 64 << 10, 1 << 20]) {
+        for (let n = 0; n < 10; n += 1) {
+          const words = `{"price":${n},"größe":[1,2,3],"n":"`.repeat(1 + size / 30).slice(0, size);
+          let answer = reply(ws);
+          ws.send(words);
+          if (await answer !== words) wrong.push(`text ${size}`);
+          for (const sent of [new TextEncoder().encode(words), noise(size)]) {
+            answer = reply(ws);
+            ws.send(sent);
+            const got = new Uint8Array(await answer);
+            if (got.length !== sent.length || got.some((b, i) => b !== sent[i])) wrong.push(`binary ${size}`);
+          }
+        }
+      }
+      return wrong;
+    }), []);
   });
 
   for (const type of ["arraybuffer", "blob"]) {
-    await check(`echo: binary as ${type}, empty, small and at the edges of the length forms`, async () => {
+    await check(`${echo}: binary as ${type}, empty, small and at the edges of the length forms`, async () => {
       assert.deepEqual(await page.evaluate(async (type) => {
         const ws = await dial();
         ws.binaryType = type;
@@ -404,7 +438,7 @@ async function echoChecks() {
     });
   }
 
-  await check("echo: 1 MiB of binary and 1 MiB of text", async () => {
+  await check(`${echo}: 1 MiB of binary and 1 MiB of text`, async () => {
     assert.deepEqual(await page.evaluate(async () => {
       const ws = await dial();
       ws.binaryType = "arraybuffer";
@@ -419,7 +453,7 @@ async function echoChecks() {
     }), [1 << 20, true, true]);
   });
 
-  await check("echo: a hundred messages come back in order", async () => {
+  await check(`${echo}: a hundred messages come back in order`, async () => {
     assert.equal(await page.evaluate(async () => {
       const ws = await dial();
       const got = [];
@@ -434,7 +468,7 @@ async function echoChecks() {
   });
 
   // RFC 6455 section 5.5.1: what answers a Close echoes it.
-  await check("echo: the close code and reason come back, cleanly", async () => {
+  await check(`${echo}: the close code and reason come back, cleanly`, async () => {
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 4000, "that was all – bye")),
       { code: 4000, reason: "that was all – bye", wasClean: true });
     assert.deepEqual(await page.evaluate(async () => hang(await dial(), 1000)),
@@ -443,7 +477,7 @@ async function echoChecks() {
       { code: 1005, reason: "", wasClean: true });
   });
 
-  await check("echo: the server ends cleanly on SIGTERM while the browser is connected", async () => {
+  await check(`${echo}: the server ends cleanly on SIGTERM while the browser is connected`, async () => {
     await page.evaluate(async () => {
       const ws = await dial();
       window.lastClose = new Promise((resolve) => { ws.onclose = (event) => resolve(event.wasClean); });
@@ -463,7 +497,13 @@ const blank = createServer((_, response) => {
 await once(blank, "listening");
 const other = `http://127.0.0.1:${blank.address().port}/`;
 
-for (const [name, group] of [["chat", chatChecks], ["echo", echoChecks]]) {
+const echoes = [
+  ["echo", echoPath, [], ""],
+  ["echo, compressed", echoPath, ["--deflate"], "permessage-deflate; server_no_context_takeover"],
+  ["echo, compressed with takeover", takeoverPath, ["--deflate"], "permessage-deflate"],
+].map(([name, ...rest]) => [name, () => echoChecks(name, ...rest)]);
+
+for (const [name, group] of [["chat", chatChecks], ...echoes]) {
   try {
     await group();
   } catch (error) {
