@@ -45,7 +45,6 @@ impl Pool {
         Self::new(Kind::Binary, &vec![body; count], false)
     }
 
-
     /// Length of the frame of this number, counted round and round.
     pub(crate) fn length(&self, number: usize) -> usize {
         self.lengths[number % self.lengths.len()]

@@ -168,11 +168,6 @@ pub(crate) const ALL: &[Participant] = &[
     participant("node-ws", Kind::JavaScript, "node-ws.js", "ws", "", "on Node"),
 ];
 
-/// The participant of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Participant> {
-    ALL.iter().find(|participant| participant.name == name)
-}
-
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -294,6 +289,11 @@ impl Running {
     /// Where the server listens.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.address.ok_or_else(|| io::Error::other("a client listens nowhere"))
+    }
+
+    /// What the program prints, where nothing was read of it yet.
+    pub(crate) fn output(&mut self) -> io::Result<ChildStdout> {
+        self.child.stdout.take().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Anonymous resident memory, in bytes.

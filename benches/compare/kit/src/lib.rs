@@ -4,6 +4,7 @@
 
 mod handshake;
 mod hub;
+mod mask;
 mod options;
 
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +24,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use bytes::Bytes;
 pub use handshake::{answer_upgrade, answer_upgrade_with, ask_upgrade};
 pub use hub::{Hub, Subscription};
+pub use mask::mask;
 pub use options::{Options, Task};
 pub use tokio_rustls;
 
@@ -147,4 +149,39 @@ where
         },
     })
     .await
+}
+
+/// The connection's part of a broadcast: every message that comes is published, every message of the queue is sent; all that
+/// are in the queue at once are fed and then flushed together. `message` tells data from the rest.
+///
+/// # Errors
+/// The library's.
+pub async fn broadcast<W, M>(
+    mut ws: W,
+    hub: Hub<M>,
+    mut queue: Subscription<M>,
+    message: impl Fn(W::Item) -> Outcome<Option<M>>,
+) -> Outcome
+where
+    W: Stream + Sink<M, Error: Into<Failure>> + Unpin,
+    M: Clone,
+{
+    loop {
+        tokio::select! {
+            biased;
+            item = ws.next() => match item {
+                None => return Ok(()),
+                Some(item) => if let Some(message) = message(item)? {
+                    hub.publish(message);
+                }
+            },
+            Some(first) = queue.recv() => {
+                ws.feed(first).await.map_err(Into::into)?;
+                while let Ok(more) = queue.try_recv() {
+                    ws.feed(more).await.map_err(Into::into)?;
+                }
+                ws.flush().await.map_err(Into::into)?;
+            }
+        }
+    }
 }

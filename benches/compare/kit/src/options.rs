@@ -12,6 +12,8 @@ pub enum Task {
     Echo,
     /// Sends every message to all connections.
     Broadcast,
+    /// Measures the library's masking.
+    Mask,
     /// Connects, sends this many messages of this many bytes, and sends back every reply.
     Client {
         /// Of the echo server.
@@ -37,12 +39,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// `echo|broadcast|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME]`
+    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {
             "echo" => Task::Echo,
             "broadcast" => Task::Broadcast,
+            "mask" => Task::Mask,
             "client" => Task::Client {
                 address: word("the address")?.parse()?,
                 in_flight: word("the number in flight")?.parse()?,

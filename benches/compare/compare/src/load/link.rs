@@ -140,25 +140,32 @@ impl Link {
         Ok(())
     }
 
+    /// All replies will have this length.
+    pub(crate) fn expect(&mut self, reply: usize) {
+        self.replies = Replies::Alike { length: reply, partial: 0, bytes: 0 };
+    }
+
+    /// Reads once: how many replies ended. `None`: nothing was there.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(count) = would_block(self.wire.read(buffer))? else { return Ok(None) };
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Some(match &mut self.replies {
+            Replies::Counted(counter) => counter.count(&buffer[..count]),
+            Replies::Alike { length, partial, bytes } => {
+                *bytes += count as u64;
+                let all = *partial + count;
+                *partial = all % *length;
+                all / *length
+            }
+        }))
+    }
+
     /// Reads once, and sends a frame for each reply. `None`: there was nothing to do.
     pub(crate) fn pump(&mut self, pool: &Pool, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut found = None;
-        if let Some(count) = would_block(self.wire.read(buffer))? {
-            if count == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let messages = match &mut self.replies {
-                Replies::Counted(counter) => counter.count(&buffer[..count]),
-                Replies::Alike { length, partial, bytes } => {
-                    *bytes += count as u64;
-                    let all = *partial + count;
-                    *partial = all % *length;
-                    all / *length
-                }
-            };
-            self.owe(pool, messages);
-            found = Some(messages);
-        }
+        let found = self.read(buffer)?;
+        self.owe(pool, found.unwrap_or(0));
         if self.owed > 0 || self.wire.wants_write() {
             self.write(pool)?;
         }

@@ -2,6 +2,7 @@
 //! that a server pays for its own work and never for waking the generator.
 
 mod link;
+mod peer;
 mod wire;
 
 use std::io;
@@ -11,6 +12,7 @@ use crate::frames::Pool;
 use crate::sys::{self, Poller};
 
 pub(crate) use link::{HANDSHAKE, Link, Target};
+pub(crate) use peer::Peer;
 pub(crate) use wire::{Wire, tls_client, would_block};
 
 /// Up to here all connections are read in turn; beyond, epoll says which.
@@ -71,10 +73,6 @@ impl<'a> Load<'a> {
     pub(crate) fn active(mut self, active: usize) -> Self {
         self.active = active;
         self
-    }
-
-    pub(crate) fn links(&self) -> &[Link] {
-        &self.links
     }
 
     /// Puts messages on the way on each connection that sends.

@@ -1,9 +1,13 @@
 //! The scenarios, and what they have in common.
 
+mod broadcast;
+mod client;
 mod deflate;
 mod echo;
 mod idle;
 mod json;
+mod mask;
+mod scaling;
 mod storm;
 
 use std::sync::Arc;
@@ -46,8 +50,17 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in order.
-pub(crate) const ALL_SCENARIOS: &[&Scenario] =
-    &[&echo::ECHO, &echo::TLS, &idle::IDLE, &storm::STORM, &deflate::DEFLATE];
+pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[
+    &echo::ECHO,
+    &echo::TLS,
+    &deflate::DEFLATE,
+    &client::CLIENT,
+    &broadcast::BROADCAST,
+    &storm::STORM,
+    &idle::IDLE,
+    &scaling::SCALING,
+    &mask::MASK,
+];
 
 /// A run of the comparison.
 pub(crate) struct Run<'a> {

@@ -6,7 +6,7 @@ use std::task::Poll;
 use kit::{Bytes, Handler, Hub, Outcome, Subscription, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::floor::State;
+use wire::Turn;
 
 #[derive(Clone, Default)]
 pub(crate) struct Broadcast(Hub<Bytes>);
@@ -26,7 +26,7 @@ impl Handler for Broadcast {
                 out.clear();
             }
         });
-        let mut state = State::default();
+        let mut state = Turn::default();
         let mut buffer = vec![0; 4096];
         loop {
             let count = reader.read(&mut buffer).await?;
@@ -34,8 +34,8 @@ impl Handler for Broadcast {
                 return Ok(());
             }
             // The messages of this scenario are short and come whole.
-            let mut replies = state.turn(&mut buffer, count);
-            while let Some(header) = crate::floor::parse(&buffer[replies.clone()]) {
+            let (mut replies, _) = state.turn(&mut buffer, count);
+            while let Some(header) = wire::parse(&buffer[replies.clone()]) {
                 let end = replies.start + header.length + usize::try_from(header.payload)?;
                 self.0.publish(Bytes::copy_from_slice(&buffer[replies.start..end]));
                 replies.start = end;

@@ -36,6 +36,16 @@ fn main() {
             (Task::Broadcast, "floor") => {
                 kit::serve(&options, broadcast::Broadcast::default()).await
             }
+            // `raw`: as fast as bytes can be touched; `floor`: a plain loop.
+            (Task::Mask, "raw") => {
+                let mut copy = vec![0; 1 << 20];
+                kit::mask(|_, data| copy[..data.len()].copy_from_slice(data));
+                Ok(())
+            }
+            (Task::Mask, "floor") => {
+                kit::mask(|key, data| wire::unmask(data, key));
+                Ok(())
+            }
             (Task::Client { address, in_flight, payload }, "floor") => {
                 floor::client(address, in_flight, payload).await
             }

@@ -4,7 +4,7 @@
 mod raw;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use kit::{Handler, Outcome, Task, Transport};
+use kit::{Handler, Hub, Outcome, Task, Transport};
 use sockudo_ws::client::WebSocketClient;
 use sockudo_ws::deflate::negotiate_server_deflate;
 use sockudo_ws::server::WebSocketServer;
@@ -52,6 +52,22 @@ impl Handler for Echo {
     }
 }
 
+#[derive(Clone, Default)]
+struct Broadcast(Hub<Message>);
+
+impl Handler for Broadcast {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let queue = self.0.subscribe();
+        let server = WebSocketServer::<Http1>::new(Config::default());
+        let (ws, _) = Box::pin(server.accept_raw(stream)).await?;
+        kit::broadcast(ws, self.0, queue, |item| {
+            let message = item?;
+            Ok(is_data(&message).then_some(message))
+        })
+        .await
+    }
+}
+
 fn is_data(message: &Message) -> bool {
     matches!(message, Message::Text(_) | Message::Binary(_))
 }
@@ -87,7 +103,11 @@ fn main() {
                     (options.api.clone(), options.deflate.as_deref().and_then(deflate));
                 kit::serve(&options, Echo { api, deflate }).await
             }
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
+            Task::Mask => {
+                kit::mask(|key, data| sockudo_ws::mask::apply_mask(data, key));
+                Ok(())
+            }
             Task::Client { address, in_flight, payload } => {
                 let stream = kit::dial(address).await?;
                 let client = WebSocketClient::<Http1>::new(Config::default());

@@ -1,13 +1,17 @@
 //! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
 
-use kit::{Failure, Options, Outcome, Task};
+use kit::{Failure, Hub, Options, Outcome, Task};
 use tautline::{Compression, Server, ServerTls, WebSocket};
 
 fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => echo(&options).await,
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => broadcast().await,
+            Task::Mask => {
+                kit::mask(|key, data| tautline_frame::mask::apply(key, 0, data));
+                Ok(())
+            }
             Task::Client { address, in_flight, payload } => {
                 let mut ws = tautline::connect(format!("ws://{address}/")).await?;
                 for _ in 0..in_flight {
@@ -44,6 +48,18 @@ async fn echo(options: &Options) -> Outcome {
         "send" => Ok(server.serve(send).await?),
         _ => Err("no such interface".into()),
     }
+}
+
+/// Every message to all connections: the same shared payload for each.
+async fn broadcast() -> Outcome {
+    let server = Server::bind("127.0.0.1:0").await?;
+    kit::announce(server.local_addr()?);
+    let hub = Hub::default();
+    let serving = server.serve(move |ws| {
+        let (hub, queue) = (hub.clone(), hub.subscribe());
+        kit::broadcast(ws, hub, queue, |item| Ok(Some(item?)))
+    });
+    Ok(serving.await?)
 }
 
 async fn feed(mut ws: WebSocket) -> Result<(), Failure> {

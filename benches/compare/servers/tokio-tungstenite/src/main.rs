@@ -2,7 +2,7 @@
 //! has buffers of the size that its documentation suggests for throughput.
 
 use futures_util::{SinkExt, StreamExt};
-use kit::{Handler, Outcome, Task, Transport};
+use kit::{Handler, Hub, Outcome, Task, Transport};
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
@@ -21,6 +21,25 @@ impl Handler for Echo {
         let accepting = accept_async_with_config(stream, Some(config(self.tuned)));
         let ws = Box::pin(accepting).await?;
         if self.tuned { feed(ws).await } else { send(ws).await }
+    }
+}
+
+#[derive(Clone)]
+struct Broadcast {
+    tuned: bool,
+    hub: Hub<Message>,
+}
+
+impl Handler for Broadcast {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let queue = self.hub.subscribe();
+        let accepting = accept_async_with_config(stream, Some(config(self.tuned)));
+        let ws = Box::pin(accepting).await?;
+        kit::broadcast(ws, self.hub, queue, |item| {
+            let message = item?;
+            Ok(is_data(&message).then_some(message))
+        })
+        .await
     }
 }
 
@@ -53,7 +72,8 @@ fn main() {
         let tuned = options.api == "tuned";
         match options.task {
             Task::Echo => kit::serve(&options, Echo { tuned }).await,
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => kit::serve(&options, Broadcast { tuned, hub: Hub::default() }).await,
+            Task::Mask => Err("its masking is private".into()),
             Task::Client { address, in_flight, payload } => {
                 let stream = kit::dial(address).await?;
                 let uri = format!("ws://{address}/");

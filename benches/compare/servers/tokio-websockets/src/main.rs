@@ -2,7 +2,7 @@
 //! parses what it has.
 
 use futures_util::{SinkExt, StreamExt};
-use kit::{Handler, Outcome, Task, Transport};
+use kit::{Handler, Hub, Outcome, Task, Transport};
 use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
 #[derive(Clone)]
@@ -20,6 +20,22 @@ impl Handler for Echo {
     }
 }
 
+#[derive(Clone, Default)]
+struct Broadcast(Hub<Message>);
+
+impl Handler for Broadcast {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let queue = self.0.subscribe();
+        let builder = ServerBuilder::new().config(config()).limits(Limits::unlimited());
+        let (_request, ws) = Box::pin(builder.accept(stream)).await?;
+        kit::broadcast(ws, self.0, queue, |item| {
+            let message = item?;
+            Ok((message.is_text() || message.is_binary()).then_some(message))
+        })
+        .await
+    }
+}
+
 async fn echo<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     while let Some(message) = ws.next().await {
         let message = message?;
@@ -34,7 +50,8 @@ fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => kit::serve(&options, Echo).await,
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
+            Task::Mask => Err("its masking is private".into()),
             Task::Client { address, in_flight, payload } => {
                 let stream = kit::dial(address).await?;
                 let uri = format!("ws://{address}/");

@@ -75,7 +75,8 @@ fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => kit::serve(&options, Echo).await,
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => Err("its frames are not shared between connections".into()),
+            Task::Mask => Err("its masking is private".into()),
             Task::Client { address, in_flight, payload } => {
                 let stream = Io(kit::dial(address).await?);
                 let uri = format!("ws://{address}/");

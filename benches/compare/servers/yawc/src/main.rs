@@ -2,7 +2,7 @@
 //! the buffers of its own benchmark, which it says cost memory.
 
 use futures_util::{SinkExt, StreamExt};
-use kit::{Handler, Outcome, Task, Transport};
+use kit::{Handler, Hub, Outcome, Task, Transport};
 use yawc::{CompressionLevel, DeflatePool, Frame, OpCode, Options, Role, WebSocket};
 
 #[derive(Clone)]
@@ -60,6 +60,18 @@ impl Handler for Echo {
     }
 }
 
+#[derive(Clone, Default)]
+struct Broadcast(Hub<Frame>);
+
+impl Handler for Broadcast {
+    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
+        let queue = self.0.subscribe();
+        Box::pin(kit::answer_upgrade(&mut stream)).await?;
+        let ws = WebSocket::from_stream(stream, Role::Server, options("feed"))?;
+        kit::broadcast(ws, self.0, queue, |frame| Ok(is_data(&frame).then_some(frame))).await
+    }
+}
+
 fn is_data(frame: &Frame) -> bool {
     matches!(frame.opcode(), OpCode::Text | OpCode::Binary)
 }
@@ -93,7 +105,11 @@ fn main() {
                 }
                 kit::serve(&options, Echo { api, options: settings, deflate: name }).await
             }
-            Task::Broadcast => Err("not yet".into()),
+            Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
+            Task::Mask => {
+                kit::mask(|key, data| yawc::mask::apply_mask(data, key));
+                Ok(())
+            }
             Task::Client { address, in_flight, payload } => {
                 let mut stream = kit::dial(address).await?;
                 kit::ask_upgrade(&mut stream).await?;

@@ -1,0 +1,62 @@
+//! What a message costs with more and more connections.
+
+use super::{Run, Scenario, rotated};
+use crate::Outcome;
+use crate::frames::Pool;
+use crate::load::{Load, Window};
+use crate::servers::{Extra, Participant};
+
+pub(crate) const SCALING: Scenario = Scenario {
+    name: "scaling",
+    title: "echo with more and more connections",
+    unit: "us",
+    about: "Server CPU time for each message of 16 bytes, in microseconds, one in flight on each connection that sends. \
+            Cell: connections, and how many of them send.",
+    digits: 3,
+    larger_is_better: false,
+    run,
+};
+
+/// Connections, and how many of them send.
+const CELLS: &[(usize, usize)] =
+    &[(10, 10), (100, 100), (1_000, 1_000), (10_000, 10_000), (10_000, 100)];
+/// Of those that take part elsewhere, so that it does not take too long.
+const PARTICIPANTS: &[&str] =
+    &["floor", "tautline", "fastwebsockets", "tokio-websockets", "yawc-b", "sockudo-ws-b", "bun"];
+
+fn run(run: &mut Run<'_>) -> Outcome {
+    let participants = run.participants(|participant| PARTICIPANTS.contains(&participant.name));
+    let pool = Pool::binary(16, 1);
+    for round in 0..run.options.rounds.min(if run.options.quick { 1 } else { 3 }) {
+        for (number, &(connections, active)) in CELLS.iter().enumerate() {
+            let cell = format!("{connections}, {active} active");
+            if !run.options.wants_cell(&cell) {
+                continue;
+            }
+            for participant in rotated(&participants, round + number) {
+                match one(run, participant, connections, active, &pool) {
+                    Ok(window) => run.record_window(&cell, participant.name, round, &window),
+                    Err(error) => run.fail(format!("{} {cell}: {error}", participant.name)),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    run: &Run<'_>,
+    participant: &Participant,
+    connections: usize,
+    active: usize,
+    pool: &Pool,
+) -> Outcome<Window> {
+    let server = run.start(participant, &["echo"], Extra::default())?;
+    let target = run.target(&server, false, false)?;
+    let mut load = Load::open(&target, connections, pool)?.active(active);
+    let (warm, long) = run.options.times();
+    load.start(1)?;
+    // The first turn through ten thousand connections finds nothing in the caches.
+    load.run(server.pid(), warm * if connections > 1_000 { 3 } else { 1 })?;
+    Ok(load.run(server.pid(), long)?)
+}
