@@ -66,7 +66,8 @@ pub struct Protocol {
     outgoing: Option<Box<Outgoing>>,
     queue: WriteQueue,
     /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section 5.5.3).
-    pong: Option<Bytes>,
+    /// Boxed, since it stands here only while the queue is full.
+    pong: Option<Box<Bytes>>,
     /// The Close that is still to be encoded.
     close: Option<Box<CloseFrame>>,
     pings: Pings,

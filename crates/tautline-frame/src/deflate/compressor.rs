@@ -21,16 +21,16 @@ pub(super) struct Compressor {
 
 impl Compressor {
     /// One that knows of no message before.
-    pub(super) fn borrow(window_bits: u8, level: u8) -> Self {
+    pub(super) fn borrow(window_bits: u8, level: u8) -> Box<Self> {
         pool::take_compressor(|kept| kept.window_bits == window_bits && kept.level == level)
             .unwrap_or_else(|| {
                 let level_of = Compression::new(u32::from(level));
                 let stream = Compress::new_with_window_bits(level_of, false, window_bits);
-                Self { stream, window_bits, level }
+                Box::new(Self { stream, window_bits, level })
             })
     }
 
-    pub(super) fn give_back(mut self) {
+    pub(super) fn give_back(mut self: Box<Self>) {
         self.forget();
         pool::give_compressor(self);
     }

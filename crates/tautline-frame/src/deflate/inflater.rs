@@ -41,17 +41,17 @@ pub(super) struct Inflater {
 
 impl Inflater {
     /// One that knows what came before the message.
-    pub(super) fn borrow(before: &Window) -> Self {
+    pub(super) fn borrow(before: &Window) -> Box<Self> {
         // Always with the largest window, which can read what was written with any other; also because a window of 256
         // bytes has no decoder of its own in zlib. What the peer agreed to bounds what is kept between messages.
-        let stream = pool::take_inflater().unwrap_or_else(|| Decompress::new(false));
-        let mut inflater = Self { stream, ended: false };
+        let mut inflater = pool::take_inflater()
+            .unwrap_or_else(|| Box::new(Self { stream: Decompress::new(false), ended: false }));
         inflater.start(before, &[]);
         inflater
     }
 
-    pub(super) fn give_back(self) {
-        pool::give_inflater(self.stream);
+    pub(super) fn give_back(self: Box<Self>) {
+        pool::give_inflater(self);
     }
 
     /// Begins a stream behind what was inflated so far.
@@ -121,6 +121,7 @@ impl Inflater {
             // Behind a last block nothing had to be cut off.
             return Ok(());
         }
+        let len = message.len();
         for mut input in [&TAIL[..], &LAST_BLOCK[..]] {
             if self.ended {
                 // The tail itself cannot end a stream: the message was cut in the middle of a block.
@@ -128,7 +129,9 @@ impl Inflater {
             }
             while self.inflate(&mut input, message, before, limit)? == More::Yes {}
         }
-        if self.ended { Ok(()) } else { Err(InflateError::Data) }
+        // What was cut off is an empty block (RFC 7692 section 7.2.1). A message that ends in the middle of its last block may
+        // take these bytes for the rest of it, and end with them.
+        if self.ended && message.len() == len { Ok(()) } else { Err(InflateError::Data) }
     }
 }
 

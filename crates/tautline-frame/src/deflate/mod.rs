@@ -29,13 +29,13 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 pub(crate) struct Deflate {
     settings: Compression,
     /// With context takeover: the compressor that knows the earlier messages.
-    compressor: Option<Compressor>,
+    compressor: Option<Box<Compressor>>,
     /// Whether it was needed since its time was last looked at.
     used: bool,
     /// When to look whether it is still needed.
     deadline: Option<Instant>,
     /// For the length of a message.
-    inflater: Option<Inflater>,
+    inflater: Option<Box<Inflater>>,
     /// What the peer's next message may refer to.
     window: Window,
 }
@@ -104,8 +104,7 @@ impl Deflate {
         inflater.inflate(input, message, &self.window, limit)
     }
 
-    /// The message is complete: checks that it was a whole one, and keeps what the next may refer to. What `message` gets in
-    /// addition is for the caller to look at.
+    /// The message is complete: checks that it was a whole one, and keeps what the next may refer to.
     pub(crate) fn end_message(
         &mut self,
         message: &mut Vec<u8>,

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 
-use flate2::Decompress;
-
 use super::compressor::Compressor;
+use super::inflater::Inflater;
 
 /// How many of each a thread keeps. A thread compresses one message at a time; it inflates several when messages arrive in
 /// pieces.
@@ -14,10 +13,12 @@ const KEPT_INFLATERS: usize = 8;
 /// How much room for output a thread keeps, in bytes.
 const KEPT_SCRATCH: usize = 64 << 10;
 
+/// Boxed, all of them: connections hold a pointer to what they borrow, and nothing is moved.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they are handed over as they are")]
 struct Pool {
-    compressors: Vec<Compressor>,
-    inflaters: Vec<Decompress>,
+    compressors: Vec<Box<Compressor>>,
+    inflaters: Vec<Box<Inflater>>,
     scratch: Vec<u8>,
 }
 
@@ -30,12 +31,19 @@ fn with<T>(action: impl FnOnce(&mut Pool) -> T) -> Option<T> {
     POOL.try_with(|pool| action(&mut pool.borrow_mut())).ok()
 }
 
-pub(super) fn take_compressor(fits: impl FnMut(&Compressor) -> bool) -> Option<Compressor> {
-    with(|pool| pool.compressors.iter().position(fits).map(|index| pool.compressors.remove(index)))?
+pub(super) fn take_compressor(
+    mut fits: impl FnMut(&Compressor) -> bool,
+) -> Option<Box<Compressor>> {
+    with(|pool| {
+        pool.compressors
+            .iter()
+            .position(|kept| fits(kept))
+            .map(|index| pool.compressors.remove(index))
+    })?
 }
 
 /// It must have forgotten what it compressed.
-pub(super) fn give_compressor(compressor: Compressor) {
+pub(super) fn give_compressor(compressor: Box<Compressor>) {
     with(|pool| {
         if pool.compressors.len() == KEPT_COMPRESSORS {
             // The oldest: it may have settings that nobody asks for any more.
@@ -45,11 +53,11 @@ pub(super) fn give_compressor(compressor: Compressor) {
     });
 }
 
-pub(super) fn take_inflater() -> Option<Decompress> {
+pub(super) fn take_inflater() -> Option<Box<Inflater>> {
     with(|pool| pool.inflaters.pop())?
 }
 
-pub(super) fn give_inflater(inflater: Decompress) {
+pub(super) fn give_inflater(inflater: Box<Inflater>) {
     with(|pool| {
         if pool.inflaters.len() < KEPT_INFLATERS {
             pool.inflaters.push(inflater);

@@ -66,10 +66,8 @@ impl Inflating<'_> {
 
     fn end(&mut self) -> Result<(), ProtocolError> {
         if self.incoming.started {
-            let seen = self.incoming.data.len();
             let ended = self.deflate.end_message(&mut self.incoming.data, self.limit);
             ended.map_err(|error| self.refusal(error))?;
-            self.check(seen)?;
         }
         shrink(&mut self.incoming.data);
         Ok(())

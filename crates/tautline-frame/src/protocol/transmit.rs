@@ -146,13 +146,13 @@ impl Protocol {
             self.encode_pong();
             self.push(true, Rsv::NONE, OpCode::Pong, payload);
         } else {
-            self.pong = Some(payload);
+            self.pong = Some(Box::new(payload));
         }
     }
 
     fn encode_pong(&mut self) {
         if let Some(payload) = self.pong.take() {
-            self.push(true, Rsv::NONE, OpCode::Pong, payload);
+            self.push(true, Rsv::NONE, OpCode::Pong, *payload);
         }
     }
 
