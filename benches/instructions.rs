@@ -43,6 +43,7 @@ const RUNS: &[Run] = &[
     ("echo, 16 B of text", || echo(OpCode::Text, 16, 1)),
     ("echo, 1 KiB", || echo(OpCode::Binary, 1 << 10, 1)),
     ("echo, 16 KiB", || echo(OpCode::Binary, 16 << 10, 1)),
+    ("echo, 1 MiB", || echo(OpCode::Binary, 1 << 20, 1)),
     ("echo, 64 of 16 B", || echo(OpCode::Binary, 16, BATCH)),
     ("echo, 32 of 1 KiB", || echo(OpCode::Binary, 1 << 10, BATCH / 2)),
     ("split echo, 16 B", || split_echo(16, 1)),
@@ -246,13 +247,14 @@ struct Memory(Rc<Traffic>);
 
 struct Traffic {
     wire: Bytes,
-    readable: Cell<bool>,
+    /// How much of it is still to be read.
+    left: Cell<usize>,
     written: Cell<usize>,
 }
 
 impl Memory {
     fn new(wire: Bytes) -> Self {
-        Self(Rc::new(Traffic { wire, readable: Cell::new(false), written: Cell::new(0) }))
+        Self(Rc::new(Traffic { wire, left: Cell::new(0), written: Cell::new(0) }))
     }
 
     /// Polls a task as a runtime does when the socket has become readable.
@@ -260,7 +262,7 @@ impl Memory {
         let mut task = pin!(task);
         let mut cx = Context::from_waker(Waker::noop());
         rounds(|| {
-            self.0.readable.set(true);
+            self.0.left.set(self.0.wire.len());
             match task.as_mut().poll(&mut cx) {
                 Poll::Pending => Ok(()),
                 Poll::Ready(result) => Err(result.err().unwrap_or("it ended".into())),
@@ -283,10 +285,13 @@ impl AsyncRead for Memory {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.0.readable.replace(false) {
+        let left = self.0.left.get();
+        if left == 0 {
             return Poll::Pending;
         }
-        buffer.put_slice(&self.0.wire);
+        let count = left.min(buffer.remaining());
+        buffer.put_slice(&self.0.wire[self.0.wire.len() - left..][..count]);
+        self.0.left.set(left - count);
         Poll::Ready(Ok(()))
     }
 }

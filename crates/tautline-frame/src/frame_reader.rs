@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::{Header, ProtocolError, Role, Rsv, mask};
+use crate::header::MAX_CONTROL_PAYLOAD;
+use crate::{Header, OpCode, ProtocolError, Role, Rsv, mask};
 
 /// Takes headers off a buffer and unmasks payloads in it, as far as they have arrived.
 #[derive(Clone, Debug)]
@@ -54,6 +55,39 @@ impl FrameReader {
         Ok(Some(header))
     }
 
+    /// Takes a whole message off the buffer if it is of the most common kind: one short frame, of which all has arrived. `None`
+    /// for whatever else is there, right or wrong: the other functions tell.
+    #[inline]
+    pub(crate) fn take_short(
+        &self,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Option<(OpCode, Bytes)> {
+        let &[first, second, ..] = &buffer[..] else { return None };
+        let opcode = match first {
+            Header::WHOLE_TEXT => OpCode::Text,
+            Header::WHOLE_BINARY => OpCode::Binary,
+            _ => return None,
+        };
+        // A client's second byte has the mask bit, and a server's has not: a wrong one is too long here.
+        let (second, start) = match self.role {
+            Role::Server => (second ^ Header::MASK, 6),
+            Role::Client => (second, 2),
+        };
+        let len = usize::from(second);
+        let too_long = len > MAX_CONTROL_PAYLOAD || len > limit || len > self.max_frame_size;
+        if too_long || self.current.is_some() || buffer.len() < start + len {
+            return None;
+        }
+        if start == 6 {
+            let key = [buffer[2], buffer[3], buffer[4], buffer[5]];
+            mask::apply(key, 0, &mut buffer[start..start + len]);
+        }
+        let payload = Bytes::from(buffer[start..start + len].to_vec());
+        buffer.advance(start + len);
+        Some((opcode, payload))
+    }
+
     /// Unmasks what has newly arrived of the current payload and tells where it stands in the buffer.
     #[inline]
     pub(crate) fn unmask(&mut self, buffer: &mut BytesMut) -> Range<usize> {
@@ -94,5 +128,57 @@ impl FrameReader {
     /// How many bytes of the current payload have not arrived, when `buffered` bytes are in the buffer.
     pub(crate) fn missing(&self, buffered: usize) -> usize {
         self.current.as_ref().map_or(0, |header| (header.len as usize).saturating_sub(buffered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the way for short messages takes must be just what the general one would, and it must leave all else to that.
+    #[test]
+    fn the_short_way_agrees_with_the_general_one() {
+        for first in 0..=255u8 {
+            for second in [0, 1, 5, 125, 126, 127] {
+                for (role, mask_bit) in [(Role::Server, 0x80), (Role::Client, 0)] {
+                    for wrong_mask in [false, true] {
+                        let second = second | if wrong_mask { 0x80 - mask_bit } else { mask_bit };
+                        let mut wire = vec![first, second];
+                        wire.extend((0..140).map(|i| i as u8 ^ 0x5a));
+                        check(role, &wire, 100);
+                        check(role, &wire, 1 << 20);
+                        for cut in [0, 1, 2, 5, 6, 7, 10, 11, 126, 127, 130, 131] {
+                            check(role, &wire[..cut.min(wire.len())], 1 << 20);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(role: Role, wire: &[u8], limit: usize) {
+        let mut buffer = BytesMut::from(wire);
+        let short = FrameReader::new(role, Rsv::NONE, limit).take_short(&mut buffer, limit);
+        let Some((opcode, payload)) = short else {
+            assert_eq!(buffer, wire, "nothing was touched");
+            let mut general = FrameReader::new(role, Rsv::NONE, limit);
+            if let Ok(Some(header)) = general.read_header(&mut buffer)
+                && matches!(header.opcode, OpCode::Text | OpCode::Binary)
+                && header.fin
+                && header.len <= 125
+            {
+                general.unmask(&mut buffer);
+                assert_eq!(general.finish(), None, "a whole short message was left: {wire:?}");
+            }
+            return;
+        };
+        let mut expected = BytesMut::from(wire);
+        let mut general = FrameReader::new(role, Rsv::NONE, limit);
+        let header = general.read_header(&mut expected).unwrap().unwrap();
+        general.unmask(&mut expected);
+        let len = general.finish().unwrap();
+        assert_eq!((header.opcode, header.fin, header.rsv), (opcode, true, Rsv::NONE));
+        assert_eq!(payload, expected.split_to(len));
+        assert_eq!(buffer, expected, "the rest stays");
     }
 }

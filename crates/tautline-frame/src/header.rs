@@ -67,6 +67,12 @@ impl Header {
     /// The longest header, in bytes: two, eight of extended length, four of masking key.
     pub const MAX_LEN: usize = 14;
 
+    /// The first byte of a whole message in one frame, without extensions: FIN and the opcode.
+    pub(crate) const WHOLE_TEXT: u8 = FIN | OpCode::Text.bits();
+    pub(crate) const WHOLE_BINARY: u8 = FIN | OpCode::Binary.bits();
+    /// The bit of the second byte that tells of a masking key.
+    pub(crate) const MASK: u8 = MASK;
+
     /// Reads a header from the start of `bytes`; gives it with its own length, or `None` while bytes are missing.
     ///
     /// `role` is the reader's: a server takes masked frames only, a client unmasked ones only. `allowed` are the

@@ -63,23 +63,27 @@ impl WriteQueue {
 
     /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
     /// nobody else holds it, else while it is copied.
+    #[inline]
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
         let before = self.tail.len();
         header.append(&mut self.tail);
         self.len += self.tail.len() - before + payload.len();
-        if payload.len() < CHAIN_THRESHOLD {
-            match header.mask {
-                Some(key) => mask::copy(key, &payload, &mut self.tail),
-                None => self.tail.extend_from_slice(&payload),
-            }
-        } else {
-            let payload = match header.mask {
-                Some(key) => masked(key, payload),
-                None => payload,
-            };
-            self.chunks.push_back(self.tail.split().freeze());
-            self.chunks.push_back(payload);
+        if payload.len() >= CHAIN_THRESHOLD {
+            return self.chain(header.mask, payload);
         }
+        match header.mask {
+            Some(key) => mask::copy(key, &payload, &mut self.tail),
+            None => self.tail.extend_from_slice(&payload),
+        }
+    }
+
+    fn chain(&mut self, key: Option<[u8; 4]>, payload: Bytes) {
+        let payload = match key {
+            Some(key) => masked(key, payload),
+            None => payload,
+        };
+        self.chunks.push_back(self.tail.split().freeze());
+        self.chunks.push_back(payload);
     }
 }
 

@@ -251,6 +251,31 @@ impl<S> Drop for Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[inline]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
+        // One of many that came together goes straight from the protocol to the user.
+        if self.phase == Phase::Running
+            && self.inbox.is_empty()
+            && let Some(message) = self.take_message()
+        {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        self.poll_kept(wakers)
+    }
+
+    /// The next message of what has been read.
+    #[inline]
+    fn take_message(&mut self) -> Option<Message> {
+        if self.unread {
+            match self.protocol.handle_data(&mut self.read, self.read_at) {
+                Ok(message @ Some(_)) => return message,
+                Ok(None) => self.unread = false,
+                Err(error) => self.end_with(Some(error.into())),
+            }
+        }
+        None
+    }
+
+    /// A message that waits, or the next one off the wire.
+    fn poll_kept(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         if let Some(message) = self.inbox.pop_front() {
             self.inbox_size -= message.len() + MESSAGE_OVERHEAD;
             return Poll::Ready(Some(Ok(message)));
@@ -286,10 +311,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Phase::Done => return Poll::Ready(None),
             }
             self.heed_shutdown(wakers);
-            match self.protocol.handle_data(&mut self.read, self.read_at) {
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
-                Ok(None) => self.unread = false,
-                Err(error) => self.end_with(Some(error.into())),
+            if let Some(message) = self.take_message() {
+                return Poll::Ready(Some(Ok(message)));
             }
             if !self.is_ending() {
                 ready!(self.poll_more(wakers));

@@ -67,6 +67,16 @@ impl Protocol {
 
     #[inline]
     fn step(&mut self, buffer: &mut BytesMut, now: Instant) -> Result<Step, ProtocolError> {
+        if self.incoming.is_none()
+            && let Some((opcode, payload)) =
+                self.reader.take_short(buffer, self.config.max_message_size)
+        {
+            let text = opcode == OpCode::Text;
+            if text {
+                self.utf8.feed(&payload).map_err(|_| ProtocolError::Utf8)?;
+            }
+            return self.deliver(text, payload);
+        }
         let header = match self.reader.current() {
             Some(header) => *header,
             None => match self.reader.read_header(buffer)? {
