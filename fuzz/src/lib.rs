@@ -29,6 +29,13 @@ impl<'a> Input<'a> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
+    /// The next bytes: as many as asked for, or all that is left.
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
     /// All that is left.
     #[must_use]
     pub fn rest(self) -> &'a [u8] {
