@@ -178,7 +178,7 @@ mod tests {
         let pool = Pool::new(Kind::Binary, &[vec![1; 3], vec![2; 200]], false);
         assert_eq!(pool.length(0), 9);
         assert_eq!(pool.length(3), 208);
-        assert_eq!(pool.slice(217 + 9, 4), &pool.slice(9, 4)[..]);
+        assert_eq!(pool.slice(217 + 9, 4), pool.slice(9, 4));
         assert_eq!(pool.reply(2), [0x82, 3, 1, 1, 1]);
     }
 }

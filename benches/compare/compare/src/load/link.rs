@@ -34,6 +34,35 @@ enum Replies {
     Counted(Counter),
 }
 
+/// A connection that has asked for the upgrade.
+pub(crate) struct Begun {
+    wire: Wire,
+    target: Target,
+}
+
+impl Begun {
+    /// Reads the answer.
+    pub(crate) fn finish(self) -> io::Result<Link> {
+        let Self { mut wire, target } = self;
+        let end =
+            |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+        let (head, rest) = wire.read_until(end)?;
+        let head = String::from_utf8_lossy(&head);
+        if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) || !rest.is_empty() {
+            return Err(io::Error::other(format!("no upgrade: {head}")));
+        }
+        let negotiated = head.split("\r\n").find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("sec-websocket-extensions").then(|| value.trim().to_owned())
+        });
+        let replies = match target.offer {
+            Some(_) => Replies::Counted(Counter::default()),
+            None => Replies::Alike { length: 0, partial: 0, bytes: 0 },
+        };
+        Ok(Link { wire, at: 0, owed: 0, next: 0, replies, raw: target.raw, negotiated })
+    }
+}
+
 pub(crate) struct Link {
     wire: Wire,
     /// The next byte of the pool's round.
@@ -50,6 +79,11 @@ pub(crate) struct Link {
 impl Link {
     /// Connects and upgrades.
     pub(crate) fn open(target: &Target) -> io::Result<Self> {
+        Self::begin(target)?.finish()
+    }
+
+    /// Connects and asks for the upgrade.
+    pub(crate) fn begin(target: &Target) -> io::Result<Begun> {
         let mut wire = Wire::open(target.address, target.tls.as_ref())?;
         let mut request = HANDSHAKE.to_owned();
         if let Some(offer) = target.offer {
@@ -57,22 +91,7 @@ impl Link {
         }
         request.push_str("\r\n");
         wire.write_all(request.as_bytes())?;
-        let end =
-            |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-        let (head, rest) = wire.read_until(end)?;
-        let head = String::from_utf8_lossy(&head);
-        if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) || !rest.is_empty() {
-            return Err(io::Error::other(format!("no upgrade: {head}")));
-        }
-        let negotiated = head.split("\r\n").find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("sec-websocket-extensions").then(|| value.trim().to_owned())
-        });
-        let replies = match target.offer {
-            Some(_) => Replies::Counted(Counter::default()),
-            None => Replies::Alike { length: 0, partial: 0, bytes: 0 },
-        };
-        Ok(Self { wire, at: 0, owed: 0, next: 0, replies, raw: target.raw, negotiated })
+        Ok(Begun { wire, target: target.clone() })
     }
 
     pub(crate) fn wire(&self) -> &Wire {
@@ -91,9 +110,18 @@ impl Link {
         }
     }
 
-    /// Has one message echoed; the reply must be right. Compressed replies are looked at by the deflate scenario itself.
+    /// Sends the next frame.
+    pub(crate) fn ask(&mut self, pool: &Pool) -> io::Result<()> {
+        self.wire.write_all(pool.frame(self.next))?;
+        self.at += pool.length(self.next);
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Waits for the reply to the first frame, which must be right. Compressed replies are looked at by the deflate scenario
+    /// itself.
     pub(crate) fn verify(&mut self, pool: &Pool) -> io::Result<()> {
-        let reply = self.exchange(pool)?;
+        let reply = self.reply()?;
         let Replies::Alike { length, .. } = &mut self.replies else { return Ok(()) };
         let expected = if self.raw { pool.frame(0) } else { pool.reply(0) };
         if reply != expected {
@@ -107,9 +135,11 @@ impl Link {
 
     /// Sends the next frame and waits for one frame: its bytes.
     pub(crate) fn exchange(&mut self, pool: &Pool) -> io::Result<Vec<u8>> {
-        self.wire.write_all(pool.frame(self.next))?;
-        self.at += pool.length(self.next);
-        self.next += 1;
+        self.ask(pool)?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> io::Result<Vec<u8>> {
         let (reply, rest) = self.wire.read_until(|bytes| {
             let (header, payload) = parse_header(bytes)?;
             (bytes.len() >= header + payload).then_some(header + payload)

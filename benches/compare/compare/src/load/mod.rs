@@ -17,6 +17,8 @@ pub(crate) use wire::{Wire, tls_client, would_block};
 
 /// Up to here all connections are read in turn; beyond, epoll says which.
 const POLLED_IN_TURN: usize = 64;
+/// How many connections are opened at the same time.
+const OPENED_TOGETHER: usize = 64;
 const BUFFER: usize = 256 * 1024;
 
 /// What was seen in a window of time.
@@ -60,34 +62,47 @@ impl<'a> Load<'a> {
     /// Opens connections and has one message echoed on each, whose reply must be right to the byte.
     pub(crate) fn open(target: &Target, connections: usize, pool: &'a Pool) -> io::Result<Self> {
         let mut links = Vec::with_capacity(connections);
-        for _ in 0..connections {
-            let mut link = Link::open(target)?;
-            link.verify(pool)?;
-            links.push(link);
+        while links.len() < connections {
+            // Some at a time, so that a server is not woken for each.
+            let count = OPENED_TOGETHER.min(connections - links.len());
+            let begun = (0..count).map(|_| Link::begin(target)).collect::<io::Result<Vec<_>>>()?;
+            let mut opened = Vec::with_capacity(count);
+            for link in begun {
+                let mut link = link.finish()?;
+                link.ask(pool)?;
+                opened.push(link);
+            }
+            for link in &mut opened {
+                link.verify(pool)?;
+            }
+            links.append(&mut opened);
         }
         let buffer = vec![0; BUFFER];
-        Ok(Self { links, active: connections, pool, poller: None, buffer })
+        Ok(Self { links, active: 0, pool, poller: None, buffer })
     }
 
-    /// Only this many of them send.
-    pub(crate) fn active(mut self, active: usize) -> Self {
-        self.active = active;
-        self
-    }
-
-    /// Puts messages on the way on each connection that sends.
+    /// Puts messages on the way on all connections.
     pub(crate) fn start(&mut self, in_flight: usize) -> io::Result<()> {
-        if self.active > POLLED_IN_TURN {
-            let poller = Poller::new()?;
-            for (number, link) in self.links[..self.active].iter().enumerate() {
+        self.start_some(self.links.len(), in_flight)
+    }
+
+    /// Puts messages on the way on the first so many connections, as far as they have none yet.
+    pub(crate) fn start_some(&mut self, active: usize, in_flight: usize) -> io::Result<()> {
+        let mut added = self.active;
+        if self.poller.is_none() && active > POLLED_IN_TURN {
+            self.poller = Some(Poller::new()?);
+            added = 0;
+        }
+        if let Some(poller) = &self.poller {
+            for (number, link) in self.links[..active].iter().enumerate().skip(added) {
                 poller.add(link.wire(), number)?;
             }
-            self.poller = Some(poller);
         }
-        for link in &mut self.links[..self.active] {
+        for link in &mut self.links[self.active..active] {
             link.owe(self.pool, in_flight);
             link.write(self.pool)?;
         }
+        self.active = active;
         Ok(())
     }
 

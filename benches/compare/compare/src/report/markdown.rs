@@ -30,6 +30,7 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
         }
         table(&mut page, section)?;
         verdicts(&mut page, section)?;
+        trades(&mut page, section)?;
     }
     if !run.failures.is_empty() {
         page.push_str("## What did not run\n\n");
@@ -180,6 +181,32 @@ fn verdicts(page: &mut String, section: &Section) -> Outcome {
     }
     if !lines.is_empty() {
         page.push_str("| cell | best Rust rival | Tautline / rival | | Tautline / floor |\n|---|---|---|---|---|\n");
+        page.push_str(&lines);
+        page.push('\n');
+    }
+    Ok(())
+}
+
+/// Where size is traded for time: who is cheaper than one of our settings, at a size that is no larger.
+fn trades(page: &mut String, section: &Section) -> Outcome {
+    let ours = |row: &&Summary| row.server.starts_with("tautline");
+    let mut lines = String::new();
+    for cell in &section.cells {
+        for row in cell.rows.iter().filter(ours) {
+            let Some(ratio) = row.more("ratio") else { continue };
+            let cheaper = |other: &&Summary| {
+                let margin = TIE.max((row.spread() + other.spread()) / 2.0);
+                let smaller = other.more("ratio").is_some_and(|other| other <= ratio * 1.005);
+                smaller && other.median * (1.0 + margin) < row.median
+            };
+            let all = cell.rows.iter().filter(|other| !ours(other)).filter(cheaper);
+            let all: Vec<_> = all.map(|other| other.server.as_str()).collect();
+            let all = if all.is_empty() { "nobody".to_owned() } else { all.join("; ") };
+            writeln!(lines, "| {} | {} | {all} |", cell.name, row.server)?;
+        }
+    }
+    if !lines.is_empty() {
+        page.push_str("| cell | setting | cheaper at an equal or better ratio |\n|---|---|---|\n");
         page.push_str(&lines);
         page.push('\n');
     }

@@ -38,7 +38,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
                 match one(run, participant, payload) {
                     Ok(window) => run.record_window(&cell, participant.name, round, &window),
                     Err(error) => {
-                        run.fail(format!("{} as a client {cell}: {error}", participant.name))
+                        run.fail(format!("{} as a client {cell}: {error}", participant.name));
                     }
                 }
             }

@@ -194,7 +194,7 @@ fn one(
 }
 
 /// Memory of idle connections that have compression.
-pub(super) fn idle(run: &mut Run<'_>, round: usize) -> Outcome {
+pub(super) fn idle(run: &mut Run<'_>, connections: usize) -> Outcome {
     let plain = json::messages(1, 1024);
     for takeover in [true, false] {
         let cell = if takeover { "deflate takeover" } else { "deflate no takeover" };
@@ -207,11 +207,11 @@ pub(super) fn idle(run: &mut Run<'_>, round: usize) -> Outcome {
             }
             let measured = setting.start(run, participant).and_then(|(server, target)| {
                 let (agreed, pool) = pool(&target, &plain)?;
-                Ok((idle::memory(&server, &target, &pool, false)?, agreed))
+                Ok((idle::memory(&server, &target, &pool, connections)?, agreed))
             });
             match measured {
                 Ok((value, agreed)) => {
-                    run.record(cell, &setting.row(), round, value, Vec::new(), agreed);
+                    run.record(cell, &setting.row(), 0, value, Vec::new(), agreed);
                 }
                 Err(error) => run.fail(format!("{} {cell}: {error}", setting.row())),
             }

@@ -209,7 +209,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     for scenario in ALL_SCENARIOS.iter().filter(|scenario| options.wants_scenario(scenario.name)) {
         println!("\n== {}: {} ({})", scenario.name, scenario.title, scenario.unit);
         run.scenario = scenario;
+        let start = Instant::now();
         (scenario.run)(&mut run)?;
+        println!("{} took {:.0} s", scenario.name, start.elapsed().as_secs_f64());
     }
     let _ = std::fs::remove_dir_all(&options.places.tls);
     println!("\nmeasured in {:.0} s", begin.elapsed().as_secs_f64());

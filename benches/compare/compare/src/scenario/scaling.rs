@@ -3,7 +3,7 @@
 use super::{Run, Scenario, rotated};
 use crate::Outcome;
 use crate::frames::Pool;
-use crate::load::{Load, Window};
+use crate::load::Load;
 use crate::servers::{Extra, Participant};
 
 pub(crate) const SCALING: Scenario = Scenario {
@@ -18,8 +18,8 @@ pub(crate) const SCALING: Scenario = Scenario {
 };
 
 /// Connections, and how many of them send.
-const CELLS: &[(usize, usize)] =
-    &[(10, 10), (100, 100), (1_000, 1_000), (10_000, 10_000), (10_000, 100)];
+const CELLS: &[(usize, &[usize])] =
+    &[(10, &[10]), (100, &[100]), (1_000, &[1_000]), (10_000, &[100, 10_000])];
 /// Of those that take part elsewhere, so that it does not take too long.
 const PARTICIPANTS: &[&str] =
     &["floor", "tautline", "fastwebsockets", "tokio-websockets", "yawc-b", "sockudo-ws-b", "bun"];
@@ -29,14 +29,12 @@ fn run(run: &mut Run<'_>) -> Outcome {
     let pool = Pool::binary(16, 1);
     for round in 0..run.options.rounds.min(if run.options.quick { 1 } else { 3 }) {
         for (number, &(connections, active)) in CELLS.iter().enumerate() {
-            let cell = format!("{connections}, {active} active");
-            if !run.options.wants_cell(&cell) {
+            if !run.options.wants_cell(&connections.to_string()) {
                 continue;
             }
             for participant in rotated(&participants, round + number) {
-                match one(run, participant, connections, active, &pool) {
-                    Ok(window) => run.record_window(&cell, participant.name, round, &window),
-                    Err(error) => run.fail(format!("{} {cell}: {error}", participant.name)),
+                if let Err(error) = one(run, participant, round, connections, active, &pool) {
+                    run.fail(format!("{} {connections}: {error}", participant.name));
                 }
             }
         }
@@ -45,18 +43,28 @@ fn run(run: &mut Run<'_>) -> Outcome {
 }
 
 fn one(
-    run: &Run<'_>,
+    run: &mut Run<'_>,
     participant: &Participant,
+    round: usize,
     connections: usize,
-    active: usize,
+    active: &[usize],
     pool: &Pool,
-) -> Outcome<Window> {
+) -> Outcome {
     let server = run.start(participant, &["echo"], Extra::default())?;
     let target = run.target(&server, false, false)?;
-    let mut load = Load::open(&target, connections, pool)?.active(active);
+    let mut load = Load::open(&target, connections, pool)?;
     let (warm, long) = run.options.times();
-    load.start(1)?;
-    // The first turn through ten thousand connections finds nothing in the caches.
-    load.run(server.pid(), warm * if connections > 1_000 { 3 } else { 1 })?;
-    Ok(load.run(server.pid(), long)?)
+    for &active in active {
+        load.start_some(active, 1)?;
+        // The first turn through ten thousand connections finds nothing in the caches.
+        load.run(server.pid(), warm * if active > 1_000 { 3 } else { 1 })?;
+        let window = load.run(server.pid(), long)?;
+        run.record_window(
+            &format!("{connections}, {active} active"),
+            participant.name,
+            round,
+            &window,
+        );
+    }
+    Ok(())
 }

@@ -138,7 +138,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
             });
             match measured {
                 Ok(window) => {
-                    run.record_window("connect/16/close", participant.name, round, &window)
+                    run.record_window("connect/16/close", participant.name, round, &window);
                 }
                 Err(error) => run.fail(format!("{} storm: {error}", participant.name)),
             }
