@@ -72,7 +72,7 @@ impl Options {
 
     /// How long a measurement warms up, and how long it lasts.
     pub(crate) fn times(&self) -> (Duration, Duration) {
-        let (warm, long) = if self.quick { (30, 80) } else { (60, 200) };
+        let (warm, long) = if self.quick { (20, 60) } else { (60, 200) };
         (Duration::from_millis(warm), Duration::from_millis(long))
     }
 

@@ -47,19 +47,20 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub fn run<Fut: Future<Output = Outcome>>(server: impl FnOnce(Options) -> Fut) {
     let outcome = Options::parse(std::env::args().skip(1)).and_then(|options| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             tokio::select! {
                 outcome = server(options) => outcome,
                 () = orphaned() => Ok(()),
             }
-        })
+        });
+        // Without waiting for the thread that reads standard input.
+        runtime.shutdown_background();
+        outcome
     });
     if let Err(failure) = outcome {
         eprintln!("{failure}");
         std::process::exit(1);
     }
-    // Without waiting for the thread that reads standard input.
-    std::process::exit(0);
 }
 
 /// Ready when the process that started this one is gone: at the end of standard input. A thread waits for it, which costs

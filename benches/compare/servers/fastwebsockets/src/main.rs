@@ -38,7 +38,7 @@ impl Handler for Broadcast {
             match frame.opcode {
                 OpCode::Close => return Ok(()),
                 OpCode::Text | OpCode::Binary => {
-                    self.0.publish(Bytes::copy_from_slice(&frame.payload))
+                    self.0.publish(Bytes::copy_from_slice(&frame.payload));
                 }
                 _ => {}
             }
