@@ -68,6 +68,13 @@ enum Phase {
     Done,
 }
 
+#[derive(Debug, Default)]
+struct Inbox {
+    messages: VecDeque<Message>,
+    /// Of all of them, each with [`MESSAGE_OVERHEAD`].
+    size: usize,
+}
+
 pub(crate) struct Connection<S> {
     io: S,
     protocol: Protocol,
@@ -90,10 +97,8 @@ pub(crate) struct Connection<S> {
     /// When the newest bytes arrived.
     read_at: Instant,
     timer: Timer,
-    /// Messages that arrived while a ping waited, for `next`.
-    inbox: VecDeque<Message>,
-    /// Their size, each with [`MESSAGE_OVERHEAD`].
-    inbox_size: usize,
+    /// Messages that arrived while a ping waited, for `next`; none at nearly all times.
+    inbox: Option<Box<Inbox>>,
     /// What a read found that was not made to read.
     read_error: Option<io::Error>,
     /// Why the connection ended, if not in order.
@@ -134,8 +139,7 @@ impl<S> Connection<S> {
             read,
             read_at: now,
             timer: Timer::default(),
-            inbox: VecDeque::new(),
-            inbox_size: 0,
+            inbox: None,
             read_error: None,
             error: None,
             told: false,
@@ -176,7 +180,7 @@ impl<S> Connection<S> {
 
     /// Whether `next` has given everything, the end included.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.is_done() && self.told && self.inbox.is_empty()
+        self.is_done() && self.told && self.inbox.is_none()
     }
 
     /// What other tasks may be waiting for.
@@ -217,13 +221,14 @@ impl<S> Connection<S> {
 
     /// Keeps a message for `next`.
     pub(crate) fn keep(&mut self, message: Message) {
-        self.inbox_size += message.len() + MESSAGE_OVERHEAD;
-        self.inbox.push_back(message);
+        let inbox = self.inbox.get_or_insert_default();
+        inbox.size += message.len() + MESSAGE_OVERHEAD;
+        inbox.messages.push_back(message);
     }
 
     /// Whether no further message should be kept.
     pub(crate) fn is_inbox_full(&self) -> bool {
-        self.inbox_size > INBOX_LIMIT
+        self.inbox.as_ref().is_some_and(|inbox| inbox.size > INBOX_LIMIT)
     }
 }
 
@@ -253,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         // One of many that came together goes straight from the protocol to the user.
         if self.phase == Phase::Running
-            && self.inbox.is_empty()
+            && self.inbox.is_none()
             && let Some(message) = self.take_message()
         {
             return Poll::Ready(Some(Ok(message)));
@@ -276,8 +281,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// A message that waits, or the next one off the wire.
     fn poll_kept(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
-        if let Some(message) = self.inbox.pop_front() {
-            self.inbox_size -= message.len() + MESSAGE_OVERHEAD;
+        if let Some(inbox) = &mut self.inbox
+            && let Some(message) = inbox.messages.pop_front()
+        {
+            inbox.size -= message.len() + MESSAGE_OVERHEAD;
+            if inbox.messages.is_empty() {
+                self.inbox = None;
+            }
             return Poll::Ready(Some(Ok(message)));
         }
         self.poll_message(wakers)

@@ -186,7 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        self.send_with(message, Compress::Auto)
+        let mut message = Some(message.into());
+        poll_fn(move |cx| {
+            ready!(self.poll_feed(&mut message, Compress::Auto, cx))?;
+            self.poll_flush_shared(cx)
+        })
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message: as
@@ -212,7 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        self.feed_with(message, Compress::Auto)
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.poll_feed(&mut message, Compress::Auto, cx))
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.

@@ -168,7 +168,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        self.send_with(message, Compress::Auto)
+        let mut message = Some(message.into());
+        // By hand rather than `async`: the future then holds the message once, not once for each step. And not by way of
+        // `send_with`: handlers wait with these futures in them, so that every byte counts for each idle connection.
+        poll_fn(move |cx| {
+            ready!(self.poll_feed(&mut message, Compress::Auto, cx))?;
+            self.connection.poll_flush(Wakers::one(cx))
+        })
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as
@@ -202,7 +208,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         wish: Compress,
     ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        // By hand rather than `async`: the future then holds the message once, not once for each step.
         poll_fn(move |cx| {
             ready!(self.poll_feed(&mut message, wish, cx))?;
             self.connection.poll_flush(Wakers::one(cx))
@@ -215,7 +220,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        self.feed_with(message, Compress::Auto)
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.poll_feed(&mut message, Compress::Auto, cx))
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
