@@ -39,7 +39,10 @@ fn main() {
             // `raw`: as fast as bytes can be touched; `floor`: a plain loop.
             (Task::Mask, "raw") => {
                 let mut copy = vec![0; 1 << 20];
-                kit::mask(|_, data| copy[..data.len()].copy_from_slice(data));
+                kit::mask(|_, data| {
+                    copy[..data.len()].copy_from_slice(data);
+                    std::hint::black_box(&mut copy);
+                });
                 Ok(())
             }
             (Task::Mask, "floor") => {
