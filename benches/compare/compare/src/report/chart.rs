@@ -76,9 +76,8 @@ fn bars(body: &mut String, section: &Section, cell: &Cell, y: &mut f64) {
         let (text_y, middle) = (*y + BAR - 3.0, *y + BAR / 2.0);
         let end = LABELS + length(row.median);
         let more = if row.median > full { " (cut)" } else { "" };
-        let ratio = row
-            .more("ratio")
-            .map_or(String::new(), |ratio| format!(", {:.1} % of the size", ratio * 100.0));
+        let ratio =
+            row.more("ratio").map_or(String::new(), |ratio| format!(", {:.1} %", ratio * 100.0));
         let _ = write!(
             body,
             "<text x=\"{:.1}\" y=\"{text_y:.1}\" text-anchor=\"end\">{}</text>\

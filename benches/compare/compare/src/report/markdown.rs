@@ -93,7 +93,7 @@ fn table(page: &mut String, section: &Section) -> Outcome {
         section.cells.iter().flat_map(|cell| cell.rows.iter().map(|row| row.server.as_str())),
     );
     let mut rows: Vec<_> = rows.into_iter().collect();
-    rows.sort_by_key(|row| super::place(row));
+    rows.sort_by_key(|row| (super::place(row), *row));
     // Wide tables are cut into pieces that fit on a page.
     for cells in section.cells.chunks(6) {
         write!(page, "| {} |", section.scenario.unit)?;

@@ -101,7 +101,7 @@ fn sections(run: &Run<'_>) -> Vec<Section> {
         let cell = |name: &str| {
             let here: Vec<_> = of.iter().copied().filter(|m| m.cell == name).collect();
             let mut servers = names(here.iter().map(|m| m.server.as_str()));
-            servers.sort_by_key(|server| place(server));
+            servers.sort_by_key(|server| (place(server), *server));
             let row = |server: &str| {
                 let mine: Vec<_> = here.iter().copied().filter(|m| m.server == server).collect();
                 summary(server, &mine)
