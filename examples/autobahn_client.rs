@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let base = base.trim_end_matches('/');
     let mut client = Client::new();
     if std::env::args().any(|word| word == "--deflate") {
-        client = client.compression(Compression::best_ratio());
+        client = client.compression(Compression::best_ratio().own_window_bits(15));
     }
     let mut count = client.connect(format!("{base}/getCaseCount")).await?;
     let cases = count.next().await.ok_or("the suite closed without a number")??;

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut server = Server::bind(listen).await?.origins(OriginPolicy::Any).shutdown_on(stopped());
     let mut scheme = "ws";
     if flag("--deflate") {
-        server = server.compression(Compression::best_ratio());
+        server = server.compression(Compression::best_ratio().own_window_bits(15));
     }
     if let (Some(cert), Some(key)) = (cert, key) {
         server = server.tls(ServerTls::from_pem_files(cert, key)?);

@@ -106,7 +106,8 @@ async fn answer_to(offers: &str, settings: Compression) -> Option<String> {
 async fn the_answer_honours_the_offer() {
     let browser = "permessage-deflate; client_max_window_bits";
     for (offers, settings, answer) in [
-        (browser, Compression::best_ratio(), Some("permessage-deflate")),
+        (browser, Compression::best_ratio().own_window_bits(15), Some("permessage-deflate")),
+        (browser, Compression::best_ratio(), Some("permessage-deflate; server_max_window_bits=13")),
         (browser, Compression::new(), Some("permessage-deflate; server_no_context_takeover")),
         (
             browser,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL,
-    DEFAULT_COMPRESSION_THRESHOLD,
+    BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BITS, DEFAULT_COMPRESSION_IDLE,
+    DEFAULT_COMPRESSION_LEVEL, DEFAULT_COMPRESSION_THRESHOLD,
 };
 
 /// The largest LZ77 window, 32 KiB, which is also the default of the RFC (RFC 7692 section 7.1.2).
@@ -29,7 +29,7 @@ const MIN_PEER_WINDOW_BITS: u8 = 8;
 /// |---|---|---|---|---|
 /// | [`new`](Self::new) | no | yes | 2 | servers and clients of any size |
 /// | [`low_memory`](Self::low_memory) | no | no | 2 | very many connections: nothing is kept between messages |
-/// | [`best_ratio`](Self::best_ratio) | yes | yes | 6 | few connections, or costly bytes |
+/// | [`best_ratio`](Self::best_ratio) | yes, of 8 KiB | yes | 6 | few connections, or costly bytes |
 ///
 /// Compressing text that has a secret together with text that an attacker chooses lets the attacker learn the secret from
 /// the lengths (CRIME, BREACH): send such messages with [`Compress::Never`].
@@ -78,12 +78,14 @@ impl Compression {
         Self::new().peer_context_takeover(false)
     }
 
-    /// The fewest bytes on the wire: both ends refer back to earlier messages. A connection that sends holds some 330 KiB
-    /// for its compressor, until it has been idle for [`idle_timeout`](Self::idle_timeout).
+    /// The fewest bytes on the wire: both ends refer back to earlier messages. With messages of more than
+    /// 8 KiB, [`own_window_bits(15)`](Self::own_window_bits) may gain a little more. A connection that sends holds some 220 KiB for
+    /// its compressor, until it has been idle for [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub const fn best_ratio() -> Self {
         Self::new()
             .own_context_takeover(true)
+            .own_window_bits(BEST_RATIO_WINDOW_BITS)
             .level(BEST_RATIO_LEVEL)
             .threshold(BEST_RATIO_THRESHOLD)
     }

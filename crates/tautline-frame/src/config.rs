@@ -49,6 +49,10 @@ pub const DEFAULT_COMPRESSION_IDLE: Duration = Duration::from_secs(10);
 /// zlib's own default: what is beyond it costs twice the time for a per cent.
 pub(crate) const BEST_RATIO_LEVEL: u8 = 6;
 
+/// 8 KiB. Looking further back takes half as much time again, and a third more memory, for a few thousandths of the size of
+/// messages of some KiB.
+pub(crate) const BEST_RATIO_WINDOW_BITS: u8 = 13;
+
 /// Who refers back to earlier messages gains on short ones too, down to the size of the reference.
 pub(crate) const BEST_RATIO_THRESHOLD: usize = 32;
 
