@@ -20,28 +20,17 @@ pub(crate) enum AuthorityError {
 impl Authority {
     /// Reads `host`, `host:port`, `host:`, `[v6]`, `[v6]:port`; no userinfo, no percent-encoding.
     pub(crate) fn parse(text: &str) -> Result<Self, AuthorityError> {
-        let (host, rest) = match text.strip_prefix('[') {
-            Some(inner) => {
-                let (address, rest) = inner.split_once(']').ok_or(AuthorityError::Host)?;
-                let address: Ipv6Addr = address.parse().map_err(|_| AuthorityError::Host)?;
-                (address.to_string(), rest)
-            }
-            None => {
-                let end = text.find(':').unwrap_or(text.len());
-                let (name, rest) = text.split_at(end);
-                if name.is_empty() || !name.bytes().all(is_host_byte) {
-                    return Err(AuthorityError::Host);
-                }
-                (name.to_ascii_lowercase(), rest)
-            }
-        };
-        let port = match rest.strip_prefix(':') {
-            None if rest.is_empty() => None,
-            None => return Err(AuthorityError::Host),
-            Some("") => None, // RFC 3986 section 3.2.3: an empty port is the default one
-            Some(digits) => Some(parse_port(digits).ok_or(AuthorityError::Port)?),
+        let (host, port) = split(text)?;
+        let host = match host {
+            Host::Name(name) => name.to_ascii_lowercase(),
+            Host::Address(address) => address.to_string(),
         };
         Ok(Self { host, port })
+    }
+
+    /// Whether it can be parsed.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        split(text).is_ok()
     }
 
     /// The host as it stands in a header: an IPv6 address in brackets.
@@ -52,6 +41,36 @@ impl Authority {
             Cow::Borrowed(&self.host)
         }
     }
+}
+
+enum Host<'a> {
+    Name(&'a str),
+    Address(Ipv6Addr),
+}
+
+/// The host as it stands there, and the port.
+fn split(text: &str) -> Result<(Host<'_>, Option<u16>), AuthorityError> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (address, rest) = inner.split_once(']').ok_or(AuthorityError::Host)?;
+            (Host::Address(address.parse().map_err(|_| AuthorityError::Host)?), rest)
+        }
+        None => {
+            let end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            if name.is_empty() || !name.bytes().all(is_host_byte) {
+                return Err(AuthorityError::Host);
+            }
+            (Host::Name(name), rest)
+        }
+    };
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => None,
+        None => return Err(AuthorityError::Host),
+        Some("") => None, // RFC 3986 section 3.2.3: an empty port is the default one
+        Some(digits) => Some(parse_port(digits).ok_or(AuthorityError::Port)?),
+    };
+    Ok((host, port))
 }
 
 /// The unreserved characters of RFC 3986 section 2.3: more than DNS has, and nothing that could end

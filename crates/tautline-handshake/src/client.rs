@@ -147,7 +147,7 @@ fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
         Lines::None => text(&uri.authority_for_host_header()),
         Lines::Several => Err(BuildError::Host),
         Lines::One(value) => {
-            let valid = value.to_str().is_ok_and(|text| Authority::parse(text).is_ok());
+            let valid = value.to_str().is_ok_and(Authority::is_valid);
             if valid { Ok(value.clone()) } else { Err(BuildError::Host) }
         }
     }

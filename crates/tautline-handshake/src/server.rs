@@ -190,8 +190,10 @@ fn check_target_and_host(target: &Uri, headers: &HeaderMap) -> Result<(), Handsh
         Lines::None => return Err(HandshakeError::MissingHost),
         Lines::Several => return Err(HandshakeError::DuplicateHost),
     };
-    let host = host.to_str().ok().map(str::trim).and_then(|host| Authority::parse(host).ok());
-    let host = host.ok_or(HandshakeError::InvalidHost)?;
+    let host = host.to_str().map(str::trim).map_err(|_| HandshakeError::InvalidHost)?;
+    if !Authority::is_valid(host) {
+        return Err(HandshakeError::InvalidHost);
+    }
     let default = match target.scheme_str() {
         None => return Ok(()),
         Some("http" | "ws") => 80,
@@ -200,6 +202,7 @@ fn check_target_and_host(target: &Uri, headers: &HeaderMap) -> Result<(), Handsh
     };
     let named = target.authority().and_then(|named| Authority::parse(named.as_str()).ok());
     let named = named.ok_or(HandshakeError::Target)?;
+    let host = Authority::parse(host).map_err(|_| HandshakeError::InvalidHost)?;
     let same =
         named.host == host.host && named.port.unwrap_or(default) == host.port.unwrap_or(default);
     if same { Ok(()) } else { Err(HandshakeError::InvalidHost) }

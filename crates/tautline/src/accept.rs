@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use tautline_handshake::{
     BuildError, HandshakeError, HeadLimits, OriginPolicy, RequestHeadReader, ServerRequest,
     encode_response, text_response,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::connection::Info;
-use crate::handshake_io::{ReadHeadError, head_refusal, read_request, refuse};
+use crate::handshake_io::{ReadHeadError, head_refusal, read_request, refuse, write};
 use crate::{Transport, WebSocket};
 
 /// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
@@ -29,6 +30,9 @@ pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What may come on top of the deadline: telling the peer that it has passed.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// Room for an answer with a subprotocol and compression: 129 bytes without either.
+const RESPONSE_SIZE: usize = 256;
 
 /// Later than any deadline that matters, and not beyond what an `Instant` can hold.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -151,53 +155,16 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.in_time(|deadline| async move {
-            let (mut pending, request) = self.read(stream, deadline).await?;
-            let request = pending.check(self, request).await?;
-            let upgrade = self.choose(&request, Upgrade::new(()));
-            pending.finish(self, &request, upgrade, None).await.map(|(ws, ())| ws)
-        })
-        .await
+        let mut pending = PendingUpgrade::new(stream, self.deadline());
+        let request = pending.read(self).await?;
+        let request = pending.check(self, request).await?;
+        let upgrade = self.choose(&request, Upgrade::new(()));
+        pending.finish(self, &request, upgrade, None).await.map(|(ws, ())| ws)
     }
 
-    /// Runs a handshake, which is told its deadline and has a little longer to answer whoever missed it.
-    pub(crate) async fn in_time<T, Fut>(
-        &self,
-        handshake: impl FnOnce(Instant) -> Fut,
-    ) -> Result<T, AcceptError>
-    where
-        Fut: Future<Output = Result<T, AcceptError>>,
-    {
-        let deadline = Instant::now() + self.timeout.min(NEVER);
-        until(deadline + ANSWER_TIME, handshake(deadline)).await?
-    }
-
-    /// Reads a request. Who has sent a part of one by the deadline is answered.
-    pub(crate) async fn read<S>(
-        &self,
-        mut stream: S,
-        deadline: Instant,
-    ) -> Result<(PendingUpgrade<S>, Request<()>), AcceptError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut buffer = BytesMut::new();
-        let reader = RequestHeadReader::new(self.limits);
-        let reading = read_request(&mut stream, reader, &mut buffer);
-        let Ok(read) = until(deadline, reading).await else {
-            if !buffer.is_empty() {
-                tell(&mut stream, &HandshakeError::TimedOut.to_response(), false).await;
-            }
-            return Err(AcceptError::Timeout);
-        };
-        match read {
-            Ok(request) => Ok((PendingUpgrade { stream, buffer }, request)),
-            Err(ReadHeadError::Io(error)) => Err(error.into()),
-            Err(ReadHeadError::Head(error)) => {
-                tell(&mut stream, &head_refusal(error), false).await;
-                Err(HandshakeError::Head(error).into())
-            }
-        }
+    /// When a handshake that starts now must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout.min(NEVER)
     }
 
     /// The subprotocol of our preference, unless one is chosen.
@@ -209,34 +176,74 @@ impl Acceptor {
     }
 }
 
-/// What this future gives, or [`AcceptError::Timeout`].
-pub(crate) async fn until<T>(
+/// What this future gives, or [`AcceptError::Timeout`]. It is pinned where it stands: the state of a handshake is large, and
+/// each combinator that takes it by value would copy it.
+pub(crate) fn until<F: Future + ?Sized>(
     deadline: Instant,
-    future: impl Future<Output = T>,
-) -> Result<T, AcceptError> {
-    tokio::time::timeout_at(deadline, future).await.map_err(|_| AcceptError::Timeout)
+    future: Pin<&mut F>,
+) -> impl Future<Output = Result<F::Output, AcceptError>> {
+    let timeout = tokio::time::timeout_at(deadline, future);
+    async move { timeout.await.map_err(|_| AcceptError::Timeout) }
 }
 
-/// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
-async fn tell<S>(stream: &mut S, response: &Response<Bytes>, head_only: bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    if let Err(error) = refuse(stream, response, head_only).await {
-        tracing::debug!(%error, "a refusal did not reach its peer");
-    }
-}
-
-/// A stream whose request was read and not answered.
+/// A stream whose request is not answered.
 pub(crate) struct PendingUpgrade<S> {
     stream: S,
-    /// What came behind the request: frames.
+    /// A part of the request; then what came behind it: frames.
     buffer: BytesMut,
+    deadline: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
+    pub(crate) fn new(stream: S, deadline: Instant) -> Self {
+        Self { stream, buffer: BytesMut::new(), deadline }
+    }
+
     pub(crate) const fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// By when the client must have taken the answer: a little after the deadline, so that who missed it can be told.
+    fn answer_by(&self) -> Instant {
+        self.deadline + ANSWER_TIME
+    }
+
+    /// Reads the request. Who has sent a part of one by the deadline is answered.
+    pub(crate) async fn read(&mut self, acceptor: &Acceptor) -> Result<Request<()>, AcceptError> {
+        let reader = RequestHeadReader::new(acceptor.limits);
+        let read = {
+            let reading = pin!(read_request(&mut self.stream, reader, &mut self.buffer));
+            until(self.deadline, reading).await
+        };
+        match read {
+            Ok(Ok(request)) => Ok(request),
+            Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
+            Ok(Err(ReadHeadError::Head(error))) => {
+                self.tell(&head_refusal(error), false).await?;
+                Err(HandshakeError::Head(error).into())
+            }
+            Err(late) => {
+                if !self.buffer.is_empty() {
+                    self.tell(&HandshakeError::TimedOut.to_response(), false).await?;
+                }
+                Err(late)
+            }
+        }
+    }
+
+    /// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
+    async fn tell(
+        &mut self,
+        response: &Response<Bytes>,
+        head_only: bool,
+    ) -> Result<(), AcceptError> {
+        let answer_by = self.answer_by();
+        // Boxed: it is rare, and would be a large part of the state of every handshake.
+        let mut answering = Box::pin(refuse(&mut self.stream, response, head_only));
+        if let Err(error) = until(answer_by, answering.as_mut()).await? {
+            tracing::debug!(%error, "a refusal did not reach its peer");
+        }
+        Ok(())
     }
 
     /// Checks the handshake and the origin; a request that fails is answered.
@@ -253,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         match checked {
             Ok(request) => Ok(request),
             Err(error) => {
-                tell(&mut self.stream, &error.to_response(), head_only).await;
+                self.tell(&error.to_response(), head_only).await?;
                 Err(error.into())
             }
         }
@@ -275,7 +282,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             // 101 would promise frames, and another interim status an answer that never comes (RFC 9110 section 15.2).
             response = internal_error();
         }
-        refuse(&mut self.stream, &response, head_only).await?;
+        let answer_by = self.answer_by();
+        let mut answering = Box::pin(refuse(&mut self.stream, &response, head_only));
+        until(answer_by, answering.as_mut()).await??;
         Ok(response.status())
     }
 
@@ -307,14 +316,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let response = match built {
             Ok(response) => response.map(|()| ""),
             Err(error) => {
-                tell(&mut self.stream, &internal_error(), false).await;
+                self.tell(&internal_error(), false).await?;
                 return Err(error.into());
             }
         };
-        let mut wire = BytesMut::new();
+        let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
         encode_response(&response, &mut wire);
-        self.stream.write_all(&wire).await?;
-        self.stream.flush().await?;
+        let answer_by = self.answer_by();
+        {
+            let answering = pin!(write(&mut self.stream, &wire));
+            until(answer_by, answering).await??;
+        }
         let info = Info { peer, subprotocol: upgrade.subprotocol };
         let config = acceptor.config.clone();
         let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
@@ -336,19 +348,23 @@ fn internal_error() -> Response<Bytes> {
 
 /// A client's wish to open a WebSocket: checked, and not answered yet.
 pub struct UpgradeRequest {
-    request: ServerRequest,
+    request: Arc<ServerRequest>,
     peer: SocketAddr,
     secure: bool,
 }
 
 impl UpgradeRequest {
-    pub(crate) fn new(request: ServerRequest, peer: SocketAddr, transport: &Transport) -> Self {
+    pub(crate) fn new(
+        request: Arc<ServerRequest>,
+        peer: SocketAddr,
+        transport: &Transport,
+    ) -> Self {
         Self { request, peer, secure: transport.is_tls() }
     }
 
     /// The whole request.
     #[must_use]
-    pub const fn request(&self) -> &Request<()> {
+    pub fn request(&self) -> &Request<()> {
         self.request.request()
     }
 

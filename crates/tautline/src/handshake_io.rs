@@ -102,6 +102,12 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) 
     Ok(())
 }
 
+/// Writes a head, and whatever the transport holds back of it.
+pub(crate) async fn write<S: AsyncWrite + Unpin>(stream: &mut S, wire: &[u8]) -> io::Result<()> {
+    stream.write_all(wire).await?;
+    stream.flush().await
+}
+
 /// Answers with a response that is not 101, and ends the connection so that the answer arrives.
 pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
@@ -114,8 +120,7 @@ pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         encode_response(response, &mut wire);
     }
-    stream.write_all(&wire).await?;
-    stream.flush().await?;
+    write(stream, &wire).await?;
     stream.shutdown().await?;
     // Whether the peer ends in time or not: the answer is out.
     let _ = tokio::time::timeout(LINGER, discard(stream)).await;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest, until};
+use crate::accept::{AcceptError, Acceptor, PendingUpgrade, Upgrade, UpgradeRequest, until};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
 use crate::{Transport, WebSocket};
@@ -41,6 +41,13 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Hook<T> =
     Arc<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
 type Fallback = Arc<dyn Fn(Request<()>, SocketAddr) -> BoxFuture<Response<Bytes>> + Send + Sync>;
+
+/// Who decides about the upgrades that are valid.
+enum Decision<T> {
+    /// All are accepted; what makes the data for their handlers.
+    Accept(fn() -> T),
+    Ask(Hook<T>),
+}
 
 /// A WebSocket server on a TCP port.
 ///
@@ -279,11 +286,8 @@ impl Server {
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let hook: Hook<()> = self
-            .hook
-            .clone()
-            .unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(Upgrade::new(()))))));
-        self.run(hook, move |ws, ()| handler(ws)).await
+        let decision = self.hook.clone().map_or(Decision::Accept(|| ()), Decision::Ask);
+        self.run(decision, move |ws, ()| handler(ws)).await
     }
 }
 
@@ -298,13 +302,13 @@ impl<T: Send + 'static> Server<T> {
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         match self.hook.clone() {
-            Some(hook) => self.run(hook, handler).await,
+            Some(hook) => self.run(Decision::Ask(hook), handler).await,
             // Only `on_upgrade` makes a server with other data than `()`, which `serve` is for.
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "serve_with needs on_upgrade")),
         }
     }
 
-    async fn run<F, Fut>(self, hook: Hook<T>, handler: F) -> io::Result<()>
+    async fn run<F, Fut>(self, decision: Decision<T>, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -314,7 +318,7 @@ impl<T: Send + 'static> Server<T> {
             acceptor: self.acceptor,
             #[cfg(feature = "tls")]
             tls: self.tls,
-            hook,
+            decision,
             fallback: self.fallback,
             shutdown: shutdown.clone(),
         });
@@ -326,7 +330,7 @@ impl<T: Send + 'static> Server<T> {
                 let (stream, peer) = accept(&self.listener).await;
                 let (opener, handler) = (opener.clone(), handler.clone());
                 // Boxed: the state of a handshake is large, and gone when the handler starts.
-                let opening = Box::pin(async move { opener.open(stream, peer).await });
+                let opening = Box::pin(opener.open(stream, peer));
                 let span = tracing::debug_span!("connection", %peer);
                 tasks.spawn(|place| connection(opening, handler, place).instrument(span));
             }
@@ -408,7 +412,7 @@ struct Opener<T> {
     acceptor: Acceptor,
     #[cfg(feature = "tls")]
     tls: Option<crate::ServerTls>,
-    hook: Hook<T>,
+    decision: Decision<T>,
     fallback: Option<Fallback>,
     shutdown: Shutdown,
 }
@@ -416,33 +420,32 @@ struct Opener<T> {
 impl<T> Opener<T> {
     /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
     async fn open(
-        &self,
+        self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
-        self.acceptor.in_time(|deadline| self.open_until(deadline, stream, peer)).await
-    }
-
-    async fn open_until(
-        &self,
-        deadline: Instant,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<Option<(WebSocket, T)>, AcceptError> {
+        let deadline = self.acceptor.deadline();
         // Messages are batched in user space; the system must not hold them back.
         stream.set_nodelay(true)?;
-        let reading = async {
-            let transport = until(deadline, self.secure(stream)).await??;
-            self.acceptor.read(transport, deadline).await
+        // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
+        let mut signal = self.shutdown.signal();
+        let read = {
+            let reading = pin!(self.read(stream, deadline));
+            let going_down = pin!(async {
+                signal.fired().await;
+                tokio::time::sleep(OPENING_GRACE).await;
+            });
+            tokio::select! {
+                // A request that is there is heard, and the list is left alone then.
+                biased;
+                read = reading => Some(read),
+                () = going_down => None,
+            }
         };
-        let going_down = async {
-            self.shutdown.fired().await;
-            tokio::time::sleep(OPENING_GRACE).await;
+        let Some(read) = read else {
+            return Ok(None);
         };
-        let (mut pending, request) = tokio::select! {
-            read = reading => read?,
-            () = going_down => return Ok(None),
-        };
+        let (mut pending, request) = read?;
         if let Some(fallback) = &self.fallback
             && !is_upgrade_request(&request)
         {
@@ -451,16 +454,24 @@ impl<T> Opener<T> {
                 pending.answer(error.to_response(), head_only).await?;
                 return Err(error.into());
             }
-            let Ok(response) = until(deadline, fallback(request, peer)).await else {
+            let mut answering = fallback(request, peer);
+            let Ok(response) = until(deadline, answering.as_mut()).await else {
                 return Err(pending.answer_late(head_only).await);
             };
             pending.answer(response, head_only).await?;
             return Ok(None);
         }
-        let request = pending.check(&self.acceptor, request).await?;
-        let asked = UpgradeRequest::new(request.clone(), peer, pending.stream());
-        let Ok(decision) = until(deadline, (self.hook)(asked)).await else {
-            return Err(pending.answer_late(false).await);
+        let request = Arc::new(pending.check(&self.acceptor, request).await?);
+        let decision = match &self.decision {
+            Decision::Accept(data) => Ok(Upgrade::new(data())),
+            Decision::Ask(hook) => {
+                let asked = UpgradeRequest::new(request.clone(), peer, pending.stream());
+                let mut deciding = hook(asked);
+                let Ok(decision) = until(deadline, deciding.as_mut()).await else {
+                    return Err(pending.answer_late(false).await);
+                };
+                decision
+            }
         };
         let upgrade = match decision {
             Ok(upgrade) => self.acceptor.choose(&request, upgrade),
@@ -470,22 +481,30 @@ impl<T> Opener<T> {
             }
         };
         let (mut ws, data) = pending.finish(&self.acceptor, &request, upgrade, Some(peer)).await?;
-        ws.watch(self.shutdown.signal());
+        ws.watch(signal);
         tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
         Ok(Some((ws, data)))
     }
 
-    #[cfg(feature = "tls")]
-    async fn secure(&self, stream: TcpStream) -> Result<Transport, AcceptError> {
-        match &self.tls {
-            Some(tls) => tls.accept(stream).await.map_err(AcceptError::Tls),
-            None => Ok(Transport::Tcp(stream)),
-        }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    async fn secure(&self, stream: TcpStream) -> Result<Transport, AcceptError> {
-        Ok(Transport::Tcp(stream))
+    async fn read(
+        &self,
+        stream: TcpStream,
+        deadline: Instant,
+    ) -> Result<(PendingUpgrade<Transport>, Request<()>), AcceptError> {
+        #[cfg(feature = "tls")]
+        let transport = match &self.tls {
+            Some(tls) => {
+                // Boxed: it would be the larger part of the state of every handshake.
+                let mut securing = Box::pin(tls.accept(stream));
+                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
+            }
+            None => Transport::Tcp(stream),
+        };
+        #[cfg(not(feature = "tls"))]
+        let transport = Transport::Tcp(stream);
+        let mut pending = PendingUpgrade::new(transport, deadline);
+        let request = pending.read(&self.acceptor).await?;
+        Ok((pending, request))
     }
 }
 

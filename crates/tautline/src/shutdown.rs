@@ -23,15 +23,6 @@ impl Shutdown {
         ShutdownSignal { shutdown: self.clone(), registered: None }
     }
 
-    /// Ready when the server goes down.
-    pub(crate) async fn fired(&self) {
-        let mut signal = self.signal();
-        let poll = |cx: &mut Context<'_>| {
-            if signal.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
-        };
-        poll_fn(poll).await;
-    }
-
     /// Wakes every connection that watches; those that come later find it fired.
     pub(crate) fn fire(&self) {
         self.0.fired.store(true, Ordering::SeqCst);
@@ -55,6 +46,14 @@ pub(crate) struct ShutdownSignal {
 }
 
 impl ShutdownSignal {
+    /// Ready when the server goes down.
+    pub(crate) async fn fired(&mut self) {
+        let poll = |cx: &mut Context<'_>| {
+            if self.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(poll).await;
+    }
+
     /// Whether the server goes down; if not, `waker` is woken when it does.
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         if self.shutdown.0.fired.load(Ordering::SeqCst) {

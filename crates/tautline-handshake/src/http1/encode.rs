@@ -91,20 +91,13 @@ fn put_headers(headers: &HeaderMap, kept: impl Fn(&HeaderName) -> bool, dst: &mu
 }
 
 fn put_header(name: &HeaderName, value: &[u8], dst: &mut BytesMut) {
-    for (index, word) in name.as_str().split('-').enumerate() {
-        if index > 0 {
-            dst.put_u8(b'-');
-        }
-        match word {
-            "websocket" => dst.put_slice(b"WebSocket"),
-            "www" => dst.put_slice(b"WWW"),
-            _ => {
-                let start = dst.len();
-                dst.put_slice(word.as_bytes());
-                if let Some(first) = dst[start..].first_mut() {
-                    first.make_ascii_uppercase();
-                }
-            }
+    let start = dst.len();
+    dst.put_slice(name.as_str().as_bytes());
+    for word in dst[start..].split_mut(|&byte| byte == b'-') {
+        match &*word {
+            b"websocket" => word.copy_from_slice(b"WebSocket"),
+            b"www" => word.copy_from_slice(b"WWW"),
+            _ => word.iter_mut().take(1).for_each(u8::make_ascii_uppercase),
         }
     }
     dst.put_slice(b": ");

@@ -93,7 +93,11 @@ impl Scanner {
 
     /// Looks at what is new in `buf`, which holds the head from its first byte on.
     pub(super) fn scan(&mut self, buf: &[u8]) -> Result<Option<Extent>, HeadError> {
-        while let Some(&byte) = buf.get(self.at) {
+        loop {
+            self.skip_plain(buf);
+            let Some(&byte) = buf.get(self.at) else {
+                return Ok(None);
+            };
             let previous = if self.at > self.line { buf[self.at - 1] } else { 0 };
             self.check_limits(byte)?;
             if previous == b'\r' && byte != b'\n' {
@@ -125,7 +129,22 @@ impl Scanner {
             }
             self.at += 1;
         }
-        Ok(None)
+    }
+
+    /// Goes over what is nothing but text, several bytes at a time: most of a head. Only what [`scan`](Self::scan) would take
+    /// without a word is passed, and only within a line: behind its first byte, within the limits, after what the first line
+    /// must start with.
+    fn skip_plain(&mut self, buf: &[u8]) {
+        let (started, limit) = match (self.lines, self.kind) {
+            (0, Kind::Request) => (self.method, self.limits.max_line_bytes),
+            (0, Kind::Response) => (self.at >= STATUS_LINE.len(), self.limits.max_line_bytes),
+            _ => (self.at > self.line, usize::MAX),
+        };
+        let end = buf.len().min(limit).min(self.limits.max_bytes);
+        if !started || self.at >= end || buf[self.at - 1] == b'\r' {
+            return;
+        }
+        self.at += plain_prefix(&buf[self.at..end]);
     }
 
     fn check_limits(&self, byte: u8) -> Result<(), HeadError> {
@@ -162,6 +181,27 @@ impl Scanner {
     }
 }
 
+/// How many of the first bytes are no controls (RFC 5234 appendix B.1: 0x00 to 0x1f, and 0x7f).
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // In each of these the lowest bit that is set stands in the first byte that is below 0x20, or 0x7f; those above it may
+        // be there because of a borrow.
+        let below = word.wrapping_sub(EACH * 0x20) & !word;
+        let del = word ^ (EACH * 0x7f);
+        let del = del.wrapping_sub(EACH) & !del;
+        let found = (below | del) & (EACH * 0x80);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + rest.iter().take_while(|byte| !byte.is_ascii_control()).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +226,42 @@ mod tests {
         let mut scanner = Scanner::new(Kind::Request, limits);
         assert_eq!(scanner.scan(b"GET / HTTP"), Ok(None));
         assert_eq!(scanner.scan(b"GET / HTTP/"), Err(HeadError::TooLarge(10)));
+    }
+
+    // The same bytes at every place of a word, and each with others before and behind it.
+    #[test]
+    fn text_ends_before_the_first_control() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                for around in [b' ', b'a', 0x7e, 0x80, 0xff] {
+                    let mut bytes = [around; 20];
+                    bytes[at] = byte;
+                    let expected = if byte.is_ascii_control() { at } else { 20 };
+                    assert_eq!(plain_prefix(&bytes), expected, "{byte:#x} at {at}");
+                }
+            }
+        }
+        assert_eq!(plain_prefix(b"\n\x7f"), 0);
+        assert_eq!(plain_prefix(b"ab\x7fd\nfgh"), 2);
+    }
+
+    // Whatever the bytes and the pieces they come in: going over several at a time finds what looking at each one finds.
+    #[test]
+    fn pieces_and_positions_make_no_difference() {
+        let limits = HeadLimits { max_bytes: 60, max_line_bytes: 24, max_headers: 2 };
+        let good = b"GET /abcdefgh HTTP/1.1\r\nHost: a\r\nCookie: \xe9=\t1; 2=3\r\n\r\n";
+        for at in 0..good.len() {
+            for byte in [0, b'\t', b'\n', b'\r', b' ', b'x', 0x7f, 0xff] {
+                let mut head = good.to_vec();
+                head[at] = byte;
+                let whole = Scanner::new(Kind::Request, limits).scan(&head);
+                let mut scanner = Scanner::new(Kind::Request, limits);
+                let single = (0..=head.len())
+                    .map(|len| scanner.scan(&head[..len]))
+                    .find(|scanned| !matches!(scanned, Ok(None)));
+                assert_eq!(single.unwrap_or(Ok(None)), whole, "{byte:#x} at {at}");
+            }
+        }
     }
 
     #[test]
