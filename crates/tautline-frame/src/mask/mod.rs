@@ -23,6 +23,10 @@ const VECTOR: usize = 16;
 /// Payloads of this many bytes and more gain from the widest vectors that the CPU at hand has;
 /// measured.
 const WIDE: usize = 128;
+/// Payloads of this many bytes and more gain from stores that are aligned, and from vectors as long as a line of the cache;
+/// measured.
+#[cfg(target_arch = "x86_64")]
+const LONG: usize = 512;
 
 /// Masks `data`, or unmasks it, which is the same, in place (RFC 6455 section 5.3).
 ///
@@ -127,8 +131,16 @@ unsafe fn baseline(key: u32, src: *const u8, dst: *mut u8, len: usize) {
 unsafe fn wide(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: AVX2 was detected; the caller vouches for the pointers and for more than 32 bytes.
-        return unsafe { x86::avx2(key, src, dst, len) };
+        if len < LONG {
+            // SAFETY: AVX2 was detected; the caller vouches for the pointers and for more than 32 bytes.
+            return unsafe { x86::avx2(key, src, dst, len) };
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: AVX-512F was detected; the caller vouches for the pointers, and there are more than 128 bytes.
+            return unsafe { x86::avx512(key, src, dst, len) };
+        }
+        // SAFETY: AVX2 was detected; the caller vouches for the pointers, and there are more than 64 bytes.
+        return unsafe { x86::avx2_aligned(key, src, dst, len) };
     }
     // SAFETY: the caller vouches for the pointers and for a length that is more than `VECTOR`.
     unsafe { baseline(key, src, dst, len) };

@@ -32,6 +32,10 @@ fn backends() -> Vec<(&'static str, usize, Backend)> {
         backends.push(("sse2", 16, x86::sse2));
         if std::arch::is_x86_feature_detected!("avx2") {
             backends.push(("avx2", 32, x86::avx2));
+            backends.push(("avx2, aligned", 64, x86::avx2_aligned));
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            backends.push(("avx512", 128, x86::avx512));
         }
     }
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -41,8 +45,8 @@ fn backends() -> Vec<(&'static str, usize, Backend)> {
 
 #[test]
 fn apply_agrees_with_section_5_3_for_every_length_offset_and_alignment() {
-    let source = payload(300);
-    for len in 0..=300 {
+    let source = payload(600);
+    for len in (0..=300).chain(500..=600) {
         for offset in 0..8 {
             let expected = by_bytes(KEY, offset, &source[..len]);
             for start in 0..33 {
@@ -59,9 +63,9 @@ fn apply_agrees_with_section_5_3_for_every_length_offset_and_alignment() {
 
 #[test]
 fn every_backend_agrees_with_section_5_3_in_place_and_between_buffers() {
-    let source = payload(340);
+    let source = payload(740);
     for (name, shortest, backend) in backends() {
-        for len in shortest..=300 {
+        for len in (shortest..=300).chain(600..=700) {
             let key = u32::from_le_bytes(KEY);
             for start in 0..33 {
                 let expected = by_bytes(KEY, 0, &source[start..start + len]);
