@@ -51,7 +51,9 @@ const fn setting(
 const SETTINGS: &[Setting] = &[
     setting("tautline", "default", true, "default (no own takeover)"),
     setting("tautline", "low-memory", false, "low_memory (no takeover)"),
-    setting("tautline", "takeover", true, "takeover"),
+    setting("tautline", "low-memory-fast", false, "low_memory, level 1"),
+    setting("tautline", "takeover", true, "takeover, level 2"),
+    setting("tautline", "fast", true, "takeover, level 1"),
     setting("tautline", "best-ratio", true, "best_ratio (takeover, level 6)"),
     setting("yawc-b", "takeover", true, "takeover"),
     setting("yawc-b", "no-takeover", false, "no takeover"),

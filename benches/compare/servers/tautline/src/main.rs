@@ -28,8 +28,10 @@ fn compression(name: &str) -> Outcome<Compression> {
     Ok(match name {
         "default" => Compression::new(),
         "low-memory" => Compression::low_memory(),
+        "low-memory-fast" => Compression::low_memory().level(1),
         "best-ratio" => Compression::best_ratio(),
         "takeover" => Compression::new().own_context_takeover(true),
+        "fast" => Compression::new().own_context_takeover(true).level(1),
         _ => return Err("no such settings".into()),
     })
 }
