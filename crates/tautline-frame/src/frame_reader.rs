@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::header::MAX_CONTROL_PAYLOAD;
+use crate::config::SLICE_THRESHOLD;
 use crate::{Header, OpCode, ProtocolError, Role, Rsv, mask};
 
 /// Takes headers off a buffer and unmasks payloads in it, as far as they have arrived.
@@ -55,8 +55,9 @@ impl FrameReader {
         Ok(Some(header))
     }
 
-    /// Takes a whole message off the buffer if it is of the most common kind: one short frame, of which all has arrived. `None`
-    /// for whatever else is there, right or wrong: the other functions tell.
+    /// Takes a whole message off the buffer if it is of the most common kind: one frame, of which all has arrived, and short
+    /// enough to be copied out of the buffer, which then unmasks it in the same pass. `None` for whatever else is there, right or
+    /// wrong: the other functions tell.
     #[inline]
     pub(crate) fn take_short(
         &self,
@@ -69,22 +70,25 @@ impl FrameReader {
             Header::WHOLE_BINARY => OpCode::Binary,
             _ => return None,
         };
-        // A client's second byte has the mask bit, and a server's has not: a wrong one is too long here.
-        let (second, start) = match self.role {
-            Role::Server => (second ^ Header::MASK, 6),
-            Role::Client => (second, 2),
+        // A client's second byte has the mask bit, and a server's has not: a wrong one is no length here.
+        let masked = self.role == Role::Server;
+        let second = if masked { second ^ Header::MASK } else { second };
+        let (len, start) = match second {
+            0..=Header::MAX_SHORT => (usize::from(second), 2),
+            Header::LENGTH_IN_16_BITS => (medium_length(buffer)?, 4),
+            _ => return None,
         };
-        let len = usize::from(second);
-        let too_long = len > MAX_CONTROL_PAYLOAD || len > limit || len > self.max_frame_size;
-        if too_long || self.current.is_some() || buffer.len() < start + len {
+        let end = start + if masked { 4 } else { 0 } + len;
+        let too_long = len > limit || len > self.max_frame_size;
+        if too_long || self.current.is_some() || buffer.len() < end {
             return None;
         }
-        if start == 6 {
-            let key = [buffer[2], buffer[3], buffer[4], buffer[5]];
-            mask::apply(key, 0, &mut buffer[start..start + len]);
-        }
-        let payload = Bytes::from(buffer[start..start + len].to_vec());
-        buffer.advance(start + len);
+        let payload = match buffer[start..end].split_first_chunk() {
+            Some((&key, payload)) if masked => mask::to_vec(key, payload),
+            _ => buffer[start..end].to_vec(),
+        };
+        let payload = Bytes::from(payload);
+        buffer.advance(end);
         Some((opcode, payload))
     }
 
@@ -131,6 +135,14 @@ impl FrameReader {
     }
 }
 
+/// A length in 16 bits, if it is in order and that of a payload that is copied.
+#[inline]
+fn medium_length(buffer: &[u8]) -> Option<usize> {
+    let &[_, _, high, low, ..] = buffer else { return None };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    (len > usize::from(Header::MAX_SHORT) && len < SLICE_THRESHOLD).then_some(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +168,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_short_way_agrees_with_the_general_one_on_lengths_in_16_bits() {
+        for len in [0u16, 125, 126, 127, 300, 4095, 4096, 4097, u16::MAX] {
+            for (role, mask_bit, key) in [(Role::Server, 0x80, 4), (Role::Client, 0, 0)] {
+                for first in [0x81, 0x82, 0x02, 0xC2, 0x80, 0x89] {
+                    let [high, low] = len.to_be_bytes();
+                    let mut wire = vec![first, mask_bit | 126, high, low];
+                    let end = 4 + key + usize::from(len);
+                    wire.extend((4..end + 3).map(|i| (i * 7) as u8));
+                    for limit in [usize::from(len).saturating_sub(1), usize::from(len), 1 << 20] {
+                        check(role, &wire, limit);
+                    }
+                    for cut in [2, 3, 4, 7, 8, 9, end - 1, end] {
+                        check(role, &wire[..cut.min(wire.len())], 1 << 20);
+                    }
+                }
+            }
+        }
+    }
+
     fn check(role: Role, wire: &[u8], limit: usize) {
         let mut buffer = BytesMut::from(wire);
         let short = FrameReader::new(role, Rsv::NONE, limit).take_short(&mut buffer, limit);
@@ -165,7 +197,7 @@ mod tests {
             if let Ok(Some(header)) = general.read_header(&mut buffer)
                 && matches!(header.opcode, OpCode::Text | OpCode::Binary)
                 && header.fin
-                && header.len <= 125
+                && header.len < SLICE_THRESHOLD as u64
             {
                 general.unmask(&mut buffer);
                 assert_eq!(general.finish(), None, "a whole short message was left: {wire:?}");

@@ -72,6 +72,10 @@ impl Header {
     pub(crate) const WHOLE_BINARY: u8 = FIN | OpCode::Binary.bits();
     /// The bit of the second byte that tells of a masking key.
     pub(crate) const MASK: u8 = MASK;
+    /// The greatest length that stands in the second byte itself.
+    pub(crate) const MAX_SHORT: u8 = LENGTH_IN_16_BITS - 1;
+    /// The second byte's length when it stands in the next two.
+    pub(crate) const LENGTH_IN_16_BITS: u8 = LENGTH_IN_16_BITS;
 
     /// Reads a header from the start of `bytes`; gives it with its own length, or `None` while bytes are missing.
     ///
@@ -140,28 +144,22 @@ impl Header {
     #[inline]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
-        if self.len >= u64::from(LENGTH_IN_16_BITS) {
-            return self.append_long(first, out);
-        }
+        let Ok(len) = u16::try_from(self.len) else { return self.append_long(out) };
+        let [high, low] = len.to_be_bytes();
         match self.mask {
-            None => out.extend_from_slice(&[first, self.len as u8]),
+            None if len < u16::from(LENGTH_IN_16_BITS) => out.extend_from_slice(&[first, low]),
+            None => out.extend_from_slice(&[first, LENGTH_IN_16_BITS, high, low]),
+            Some([a, b, c, d]) if len < u16::from(LENGTH_IN_16_BITS) => {
+                out.extend_from_slice(&[first, MASK | low, a, b, c, d]);
+            }
             Some([a, b, c, d]) => {
-                out.extend_from_slice(&[first, MASK | self.len as u8, a, b, c, d]);
+                let second = MASK | LENGTH_IN_16_BITS;
+                out.extend_from_slice(&[first, second, high, low, a, b, c, d]);
             }
         }
     }
 
-    fn append_long(&self, first: u8, out: &mut BytesMut) {
-        if let Ok(len) = u16::try_from(self.len) {
-            let [high, low] = len.to_be_bytes();
-            return match self.mask {
-                None => out.extend_from_slice(&[first, LENGTH_IN_16_BITS, high, low]),
-                Some([a, b, c, d]) => {
-                    let second = MASK | LENGTH_IN_16_BITS;
-                    out.extend_from_slice(&[first, second, high, low, a, b, c, d]);
-                }
-            };
-        }
+    fn append_long(&self, out: &mut BytesMut) {
         let mut head = [0; Self::MAX_LEN];
         let len = self.encode(&mut head);
         out.extend_from_slice(&head[..len]);

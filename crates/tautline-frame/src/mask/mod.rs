@@ -74,6 +74,19 @@ pub fn copy(key: [u8; 4], src: &[u8], dst: &mut BytesMut) {
     unsafe { dst.set_len(dst.len() + src.len()) };
 }
 
+/// As [`copy`], into a vector of its own.
+#[inline]
+pub(crate) fn to_vec(key: [u8; 4], src: &[u8]) -> Vec<u8> {
+    let len = src.len();
+    let mut data = Vec::with_capacity(len);
+    // SAFETY: `src` is valid for reads of its length; `data` has just been made with room for as many bytes, and does not overlap
+    // what was there before.
+    unsafe { xor(u32::from_le_bytes(key), src.as_ptr(), data.as_mut_ptr(), len) };
+    // SAFETY: `xor` has just written all of the `len` bytes, which are within the capacity.
+    unsafe { data.set_len(len) };
+    data
+}
+
 /// The key, turned so that it begins with the byte for position `offset`. Its bytes stand in
 /// little-endian order: the first byte on the wire is the lowest.
 #[inline]

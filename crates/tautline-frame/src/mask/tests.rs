@@ -107,6 +107,7 @@ fn large_payloads_are_masked_to_their_last_byte() {
         let mut copied = BytesMut::new();
         copy(KEY, &source, &mut copied);
         assert!(copied == by_bytes(KEY, 0, &source), "copy {len}");
+        assert!(to_vec(KEY, &source) == by_bytes(KEY, 0, &source), "to_vec {len}");
     }
 }
 
@@ -133,6 +134,7 @@ fn a_payload_may_be_masked_in_pieces_of_any_length() {
 fn copy_appends_behind_what_is_there() {
     let source = payload(300);
     for len in 0..=300 {
+        assert_eq!(to_vec(KEY, &source[..len]), by_bytes(KEY, 0, &source[..len]), "{len}");
         for before in [0, 1, 7, 14, 33] {
             for capacity in [0, before + len] {
                 let mut dst = BytesMut::with_capacity(capacity);
