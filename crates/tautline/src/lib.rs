@@ -13,6 +13,8 @@ mod handshake_io;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod pool;
+#[cfg(feature = "tls")]
+mod read_ahead;
 mod server;
 mod shutdown;
 mod split;
@@ -31,6 +33,8 @@ pub use accept::{
 };
 pub use client::{Client, ConnectError, DEFAULT_CONNECT_TIMEOUT, connect};
 pub use error::Error;
+#[cfg(feature = "tls")]
+pub use read_ahead::ReadAhead;
 pub use server::{BoxError, DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_CONNECTIONS, Server};
 pub use split::{Reader, Writer};
 #[cfg(feature = "tls")]

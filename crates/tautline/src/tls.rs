@@ -13,10 +13,14 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::Transport;
+use crate::{ReadAhead, Transport};
 
 /// What is spoken inside TLS (RFC 7301): WebSocket's handshake is HTTP/1.1, and a server must not choose HTTP/2.
 const ALPN: &[u8] = b"http/1.1";
+
+/// How much rustls encrypts for one write, in bytes, and so holds at most when the peer does not read: its own 64 KiB and another
+/// record. A message of 64 KiB then goes out in one write with its header, instead of leaving a few bytes to a second one.
+const WRITE_LIMIT: usize = 80 << 10;
 
 /// TLS settings of a client. Clones share sessions, so that later connections are quicker.
 ///
@@ -102,7 +106,11 @@ impl ClientTls {
     ) -> Result<Transport, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
         let connector = TlsConnector::from(self.config().await?);
-        let stream = connector.connect(name, stream).await.map_err(TlsError::Handshake)?;
+        let stream = ReadAhead::new(stream);
+        let connecting = connector.connect_with(name, stream, |session| {
+            session.set_buffer_limit(Some(WRITE_LIMIT));
+        });
+        let stream = connecting.await.map_err(TlsError::Handshake)?;
         Ok(Transport::TlsClient(Box::new(stream)))
     }
 }
@@ -208,7 +216,9 @@ impl ServerTls {
     }
 
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Transport> {
-        let accepting = self.0.accept(stream);
+        let accepting = self.0.accept_with(ReadAhead::new(stream), |session| {
+            session.set_buffer_limit(Some(WRITE_LIMIT));
+        });
         Ok(Transport::TlsServer(Box::new(accepting.await?)))
     }
 }

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+#[cfg(feature = "tls")]
+use crate::ReadAhead;
+
 /// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -15,10 +18,10 @@ pub enum Transport {
     Tcp(TcpStream),
     /// `wss`, the client's end.
     #[cfg(feature = "tls")]
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<ReadAhead>>),
     /// `wss`, the server's end.
     #[cfg(feature = "tls")]
-    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<ReadAhead>>),
 }
 
 impl Transport {
@@ -28,9 +31,9 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::TlsClient(stream) => stream.get_ref().0,
+            Self::TlsClient(stream) => stream.get_ref().0.get_ref(),
             #[cfg(feature = "tls")]
-            Self::TlsServer(stream) => stream.get_ref().0,
+            Self::TlsServer(stream) => stream.get_ref().0.get_ref(),
         }
     }
 

@@ -57,7 +57,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // At most as much again as has arrived, now or for an earlier frame: a length that the peer declared is paid for by what
         // it sends. Who sends long messages all the time does not have each of them moved again and again while it grows.
         let affordable = self.read.len().max(self.largest).max(pool::BUFFER_SIZE);
-        self.read.reserve(missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable));
+        let wanted = missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable);
+        if !self.read.try_reclaim(wanted) {
+            // No more than is wanted, where `reserve` would double it, and the buffer that was too small stays in use.
+            let mut larger = BytesMut::with_capacity(self.read.len() + wanted);
+            larger.extend_from_slice(&self.read);
+            pool::give(std::mem::replace(&mut self.read, larger));
+        }
     }
 
     /// Writes until nothing is queued. A write side that fails is remembered; what the peer sent before is still read.
