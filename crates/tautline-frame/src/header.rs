@@ -144,22 +144,28 @@ impl Header {
     #[inline]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
-        let Ok(len) = u16::try_from(self.len) else { return self.append_long(out) };
-        let [high, low] = len.to_be_bytes();
+        if self.len >= u64::from(LENGTH_IN_16_BITS) {
+            return self.append_long(first, out);
+        }
         match self.mask {
-            None if len < u16::from(LENGTH_IN_16_BITS) => out.extend_from_slice(&[first, low]),
-            None => out.extend_from_slice(&[first, LENGTH_IN_16_BITS, high, low]),
-            Some([a, b, c, d]) if len < u16::from(LENGTH_IN_16_BITS) => {
-                out.extend_from_slice(&[first, MASK | low, a, b, c, d]);
-            }
+            None => out.extend_from_slice(&[first, self.len as u8]),
             Some([a, b, c, d]) => {
-                let second = MASK | LENGTH_IN_16_BITS;
-                out.extend_from_slice(&[first, second, high, low, a, b, c, d]);
+                out.extend_from_slice(&[first, MASK | self.len as u8, a, b, c, d]);
             }
         }
     }
 
-    fn append_long(&self, out: &mut BytesMut) {
+    fn append_long(&self, first: u8, out: &mut BytesMut) {
+        if let Ok(len) = u16::try_from(self.len) {
+            let [high, low] = len.to_be_bytes();
+            return match self.mask {
+                None => out.extend_from_slice(&[first, LENGTH_IN_16_BITS, high, low]),
+                Some([a, b, c, d]) => {
+                    let second = MASK | LENGTH_IN_16_BITS;
+                    out.extend_from_slice(&[first, second, high, low, a, b, c, d]);
+                }
+            };
+        }
         let mut head = [0; Self::MAX_LEN];
         let len = self.encode(&mut head);
         out.extend_from_slice(&head[..len]);
