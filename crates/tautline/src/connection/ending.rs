@@ -4,13 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
 use tautline_frame::{Ending, Timeout};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, Phase, Wakers};
-use crate::Error;
 use crate::timer::Timer;
+use crate::{Error, pool};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Moves on when both Closes are exchanged, or ours is all that is left to send.
@@ -84,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let _ = Pin::new(&mut self.io).poll_shutdown(&mut cx);
             self.shut = true;
         }
-        self.read = BytesMut::new();
+        pool::give(std::mem::take(&mut self.read));
         self.shutdown = None;
         self.timer = Timer::default();
         if self.protocol.peer_close().is_some() {

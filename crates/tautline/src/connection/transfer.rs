@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let room = self.read.capacity() - self.read.len();
         let missing = self.protocol.missing(self.read.len());
-        if room >= missing && room >= MIN_READ {
+        if room >= if missing > 0 { missing } else { MIN_READ } {
             return;
         }
         // At most as much again as has arrived, now or for an earlier frame: a length that the peer declared is paid for by what
