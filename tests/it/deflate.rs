@@ -216,6 +216,27 @@ async fn an_idle_connection_gives_its_compressor_back() {
     assert_eq!(answers[3], answers[0]);
 }
 
+// A writer set the deadline, and the reader, which alone waits, did not hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_split_connection_gives_its_compressor_back() {
+    let (near, far) = tokio::io::duplex(1 << 14);
+    let config = Config::new().ping_interval(None);
+    let ws = WebSocket::from_upgraded(near, Role::Server, config, BytesMut::new());
+    let idle = Duration::from_secs(3);
+    let ws = ws.with_compression(Compression::best_ratio().idle_timeout(idle));
+    let mut peer = Peer::of(Role::Server, far);
+    let (mut reader, mut writer) = ws.split();
+    tokio::spawn(async move { while reader.next().await.is_some() {} });
+    let mut sent = Vec::new();
+    for pause in [1, 1, 7] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        writer.send(feed(1000, 0)).await.unwrap();
+        sent.push(peer.recv().await.unwrap());
+    }
+    assert!(sent[1].payload.len() < 50, "it refers back");
+    assert_eq!(sent[2], sent[0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_a_split_connection_share_one_context() {
     const WRITERS: usize = 4;

@@ -528,3 +528,30 @@ async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
         assert!(matches!(echo.await.unwrap(), Error::ConnectionLost));
     }
 }
+
+// The Close had waited in the read buffer while the handler was busy, so that the deadline for our answer, counted from its
+// arrival, had passed before it was looked at: what was queued was cut off, and the answer never written.
+#[tokio::test(start_paused = true)]
+async fn a_close_that_waited_for_a_busy_handler_is_answered_all_the_same() {
+    for role in ROLES {
+        let (mut ws, mut peer) = duplex(role, Config::new().ping_interval(None), 1 << 10);
+        let work = peer.encode(FIN | BINARY, b"work");
+        let close = peer.encode(FIN | CLOSE, &close_body(1000, ""));
+        peer.write(&[work, close].concat()).await;
+        let handler = async {
+            ws.next().await.unwrap().unwrap();
+            tokio::time::sleep(2 * CLOSE_TIMEOUT).await;
+            // More than the transport takes at once.
+            ws.feed(pattern(5000)).await.unwrap();
+            ws.next().await.map(|end| end.map_err(|error| error.to_string()))
+        };
+        let hearing = async {
+            tokio::time::sleep(2 * CLOSE_TIMEOUT + Duration::from_millis(100)).await;
+            peer.expect(FIN | BINARY, pattern(5000)).await;
+            peer.expect_close(1000).await;
+            drop(peer);
+        };
+        let (end, ()) = future::join(handler, hearing).await;
+        assert_eq!(end, None);
+    }
+}

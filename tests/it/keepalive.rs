@@ -242,3 +242,18 @@ async fn a_ping_that_was_given_up_by_the_user_is_shared_by_the_next() {
         assert_ne!(peer.recv().await.unwrap(), ping);
     }
 }
+
+// What the reader had taken already counted as a sign of life, at every deadline anew, for as long as it did not come back.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_taken_is_a_sign_of_life_once() {
+    for role in ROLES {
+        let (ws, mut peer) = duplex(role, config(), 1 << 10);
+        let (mut reader, mut writer) = ws.split();
+        peer.send(FIN | BINARY, b"hi").await;
+        reader.next().await.unwrap().unwrap();
+        let start = Instant::now();
+        let error = writer.ping().await.unwrap_err();
+        assert!(matches!(error, Error::Timeout(Timeout::Ping)), "{error:?}");
+        assert!(start.elapsed() <= PING_TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+}

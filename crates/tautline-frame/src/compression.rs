@@ -117,7 +117,8 @@ impl Compression {
     }
 
     /// How far back in bytes, as a power of two, what the peer sends may refer (RFC 7692 section 7.1.2). 8 to 15; other
-    /// values become the nearest of these. Default: 15, which is 32 KiB. A server can hold only those clients to it whose
+    /// values become the nearest of these. Default: 15, which is 32 KiB. The handshake asks for 9 at least, since most
+    /// compressors cannot do 8; a peer may choose that by itself. A server can hold only those clients to it whose
     /// offer has `client_max_window_bits`; browsers' offers do.
     #[must_use]
     pub const fn peer_window_bits(mut self, bits: u8) -> Self {
@@ -146,8 +147,8 @@ impl Compression {
     }
 
     /// After how long without a compressed message, at most twice this, a connection gives its compressor back; the next
-    /// message then begins with an empty window, which the protocol allows a sender at any time. Default:
-    /// [`DEFAULT_COMPRESSION_IDLE`]. Of no effect without [`own_context_takeover`](Self::own_context_takeover).
+    /// message then begins with an empty window, which the protocol allows a sender at any time. It is looked at while the
+    /// connection waits for messages. Default: [`DEFAULT_COMPRESSION_IDLE`]. Of no effect without [`own_context_takeover`](Self::own_context_takeover).
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle = timeout;

@@ -51,6 +51,10 @@ impl Deflate {
         match self.0 {}
     }
 
+    pub(crate) fn end(&mut self) {
+        match self.0 {}
+    }
+
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         match self.0 {}
     }

@@ -175,7 +175,7 @@ impl Protocol {
     }
 
     /// Compresses and inflates from here on: what the opening handshake agreed on, seen from this end (RFC 7692). To be
-    /// called before the first message.
+    /// called once, before the first message: what either end knows of earlier messages is forgotten.
     ///
     /// ```
     /// use std::time::Instant;
@@ -200,6 +200,7 @@ impl Protocol {
     /// ```
     #[cfg(feature = "deflate")]
     pub fn set_compression(&mut self, settings: Compression) {
+        debug_assert!(self.incoming.is_none(), "a message is under way");
         self.reader.allow(Rsv::RSV1);
         self.deflate = Some(Box::new(Deflate::new(settings)));
     }
@@ -292,6 +293,19 @@ impl Protocol {
         Ok(())
     }
 
+    /// Counts [`Config::close_timeout`] anew, if something waits for it: for who hands in bytes long after they arrived.
+    pub fn restart_close(&mut self, now: Instant) {
+        if self.timers.close.is_some() {
+            self.timers.close = now.checked_add(self.config.close_timeout);
+        }
+    }
+
+    /// Whether this end holds a compressor of its own, which [`handle_timeout`](Self::handle_timeout) gives back when it is idle.
+    #[must_use]
+    pub fn holds_compressor(&self) -> bool {
+        self.deflate.as_ref().is_some_and(|deflate| deflate.deadline().is_some())
+    }
+
     /// The first deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. It may move with every
     /// other call; a call that comes early does nothing.
     #[must_use]
@@ -369,6 +383,8 @@ impl Protocol {
         }
         self.state = self.state.on(Event::Eof).0;
         self.unread = false;
+        self.incoming = None;
+        self.end_compression();
         self.stop_liveness();
         in_order
     }
@@ -398,7 +414,7 @@ impl Protocol {
         } else {
             self.state = next;
         }
-        self.deflate = None;
+        self.end_compression();
         self.stop_liveness();
     }
 
@@ -419,8 +435,15 @@ impl Protocol {
         self.outgoing = None;
         self.pong = None;
         self.timers = Timers::default();
-        self.deflate = None;
+        self.end_compression();
         self.stop_liveness();
+    }
+
+    /// Nothing more is compressed or inflated; what was agreed on is still known.
+    fn end_compression(&mut self) {
+        if let Some(deflate) = &mut self.deflate {
+            deflate.end();
+        }
     }
 
     /// Nothing more is compressed; what the peer sends is still inflated.

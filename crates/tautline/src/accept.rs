@@ -219,12 +219,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             Ok(Ok(request)) => Ok(request),
             Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
             Ok(Err(ReadHeadError::Head(error))) => {
-                self.tell(&head_refusal(error), false).await?;
+                self.tell(&head_refusal(error), false).await;
                 Err(HandshakeError::Head(error).into())
             }
             Err(late) => {
                 if !self.buffer.is_empty() {
-                    self.tell(&HandshakeError::TimedOut.to_response(), false).await?;
+                    self.tell(&HandshakeError::TimedOut.to_response(), false).await;
                 }
                 Err(late)
             }
@@ -232,18 +232,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     }
 
     /// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
-    async fn tell(
-        &mut self,
-        response: &Response<Bytes>,
-        head_only: bool,
-    ) -> Result<(), AcceptError> {
+    async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
         let answer_by = self.answer_by();
         // Boxed: it is rare, and would be a large part of the state of every handshake.
         let mut answering = Box::pin(refuse(&mut self.stream, response, head_only));
-        if let Err(error) = until(answer_by, answering.as_mut()).await? {
-            tracing::debug!(%error, "a refusal did not reach its peer");
+        match until(answer_by, answering.as_mut()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a refusal did not reach its peer"),
+            Err(_) => tracing::debug!("a refusal did not reach its peer in time"),
         }
-        Ok(())
     }
 
     /// Checks the handshake and the origin; a request that fails is answered.
@@ -260,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         match checked {
             Ok(request) => Ok(request),
             Err(error) => {
-                self.tell(&error.to_response(), head_only).await?;
+                self.tell(&error.to_response(), head_only).await;
                 Err(error.into())
             }
         }
@@ -316,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let response = match built {
             Ok(response) => response.map(|()| ""),
             Err(error) => {
-                self.tell(&internal_error(), false).await?;
+                self.tell(&internal_error(), false).await;
                 return Err(error.into());
             }
         };

@@ -56,6 +56,8 @@ pub(crate) struct Info {
 pub(crate) struct Progress {
     writes: u64,
     ponged: bool,
+    /// A compressor is held, which is to be given back after a while.
+    pub(crate) compressing: bool,
     pub(crate) open: bool,
     pub(crate) done: bool,
 }
@@ -188,6 +190,7 @@ impl<S> Connection<S> {
         Progress {
             writes: self.progress,
             ponged: self.protocol.pong(self.pinged).is_some(),
+            compressing: self.protocol.holds_compressor(),
             open: self.protocol.is_open(),
             done: self.is_done(),
         }
@@ -271,9 +274,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn take_message(&mut self) -> Option<Message> {
         if self.unread {
             match self.protocol.handle_data(&mut self.read, self.read_at) {
-                Ok(message @ Some(_)) => return message,
+                Ok(message @ Some(_)) => {
+                    self.unread = !self.read.is_empty();
+                    return message;
+                }
                 Ok(None) => self.unread = false,
                 Err(error) => self.end_with(Some(error.into())),
+            }
+            if !self.protocol.is_open() {
+                // The bytes may have waited here for long: how long our Close may take counts from now.
+                self.protocol.restart_close(now());
             }
         }
         None

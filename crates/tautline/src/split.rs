@@ -54,7 +54,9 @@ impl<S> Shared<S> {
         if before != after {
             self.waiters.wake_writers(who);
         }
-        if (before.open, before.done) != (after.open, after.done) {
+        // A compressor comes with a deadline, which may be earlier than the one that the reader waits for.
+        let new_deadline = after.compressing && !before.compressing;
+        if (before.open, before.done) != (after.open, after.done) || new_deadline {
             self.waiters.wake_reader();
         }
         result

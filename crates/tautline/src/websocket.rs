@@ -113,7 +113,22 @@ impl<S> WebSocket<S> {
     }
 
     /// Compresses and inflates messages: for a connection that was [upgraded elsewhere](Self::from_upgraded), with what was
-    /// agreed on there. To be called before the first message.
+    /// agreed on there, seen from this end. To be called once, before the first message.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use tautline::{Compression, Config, Role, WebSocket};
+    ///
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// // Agreed on: `permessage-deflate; server_no_context_takeover; client_max_window_bits=12`.
+    /// let server = Compression::new().own_context_takeover(false).peer_window_bits(12);
+    /// let client = Compression::new().peer_context_takeover(false).own_context_takeover(true).own_window_bits(12);
+    /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # let _entered = rt.enter();
+    /// let server = WebSocket::from_upgraded(near, Role::Server, Config::new(), BytesMut::new()).with_compression(server);
+    /// # let client = WebSocket::from_upgraded(far, Role::Client, Config::new(), BytesMut::new()).with_compression(client);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_compression(mut self, agreed: Compression) -> Self {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 
+use super::window::Window;
 use super::{TAIL, pool};
 
 /// What a flush may need beyond the data. With less room than this it could be cut in two, and would be repeated.
@@ -40,6 +41,15 @@ impl Compressor {
         self.stream.reset();
     }
 
+    /// Goes on as if these bytes had been compressed: for one that has just forgotten all.
+    pub(super) fn remember(&mut self, sent: &Window) {
+        let bytes = sent.parts().concat();
+        if !bytes.is_empty() {
+            // In one piece: it takes a dictionary at its start only. Cannot fail there.
+            let _ = self.stream.set_dictionary(&bytes);
+        }
+    }
+
     /// The payload of the message, or `None` when it would have `limit` bytes or more. It has to [`forget`](Self::forget)
     /// after that.
     pub(super) fn compress(&mut self, message: &[u8], limit: usize) -> Option<Bytes> {
@@ -49,9 +59,17 @@ impl Compressor {
         }
         let mut out = pool::take_scratch();
         let whole = self.compress_into(message, &mut out, limit);
-        let compressed = (whole && out.len() < limit).then(|| Bytes::copy_from_slice(&out));
+        if !whole || out.len() >= limit {
+            pool::give_scratch(out);
+            return None;
+        }
+        if out.capacity() > pool::KEPT_SCRATCH {
+            // It would not be kept anyway.
+            return Some(Bytes::from(out));
+        }
+        let compressed = Bytes::copy_from_slice(&out);
         pool::give_scratch(out);
-        compressed
+        Some(compressed)
     }
 
     /// Gives whether all of it is in `out`.

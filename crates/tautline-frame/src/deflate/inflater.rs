@@ -8,6 +8,9 @@ use super::{TAIL, pool};
 /// A last block without content. Behind a whole message it ends the stream; behind a piece of one it cannot.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
+/// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
+const MOST_BACK: usize = 1 << 15;
+
 /// Text comes down to about a quarter. A first guess for the length of a message: what has arrived times this.
 const USUAL_RATIO: usize = 4;
 
@@ -57,8 +60,10 @@ impl Inflater {
     /// Begins a stream behind what was inflated so far.
     fn start(&mut self, before: &Window, message: &[u8]) {
         self.stream.reset(false);
-        let message = &message[message.len().saturating_sub(1 << 15)..];
-        for part in before.parts().into_iter().chain([message]) {
+        let message = &message[message.len().saturating_sub(MOST_BACK)..];
+        // What lies further back than any reference reaches is not worth the copy.
+        let before = if message.len() < MOST_BACK { before.parts() } else { [&[][..]; 2] };
+        for part in before.into_iter().chain([message]) {
             if !part.is_empty() {
                 // Cannot fail: there is no header that would name another dictionary.
                 let _ = self.stream.set_dictionary(part);

@@ -30,6 +30,8 @@ pub(crate) struct Deflate {
     settings: Compression,
     /// With context takeover: the compressor that knows the earlier messages.
     compressor: Option<Box<Compressor>>,
+    /// And what it knows of them, for when it has to forget a message that the peer did not get from it.
+    sent: Window,
     /// Whether it was needed since its time was last looked at.
     used: bool,
     /// When to look whether it is still needed.
@@ -42,12 +44,17 @@ pub(crate) struct Deflate {
 
 impl Deflate {
     pub(crate) fn new(settings: Compression) -> Self {
-        let window = if settings.peer_context_takeover_enabled() {
-            Window::new(1 << settings.max_peer_window_bits())
-        } else {
-            Window::new(0)
-        };
-        Self { settings, compressor: None, used: false, deadline: None, inflater: None, window }
+        let window = |kept: bool, bits: u8| Window::new(if kept { 1 << bits } else { 0 });
+        let (own, peer) = (settings.max_own_window_bits(), settings.max_peer_window_bits());
+        Self {
+            settings,
+            compressor: None,
+            sent: window(settings.own_context_takeover_enabled(), own),
+            used: false,
+            deadline: None,
+            inflater: None,
+            window: window(settings.peer_context_takeover_enabled(), peer),
+        }
     }
 
     pub(crate) const fn settings(&self) -> &Compression {
@@ -66,7 +73,7 @@ impl Deflate {
         let smaller = match wish {
             Compress::Never => return None,
             Compress::Always => false,
-            Compress::Auto if payload.len() < self.settings.threshold => return None,
+            Compress::Auto if payload.len() < self.settings.threshold.max(1) => return None,
             // UTF-8 never fills its bytes; it is binary data that may be compressed already.
             Compress::Auto if !text && compressor::looks_random(payload) => return None,
             Compress::Auto => true,
@@ -81,9 +88,12 @@ impl Deflate {
             compressor.give_back();
             return compressed;
         }
-        if compressed.is_none() {
-            // The window must not hold what the peer does not get (RFC 7692 section 7.2.3.2 counts compressed messages only).
+        if compressed.is_some() {
+            self.sent.push(payload);
+        } else {
+            // The window must not hold what the peer does not get compressed (RFC 7692 section 7.2.3.2).
             compressor.forget();
+            compressor.remember(&self.sent);
         }
         self.compressor = Some(compressor);
         self.used = true;
@@ -121,9 +131,17 @@ impl Deflate {
     /// Nothing more is sent.
     pub(crate) fn stop_sending(&mut self) {
         self.deadline = None;
+        self.sent.clear();
         if let Some(compressor) = self.compressor.take() {
             compressor.give_back();
         }
+    }
+
+    /// Nothing more is sent or received.
+    pub(crate) fn end(&mut self) {
+        self.stop_sending();
+        self.window.clear();
+        self.inflater = None;
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.

@@ -11,7 +11,7 @@ const KEPT_COMPRESSORS: usize = 2;
 const KEPT_INFLATERS: usize = 8;
 
 /// How much room for output a thread keeps, in bytes.
-const KEPT_SCRATCH: usize = 64 << 10;
+pub(super) const KEPT_SCRATCH: usize = 64 << 10;
 
 /// Boxed, all of them: connections hold a pointer to what they borrow, and nothing is moved.
 #[derive(Default)]

@@ -20,6 +20,11 @@ impl Window {
         [older, newer]
     }
 
+    /// Lets go of the bytes, and of the memory.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.size);
+    }
+
     pub(super) fn push(&mut self, data: &[u8]) {
         let mut data = &data[data.len().saturating_sub(self.size)..];
         if self.bytes.len() < self.size {

@@ -232,7 +232,7 @@ impl Protocol {
         }
         self.peer_close = Some(Box::new(frame));
         self.incoming = None;
-        self.deflate = None;
+        self.end_compression();
         self.stop_liveness();
         Ok(())
     }

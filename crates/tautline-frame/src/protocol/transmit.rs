@@ -85,6 +85,11 @@ impl Protocol {
         &mut self.queue
     }
 
+    /// Lets go of what is queued: for a transport that has ended.
+    pub fn drop_queue(&mut self) {
+        self.queue = WriteQueue::default();
+    }
+
     /// Whether everything that was encoded has been written.
     #[must_use]
     #[inline]

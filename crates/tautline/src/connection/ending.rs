@@ -84,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.shut = true;
         }
         pool::give(std::mem::take(&mut self.read));
+        self.protocol.drop_queue();
         self.shutdown = None;
         self.timer = Timer::default();
         if self.protocol.peer_close().is_some() {
