@@ -79,7 +79,7 @@ impl Compression {
     }
 
     /// The fewest bytes on the wire: both ends refer back to earlier messages. With messages of more than
-    /// 8 KiB, [`own_window_bits(15)`](Self::own_window_bits) may gain a little more. A connection that sends holds some 220 KiB for
+    /// 8 KiB, [`own_window_bits(15)`](Self::own_window_bits) may gain a little more. A connection that sends holds some 225 KiB for
     /// its compressor, until it has been idle for [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub const fn best_ratio() -> Self {
