@@ -330,9 +330,12 @@ impl<T: Send + 'static> Server<T> {
                 let (stream, peer) = accept(&self.listener).await;
                 let (opener, handler) = (opener.clone(), handler.clone());
                 // Boxed: the state of a handshake is large, and gone when the handler starts.
-                let opening = Box::pin(opener.open(stream, peer));
+                let opening = Box::pin(async move {
+                    let opened = opener.open(stream, peer).await?;
+                    Ok(opened.map(|(ws, data)| handler(ws, data)))
+                });
                 let span = tracing::debug_span!("connection", %peer);
-                tasks.spawn(|place| connection(opening, handler, place).instrument(span));
+                tasks.spawn(|place| connection(opening, place).instrument(span));
             }
         };
         tokio::select! {
@@ -382,28 +385,25 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// The task of a connection. What it holds while the handler runs counts for every idle connection.
-async fn connection<T, F, Fut>(
-    opening: BoxFuture<Result<Option<(WebSocket, T)>, AcceptError>>,
-    handler: Arc<F>,
-    _place: Place,
-) where
-    F: Fn(WebSocket, T) -> Fut,
+/// The task of a connection: the handshake, which gives the handler's future, and then that. What it holds while the handler
+/// runs counts for every idle connection.
+async fn connection<O, Fut>(opening: Pin<Box<O>>, _place: Place)
+where
+    O: Future<Output = Result<Option<Fut>, AcceptError>>,
     Fut: Future<Output = Result<(), BoxError>>,
 {
-    match opening.await {
-        Ok(Some((ws, data))) => {
-            match handler(ws, data).await {
-                // The connection's own end has been told already.
-                Err(error) if error.is::<crate::Error>() => {
-                    tracing::debug!(%error, "handler ended with the connection");
-                }
-                Err(error) => tracing::warn!(%error, "handler ended with an error"),
-                Ok(()) => {}
-            }
+    let handling = match opening.await {
+        Ok(Some(handling)) => handling,
+        Ok(None) => return,
+        Err(error) => return tracing::debug!(%error, "connection was not accepted"),
+    };
+    match handling.await {
+        // The connection's own end has been told already.
+        Err(error) if error.is::<crate::Error>() => {
+            tracing::debug!(%error, "handler ended with the connection");
         }
-        Ok(None) => {}
-        Err(error) => tracing::debug!(%error, "connection was not accepted"),
+        Err(error) => tracing::warn!(%error, "handler ended with an error"),
+        Ok(()) => {}
     }
 }
 
