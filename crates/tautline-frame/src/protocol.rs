@@ -2,6 +2,7 @@
 
 mod compressed;
 mod receive;
+mod short;
 mod transmit;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::{
 /// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof),
 ///    [`handle_received`](Self::handle_received), [`handle_written`](Self::handle_written),
 ///    [`handle_blocked`](Self::handle_blocked), [`handle_broken`](Self::handle_broken),
-///    [`handle_timeout`](Self::handle_timeout).
+///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is a short cut of the first.
 /// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close).
 /// 3. `poll_*`: what is to be done outside. [`poll_transmit`](Self::poll_transmit), then write from
 ///    [`queue`](Self::queue); [`poll_timeout`](Self::poll_timeout); [`poll_ending`](Self::poll_ending).

@@ -63,18 +63,26 @@ impl WriteQueue {
 
     /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
     /// nobody else holds it, else while it is copied.
-    #[inline]
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
+        if payload.len() < CHAIN_THRESHOLD {
+            return self.push_copied(header, &payload);
+        }
         let before = self.tail.len();
         header.append(&mut self.tail);
         self.len += self.tail.len() - before + payload.len();
-        if payload.len() >= CHAIN_THRESHOLD {
-            return self.chain(header.mask, payload);
-        }
+        self.chain(header.mask, payload);
+    }
+
+    /// As [`push`](Self::push), for a payload that is to be copied.
+    #[inline]
+    pub(crate) fn push_copied(&mut self, header: &Header, payload: &[u8]) {
+        let before = self.tail.len();
+        header.append(&mut self.tail);
         match header.mask {
-            Some(key) => mask::copy(key, &payload, &mut self.tail),
-            None => self.tail.extend_from_slice(&payload),
+            Some(key) => mask::copy(key, payload, &mut self.tail),
+            None => self.tail.extend_from_slice(payload),
         }
+        self.len += self.tail.len() - before;
     }
 
     fn chain(&mut self, key: Option<[u8; 4]>, payload: Bytes) {

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use bytes::BytesMut;
-use tautline_frame::{CloseFrame, Compress, Config, Message, Protocol, Role, Timeout};
+use tautline_frame::{
+    CloseFrame, Compress, Config, Message, Protocol, ProtocolError, Role, Timeout,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 
@@ -215,11 +217,23 @@ impl<S> Connection<S> {
         self.protocol.pong(id)
     }
 
+    /// Whether a message may be queued as things stand.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.protocol.is_open() && self.protocol.ready()
+    }
+
+    #[inline(always)]
     pub(crate) fn start_send(&mut self, message: Message, wish: Compress) -> Result<(), Error> {
         if !self.protocol.queue().has_buffer() {
-            self.protocol.queue().lend_buffer(pool::take());
+            self.lend_buffer();
         }
         Ok(self.protocol.send_with(message, wish)?)
+    }
+
+    #[inline(never)]
+    fn lend_buffer(&mut self) {
+        self.protocol.queue().lend_buffer(pool::take());
     }
 
     /// Keeps a message for `next`.
@@ -257,20 +271,21 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         // One of many that came together goes straight from the protocol to the user.
-        if self.phase == Phase::Running
+        if self.unread
+            && self.phase == Phase::Running
             && self.inbox.is_none()
-            && let Some(message) = self.take_message()
+            && let Some(message) = self.protocol.take_short(&mut self.read, self.read_at)
         {
+            self.unread = !self.read.is_empty();
             return Poll::Ready(Some(Ok(message)));
         }
         self.poll_kept(wakers)
     }
 
     /// The next message of what has been read.
-    #[inline]
     fn take_message(&mut self) -> Option<Message> {
         if self.unread {
             match self.protocol.handle_data(&mut self.read, self.read_at) {
@@ -278,15 +293,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.unread = !self.read.is_empty();
                     return message;
                 }
-                Ok(None) => self.unread = false,
-                Err(error) => self.end_with(Some(error.into())),
-            }
-            if !self.protocol.is_open() {
-                // The bytes may have waited here for long: how long our Close may take counts from now.
-                self.protocol.restart_close(now());
+                Ok(None) => self.all_read(),
+                Err(error) => self.broken_by_peer(error),
             }
         }
         None
+    }
+
+    /// Every frame that is there was looked at.
+    #[inline(never)]
+    fn all_read(&mut self) {
+        self.unread = false;
+        if !self.protocol.is_open() {
+            // The bytes may have waited here for long: how long our Close may take counts from now.
+            self.protocol.restart_close(now());
+        }
+    }
+
+    #[cold]
+    fn broken_by_peer(&mut self, error: ProtocolError) {
+        self.end_with(Some(error.into()));
+        self.protocol.restart_close(now());
     }
 
     /// A message that waits, or the next one off the wire.
@@ -376,14 +403,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when a message may be queued, or at once when none may.
     #[inline]
     pub(crate) fn poll_ready(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        self.heed_shutdown(wakers);
-        if self.protocol.is_open() && self.protocol.ready() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_room(wakers)
+        if self.has_room() { Poll::Ready(Ok(())) } else { self.poll_room(wakers) }
     }
 
     fn poll_room(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
+        self.heed_shutdown(wakers);
         loop {
             if !self.protocol.is_open() {
                 return Poll::Ready(Err(self.failure().unwrap_or(Error::Closed)));
@@ -408,6 +432,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Queues the message, whole, once there is room.
+    #[inline(always)]
+    pub(crate) fn poll_feed(
+        &mut self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        wakers: Wakers<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if !self.has_room() && message.is_some() {
+            ready!(self.poll_open(wakers))?;
+        }
+        Poll::Ready(match message.take() {
+            Some(message) => self.start_send(message, wish),
+            None => Ok(()),
+        })
+    }
+
     /// Ready when the connection is over; messages that still come are kept.
     fn poll_over(&mut self, wakers: Wakers<'_>) -> Poll<()> {
         while let Some(Ok(message)) = ready!(self.drive(wakers)) {
@@ -424,6 +465,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // The transport is not asked again: nobody would wake who waits for it, and no deadline is left.
             return Poll::Ready(self.failure().map_or(Ok(()), Err));
         }
+        self.heed_shutdown(wakers);
         match self.poll_write_out(wakers) {
             // What was queued when the write side broke, perhaps in another task, was not written.
             Poll::Ready(Ok(())) => Poll::Ready(self.failure().map_or(Ok(()), Err)),

@@ -10,6 +10,7 @@ mod connection;
 mod dial;
 mod error;
 mod handshake_io;
+mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod pool;

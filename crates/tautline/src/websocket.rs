@@ -14,6 +14,7 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Messa
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Info, Wakers};
+use crate::hot::{Feed, Next, Send};
 use crate::shutdown::ShutdownSignal;
 use crate::{Error, Reader, Transport, Writer, split};
 
@@ -172,8 +173,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The next message. Queued messages and automatic replies are written before it waits.
     ///
     /// `None`: the connection was closed in order. An error comes once; `None` follows. Cancel safe: no message is lost.
-    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
-        poll_fn(|cx| self.connection.poll_next(Wakers::one(cx))).await
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is that of `StreamExt`, not of `Iterator`"
+    )]
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message, Error>>> {
+        Next { connection: &mut self.connection }
     }
 
     /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). Many messages in a row are cheaper with `feed`.
@@ -183,13 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        // By hand rather than `async`: the future then holds the message once, not once for each step. And not by way of
-        // `send_with`: handlers wait with these futures in them, so that every byte counts for each idle connection.
-        poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, Compress::Auto, cx))?;
-            self.connection.poll_flush(Wakers::one(cx))
-        })
+        Send { connection: &mut self.connection, message: Some(message.into()) }
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as
@@ -224,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, wish, cx))?;
+            ready!(self.connection.poll_feed(&mut message, wish, Wakers::one(cx)))?;
             self.connection.poll_flush(Wakers::one(cx))
         })
     }
@@ -235,8 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, Compress::Auto, cx))
+        Feed { connection: &mut self.connection, message: Some(message.into()) }
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
@@ -249,22 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         wish: Compress,
     ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, wish, cx))
-    }
-
-    fn poll_feed(
-        &mut self,
-        message: &mut Option<Message>,
-        wish: Compress,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        if message.is_some() {
-            ready!(self.connection.poll_open(Wakers::one(cx)))?;
-        }
-        Poll::Ready(match message.take() {
-            Some(message) => self.connection.start_send(message, wish),
-            None => Ok(()),
-        })
+        poll_fn(move |cx| self.connection.poll_feed(&mut message, wish, Wakers::one(cx)))
     }
 
     /// Writes everything that is queued.

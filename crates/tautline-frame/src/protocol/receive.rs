@@ -32,8 +32,20 @@ impl Protocol {
     /// # Errors
     /// The rule that the peer broke. The connection has failed: a Close with the right code is left to be written, and
     /// everything else that arrives is discarded.
-    #[inline]
+    #[inline(always)]
     pub fn handle_data(
+        &mut self,
+        buffer: &mut BytesMut,
+        now: Instant,
+    ) -> Result<Option<Message>, ProtocolError> {
+        match self.take_short(buffer, now) {
+            Some(message) => Ok(Some(message)),
+            None => self.handle_frames(buffer, now),
+        }
+    }
+
+    #[inline(never)]
+    fn handle_frames(
         &mut self,
         buffer: &mut BytesMut,
         now: Instant,
@@ -67,16 +79,6 @@ impl Protocol {
 
     #[inline]
     fn step(&mut self, buffer: &mut BytesMut, now: Instant) -> Result<Step, ProtocolError> {
-        if self.incoming.is_none()
-            && let Some((opcode, payload)) =
-                self.reader.take_short(buffer, self.config.max_message_size)
-        {
-            let text = opcode == OpCode::Text;
-            if text {
-                self.utf8.feed(&payload).map_err(|_| ProtocolError::Utf8)?;
-            }
-            return self.deliver(text, payload);
-        }
         let header = match self.reader.current() {
             Some(header) => *header,
             None => match self.reader.read_header(buffer)? {

@@ -15,7 +15,7 @@ impl Protocol {
     ///
     /// # Errors
     /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
         self.send_with(message, Compress::Auto)
     }
@@ -24,13 +24,26 @@ impl Protocol {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    #[inline]
+    #[inline(always)]
     pub fn send_with(&mut self, message: Message, wish: Compress) -> Result<(), SendError> {
+        let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
+        let payload = message.into_bytes();
+        if self.push_short(opcode, &payload) {
+            return Ok(());
+        }
+        self.send_payload(opcode, payload, wish)
+    }
+
+    #[inline(never)]
+    fn send_payload(
+        &mut self,
+        opcode: OpCode,
+        payload: Bytes,
+        wish: Compress,
+    ) -> Result<(), SendError> {
         if self.state.on(Event::SendData).1 != Verdict::Act {
             return Err(SendError::Closed);
         }
-        let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
-        let payload = message.into_bytes();
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, wish),
