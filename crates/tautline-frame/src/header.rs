@@ -141,7 +141,7 @@ impl Header {
 
     /// Appends what [`encode`](Self::encode) writes. In all but the largest it is a constant number of bytes, which takes no
     /// call of the C library's `memcpy`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
         if self.len >= u64::from(LENGTH_IN_16_BITS) {
