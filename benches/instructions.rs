@@ -135,7 +135,7 @@ fn protocol_echo(len: usize) -> Result<usize> {
     let wire = wire(Role::Client, OpCode::Binary, len, 1)?;
     let now = Instant::now();
     let mut protocol = Protocol::new(Role::Server, Config::new(), now);
-    protocol.queue().lend_buffer(BytesMut::with_capacity(64 << 10));
+    protocol.queue().lend_buffer(Box::new(BytesMut::with_capacity(64 << 10)));
     let mut buffer = BytesMut::with_capacity(64 << 10);
     rounds(|| {
         buffer.clear();

@@ -311,8 +311,11 @@ impl Protocol {
     /// other call; a call that comes early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let compressor = self.deflate.as_ref().and_then(|deflate| deflate.deadline());
-        self.timers.next().into_iter().chain(compressor).min()
+        let first = self.timers.next();
+        match self.deflate.as_ref().and_then(|deflate| deflate.deadline()) {
+            None => first,
+            Some(compressor) => Some(first.map_or(compressor, |first| first.min(compressor))),
+        }
     }
 
     /// Does what is due: pings a silent peer, or gives it up.

@@ -16,8 +16,8 @@ use crate::{Header, mask};
 pub struct WriteQueue {
     /// What goes before `tail`.
     chunks: VecDeque<Bytes>,
-    /// What goes last, and takes the next header.
-    tail: BytesMut,
+    /// What goes last, and takes the next header. Boxed, since it comes and goes with every wake-up: see `lend_buffer`.
+    tail: Option<Box<BytesMut>>,
     /// Bytes in all.
     len: usize,
     /// Bytes that left the queue since it was made.
@@ -25,30 +25,31 @@ pub struct WriteQueue {
 }
 
 impl WriteQueue {
-    /// Gives an empty queue a buffer to write into. What it had, it keeps if it is larger.
-    pub fn lend_buffer(&mut self, buffer: BytesMut) {
-        if self.tail.is_empty() && self.tail.capacity() < buffer.capacity() {
-            self.tail = buffer;
+    /// Gives a queue without a buffer one to write into. In a box, as in [`reclaim_buffer`](Self::reclaim_buffer): moving four
+    /// words that were just written waits for the writes.
+    pub fn lend_buffer(&mut self, buffer: Box<BytesMut>) {
+        if self.tail.is_none() {
+            self.tail = Some(buffer);
         }
     }
 
     /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something waits, or when there
     /// is none.
-    pub fn reclaim_buffer(&mut self) -> Option<BytesMut> {
+    pub fn reclaim_buffer(&mut self) -> Option<Box<BytesMut>> {
         if self.len > 0 {
             return None;
         }
         if self.chunks.capacity() > 0 {
             self.chunks = VecDeque::new();
         }
-        let buffer = std::mem::take(&mut self.tail);
-        (buffer.capacity() > 0).then_some(buffer)
+        self.tail.take()
     }
 
     /// Whether the queue has a buffer of its own already.
     #[must_use]
-    pub fn has_buffer(&self) -> bool {
-        self.tail.capacity() > 0
+    #[inline]
+    pub const fn has_buffer(&self) -> bool {
+        self.tail.is_some()
     }
 
     /// How many bytes of the stream have left the queue.
@@ -67,31 +68,29 @@ impl WriteQueue {
         if payload.len() < CHAIN_THRESHOLD {
             return self.push_copied(header, &payload);
         }
-        let before = self.tail.len();
-        header.append(&mut self.tail);
-        self.len += self.tail.len() - before + payload.len();
-        self.chain(header.mask, payload);
+        let payload = match header.mask {
+            Some(key) => masked(key, payload),
+            None => payload,
+        };
+        let tail = self.tail.get_or_insert_default();
+        let before = tail.len();
+        header.append(tail);
+        self.len += tail.len() - before + payload.len();
+        self.chunks.push_back(tail.split().freeze());
+        self.chunks.push_back(payload);
     }
 
     /// As [`push`](Self::push), for a payload that is to be copied.
     #[inline]
     pub(crate) fn push_copied(&mut self, header: &Header, payload: &[u8]) {
-        let before = self.tail.len();
-        header.append(&mut self.tail);
+        let tail = self.tail.get_or_insert_default();
+        let before = tail.len();
+        header.append(tail);
         match header.mask {
-            Some(key) => mask::copy(key, payload, &mut self.tail),
-            None => self.tail.extend_from_slice(payload),
+            Some(key) => mask::copy(key, payload, tail),
+            None => tail.extend_from_slice(payload),
         }
-        self.len += self.tail.len() - before;
-    }
-
-    fn chain(&mut self, key: Option<[u8; 4]>, payload: Bytes) {
-        let payload = match key {
-            Some(key) => masked(key, payload),
-            None => payload,
-        };
-        self.chunks.push_back(self.tail.split().freeze());
-        self.chunks.push_back(payload);
+        self.len += tail.len() - before;
     }
 }
 
@@ -115,11 +114,15 @@ impl Buf for WriteQueue {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.chunks.front().map_or(&self.tail, |chunk| chunk)
+        match (self.chunks.front(), &self.tail) {
+            (Some(chunk), _) => chunk,
+            (None, Some(tail)) => tail,
+            (None, None) => &[],
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let tail = std::iter::once(&self.tail[..]).filter(|tail| !tail.is_empty());
+        let tail = self.tail.iter().map(|tail| &tail[..]).filter(|tail| !tail.is_empty());
         let all = self.chunks.iter().map(|chunk| &chunk[..]).chain(tail);
         slices.iter_mut().zip(all).map(|(slice, bytes)| *slice = IoSlice::new(bytes)).count()
     }
@@ -136,11 +139,12 @@ impl Buf for WriteQueue {
             count -= chunk.len();
             self.chunks.pop_front();
         }
-        if count == self.tail.len() {
+        let Some(tail) = &mut self.tail else { return };
+        if count == tail.len() {
             // From the start of the buffer again, without moving anything.
-            self.tail.clear();
+            tail.clear();
         } else {
-            self.tail.advance(count);
+            tail.advance(count);
         }
     }
 }
@@ -206,7 +210,7 @@ mod tests {
     fn an_empty_queue_gives_its_buffer_back_and_a_full_one_does_not() {
         let mut queue = WriteQueue::default();
         assert!(queue.reclaim_buffer().is_none());
-        queue.lend_buffer(BytesMut::with_capacity(100));
+        queue.lend_buffer(Box::new(BytesMut::with_capacity(100)));
         queue.push(&header(None, 3), Bytes::from_static(b"abc"));
         assert!(queue.reclaim_buffer().is_none());
         queue.advance(5);

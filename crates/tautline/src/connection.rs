@@ -93,7 +93,8 @@ pub(crate) struct Connection<S> {
     held_back: bool,
     /// Reads since replies were last written.
     reads: u8,
-    read: BytesMut,
+    /// What was read; none while the connection waits without a part of a frame.
+    read: Option<Box<BytesMut>>,
     /// The most that has stood in it.
     largest: usize,
     /// Whether something in it has not been looked at: the user takes one message at a time.
@@ -140,7 +141,7 @@ impl<S> Connection<S> {
             reads: 0,
             unread: !read.is_empty(),
             largest: read.len(),
-            read,
+            read: (!read.is_empty()).then(|| Box::new(read)),
             read_at: now,
             timer: Timer::default(),
             inbox: None,
@@ -273,24 +274,38 @@ impl<S> Drop for Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[inline(always)]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
-        // One of many that came together goes straight from the protocol to the user.
-        if self.unread
-            && self.phase == Phase::Running
-            && self.inbox.is_none()
-            && let Some(message) = self.protocol.take_short(&mut self.read, self.read_at)
-        {
-            self.unread = !self.read.is_empty();
+        // What nearly always happens is inlined into the user's loop, and never hands a message on in memory.
+        while self.phase == Phase::Running && self.inbox.is_none() {
+            if !self.unread {
+                if !self.protocol.is_open() {
+                    break;
+                }
+                ready!(self.poll_arrival(wakers));
+                continue;
+            }
+            let Some(read) = &mut self.read else { break };
+            let Some(message) = self.protocol.take_short(read, self.read_at) else { break };
+            self.unread = !read.is_empty();
             return Poll::Ready(Some(Ok(message)));
         }
         self.poll_kept(wakers)
     }
 
+    /// Ready when there may be something unread, or something else to be done.
+    #[inline(never)]
+    fn poll_arrival(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        self.heed_shutdown(wakers);
+        if self.protocol.is_open() { self.poll_more(wakers) } else { Poll::Ready(()) }
+    }
+
     /// The next message of what has been read.
     fn take_message(&mut self) -> Option<Message> {
-        if self.unread {
-            match self.protocol.handle_data(&mut self.read, self.read_at) {
+        if self.unread
+            && let Some(read) = &mut self.read
+        {
+            match self.protocol.handle_data(read, self.read_at) {
                 Ok(message @ Some(_)) => {
-                    self.unread = !self.read.is_empty();
+                    self.unread = !read.is_empty();
                     return message;
                 }
                 Ok(None) => self.all_read(),

@@ -16,16 +16,17 @@ const MAX_SIZE: usize = BUFFER_SIZE + BUFFER_SIZE / 4;
 const KEPT: usize = 16;
 
 thread_local! {
-    static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "a buffer changes hands with every wake-up; moving words just written waits for that")]
+    static POOL: RefCell<Vec<Box<BytesMut>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty buffer of [`BUFFER_SIZE`] bytes, which are not initialised.
-pub(crate) fn take() -> BytesMut {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(BUFFER_SIZE))
+pub(crate) fn take() -> Box<BytesMut> {
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Box::new(BytesMut::with_capacity(BUFFER_SIZE)))
 }
 
 /// Gives a buffer back. One that is too small, that grew far beyond the size, or that messages still share, is let go.
-pub(crate) fn give(mut buffer: BytesMut) {
+pub(crate) fn give(mut buffer: Box<BytesMut>) {
     buffer.clear();
     POOL.with_borrow_mut(|pool| {
         let room = pool.len() < KEPT;
@@ -56,11 +57,11 @@ mod tests {
 
     #[test]
     fn small_and_huge_buffers_and_a_flood_of_them_are_let_go() {
-        give(BytesMut::with_capacity(100));
-        give(BytesMut::with_capacity(2 * BUFFER_SIZE));
+        give(Box::new(BytesMut::with_capacity(100)));
+        give(Box::new(BytesMut::with_capacity(2 * BUFFER_SIZE)));
         POOL.with_borrow(|pool| assert!(pool.is_empty()));
         for _ in 0..100 {
-            give(BytesMut::with_capacity(BUFFER_SIZE));
+            give(Box::new(BytesMut::with_capacity(BUFFER_SIZE)));
         }
         POOL.with_borrow(|pool| assert_eq!(pool.len(), KEPT));
     }

@@ -19,12 +19,12 @@ use crate::pool;
 pub struct ReadAhead {
     socket: TcpStream,
     /// What was read and not taken yet.
-    ahead: BytesMut,
+    ahead: Option<Box<BytesMut>>,
 }
 
 impl ReadAhead {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, ahead: BytesMut::new() }
+        Self { socket, ahead: None }
     }
 
     /// The socket, for its addresses and options.
@@ -35,13 +35,13 @@ impl ReadAhead {
 
     /// Has something in the buffer, or has come to the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
+        if self.ahead.is_none() {
             let mut buffer = pool::take();
-            let result = poll_read_buf(Pin::new(&mut self.socket), cx, &mut buffer);
+            let result = poll_read_buf(Pin::new(&mut self.socket), cx, &mut *buffer);
             if buffer.is_empty() {
                 pool::give(buffer);
             } else {
-                self.ahead = buffer;
+                self.ahead = Some(buffer);
             }
             return result.map_ok(|_| ());
         }
@@ -59,11 +59,15 @@ impl AsyncRead for ReadAhead {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_fill(cx))?;
-        let count = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead[..count]);
-        this.ahead.advance(count);
-        if this.ahead.is_empty() && this.ahead.capacity() > 0 {
-            pool::give(std::mem::take(&mut this.ahead));
+        if let Some(mut ahead) = this.ahead.take() {
+            let count = ahead.len().min(buf.remaining());
+            buf.put_slice(&ahead[..count]);
+            ahead.advance(count);
+            if ahead.is_empty() {
+                pool::give(ahead);
+            } else {
+                this.ahead = Some(ahead);
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -125,10 +129,10 @@ mod tests {
             socket.read_exact(piece).await.unwrap();
         }
         assert!(got == sent);
-        assert_eq!(socket.ahead.capacity(), 0);
+        assert!(socket.ahead.is_none());
         drop(peer);
         assert_eq!(socket.read(&mut got).await.unwrap(), 0);
-        assert_eq!(socket.ahead.capacity(), 0);
+        assert!(socket.ahead.is_none());
     }
 
     /// 10,000 tiny records that came with one system call must not be one turn of the task.

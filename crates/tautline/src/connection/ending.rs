@@ -83,7 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let _ = Pin::new(&mut self.io).poll_shutdown(&mut cx);
             self.shut = true;
         }
-        pool::give(std::mem::take(&mut self.read));
+        if let Some(read) = self.read.take() {
+            pool::give(read);
+        }
         self.protocol.drop_queue();
         self.shutdown = None;
         self.timer = Timer::default();
@@ -135,7 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     pub(super) fn poll_discard(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
         while !self.eof {
-            self.read.clear();
+            if let Some(read) = &mut self.read {
+                read.clear();
+            }
             self.eof = ready!(self.poll_fill(wakers))? == 0;
         }
         Poll::Ready(Ok(()))

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
+use tautline_frame::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
@@ -29,41 +30,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(error) = self.read_error.take() {
             return Poll::Ready(Err(error));
         }
-        self.make_room();
-        let room = self.read.capacity() - self.read.len();
+        let read = with_room(&mut self.read, &self.protocol, self.largest);
+        let room = read.capacity() - read.len();
         let mut cx = Context::from_waker(wakers.read);
-        let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, &mut self.read))?;
+        let count = ready!(poll_read_buf(Pin::new(&mut self.io), &mut cx, read))?;
         if count > 0 {
             self.reads = if count == room { MAX_READS } else { self.reads.saturating_add(1) };
             self.unread = true;
-            self.largest = self.largest.max(self.read.len());
+            self.largest = self.largest.max(read.len());
             self.read_at = now();
             self.protocol.handle_received(self.read_at);
         }
         Poll::Ready(Ok(count))
-    }
-
-    pub(super) fn make_room(&mut self) {
-        if self.read.capacity() < MIN_READ && self.read.len() < MIN_READ {
-            // Nothing, or the small rest that the connection waited with.
-            let rest = std::mem::replace(&mut self.read, pool::take());
-            self.read.extend_from_slice(&rest);
-        }
-        let room = self.read.capacity() - self.read.len();
-        let missing = self.protocol.missing(self.read.len());
-        if room >= if missing > 0 { missing } else { MIN_READ } {
-            return;
-        }
-        // At most as much again as has arrived, now or for an earlier frame: a length that the peer declared is paid for by what
-        // it sends. Who sends long messages all the time does not have each of them moved again and again while it grows.
-        let affordable = self.read.len().max(self.largest).max(pool::BUFFER_SIZE);
-        let wanted = missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable);
-        if !self.read.try_reclaim(wanted) {
-            // No more than is wanted, where `reserve` would double it, and the buffer that was too small stays in use.
-            let mut larger = BytesMut::with_capacity(self.read.len() + wanted);
-            larger.extend_from_slice(&self.read);
-            pool::give(std::mem::replace(&mut self.read, larger));
-        }
     }
 
     /// Writes until nothing is queued. A write side that fails is remembered; what the peer sent before is still read.
@@ -151,13 +129,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection that goes to wait holds no buffer, unless it has a part of a frame: then one of that size, or, from
     /// [`SMALL_REST`] on, the one in which the frame grows.
     pub(super) fn rest(&mut self) {
-        if self.read.is_empty() {
-            if self.read.capacity() > 0 {
-                pool::give(std::mem::take(&mut self.read));
-            }
-        } else if self.read.len() <= SMALL_REST && self.read.capacity() >= pool::BUFFER_SIZE {
-            let rest = BytesMut::from(&self.read[..]);
-            pool::give(std::mem::replace(&mut self.read, rest));
+        let Some(read) = self.read.take() else { return };
+        if read.is_empty() {
+            pool::give(read);
+        } else if read.len() <= SMALL_REST && read.capacity() >= pool::BUFFER_SIZE {
+            self.read = Some(Box::new(BytesMut::from(&read[..])));
+            pool::give(read);
+        } else {
+            self.read = Some(read);
         }
     }
+}
+
+/// The buffer for a read, with room for it.
+fn with_room<'a>(
+    slot: &'a mut Option<Box<BytesMut>>,
+    protocol: &Protocol,
+    largest: usize,
+) -> &'a mut BytesMut {
+    let mut read = match slot.take() {
+        Some(read) if read.capacity() >= MIN_READ || read.len() >= MIN_READ => read,
+        rest => {
+            // Nothing, or the small rest that the connection waited with.
+            let mut read = pool::take();
+            read.extend_from_slice(rest.as_deref().map_or(&[], |rest| rest));
+            read
+        }
+    };
+    let missing = protocol.missing(read.len());
+    let room = read.capacity() - read.len();
+    if room < if missing > 0 { missing } else { MIN_READ } {
+        read = with_more_room(read, missing, largest);
+    }
+    slot.insert(read)
+}
+
+fn with_more_room(mut read: Box<BytesMut>, missing: usize, largest: usize) -> Box<BytesMut> {
+    // At most as much again as has arrived, now or for an earlier frame: a length that the peer declared is paid for by what
+    // it sends. Who sends long messages all the time does not have each of them moved again and again while it grows.
+    let affordable = read.len().max(largest).max(pool::BUFFER_SIZE);
+    let wanted = missing.saturating_add(MIN_READ).clamp(pool::BUFFER_SIZE, affordable);
+    if !read.try_reclaim(wanted) {
+        // No more than is wanted, where `reserve` would double it, and the buffer that was too small stays in use.
+        let mut larger = BytesMut::with_capacity(read.len() + wanted);
+        larger.extend_from_slice(&read);
+        pool::give(std::mem::replace(&mut read, Box::new(larger)));
+    }
+    read
 }
