@@ -14,8 +14,8 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
     writeln!(
         page,
         "Made by `cargo xtask bench compare{command}`: {} rounds, interleaved; medians. In brackets the ratio to `floor`: its median \
-         over the rounds, taken within each, and the interval of that median (95 %); where there is nothing to compare with, half of \
-         the range in per cent. The line in a bar of a chart goes from quartile to quartile. One thread for the server on one core, the \
+         over the rounds, taken within each, and the interval of that median (95 %, or the whole range of fewer than six rounds); \
+         where there is nothing to compare with, half of the range in per cent. The line in a bar of a chart goes from quartile to quartile. One thread for the server on one core, the \
          load generator on another; loopback of {network}. {}\n",
         run.options.rounds,
         machine()

@@ -129,8 +129,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {
         for participant in rotated(&participants, round * 5) {
-            // Twice as long as elsewhere: there are fewer connections than messages in a moment.
-            let (warm, long) = (2 * run.options.warm_up(participant.kind), 2 * run.options.long());
+            let (warm, long) = (run.options.warm_up(participant.kind), run.options.long());
             let measured = run.start(participant, &["echo"], Extra::default()).and_then(|server| {
                 let target = run.target(&server, false, false)?;
                 storm(&target, server.pid(), warm)?;
