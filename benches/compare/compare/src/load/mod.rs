@@ -20,10 +20,10 @@ const POLLED_IN_TURN: usize = 64;
 /// How many connections are opened at the same time.
 const OPENED_TOGETHER: usize = 64;
 const BUFFER: usize = 256 * 1024;
-/// A measurement with fewer messages lasts longer, but not more than [`PATIENCE`] times as long: one message more or less at
+/// A measurement with fewer messages lasts longer, but not more than [`LONGEST`] times as long: one message more or less at
 /// either end is not to be seen in the figure.
 const FEWEST: u64 = 250;
-const PATIENCE: u32 = 4;
+const LONGEST: u32 = 4;
 
 /// What was seen in a window of time.
 #[derive(Clone, Copy, Default, Debug)]
@@ -134,7 +134,7 @@ impl<'a> Load<'a> {
                 window.messages += messages;
                 window.busy += now.duration_since(then);
             }
-            limit = if window.messages < fewest { time * PATIENCE } else { time };
+            limit = if window.messages < fewest { time * LONGEST } else { time };
         }
         window.cpu = sys::cpu_time(pid)? - cpu;
         window.wall = now.duration_since(start);

@@ -29,7 +29,7 @@ const PARTICIPANTS: &[&str] =
 fn run(run: &mut Run<'_>) -> Outcome {
     let participants = run.participants(|participant| PARTICIPANTS.contains(&participant.name));
     let pool = Pool::binary(16, 1);
-    for round in 0..run.options.rounds.min(if run.options.quick { 3 } else { ROUNDS }) {
+    for round in 0..run.options.rounds.min(if run.options.quick { 2 } else { ROUNDS }) {
         for (number, &(connections, active)) in CELLS.iter().enumerate() {
             if !run.options.wants_cell(&connections.to_string()) {
                 continue;
