@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::servers::Places;
+use crate::servers::{Kind, Places};
 
 /// What to run, and where things are.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Options {
                 "--only" => options.only = list(value),
                 "--servers" => options.servers = list(value),
                 "--cells" => options.cells = list(value),
-                "--rounds" => rounds = Some(value.parse::<usize>()?.max(1)),
+                "--rounds" => rounds = Some(value.parse::<usize>()?.clamp(1, 1_000)),
                 "--programs" => options.places.programs = value.into(),
                 "--node" => options.places.node = value.into(),
                 "--scripts" => options.places.scripts = value.into(),
@@ -66,14 +66,20 @@ impl Options {
                 _ => return Err(format!("`{word}` is no option").into()),
             }
         }
-        options.rounds = rounds.unwrap_or(if options.quick { 3 } else { 5 });
+        options.rounds = rounds.unwrap_or(if options.quick { 5 } else { 15 });
         Ok(options)
     }
 
-    /// How long a measurement warms up, and how long it lasts.
-    pub(crate) fn times(&self) -> (Duration, Duration) {
-        let (warm, long) = if self.quick { (20, 60) } else { (60, 200) };
-        (Duration::from_millis(warm), Duration::from_millis(long))
+    /// How long a measurement warms up. What compiles itself while it runs gets the time to do so.
+    pub(crate) fn warm_up(&self, kind: Kind) -> Duration {
+        let (compiled, script) = if self.quick { (15, 60) } else { (20, 180) };
+        Duration::from_millis(if kind == Kind::JavaScript { script } else { compiled })
+    }
+
+    /// How long a measurement lasts. Many short rounds tell more than few long ones: the host changes its mind within seconds, and
+    /// what is compared is what lies in one round.
+    pub(crate) fn long(&self) -> Duration {
+        Duration::from_millis(if self.quick { 45 } else { 60 })
     }
 
     pub(crate) fn wants_scenario(&self, name: &str) -> bool {

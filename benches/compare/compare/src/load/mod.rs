@@ -20,6 +20,10 @@ const POLLED_IN_TURN: usize = 64;
 /// How many connections are opened at the same time.
 const OPENED_TOGETHER: usize = 64;
 const BUFFER: usize = 256 * 1024;
+/// A measurement with fewer messages lasts longer, but not more than [`LONGEST`] times as long: one message more or less at
+/// either end is not to be seen in the figure.
+const FEWEST: u64 = 250;
+const LONGEST: u32 = 4;
 
 /// What was seen in a window of time.
 #[derive(Clone, Copy, Default, Debug)]
@@ -106,20 +110,31 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Sends a message for each reply, for this long; `pid` is whose CPU time is read.
-    pub(crate) fn run(&mut self, pid: u32, time: Duration) -> io::Result<Window> {
+    /// Sends a message for each reply, for this long, before anything is measured.
+    pub(crate) fn warm_up(&mut self, pid: u32, time: Duration) -> io::Result<()> {
+        self.run(pid, time, 0).map(drop)
+    }
+
+    /// Sends a message for each reply, for this long or until there were enough; `pid` is whose CPU time is read.
+    pub(crate) fn measure(&mut self, pid: u32, time: Duration) -> io::Result<Window> {
+        self.run(pid, time, FEWEST)
+    }
+
+    fn run(&mut self, pid: u32, time: Duration, fewest: u64) -> io::Result<Window> {
         let mut window = Window::default();
         let wire_before = self.wire_bytes();
         let cpu = sys::cpu_time(pid)?;
         let start = Instant::now();
         let mut now = start;
-        while now.duration_since(start) < time {
+        let mut limit = time;
+        while now.duration_since(start) < limit {
             let messages = self.pass()?;
             let then = std::mem::replace(&mut now, Instant::now());
             if let Some(messages) = messages {
                 window.messages += messages;
                 window.busy += now.duration_since(then);
             }
+            limit = if window.messages < fewest { time * LONGEST } else { time };
         }
         window.cpu = sys::cpu_time(pid)? - cpu;
         window.wall = now.duration_since(start);

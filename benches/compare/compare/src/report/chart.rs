@@ -1,4 +1,5 @@
-//! Bar charts as SVG, written by hand: readable on a light and on a dark page, without a script or a font of their own.
+//! Bar charts as SVG, written by hand: readable on a light and on a dark page, without a script or a font of their own. A bar is
+//! a median, the line in it goes from quartile to quartile.
 
 use std::fmt::Write;
 
@@ -75,6 +76,7 @@ fn bars(body: &mut String, section: &Section, cell: &Cell, y: &mut f64) {
         let length = |value: f64| (value / full.max(f64::MIN_POSITIVE)).min(1.0) * room;
         let (text_y, middle) = (*y + BAR - 3.0, *y + BAR / 2.0);
         let end = LABELS + length(row.median);
+        let (low, high) = row.quartiles;
         let more = if row.median > full { " (cut)" } else { "" };
         let ratio =
             row.more("ratio").map_or(String::new(), |ratio| format!(", {:.1} %", ratio * 100.0));
@@ -88,9 +90,9 @@ fn bars(body: &mut String, section: &Section, cell: &Cell, y: &mut f64) {
             escaped(&row.server),
             class(row),
             length(row.median),
-            LABELS + length(row.min),
-            LABELS + length(row.max),
-            end.max(LABELS + length(row.max)) + 6.0,
+            LABELS + length(low),
+            LABELS + length(high),
+            end.max(LABELS + length(high)) + 6.0,
             row.median,
         );
         *y += STEP;

@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
+use super::stats::Estimate;
 use super::{Cell, Section, Summary};
 use crate::Outcome;
 use crate::scenario::Run;
 use crate::servers::{self, Kind};
-
-/// Differences below this are none, whatever the rounds say: two builds of the same code differ by as much.
-const TIE: f64 = 0.03;
 
 pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcome<String> {
     let mut page = String::from("# Results of the comparison\n\n");
     let command = if run.options.quick { " --quick" } else { "" };
     writeln!(
         page,
-        "Made by `cargo xtask bench compare{command}`: {} rounds, interleaved; medians, with half of the range in per cent. \
-         One thread for the server on one core, the load generator on another; loopback of {network}. {}\n",
+        "Made by `cargo xtask bench compare{command}`: {} rounds, interleaved; medians. In brackets the ratio to `floor`: its median \
+         over the rounds, taken within each, and the interval of that median (95 %, or the whole range of fewer than six rounds); \
+         where there is nothing to compare with, half of the range in per cent. The line in a bar of a chart goes from quartile to quartile. One thread for the server on one core, the \
+         load generator on another; loopback of {network}. {}\n",
         run.options.rounds,
         machine()
     )?;
@@ -24,7 +24,13 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
     versions(run, &mut page)?;
     for section in sections {
         let scenario = section.scenario;
-        writeln!(page, "## {}: {}\n\n{}\n", scenario.name, scenario.title, scenario.about)?;
+        writeln!(page, "## {}: {}\n\n{}", scenario.name, scenario.title, scenario.about)?;
+        let rows = section.cells.iter().flat_map(|cell| &cell.rows);
+        let rounds = rows.map(|row| row.figures.len()).max().unwrap_or(0);
+        if rounds < run.options.rounds {
+            writeln!(page, "Rounds of this one: {rounds}.")?;
+        }
+        page.push('\n');
         for (name, _) in super::chart::charts(section) {
             writeln!(page, "![{}]({name})\n", scenario.title)?;
         }
@@ -76,16 +82,24 @@ fn figure(row: &Summary, cell: &Cell, digits: usize) -> String {
     if let Some(ratio) = row.more("ratio") {
         let _ = write!(text, ", {:.1} %", ratio * 100.0);
     }
-    let spread = format!("±{:.0}", row.spread() * 100.0);
-    match base(cell) {
-        Some(base) if base.server != row.server => {
-            let _ = write!(text, " ({:.2}, {spread})", row.median / base.median);
+    let base = base(cell).filter(|base| base.server != row.server);
+    let _ = match base.and_then(|base| row.ratio_to(base)) {
+        Some(Estimate { median, count: 1, .. }) => write!(text, " ({median:.2})"),
+        Some(Estimate { median, low, high, .. }) => {
+            write!(text, " ({median:.2}: {low:.2} to {high:.2})")
         }
-        _ => {
-            let _ = write!(text, " ({spread})");
-        }
-    }
+        None => write!(text, " (±{:.0})", row.spread() * 100.0),
+    };
     text
+}
+
+/// A ratio in a table of its own.
+fn with_interval(ratio: &Estimate) -> String {
+    let Estimate { median, low, high, count } = ratio;
+    match count {
+        1 => format!("{median:.2}"),
+        _ => format!("{median:.2} ({low:.2} to {high:.2})"),
+    }
 }
 
 fn table(page: &mut String, section: &Section) -> Outcome {
@@ -162,22 +176,25 @@ fn verdicts(page: &mut String, section: &Section) -> Outcome {
         all.any(|participant| participant.kind == Kind::Rust && participant.name == row.server)
     };
     let larger = section.scenario.larger_is_better;
-    let better = |a: &f64, b: &f64| if larger { b.total_cmp(a) } else { a.total_cmp(b) };
+    // Of ratios of ours to theirs, that of the best of them.
+    let better = |a: f64, b: f64| if larger { a.total_cmp(&b) } else { b.total_cmp(&a) };
     let mut lines = String::new();
     for cell in &section.cells {
-        let best = cell.rows.iter().filter(rust).min_by(|a, b| better(&a.median, &b.median));
-        let (Some(ours), Some(best)) = (cell.row("tautline"), best) else { continue };
-        let ratio = ours.median / best.median;
-        // The same code twice does not give the same figure: what lies within the rounds is called a tie.
-        let margin = TIE.max((ours.spread() + best.spread()) / 2.0);
-        let word = match (ratio - 1.0).abs() <= margin {
-            true => "tie",
-            false if (ratio < 1.0) != larger => "ahead",
-            false => "behind",
+        let Some(ours) = cell.row("tautline") else { continue };
+        let rivals = cell.rows.iter().filter(rust);
+        let best = rivals
+            .filter_map(|rival| Some((rival, ours.ratio_to(rival)?)))
+            .min_by(|(_, a), (_, b)| better(a.median, b.median));
+        let Some((best, ratio)) = best else { continue };
+        let word = match (ratio.is_tie(), ratio.median < 1.0) {
+            (true, _) => "tie",
+            (false, smaller) if smaller != larger => "ahead",
+            (false, _) => "behind",
         };
-        let floor =
-            base(cell).map_or("-".to_owned(), |floor| format!("{:.2}", ours.median / floor.median));
-        writeln!(lines, "| {} | {} | {ratio:.2} | {word} | {floor} |", cell.name, best.server)?;
+        let floor = base(cell).and_then(|floor| ours.ratio_to(floor));
+        let floor = floor.map_or("-".to_owned(), |floor| with_interval(&floor));
+        let (cell, best, ratio) = (&cell.name, &best.server, with_interval(&ratio));
+        writeln!(lines, "| {cell} | {best} | {ratio} | {word} | {floor} |")?;
     }
     if !lines.is_empty() {
         page.push_str("| cell | best Rust rival | Tautline / rival | | Tautline / floor |\n|---|---|---|---|---|\n");
@@ -195,9 +212,9 @@ fn trades(page: &mut String, section: &Section) -> Outcome {
         for row in cell.rows.iter().filter(ours) {
             let Some(ratio) = row.more("ratio") else { continue };
             let cheaper = |other: &&Summary| {
-                let margin = TIE.max((row.spread() + other.spread()) / 2.0);
                 let smaller = other.more("ratio").is_some_and(|other| other <= ratio * 1.005);
-                smaller && other.median * (1.0 + margin) < row.median
+                let time = other.ratio_to(row);
+                smaller && time.is_some_and(|time| time.median < 1.0 && !time.is_tie())
             };
             let all = cell.rows.iter().filter(|other| !ours(other)).filter(cheaper);
             let all: Vec<_> = all.map(|other| other.server.as_str()).collect();
@@ -211,4 +228,89 @@ fn trades(page: &mut String, section: &Section) -> Outcome {
         page.push('\n');
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::{Cell, Section, place, summary};
+    use crate::scenario::{ALL_SCENARIOS, Measurement, Scenario};
+
+    /// Rows of one cell, each with its figures, round by round.
+    fn section(scenario: &'static Scenario, rows: &[(&str, Option<f64>, &[f64])]) -> Section {
+        let row = |&(server, size, values): &(&str, Option<f64>, &[f64])| {
+            let measured = |(round, &value): (usize, &f64)| Measurement {
+                scenario: scenario.name,
+                cell: "cell".to_owned(),
+                server: server.to_owned(),
+                round,
+                value,
+                more: size.map(|size| ("ratio", size)).into_iter().collect(),
+                note: String::new(),
+            };
+            let all: Vec<_> = values.iter().enumerate().map(measured).collect();
+            assert!(place(server) < usize::MAX, "{server} takes part");
+            summary(server, &all.iter().collect::<Vec<_>>()).unwrap()
+        };
+        let rows = rows.iter().map(row).collect();
+        Section { scenario, cells: vec![Cell { name: "cell".to_owned(), rows }] }
+    }
+
+    fn named(name: &str) -> &'static Scenario {
+        ALL_SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap()
+    }
+
+    fn last_line(of: fn(&mut String, &Section) -> crate::Outcome, section: &Section) -> String {
+        let mut page = String::new();
+        of(&mut page, section).unwrap();
+        page.trim_end().lines().last().unwrap_or_default().to_owned()
+    }
+
+    /// The host is twice as slow in the third round, and three times in the fifth.
+    #[test]
+    fn a_verdict_compares_within_rounds() {
+        let rows: &[(&str, _, &[f64])] = &[
+            ("floor", None, &[5.0, 5.0, 10.0, 5.0, 15.0, 5.0]),
+            ("tautline", None, &[6.0, 5.5, 11.0, 5.5, 16.5, 5.0]),
+            ("yawc", None, &[8.0, 8.0, 16.0, 8.0, 24.0, 8.0]),
+            ("wtx", None, &[5.0, 5.0, 10.0, 5.0, 15.0, 4.0]),
+        ];
+        let slower = section(named("echo"), rows);
+        let line = "| cell | wtx | 1.10 (1.10 to 1.25) | behind | 1.10 (1.00 to 1.20) |";
+        assert_eq!(last_line(super::verdicts, &slower), line);
+        let cell = &slower.cells[0];
+        let figures: Vec<_> = cell.rows.iter().map(|row| super::figure(row, cell, 1)).collect();
+        assert_eq!(figures[..2], ["5.0 (±100)", "5.8 (1.10: 1.00 to 1.20)"]);
+
+        let ahead = section(named("echo"), &rows[1..3]);
+        assert_eq!(
+            last_line(super::verdicts, &ahead),
+            "| cell | yawc | 0.69 (0.62 to 0.75) | ahead | - |"
+        );
+    }
+
+    #[test]
+    fn where_more_is_better_the_rival_with_the_most_is_the_best() {
+        let rows: &[(&str, _, &[f64])] =
+            &[("tautline", None, &[30.0]), ("yawc", None, &[20.0]), ("sockudo-ws", None, &[40.0])];
+        let behind = section(named("mask"), rows);
+        assert_eq!(
+            last_line(super::verdicts, &behind),
+            "| cell | sockudo-ws | 0.75 | behind | - |"
+        );
+        let ahead = section(named("mask"), &rows[..2]);
+        assert_eq!(last_line(super::verdicts, &ahead), "| cell | yawc | 1.50 | ahead | - |");
+    }
+
+    /// Cheaper in each round counts, however the rounds differ; larger does not.
+    #[test]
+    fn a_trade_compares_within_rounds() {
+        let rows: &[(&str, _, &[f64])] = &[
+            ("tautline: fast", Some(0.30), &[10.0, 20.0, 40.0, 10.0, 20.0, 40.0]),
+            ("yawc: fast", Some(0.30), &[9.0, 18.0, 36.0, 9.0, 18.0, 36.0]),
+            ("bun: default", Some(0.29), &[9.0, 22.0, 36.0, 9.0, 18.0, 36.0]),
+            ("node-ws: fast", Some(0.35), &[5.0, 5.0, 5.0, 5.0, 5.0, 5.0]),
+        ];
+        let line = "| cell | tautline: fast | yawc: fast |";
+        assert_eq!(last_line(super::trades, &section(named("deflate"), rows)), line);
+    }
 }

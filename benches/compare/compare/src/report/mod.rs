@@ -3,30 +3,41 @@
 mod chart;
 mod json;
 mod markdown;
+mod stats;
 
 use std::fs;
 
 use crate::Outcome;
 use crate::scenario::{ALL_SCENARIOS, Measurement, Run, Scenario};
 use crate::servers;
+use stats::{Estimate, Figure, quantile};
 
 /// Figures of one participant in one cell.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     /// The row's name: a participant, or a participant with a setting.
     pub(crate) server: String,
+    /// In the order of the rounds; a round in which it failed is missing.
+    figures: Vec<Figure>,
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// The ends of the middle half.
+    pub(crate) quartiles: (f64, f64),
     /// Median of what else was seen, by name.
     pub(crate) more: Vec<(&'static str, f64)>,
     pub(crate) note: String,
 }
 
 impl Summary {
-    /// Half of the range, relative to the median: what a difference must exceed to be one.
+    /// Half of the range, relative to the median.
     pub(crate) fn spread(&self) -> f64 {
         (self.max - self.min) / 2.0 / self.median.abs().max(f64::MIN_POSITIVE)
+    }
+
+    /// This figure relative to another's, round by round.
+    fn ratio_to(&self, other: &Self) -> Option<Estimate> {
+        Estimate::of_ratio(&self.figures, &other.figures)
     }
 
     pub(crate) fn more(&self, name: &str) -> Option<f64> {
@@ -52,27 +63,28 @@ pub(crate) struct Section {
     pub(crate) cells: Vec<Cell>,
 }
 
-/// The middle of the values, with the ends.
-fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
-    values.sort_by(f64::total_cmp);
-    let (min, max) = (*values.first()?, *values.last()?);
-    let middle = values.len() / 2;
-    let median = match values.len() % 2 {
-        0 => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
-    };
-    Some((median, min, max))
-}
-
 fn summary(server: &str, measurements: &[&Measurement]) -> Option<Summary> {
-    let (median, min, max) = spread(measurements.iter().map(|m| m.value).collect())?;
-    let first = measurements.first()?;
-    let of = |name: &str| {
-        let values = measurements.iter().flat_map(|m| &m.more).filter(|(found, _)| *found == name);
-        spread(values.map(|(_, value)| *value).collect()).map_or(0.0, |(median, _, _)| median)
+    let sorted = |values: &mut dyn Iterator<Item = f64>| {
+        let mut values: Vec<_> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values
     };
-    let more = first.more.iter().map(|(name, _)| (*name, of(name))).collect();
-    Some(Summary { server: server.to_owned(), median, min, max, more, note: first.note.clone() })
+    let first = measurements.first()?;
+    let values = sorted(&mut measurements.iter().map(|m| m.value));
+    let of = |name: &str| {
+        let all = measurements.iter().flat_map(|m| &m.more).filter(|(found, _)| *found == name);
+        quantile(&sorted(&mut all.map(|(_, value)| *value)), 0.5).unwrap_or(0.0)
+    };
+    Some(Summary {
+        server: server.to_owned(),
+        figures: measurements.iter().map(|m| (m.round, m.value)).collect(),
+        median: quantile(&values, 0.5)?,
+        min: *values.first()?,
+        max: *values.last()?,
+        quartiles: (quantile(&values, 0.25)?, quantile(&values, 0.75)?),
+        more: first.more.iter().map(|(name, _)| (*name, of(name))).collect(),
+        note: first.note.clone(),
+    })
 }
 
 /// Names in the order in which they first appear.

@@ -7,7 +7,7 @@ use super::{Run, Scenario, rotated};
 use crate::Outcome;
 use crate::frames::Pool;
 use crate::load::{Link, Target, Window};
-use crate::servers::{Extra, Kind, Participant};
+use crate::servers::{Extra, Participant};
 use crate::sys::{self, Poller};
 
 pub(crate) const BROADCAST: Scenario = Scenario {
@@ -103,7 +103,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
     let participants = run.participants(wanted);
     let pool = Pool::binary(PAYLOAD, 16);
     for round in 0..run.options.rounds {
-        for participant in rotated(&participants, round * 3) {
+        for participant in rotated(&participants, round * 4) {
             let measured = one(run, participant, &pool);
             match measured {
                 Ok(windows) => {
@@ -125,8 +125,7 @@ fn one(
 ) -> Outcome<Vec<(&'static str, Window)>> {
     let server = run.start(participant, &["broadcast"], Extra::default())?;
     let mut audience = Audience::open(&run.target(&server, false, false)?, pool)?;
-    let (warm, long) = run.options.times();
-    let warm = if participant.kind == Kind::JavaScript { 3 * warm } else { warm };
+    let (warm, long) = (run.options.warm_up(participant.kind), run.options.long());
     let mut windows = Vec::new();
     for (cell, messages) in [("one at a time", 1), ("bursts of 16", 16)] {
         if run.options.wants_cell(cell) {

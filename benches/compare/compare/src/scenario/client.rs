@@ -34,7 +34,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
             if !run.options.wants_cell(&cell) {
                 continue;
             }
-            for participant in rotated(&participants, round * 5 + number) {
+            for participant in rotated(&participants, round * 3 + number) {
                 match one(run, participant, payload) {
                     Ok(window) => run.record_window(&cell, participant.name, round, &window),
                     Err(error) => {
@@ -53,7 +53,6 @@ fn one(run: &Run<'_>, participant: &Participant, payload: usize) -> Outcome<Wind
     let task = ["client", &address, &in_flight, &payload.to_string()];
     let client = Running::start(&run.options.places, participant, &task, Extra::default())?;
     let mut guest = peer.accept()?;
-    let (warm, long) = run.options.times();
-    guest.run(client.pid(), warm)?;
-    Ok(guest.run(client.pid(), long)?)
+    guest.run(client.pid(), run.options.warm_up(participant.kind))?;
+    Ok(guest.run(client.pid(), run.options.long())?)
 }

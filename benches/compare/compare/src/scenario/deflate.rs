@@ -6,11 +6,11 @@
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::echo::bytes;
-use super::{Run, Scenario, idle, json, rotated};
+use super::{Run, Scenario, idle, json, measure, rotated};
 use crate::Outcome;
 use crate::frames::{Kind, Pool, parse_header};
 use crate::load::{Link, Load, Target, Window};
-use crate::servers::{self, Extra, Participant, Running};
+use crate::servers::{Extra, Participant, Running};
 
 pub(crate) const DEFLATE: Scenario = Scenario {
     name: "deflate",
@@ -188,11 +188,7 @@ fn one(
     let (agreed, pool) = pool(&target, plain)?;
     verify(&mut Link::open(&target)?, &pool, plain)?;
     let mut load = Load::open(&target, connections, &pool)?;
-    let (warm, long) = run.options.times();
-    load.start(in_flight)?;
-    let script = participant.kind == servers::Kind::JavaScript;
-    load.run(server.pid(), if script { 4 * warm } else { warm })?;
-    Ok((load.run(server.pid(), long)?, agreed))
+    Ok((measure(run, &mut load, (participant, &server), in_flight)?, agreed))
 }
 
 /// Memory of idle connections that have compression.

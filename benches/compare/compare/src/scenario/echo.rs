@@ -4,7 +4,7 @@ use super::{Run, Scenario, measure, rotated};
 use crate::Outcome;
 use crate::frames::Pool;
 use crate::load::Load;
-use crate::servers::{Extra, Kind, Participant};
+use crate::servers::{Extra, Participant};
 
 pub(crate) const ECHO: Scenario = Scenario {
     name: "echo",
@@ -102,11 +102,5 @@ fn one(
 ) -> Outcome<crate::load::Window> {
     let target = run.target(server, tls, participant.name == "raw")?;
     let mut load = Load::open(&target, cell.0, pool)?;
-    if participant.kind == Kind::JavaScript {
-        // What compiles itself while it runs gets the time to do so.
-        load.start(cell.1)?;
-        load.run(server.pid(), 3 * run.options.times().0)?;
-        return Ok(load.run(server.pid(), run.options.times().1)?);
-    }
-    measure(run, &mut load, server.pid(), cell.1)
+    measure(run, &mut load, (participant, server), cell.1)
 }

@@ -161,13 +161,12 @@ pub(crate) fn rotated<T: Copy>(items: &[T], by: usize) -> Vec<T> {
 pub(crate) fn measure(
     run: &Run<'_>,
     load: &mut Load<'_>,
-    pid: u32,
+    (participant, server): (&Participant, &Running),
     in_flight: usize,
 ) -> Outcome<Window> {
-    let (warm, long) = run.options.times();
     load.start(in_flight)?;
-    load.run(pid, warm)?;
-    Ok(load.run(pid, long)?)
+    load.warm_up(server.pid(), run.options.warm_up(participant.kind))?;
+    Ok(load.measure(server.pid(), run.options.long())?)
 }
 
 /// Everything that is wanted.

@@ -20,6 +20,8 @@ pub(crate) const SCALING: Scenario = Scenario {
 /// Connections, and how many of them send.
 const CELLS: &[(usize, &[usize])] =
     &[(10, &[10]), (100, &[100]), (1_000, &[1_000]), (10_000, &[100, 10_000])];
+/// Ten thousand connections take a second to open.
+const ROUNDS: usize = 7;
 /// Of those that take part elsewhere, so that it does not take too long.
 const PARTICIPANTS: &[&str] =
     &["floor", "tautline", "fastwebsockets", "tokio-websockets", "yawc-b", "sockudo-ws-b", "bun"];
@@ -27,7 +29,7 @@ const PARTICIPANTS: &[&str] =
 fn run(run: &mut Run<'_>) -> Outcome {
     let participants = run.participants(|participant| PARTICIPANTS.contains(&participant.name));
     let pool = Pool::binary(16, 1);
-    for round in 0..run.options.rounds.min(if run.options.quick { 1 } else { 3 }) {
+    for round in 0..run.options.rounds.min(if run.options.quick { 2 } else { ROUNDS }) {
         for (number, &(connections, active)) in CELLS.iter().enumerate() {
             if !run.options.wants_cell(&connections.to_string()) {
                 continue;
@@ -53,12 +55,13 @@ fn one(
     let server = run.start(participant, &["echo"], Extra::default())?;
     let target = run.target(&server, false, false)?;
     let mut load = Load::open(&target, connections, pool)?;
-    let (warm, long) = run.options.times();
+    let (warm, long) = (run.options.warm_up(participant.kind), run.options.long());
     for &active in active {
         load.start_some(active, 1)?;
-        // The first turn through ten thousand connections finds nothing in the caches.
-        load.run(server.pid(), warm * if active > 1_000 { 3 } else { 1 })?;
-        let window = load.run(server.pid(), long)?;
+        // A turn through ten thousand connections takes 40 ms, and the first one finds nothing in the caches.
+        let longer = if active > 1_000 { 4 } else { 1 };
+        load.warm_up(server.pid(), warm * longer)?;
+        let window = load.measure(server.pid(), long * longer)?;
         run.record_window(
             &format!("{connections}, {active} active"),
             participant.name,

@@ -7,7 +7,7 @@ use super::{Run, Scenario, rotated};
 use crate::Outcome;
 use crate::frames::{Pool, client_frame, parse_header};
 use crate::load::{HANDSHAKE, Target, Window, Wire, would_block};
-use crate::servers::{Extra, Kind, Participant};
+use crate::servers::{Extra, Participant};
 use crate::sys;
 
 pub(crate) const STORM: Scenario = Scenario {
@@ -127,14 +127,13 @@ fn run(run: &mut Run<'_>) -> Outcome {
             && participant.package != "ws"
     };
     let participants = run.participants(wanted);
-    let (warm, long) = run.options.times();
     for round in 0..run.options.rounds {
         for participant in rotated(&participants, round * 5) {
-            let warm = if participant.kind == Kind::JavaScript { warm * 5 } else { warm };
+            let (warm, long) = (run.options.warm_up(participant.kind), run.options.long());
             let measured = run.start(participant, &["echo"], Extra::default()).and_then(|server| {
                 let target = run.target(&server, false, false)?;
                 storm(&target, server.pid(), warm)?;
-                Ok(storm(&target, server.pid(), 2 * long)?)
+                Ok(storm(&target, server.pid(), long)?)
             });
             match measured {
                 Ok(window) => {
