@@ -274,21 +274,33 @@ impl<S> Drop for Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[inline(always)]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
-        // What nearly always happens is inlined into the user's loop, and never hands a message on in memory.
-        while self.phase == Phase::Running && self.inbox.is_none() {
-            if !self.unread {
-                if !self.protocol.is_open() {
-                    break;
-                }
-                ready!(self.poll_arrival(wakers));
-                continue;
+        loop {
+            if let Some(message) = self.take_short() {
+                return Poll::Ready(Some(Ok(message)));
             }
-            let Some(read) = &mut self.read else { break };
-            let Some(message) = self.protocol.take_short(read, self.read_at) else { break };
-            self.unread = !read.is_empty();
-            return Poll::Ready(Some(Ok(message)));
+            let idle = self.phase == Phase::Running && !self.unread && self.inbox.is_none();
+            if !idle || !self.protocol.is_open() {
+                break;
+            }
+            ready!(self.poll_arrival(wakers));
         }
-        self.poll_kept(wakers)
+        // Into a place of its own: one that the way above shares would be one in memory for both.
+        let mut given = Poll::Pending;
+        self.poll_kept(wakers, &mut given);
+        given
+    }
+
+    /// The next message, if it has come already and is short: what nearly always happens is inlined into the user's loop, and
+    /// never hands a message on in memory.
+    #[inline(always)]
+    pub(crate) fn take_short(&mut self) -> Option<Message> {
+        if !self.unread || self.phase != Phase::Running || self.inbox.is_some() {
+            return None;
+        }
+        let read = self.read.as_mut()?;
+        let message = self.protocol.take_short(read, self.read_at)?;
+        self.unread = !read.is_empty();
+        Some(message)
     }
 
     /// Ready when there may be something unread, or something else to be done.
@@ -331,18 +343,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.protocol.restart_close(now());
     }
 
-    /// A message that waits, or the next one off the wire.
-    fn poll_kept(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
-        if let Some(inbox) = &mut self.inbox
-            && let Some(message) = inbox.messages.pop_front()
-        {
-            inbox.size -= message.len() + MESSAGE_OVERHEAD;
-            if inbox.messages.is_empty() {
-                self.inbox = None;
-            }
-            return Poll::Ready(Some(Ok(message)));
+    /// Gives a message that waits, or the next one off the wire.
+    #[inline(never)]
+    fn poll_kept(&mut self, wakers: Wakers<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
+        *given = match self.take_kept() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
+            None => self.poll_message(wakers),
+        };
+    }
+
+    fn take_kept(&mut self) -> Option<Message> {
+        let inbox = self.inbox.as_mut()?;
+        let message = inbox.messages.pop_front()?;
+        inbox.size -= message.len() + MESSAGE_OVERHEAD;
+        if inbox.messages.is_empty() {
+            self.inbox = None;
         }
-        self.poll_message(wakers)
+        Some(message)
     }
 
     /// The next message off the wire, or the end, with its error once.
