@@ -1,9 +1,12 @@
 //! Compression (permessage-deflate, RFC 7692) end to end: what is agreed on, and what then crosses.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt;
 use tautline::{Acceptor, Client, Compress, Compression, Config, Message, Role, WebSocket};
 
 use crate::support::handshake::{Head, Http, Identity, bind, echo, echo_server, request_with};
@@ -273,4 +276,45 @@ async fn writers_of_a_split_connection_share_one_context() {
         assert_eq!(rest, format!("{number} {}", feed(*number * 5, *number)));
         *number += 1;
     }
+}
+
+// One read of 65 KiB can hold hundreds of messages of 64 KiB each, compressed to 85 bytes. Inflating them counts for nothing in
+// the runtime's budget, which is one of reads and writes: one peer kept a thread for seconds in a single poll.
+#[tokio::test]
+async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_their_turn() {
+    const COUNT: usize = 60;
+    const LEN: usize = 64 << 10;
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let agreed = Compression::new();
+    let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new())
+        .with_compression(agreed);
+    let mut server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new())
+        .with_compression(agreed);
+    for _ in 0..COUNT {
+        client.feed(vec![7; LEN]).await.unwrap();
+    }
+    client.flush().await.unwrap();
+
+    // What every poll gives before it waits, though all is there from the start.
+    let mut turns = Vec::new();
+    while turns.iter().sum::<usize>() < COUNT {
+        let mut received = 0;
+        let turn = poll_fn(|cx| {
+            if received > 0 {
+                return Poll::Ready(received);
+            }
+            while let Poll::Ready(message) = server.poll_next_unpin(cx) {
+                assert_eq!(message.unwrap().unwrap().len(), LEN);
+                received += 1;
+                if turns.iter().sum::<usize>() + received == COUNT {
+                    return Poll::Ready(received);
+                }
+            }
+            // That this is polled again is for the connection to see to.
+            Poll::Pending
+        });
+        let turn = turn.await;
+        turns.push(turn);
+    }
+    assert_eq!(turns, [17, 17, 17, 9]);
 }

@@ -101,13 +101,43 @@ impl<S> Reader<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     /// The next message: as [`WebSocket::next`](crate::WebSocket::next). What writers queued is written before it waits.
     /// Cancel safe.
-    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
-        poll_fn(|cx| self.poll(cx)).await
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is that of `StreamExt`, not of `Iterator`"
+    )]
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message, Error>>> {
+        Next { reader: self }
     }
 
+    /// One lock and nothing else for one of many messages that came together: taking it changes nothing that others wait for.
+    #[inline(always)]
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if let Some(message) = lock(&self.shared.inner).connection.take_short() {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        let mut given = Poll::Pending;
+        self.poll_registered(cx, &mut given);
+        given
+    }
+
+    #[inline(never)]
+    fn poll_registered(&self, cx: &Context<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
         self.shared.waiters.register_reader(cx.waker());
-        self.shared.with(None, |inner, wakers| inner.connection.poll_next(wakers))
+        *given = self.shared.with(None, |inner, wakers| inner.connection.poll_next(wakers));
+    }
+}
+
+/// Receives a message. Written out for the same reason as those in `hot.rs`.
+struct Next<'a, S> {
+    reader: &'a Reader<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Next<'_, S> {
+    type Output = Option<Result<Message, Error>>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.reader.poll(cx)
     }
 }
 
@@ -218,8 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, Compress::Auto, cx))
+        Feed { writer: self, message: Some(message.into()) }
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
@@ -235,7 +264,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         poll_fn(move |cx| self.poll_feed(&mut message, wish, cx))
     }
 
+    #[inline(always)]
     fn poll_feed(
+        &self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        {
+            // One lock and nothing else where there is room: what is queued changes nothing that others wait for, but for the
+            // deadline of a compressor.
+            let mut inner = lock(&self.shared.inner);
+            if inner.connection.has_room() && !inner.connection.compresses() {
+                return Poll::Ready(match message.take() {
+                    Some(message) => inner.connection.start_send(message, wish),
+                    None => Ok(()),
+                });
+            }
+        }
+        self.poll_feed_registered(message, wish, cx)
+    }
+
+    #[inline(never)]
+    fn poll_feed_registered(
         &self,
         message: &mut Option<Message>,
         wish: Compress,
@@ -345,6 +396,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             }
             Poll::Pending
         })
+    }
+}
+
+/// Queues a message. Written out for the same reason as those in `hot.rs`.
+struct Feed<'a, S> {
+    writer: &'a Writer<S>,
+    message: Option<Message>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Feed<'_, S> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { writer, message } = self.get_mut();
+        writer.poll_feed(message, Compress::Auto, cx)
     }
 }
 

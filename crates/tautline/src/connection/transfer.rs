@@ -129,6 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection that goes to wait holds no buffer, unless it has a part of a frame: then one of that size, or, from
     /// [`SMALL_REST`] on, the one in which the frame grows.
     pub(super) fn rest(&mut self) {
+        self.inflated = 0;
         let Some(read) = self.read.take() else { return };
         if read.is_empty() {
             pool::give(read);
