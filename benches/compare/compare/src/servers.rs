@@ -84,6 +84,14 @@ pub(crate) const ALL: &[Participant] = &[
         "`next` and `send`: a flush for each message",
     ),
     participant(
+        "tautline-quiet",
+        Kind::Ours,
+        "serve-tautline",
+        "tautline",
+        "quiet",
+        "as tautline, with `ping_interval(None)`: no timer",
+    ),
+    participant(
         "fastwebsockets",
         Kind::Rust,
         "serve-fastwebsockets",

@@ -92,6 +92,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
             participant.name,
             "raw"
                 | "tautline-send"
+                | "tautline-quiet"
                 | "yawc"
                 | "yawc-tuned"
                 | "sockudo-ws"

@@ -23,7 +23,7 @@ fn run(run: &mut Run<'_>) -> Outcome {
     let wanted = |participant: &Participant| {
         let one_of = !matches!(
             participant.name,
-            "raw" | "tautline-send" | "yawc" | "sockudo-ws" | "sockudo-ws-raw"
+            "raw" | "tautline-send" | "tautline-quiet" | "yawc" | "sockudo-ws" | "sockudo-ws-raw"
         );
         one_of && participant.kind != Kind::JavaScript
     };

@@ -66,7 +66,10 @@ pub(crate) fn bytes(count: usize) -> String {
 fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
     let named = |cell: &Cell| format!("{}/{}/{}", cell.0, cell.1, bytes(cell.2));
     let cells: Vec<_> = cells.iter().filter(|cell| run.options.wants_cell(&named(cell))).collect();
-    let participants = run.participants(|participant| participant.package != "ws");
+    let wanted = |participant: &Participant| {
+        participant.package != "ws" && !(tls && participant.name == "tautline-quiet")
+    };
+    let participants = run.participants(wanted);
     for round in 0..run.options.rounds {
         // A process for each round, so that what it happens to get from the system is not the same in all of them.
         let mut servers = Vec::new();

@@ -123,7 +123,7 @@ fn storm(target: &Target, pid: u32, time: Duration) -> io::Result<Window> {
 
 fn run(run: &mut Run<'_>) -> Outcome {
     let wanted = |participant: &Participant| {
-        !matches!(participant.name, "raw" | "tautline-send" | "yawc-tuned")
+        !matches!(participant.name, "raw" | "tautline-send" | "tautline-quiet" | "yawc-tuned")
             && participant.package != "ws"
     };
     let participants = run.participants(wanted);

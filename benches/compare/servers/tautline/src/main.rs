@@ -1,7 +1,7 @@
 //! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
 
 use kit::{Failure, Hub, Options, Outcome, Task};
-use tautline::{Compression, Server, ServerTls, WebSocket};
+use tautline::{Compression, Config, Server, ServerTls, WebSocket};
 
 fn main() {
     kit::run(|options| async move {
@@ -47,6 +47,7 @@ async fn echo(options: &Options) -> Outcome {
     kit::announce(server.local_addr()?);
     match options.api.as_str() {
         "feed" => Ok(server.serve(feed).await?),
+        "quiet" => Ok(server.config(Config::new().ping_interval(None)).serve(feed).await?),
         "send" => Ok(server.serve(send).await?),
         _ => Err("no such interface".into()),
     }
