@@ -36,7 +36,7 @@ impl FrameReader {
     }
 
     /// Takes the next header off the buffer; `None` while bytes are missing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_header(
         &mut self,
         buffer: &mut BytesMut,
