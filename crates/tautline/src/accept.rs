@@ -324,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             let answering = pin!(write(&mut self.stream, &wire));
             until(answer_by, answering).await??;
         }
-        let info = Info { peer, subprotocol: upgrade.subprotocol };
+        let info = Info { peer, subprotocol: upgrade.subprotocol.map(String::into_boxed_str) };
         let config = acceptor.config.clone();
         let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
         #[cfg(feature = "deflate")]

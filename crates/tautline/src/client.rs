@@ -328,10 +328,10 @@ impl Client {
             }
             Err(error) => return Err(error.into()),
         };
-        info.subprotocol = accepted.subprotocol;
+        info.subprotocol = accepted.subprotocol.map(String::into_boxed_str);
         tracing::debug!(
             peer = info.peer.map(tracing::field::display),
-            subprotocol = info.subprotocol,
+            subprotocol = info.subprotocol.as_deref(),
             "connection opened"
         );
         let ws = WebSocket::with_info(stream, Role::Client, self.config.clone(), buffer, info);

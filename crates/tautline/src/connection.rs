@@ -54,7 +54,7 @@ impl<'a> Wakers<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Info {
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) subprotocol: Option<String>,
+    pub(crate) subprotocol: Option<Box<str>>,
 }
 
 /// Differs when something happened that another task may be waiting for.
@@ -122,19 +122,13 @@ pub(crate) struct Connection<S> {
     pinged: u64,
     /// A ping of ours may not have been written yet.
     pinging: bool,
-    info: Option<Box<Info>>,
+    info: Info,
     shutdown: Option<ShutdownSignal>,
 }
 
 impl<S> Connection<S> {
     /// `read` has what arrived behind the handshake.
-    pub(crate) fn new(
-        io: S,
-        role: Role,
-        config: Arc<Config>,
-        read: BytesMut,
-        info: Option<Box<Info>>,
-    ) -> Self {
+    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read: BytesMut, info: Info) -> Self {
         let now = now();
         Self {
             io,
@@ -178,8 +172,8 @@ impl<S> Connection<S> {
         &self.protocol
     }
 
-    pub(crate) fn info(&self) -> Option<&Info> {
-        self.info.as_deref()
+    pub(crate) const fn info(&self) -> &Info {
+        &self.info
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -268,7 +262,7 @@ impl<S> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("role", &self.protocol.role())
-            .field("peer", &self.info().and_then(|info| info.peer))
+            .field("peer", &self.info.peer)
             .field("phase", &self.phase)
             .field("open", &self.protocol.is_open())
             .finish_non_exhaustive()
@@ -278,7 +272,7 @@ impl<S> fmt::Debug for Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         if self.phase != Phase::Done {
-            let peer = self.info().and_then(|info| info.peer).map(tracing::field::display);
+            let peer = self.info.peer.map(tracing::field::display);
             tracing::debug!(peer, "connection dropped before its end");
         }
     }

@@ -88,7 +88,7 @@ impl<S> Reader<S> {
     /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        lock(&self.shared.inner).connection.info()?.peer
+        lock(&self.shared.inner).connection.info().peer
     }
 
     /// The Close that the peer sent, once it came.
@@ -193,7 +193,7 @@ impl<S> Writer<S> {
     /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        lock(&self.shared.inner).connection.info()?.peer
+        lock(&self.shared.inner).connection.info().peer
     }
 
     /// Whether messages can be sent: neither end has sent a Close, and nothing failed.

@@ -69,13 +69,13 @@ impl<S> WebSocket<S> {
     /// The subprotocol that was agreed on (RFC 6455 section 1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.connection.info()?.subprotocol.as_deref()
+        self.connection.info().subprotocol.as_deref()
     }
 
     /// The peer's address, when the connection was made by [`Client`](crate::Client) or [`Server`](crate::Server).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.info()?.peer
+        self.connection.info().peer
     }
 
     /// How messages are compressed, if that was agreed on (RFC 7692).
@@ -109,7 +109,6 @@ impl<S> WebSocket<S> {
         leftover: BytesMut,
         info: Info,
     ) -> Self {
-        let info = Some(Box::new(info));
         Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
     }
 
@@ -166,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         config: impl Into<Arc<Config>>,
         leftover: BytesMut,
     ) -> Self {
-        let connection = Connection::new(stream, role, config.into(), leftover, None);
+        let connection = Connection::new(stream, role, config.into(), leftover, Info::default());
         Self { connection: Box::new(connection) }
     }
 

@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.error = None;
         }
         tracing::debug!(
-            peer = self.info().and_then(|info| info.peer).map(tracing::field::display),
+            peer = self.info.peer.map(tracing::field::display),
             received = self.protocol.peer_close().map(tracing::field::display),
             sent = self.protocol.sent_close().map(tracing::field::display),
             by = self.closed_by(),
