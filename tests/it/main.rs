@@ -8,6 +8,7 @@ mod cancel;
 mod conversation;
 mod deflate;
 mod ending;
+mod flood;
 mod keepalive;
 mod split;
 

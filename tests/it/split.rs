@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::{FutureExt, future};
-use tautline::{CloseCode, Config, Error, Message, Reader, Role, Timeout};
+use tautline::{CloseCode, Compression, Config, Error, Message, Reader, Role, Timeout, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::time::Instant;
 
@@ -431,4 +432,47 @@ async fn halves_over_a_stream_that_is_seldom_ready_lose_nothing() {
         assert_eq!(messages[..], sent[..messages.len()]);
         echo.await.unwrap();
     }
+}
+
+// Without a reader it is the writer who reads, while it waits for the end: the transport had to wake nobody, and who sent on a
+// closing connection heard of the peer's Close when `close_timeout` had passed.
+#[tokio::test(start_paused = true)]
+async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_close() {
+    for role in ROLES {
+        let (ws, mut peer) = duplex(role, Config::new(), 1000);
+        let (reader, mut writer) = ws.split();
+        drop(reader);
+        assert!(writer.close().now_or_never().is_none());
+        let start = Instant::now();
+        let answering = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            answer_close(role, &mut peer, 1000).await;
+        });
+        assert!(matches!(writer.send("x").await, Err(Error::Closed)));
+        assert_eq!(start.elapsed().as_millis(), 10, "{role:?}");
+        answering.await.unwrap();
+    }
+}
+
+// As above; with compression it gave its thread to others, and nobody woke it.
+#[tokio::test(start_paused = true)]
+async fn a_writer_without_a_reader_that_sends_while_closing_reads_much_that_was_compressed() {
+    let agreed = Compression::new();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new())
+        .with_compression(agreed);
+    let server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new())
+        .with_compression(agreed);
+    for _ in 0..100 {
+        client.feed(vec![7; 64 << 10]).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let (reader, mut writer) = server.split();
+    drop(reader);
+    assert!(writer.close().now_or_never().is_none());
+    let answering = tokio::spawn(async move { client.next().await.is_none() });
+    let start = Instant::now();
+    assert!(matches!(writer.send("x").await, Err(Error::Closed)));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(answering.await.unwrap());
 }

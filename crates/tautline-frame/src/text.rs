@@ -89,7 +89,7 @@ impl Text {
         Self { bytes, checked: Checked::Utf8 }
     }
 
-    /// For bytes that the incremental checker has passed from the first to the last.
+    /// For bytes that were checked from the first to the last.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&bytes).is_ok());
         Self::from_valid(bytes)

@@ -2,22 +2,18 @@
 
 mod ending;
 mod transfer;
+mod waiting;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use bytes::BytesMut;
-use tautline_frame::{
-    CloseFrame, Compress, Config, Message, Protocol, ProtocolError, Role, Timeout,
-};
+use tautline_frame::{CloseFrame, Compress, Config, Message, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::unconstrained;
 
 use crate::shutdown::ShutdownSignal;
 use crate::timer::{Timer, now};
@@ -27,8 +23,8 @@ use crate::{Error, pool};
 /// (128 operations in tokio), at whose end a write would not be let through either.
 const MAX_READS: u8 = 16;
 
-/// How many bytes of messages come of what is compressed, in bytes, before others of the thread have their turn: a read of 65 KiB
-/// may stand for 50 MiB.
+/// How many bytes of messages are inflated, and one message more, before others of the thread have their turn: a read of 65 KiB may
+/// stand for 50 MiB.
 const MAX_INFLATED: usize = 1 << 20;
 
 /// How much may arrive while a ping waits, in bytes; one message more than that is kept.
@@ -97,7 +93,7 @@ pub(crate) struct Connection<S> {
     held_back: bool,
     /// Reads since replies were last written.
     reads: u8,
-    /// The length of the messages since it last waited, where they may be compressed.
+    /// The length of the messages that went the general way since it last waited, where they may be compressed.
     inflated: usize,
     /// What was read; none while the connection waits without a part of a frame.
     read: Option<Box<BytesMut>>,
@@ -319,35 +315,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The next message of what has been read.
     fn take_message(&mut self) -> Option<Message> {
+        if self.unread && !self.protocol.queue().has_buffer() {
+            // For a pong, which is encoded as soon as its ping is read.
+            self.lend_buffer();
+        }
         if self.unread
             && let Some(read) = &mut self.read
         {
+            let was_open = self.protocol.is_open();
             match self.protocol.handle_data(read, self.read_at) {
                 Ok(message @ Some(_)) => {
                     self.unread = !read.is_empty();
                     return message;
                 }
-                Ok(None) => self.all_read(),
-                Err(error) => self.broken_by_peer(error),
+                Ok(None) => self.unread = false,
+                Err(error) => self.end_with(Some(error.into())),
+            }
+            if was_open && !self.protocol.is_open() {
+                // The bytes may have waited here for long: how long our Close may take counts from now.
+                self.protocol.restart_close(now());
             }
         }
         None
-    }
-
-    /// Every frame that is there was looked at.
-    #[inline(never)]
-    fn all_read(&mut self) {
-        self.unread = false;
-        if !self.protocol.is_open() {
-            // The bytes may have waited here for long: how long our Close may take counts from now.
-            self.protocol.restart_close(now());
-        }
-    }
-
-    #[cold]
-    fn broken_by_peer(&mut self, error: ProtocolError) {
-        self.end_with(Some(error.into()));
-        self.protocol.restart_close(now());
     }
 
     /// Gives a message that waits, or the next one off the wire.
@@ -399,9 +388,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.heed_shutdown(wakers);
             if self.inflated > MAX_INFLATED {
                 self.inflated = 0;
-                let _ = self.poll_write_out(wakers);
-                wakers.read.wake_by_ref();
-                return Poll::Pending;
+                ready!(self.poll_turn_of_others(wakers));
+                continue;
             }
             if let Some(message) = self.take_message() {
                 if self.compresses() {
@@ -536,62 +524,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 None => return Poll::Ready(Ok(())),
             }
         }
-    }
-
-    /// For who only waits for the end: the deadline holds even when nobody reads.
-    pub(crate) fn poll_deadline(&mut self, wakers: Wakers<'_>) -> Poll<()> {
-        let timeout = ready!(self.poll_timer(wakers));
-        self.timed_out(timeout, wakers);
-        Poll::Ready(())
-    }
-
-    #[inline]
-    fn heed_shutdown(&mut self, wakers: Wakers<'_>) {
-        if let Some(shutdown) = &mut self.shutdown
-            && shutdown.poll(wakers.write)
-        {
-            self.shutdown = None;
-            // A server may send 1001, and a connection that is closing already goes on with that.
-            let _ = self.protocol.close(tautline_frame::CloseCode::GOING_AWAY.into(), now());
-        }
-    }
-
-    /// Does what is due; ready with the deadline that ended the connection.
-    fn poll_timer(&mut self, wakers: Wakers<'_>) -> Poll<Timeout> {
-        loop {
-            let Some(deadline) = self.protocol.poll_timeout() else { return Poll::Pending };
-            ready!(self.timer.poll(deadline, wakers.write));
-            // Not for the task's share of the runtime: with none left, what is there would not be seen.
-            let look = pin!(unconstrained(poll_fn(|_| {
-                self.look_for_life(wakers);
-                Poll::Ready(())
-            })));
-            let _ = look.poll(&mut Context::from_waker(Waker::noop()));
-            if let Err(timeout) = self.protocol.handle_timeout(now()) {
-                return Poll::Ready(timeout);
-            }
-            // A keepalive ping may have become due.
-            self.pinging = true;
-            let _ = self.poll_write_out(wakers);
-        }
-    }
-
-    /// Bytes that nobody has read yet are a sign of life too: the user may be busy sending.
-    fn look_for_life(&mut self, wakers: Wakers<'_>) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        if self.unread {
-            // The peer sent more than the user took so far: the pong may be in it.
-            self.protocol.handle_received(now());
-            return;
-        }
-        match self.poll_fill(wakers) {
-            Poll::Ready(Ok(count)) => self.eof = count == 0,
-            Poll::Ready(Err(error)) => self.read_error = Some(error),
-            Poll::Pending => return,
-        }
-        // Whoever reads has not seen this, and the transport will not tell again.
-        wakers.read.wake_by_ref();
     }
 }

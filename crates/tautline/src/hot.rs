@@ -43,12 +43,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Feed<'_, S> {
 }
 
 /// Queues a message and writes all that is queued.
-pub(crate) struct Send<'a, S> {
+pub(crate) struct Sending<'a, S> {
     pub(crate) connection: &'a mut Connection<S>,
     pub(crate) message: Option<Message>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Send<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Sending<'_, S> {
     type Output = Result<(), Error>;
 
     #[inline(always)]

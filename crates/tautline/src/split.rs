@@ -36,7 +36,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         if self.reader_alive {
             self.connection.poll_ready(wakers)
         } else {
-            self.connection.poll_open(wakers)
+            // This task reads now, so it is this one that the transport has to wake.
+            self.connection.poll_open(Wakers { read: wakers.write, ..wakers })
         }
     }
 }
@@ -106,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         reason = "it is that of `StreamExt`, not of `Iterator`"
     )]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Message, Error>>> {
-        Next { reader: self }
+        ReaderNext { reader: self }
     }
 
     /// One lock and nothing else for one of many messages that came together: taking it changes nothing that others wait for.
@@ -128,11 +129,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 }
 
 /// Receives a message. Written out for the same reason as those in `hot.rs`.
-struct Next<'a, S> {
+struct ReaderNext<'a, S> {
     reader: &'a Reader<S>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Next<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for ReaderNext<'_, S> {
     type Output = Option<Result<Message, Error>>;
 
     #[inline(always)]
@@ -248,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        Feed { writer: self, message: Some(message.into()) }
+        WriterFeed { writer: self, message: Some(message.into()) }
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
@@ -400,12 +401,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 }
 
 /// Queues a message. Written out for the same reason as those in `hot.rs`.
-struct Feed<'a, S> {
+struct WriterFeed<'a, S> {
     writer: &'a Writer<S>,
     message: Option<Message>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Feed<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for WriterFeed<'_, S> {
     type Output = Result<(), Error>;
 
     #[inline(always)]

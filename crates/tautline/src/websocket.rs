@@ -14,7 +14,7 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Messa
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Info, Wakers};
-use crate::hot::{Feed, Next, Send};
+use crate::hot::{Feed, Next, Sending};
 use crate::shutdown::ShutdownSignal;
 use crate::{Error, Reader, Transport, Writer, split};
 
@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        Send { connection: &mut self.connection, message: Some(message.into()) }
+        Sending { connection: &mut self.connection, message: Some(message.into()) }
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::Protocol;
 use crate::config::CHAIN_THRESHOLD;
@@ -17,6 +17,21 @@ impl Protocol {
     /// What [`handle_data`](Self::handle_data) gives first, if that is a message of the most common kind: in one frame, short,
     /// not compressed, and all of it there. `None` for whatever else is there, right or wrong, and nothing has happened then:
     /// call `handle_data`. For a loop that is inlined as far as its user.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use bytes::BytesMut;
+    /// use tautline_frame::{Config, Message, Protocol, Role};
+    ///
+    /// let mut client = Protocol::new(Role::Client, Config::new(), Instant::now());
+    /// // A message and a ping.
+    /// let mut wire = BytesMut::from(&b"\x81\x05hello\x89\x00"[..]);
+    /// assert_eq!(client.take_short(&mut wire, Instant::now()), Some(Message::from("hello")));
+    /// assert_eq!(client.take_short(&mut wire, Instant::now()), None);
+    /// assert_eq!(client.handle_data(&mut wire, Instant::now()), Ok(None));
+    /// assert!(client.poll_transmit(), "the pong");
+    /// ```
+    #[must_use = "it is a message of the peer"]
     #[inline(always)]
     pub fn take_short(&mut self, buffer: &mut BytesMut, now: Instant) -> Option<Message> {
         let text = match *buffer.first()? {
@@ -41,10 +56,11 @@ impl Protocol {
             return None;
         }
         let (payload, end) = self.reader.copy_short(buffer, self.config.max_message_size)?;
+        // RFC 6455 section 8.1; what is wrong here, the general way finds and tells.
         if text && simdutf8::basic::from_utf8(&payload).is_err() {
             return None;
         }
-        bytes::Buf::advance(buffer, end);
+        buffer.advance(end);
         self.handle_received(now);
         Some(payload)
     }
