@@ -27,8 +27,8 @@ async function run(url, lines, { secure, hold }) {
   return { code, lines: output.split('\n').slice(0, -1), errors };
 }
 
-/** A server with this handler, and the client example against it. */
-async function drive(secure, handler, lines, { hold = false, ...options } = {}) {
+/** A server with this handler, and the client example against it; it stays until `until`, too. */
+async function drive(secure, handler, lines, { hold = false, until = null, ...options } = {}) {
   const server = secure
     ? https.createServer({ cert: readFileSync(cert), key: readFileSync(key) })
     : http.createServer();
@@ -39,7 +39,9 @@ async function drive(secure, handler, lines, { hold = false, ...options } = {}) 
   try {
     const { port } = server.address();
     const url = secure ? `wss://localhost:${port}/` : `ws://127.0.0.1:${port}/`;
-    return await run(url, lines, { secure, hold });
+    const ended = await run(url, lines, { secure, hold });
+    await until;
+    return ended;
   } finally {
     for (const ws of sockets.clients) ws.terminate();
     sockets.close();
@@ -88,13 +90,15 @@ for (const secure of [false, true]) {
 
   for (const [code, reason] of [[1000, ''], [4321, TEXT]]) {
     await checks.run(`server closes with ${code}`, async () => {
-      let answer;
+      let tell;
+      // The end of the client's process may be seen here before its answer is.
+      const answer = new Promise((resolve) => { tell = resolve; });
       const handler = (ws) => {
-        ws.on('close', (received, text) => { answer = [received, text.toString()]; });
+        ws.on('close', (received, text) => tell([received, text.toString()]));
         ws.close(code, reason);
       };
-      const ended = await drive(secure, handler, [], { hold: true });
-      same(answer, [code, reason]);
+      const ended = await drive(secure, handler, [], { hold: true, until: answer });
+      same(await answer, [code, reason]);
       if (code === 1000) cleanly(ended, []);
     });
   }

@@ -275,14 +275,16 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// The next message, or the end, with its error once. This is `drive` for what nearly always happens, and calls it for the
+    /// rest.
     #[inline(always)]
     pub(crate) fn poll_next(&mut self, wakers: Wakers<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             if let Some(message) = self.take_short() {
                 return Poll::Ready(Some(Ok(message)));
             }
-            let idle = self.phase == Phase::Running && !self.unread && self.inbox.is_none();
-            if !idle || !self.protocol.is_open() {
+            let all_taken = !self.unread && self.inbox.is_none();
+            if self.phase != Phase::Running || !all_taken || !self.protocol.is_open() {
                 break;
             }
             ready!(self.poll_arrival(wakers));
@@ -293,8 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         given
     }
 
-    /// The next message, if it has come already and is short: what nearly always happens is inlined into the user's loop, and
-    /// never hands a message on in memory.
+    /// The next message, if it has come already and is short. It is handed on in registers as far as the user's loop.
     #[inline(always)]
     pub(crate) fn take_short(&mut self) -> Option<Message> {
         if !self.unread || self.phase != Phase::Running || self.inbox.is_some() {
