@@ -46,6 +46,7 @@ const RUNS: &[Run] = &[
     ("echo, 1 MiB", || echo(OpCode::Binary, 1 << 20, 1)),
     ("echo, 64 of 16 B", || echo(OpCode::Binary, 16, BATCH)),
     ("echo, 32 of 1 KiB", || echo(OpCode::Binary, 1 << 10, BATCH / 2)),
+    ("ping answered, 16 B", || echo(OpCode::Ping, 16, 1)),
     ("split echo, 16 B", || split_echo(16, 1)),
     ("split echo, 64 of 16 B", || split_echo(16, BATCH)),
     ("client send, 16 B", || client_send(16)),

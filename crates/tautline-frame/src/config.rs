@@ -107,15 +107,16 @@ impl Config {
     }
 
     /// The longest message that is received, in bytes, inclusive. A longer one ends the connection with 1009 as soon as
-    /// a frame header tells of it; of a compressed one, what is inflated counts, as it is inflated. Default: [`DEFAULT_MAX_MESSAGE_SIZE`]. Memory: a connection holds at most about
-    /// twice this for a message that is under way.
+    /// a frame header tells of it; of a compressed one, what is inflated counts, as it is inflated. Default:
+    /// [`DEFAULT_MAX_MESSAGE_SIZE`]. Memory: a connection holds at most about twice this for a message that is under way.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// The longest frame that is received, in bytes on the wire, compressed or not, inclusive; 1009 beyond it. Default: [`DEFAULT_MAX_FRAME_SIZE`].
+    /// The longest frame that is received, in bytes on the wire, compressed or not, inclusive; 1009 beyond it. Default:
+    /// [`DEFAULT_MAX_FRAME_SIZE`].
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;

@@ -295,6 +295,7 @@ impl Protocol {
     }
 
     /// Counts [`Config::close_timeout`] anew, if something waits for it: for who hands in bytes long after they arrived.
+    #[inline]
     pub fn restart_close(&mut self, now: Instant) {
         if self.timers.close.is_some() {
             self.timers.close = now.checked_add(self.config.close_timeout);

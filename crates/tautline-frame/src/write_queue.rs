@@ -25,8 +25,8 @@ pub struct WriteQueue {
 }
 
 impl WriteQueue {
-    /// Gives a queue without a buffer an empty one to write into; a queue that has one keeps it. In a box, as in [`reclaim_buffer`](Self::reclaim_buffer): moving four
-    /// words that were just written waits for the writes.
+    /// Gives a queue without a buffer an empty one to write into; a queue that has one keeps it. In a box, as in
+    /// [`reclaim_buffer`](Self::reclaim_buffer): moving four words that were just written waits for the writes.
     pub fn lend_buffer(&mut self, buffer: Box<BytesMut>) {
         if self.tail.is_none() {
             debug_assert!(buffer.is_empty(), "what stands in it would be sent");

@@ -235,6 +235,19 @@ impl<S> Connection<S> {
         Ok(self.protocol.send_with(message, wish)?)
     }
 
+    /// As [`start_send`](Self::start_send), for a future that may have done it already.
+    #[inline(always)]
+    pub(crate) fn start_feed(
+        &mut self,
+        message: &mut Option<Message>,
+        wish: Compress,
+    ) -> Result<(), Error> {
+        match message.take() {
+            Some(message) => self.start_send(message, wish),
+            None => Ok(()),
+        }
+    }
+
     #[inline(never)]
     fn lend_buffer(&mut self) {
         self.protocol.queue().lend_buffer(pool::take());
@@ -480,10 +493,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.has_room() && message.is_some() {
             ready!(self.poll_open(wakers))?;
         }
-        Poll::Ready(match message.take() {
-            Some(message) => self.start_send(message, wish),
-            None => Ok(()),
-        })
+        Poll::Ready(self.start_feed(message, wish))
     }
 
     /// Ready when the connection is over; messages that still come are kept.

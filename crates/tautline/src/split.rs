@@ -277,10 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             // deadline of a compressor.
             let mut inner = lock(&self.shared.inner);
             if inner.connection.has_room() && !inner.connection.compresses() {
-                return Poll::Ready(match message.take() {
-                    Some(message) => inner.connection.start_send(message, wish),
-                    None => Ok(()),
-                });
+                return Poll::Ready(inner.connection.start_feed(message, wish));
             }
         }
         self.poll_feed_registered(message, wish, cx)
@@ -300,10 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.shared.with(Some(self.key), |inner, wakers| {
             // Under one lock, or other writers could fill the room in between.
             ready!(inner.poll_open(wakers))?;
-            Poll::Ready(match message.take() {
-                Some(message) => inner.connection.start_send(message, wish),
-                None => Ok(()),
-            })
+            Poll::Ready(inner.connection.start_feed(message, wish))
         })
     }
 

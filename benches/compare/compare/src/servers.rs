@@ -38,6 +38,13 @@ pub(crate) struct Participant {
     pub(crate) about: &'static str,
 }
 
+impl Participant {
+    /// Whether it is Tautline in another loop or with another setting, which the echo scenarios alone are about.
+    pub(crate) fn is_variant(&self) -> bool {
+        self.kind == Kind::Ours && self.name != "tautline"
+    }
+}
+
 const fn participant(
     name: &'static str,
     kind: Kind,

@@ -44,6 +44,7 @@ impl Protocol {
         }
     }
 
+    /// The general way in: whatever the short one left.
     #[inline(never)]
     fn handle_frames(
         &mut self,

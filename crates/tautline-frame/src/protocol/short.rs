@@ -80,8 +80,7 @@ impl Protocol {
     }
 
     fn push_copied(&mut self, opcode: OpCode, payload: &[u8]) {
-        let mask = self.role.fresh_key();
-        let len = payload.len() as u64;
-        self.queue.push_copied(&Header { fin: true, rsv: Rsv::NONE, opcode, mask, len }, payload);
+        let header = self.header(true, Rsv::NONE, opcode, payload.len());
+        self.queue.push_copied(&header, payload);
     }
 }

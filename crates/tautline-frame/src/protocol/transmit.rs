@@ -34,6 +34,7 @@ impl Protocol {
         self.send_payload(opcode, payload, wish)
     }
 
+    /// The general way out: compressed, in fragments, or long; or refused.
     #[inline(never)]
     fn send_payload(
         &mut self,
@@ -114,10 +115,8 @@ impl Protocol {
     #[inline]
     pub fn handle_written(&mut self, now: Instant) {
         self.timers.send = None;
-        if self.timers.close.is_some() {
-            // A peer that still takes what stands ahead of our Close is not late.
-            self.timers.close = now.checked_add(self.config.close_timeout);
-        }
+        // A peer that still takes what stands ahead of our Close is not late.
+        self.restart_close(now);
         if let PingState::Queued(position) = self.pings.state
             && position <= self.queue.written()
         {
@@ -216,8 +215,12 @@ impl Protocol {
 
     #[inline]
     fn push(&mut self, fin: bool, rsv: Rsv, opcode: OpCode, payload: Bytes) {
-        let header =
-            Header { fin, rsv, opcode, mask: self.role.fresh_key(), len: payload.len() as u64 };
+        let header = self.header(fin, rsv, opcode, payload.len());
         self.queue.push(&header, payload);
+    }
+
+    #[inline]
+    pub(super) fn header(&self, fin: bool, rsv: Rsv, opcode: OpCode, len: usize) -> Header {
+        Header { fin, rsv, opcode, mask: self.role.fresh_key(), len: len as u64 }
     }
 }

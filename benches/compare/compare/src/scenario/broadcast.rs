@@ -90,16 +90,9 @@ fn run(run: &mut Run<'_>) -> Outcome {
         // One way to use each is enough here: the loop is not the library's.
         let other = matches!(
             participant.name,
-            "raw"
-                | "tautline-send"
-                | "tautline-quiet"
-                | "yawc"
-                | "yawc-tuned"
-                | "sockudo-ws"
-                | "sockudo-ws-raw"
-                | "wtx"
+            "raw" | "yawc" | "yawc-tuned" | "sockudo-ws" | "sockudo-ws-raw" | "wtx"
         );
-        !other && participant.package != "ws"
+        !other && !participant.is_variant() && participant.package != "ws"
     };
     let participants = run.participants(wanted);
     let pool = Pool::binary(PAYLOAD, 16);

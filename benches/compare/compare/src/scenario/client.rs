@@ -21,11 +21,8 @@ const PAYLOADS: &[usize] = &[16, 1024, 64 * 1024];
 
 fn run(run: &mut Run<'_>) -> Outcome {
     let wanted = |participant: &Participant| {
-        let one_of = !matches!(
-            participant.name,
-            "raw" | "tautline-send" | "tautline-quiet" | "yawc" | "sockudo-ws" | "sockudo-ws-raw"
-        );
-        one_of && participant.kind != Kind::JavaScript
+        let one_of = !matches!(participant.name, "raw" | "yawc" | "sockudo-ws" | "sockudo-ws-raw");
+        one_of && !participant.is_variant() && participant.kind != Kind::JavaScript
     };
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {

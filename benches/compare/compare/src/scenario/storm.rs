@@ -123,7 +123,8 @@ fn storm(target: &Target, pid: u32, time: Duration) -> io::Result<Window> {
 
 fn run(run: &mut Run<'_>) -> Outcome {
     let wanted = |participant: &Participant| {
-        !matches!(participant.name, "raw" | "tautline-send" | "tautline-quiet" | "yawc-tuned")
+        !matches!(participant.name, "raw" | "yawc-tuned")
+            && !participant.is_variant()
             && participant.package != "ws"
     };
     let participants = run.participants(wanted);
