@@ -27,7 +27,11 @@ fn main() -> Result {
         println!("{}", held_by(kind, bits.parse()?)?);
         return Ok(());
     }
-    println!("bytes on the wire for each byte of message, and CPU time of one message\n");
+    if words == ["echo"] {
+        return echo();
+    }
+    echo()?;
+    println!("\nbytes on the wire for each byte of message, and CPU time of one message\n");
     println!("| message | context | window bits | level | ratio | compress, us | inflate, us |");
     println!("|---|---|---|---|---|---|---|");
     for len in [256, 1 << 10, 16 << 10] {
@@ -64,6 +68,57 @@ fn main() -> Result {
         held_elsewhere("low", 15)?
     );
     Ok(())
+}
+
+/// What a peer can make an echo send, and what that costs.
+fn echo() -> Result {
+    println!("CPU time of sending a message, ns for each byte, by what is in it\n");
+    println!(
+        "| preset | message | compressible | random | random ASCII | two letters | all in turn |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let presets = [
+        ("new", Compression::new()),
+        ("low_memory", Compression::low_memory()),
+        ("best_ratio", Compression::best_ratio()),
+    ];
+    for (name, settings) in presets {
+        for len in [70, 300, 2000, 20_000] {
+            let [feed, noise, ascii, letters] = payloads(len);
+            let all = [&feed[..4], &noise[..4], &ascii[..4], &letters[..4]].concat();
+            let mut costs = Vec::new();
+            for messages in [feed, noise, ascii, letters, all] {
+                let mut sender = end(Role::Server, settings);
+                let rounds = (1 << 21) / len;
+                let start = Instant::now();
+                for message in messages.iter().cycle().take(rounds) {
+                    sender.send(message.clone())?;
+                    transmitted(&mut sender);
+                }
+                let time = start.elapsed().as_secs_f64() * 1e9;
+                costs.push(format!("{:.1}", time / (rounds * len) as f64));
+            }
+            println!("| {name} | {len} B | {} |", costs.join(" | "));
+        }
+    }
+    Ok(())
+}
+
+/// Binary messages that become smaller, ones that do not, ones that look as if they would, and ones of two letters.
+fn payloads(len: usize) -> [Vec<Message>; 4] {
+    let mut state = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = |mask: u8| -> Vec<Message> {
+        let mut byte = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8 & mask
+        };
+        (0..MESSAGES).map(|_| Message::from((0..len).map(|_| byte()).collect::<Vec<_>>())).collect()
+    };
+    let binary = |message: Message| Message::from(message.into_bytes().to_vec());
+    let feed = feed(len).into_iter().map(binary).collect();
+    [feed, random(0xFF), random(0x7F), random(0x01)]
 }
 
 /// [`held`], in a process of its own: what this one has freed would be taken again.
@@ -123,7 +178,7 @@ struct Cost {
 
 fn cost(settings: Compression, messages: &[Message]) -> Result<Cost> {
     let mut sender = end(Role::Server, settings);
-    let mirrored = settings.peer_context_takeover(settings.own_context_takeover_enabled());
+    let mirrored = settings.peer_context_takeover(settings.get_own_context_takeover());
     let mut receiver = end(Role::Client, mirrored);
     let (mut plain, mut wire) = (0, 0);
     let mut compressing = Duration::ZERO;
@@ -137,6 +192,7 @@ fn cost(settings: Compression, messages: &[Message]) -> Result<Cost> {
         plain += message.len();
         wire += bytes.len();
         let start = Instant::now();
+        receiver.begin_turn();
         let received = receiver.handle_data(&mut bytes, start)?;
         inflating += start.elapsed();
         assert_eq!(received.as_ref(), Some(message));
@@ -179,12 +235,13 @@ fn sender(settings: Compression, messages: &[Message], idle: bool) -> Result<Pro
 
 /// A connection that has received 64 messages from a peer with this window.
 fn receiver(settings: Compression, messages: &[Message]) -> Result<Protocol> {
-    let mirrored = settings.own_context_takeover(settings.peer_context_takeover_enabled());
+    let mirrored = settings.own_context_takeover(settings.get_peer_context_takeover());
     let mut peer = end(Role::Server, mirrored);
     let mut receiver = end(Role::Client, settings);
     for message in &messages[..64] {
         peer.send(message.clone())?;
         let mut bytes = transmitted(&mut peer);
+        receiver.begin_turn();
         receiver.handle_data(&mut bytes, Instant::now())?;
     }
     Ok(receiver)

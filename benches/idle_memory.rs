@@ -1,17 +1,18 @@
 //! Memory of a server with many idle connections, after one echo on each:
 //! `cargo run --release -p tautline-bench --bin idle_memory -- [--connections N] [--payload BYTES]`
 //!
-//! The server runs in a process of its own, twice: once as a Tautline echo whose handler awaits `next`, once as a floor, a
-//! task that awaits a read on a bare `TcpStream` with no buffer. The figure is what the process grew by, divided by the
-//! number of connections: anonymous resident memory as the system accounts it, so without the kernel's socket buffers.
+//! What is measured runs in a process of its own: a `Server` whose handler awaits `next`; tasks of one's own that do so after
+//! `Acceptor::accept`, and after `Client::connect`; and as a floor, tasks that await a read on a bare `TcpStream` with no
+//! buffer. The figure is what the process grew by, divided by the number of connections: anonymous resident memory as the
+//! system accounts it, so without the kernel's socket buffers.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use tautline::{OriginPolicy, Server};
+use tautline::{Acceptor, Client, OriginPolicy, Server, WebSocket};
 use tautline_frame::{Codec, Frame, OpCode, Protocol, Role, Rsv};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
@@ -27,6 +28,11 @@ async fn main() -> Result<()> {
     match words.first().map(String::as_str) {
         Some("serve-tautline") => return serve().await,
         Some("serve-floor") => return serve_floor().await,
+        Some("serve-accept") => return serve_accept().await,
+        Some("connect") => {
+            let number = |at: usize| words.get(at).ok_or("a word is missing");
+            return hold(number(1)?, number(2)?.parse()?, number(3)?.parse()?).await;
+        }
         _ => {}
     }
     let option = |name: &str, default: usize| -> Result<usize> {
@@ -38,10 +44,14 @@ async fn main() -> Result<()> {
     let connections = option("--connections", 10_000)?;
     let payload = option("--payload", 16)?;
     let ours = measure("serve-tautline", connections, payload).await?;
+    let accept = measure("serve-accept", connections, payload).await?;
+    let connect = measure_clients(connections, payload).await?;
     let floor = measure("serve-floor", connections, payload).await?;
     println!("{connections} connections, one echo of {payload} bytes each, then idle");
-    println!("tautline: {ours} bytes of resident memory each");
-    println!("floor:    {floor} bytes each (a task that awaits a read on a TcpStream)");
+    println!("Server:           {ours} bytes of resident memory each");
+    println!("Acceptor::accept: {accept} bytes each");
+    println!("Client::connect:  {connect} bytes each");
+    println!("floor:            {floor} bytes each (a task that awaits a read on a TcpStream)");
     println!("of which the protocol's state: {} bytes", size_of::<Protocol>());
     Ok(())
 }
@@ -59,7 +69,7 @@ async fn measure(server: &str, connections: usize, payload: usize) -> Result<usi
     let address = BufReader::new(out).lines().next_line().await?.ok_or("no address")?;
     let address: SocketAddr = address.parse()?;
 
-    let websocket = server == "serve-tautline";
+    let websocket = server != "serve-floor";
     // The first connection brings what is there once: buffers of the thread, tables of the runtime.
     let first = open(address, websocket, payload).await?;
     let before = resident(pid)?;
@@ -71,6 +81,57 @@ async fn measure(server: &str, connections: usize, payload: usize) -> Result<usi
     drop((first, open_ones));
     child.kill().await?;
     Ok(after.saturating_sub(before) / connections)
+}
+
+/// What a client's process grows by for each connection, in bytes.
+async fn measure_clients(connections: usize, payload: usize) -> Result<usize> {
+    let server = Server::bind("127.0.0.1:0").await?.origins(OriginPolicy::Any);
+    let address = server.local_addr()?;
+    let serving = tokio::spawn(server.serve(echo));
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("connect")
+        .args([address.to_string(), connections.to_string(), payload.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let pid = child.id().ok_or("the client has ended")?;
+    let mut out = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+    let mut go_on = child.stdin.take().ok_or("no input")?;
+    out.next_line().await?.ok_or("no first connection")?;
+    let before = resident(pid)?;
+    go_on.write_all(b"\n").await?;
+    out.next_line().await?.ok_or("no connections")?;
+    let after = resident(pid)?;
+    child.kill().await?;
+    serving.abort();
+    Ok(after.saturating_sub(before) / connections)
+}
+
+/// The measured client: one connection, a line when it is there, and after an answer to that all the others, and a line.
+async fn hold(address: &str, connections: usize, payload: usize) -> Result<()> {
+    let uri = format!("ws://{address}/");
+    let client = Client::new();
+    let mut input = tokio::io::stdin();
+    for count in [1, connections] {
+        for _ in 0..count {
+            let (echoed, is_echoed) = tokio::sync::oneshot::channel();
+            let (client, uri) = (client.clone(), uri.clone());
+            tokio::spawn(async move {
+                let mut ws = client.connect(&uri).await?;
+                drop((client, uri));
+                ws.send(vec![7; payload]).await?;
+                ws.next().await.ok_or("no echo")??;
+                let _ = echoed.send(());
+                ws.next().await;
+                Result::Ok(())
+            });
+            is_echoed.await?;
+        }
+        println!("open");
+        input.read_u8().await?;
+    }
+    Ok(())
 }
 
 /// Opens a connection and has one message echoed.
@@ -113,14 +174,41 @@ fn resident(pid: u32) -> Result<usize> {
 async fn serve() -> Result<()> {
     let server = Server::bind("127.0.0.1:0").await?.origins(OriginPolicy::Any);
     println!("{}", server.local_addr()?);
-    let serving = server.serve(|mut ws| async move {
-        while let Some(message) = ws.next().await {
-            ws.feed(message?).await?;
-        }
-        Ok(())
-    });
+    let serving = server.serve(echo);
     tokio::select! {
         ended = serving => Ok(ended?),
+        () = orphaned() => Ok(()),
+    }
+}
+
+async fn echo<S>(mut ws: WebSocket<S>) -> Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = ws.next().await {
+        ws.feed(message?).await?;
+    }
+    Ok(())
+}
+
+/// The same, accepted by hand in tasks of one's own.
+async fn serve_accept() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    let acceptor = Acceptor::new().origins(OriginPolicy::Any);
+    let serving = async {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let ws = acceptor.accept(stream).await?;
+                drop(acceptor);
+                echo(ws).await
+            });
+        }
+    };
+    tokio::select! {
+        ended = serving => ended,
         () = orphaned() => Ok(()),
     }
 }

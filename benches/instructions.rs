@@ -12,7 +12,9 @@ use std::hint::black_box;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -141,6 +143,7 @@ fn protocol_echo(len: usize) -> Result<usize> {
     rounds(|| {
         buffer.clear();
         buffer.extend_from_slice(&wire);
+        protocol.begin_turn();
         let message = protocol.handle_data(&mut buffer, now)?.ok_or("no message")?;
         protocol.send(message)?;
         protocol.poll_transmit();
@@ -242,6 +245,20 @@ fn at_once<E: Into<Box<dyn Error + Send + Sync>>>(
     }
 }
 
+/// Whether a task woke itself.
+#[derive(Default)]
+struct Yielded(AtomicBool);
+
+impl Wake for Yielded {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A transport that has the same bytes to read at each wake-up, and takes whatever is written.
 #[derive(Clone)]
 struct Memory(Rc<Traffic>);
@@ -261,12 +278,18 @@ impl Memory {
     /// Polls a task as a runtime does when the socket has become readable.
     fn wake_ups(&self, task: impl Future<Output = Result>) -> Result {
         let mut task = pin!(task);
-        let mut cx = Context::from_waker(Waker::noop());
+        let yielded = Arc::new(Yielded::default());
+        let waker = Waker::from(yielded.clone());
+        let mut cx = Context::from_waker(&waker);
         rounds(|| {
             self.0.left.set(self.0.wire.len());
-            match task.as_mut().poll(&mut cx) {
-                Poll::Pending => Ok(()),
-                Poll::Ready(result) => Err(result.err().unwrap_or("it ended".into())),
+            loop {
+                match task.as_mut().poll(&mut cx) {
+                    // It let others have their turn, of which there are none.
+                    Poll::Pending if yielded.0.swap(false, Ordering::Relaxed) => {}
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(result) => return Err(result.err().unwrap_or("it ended".into())),
+                }
             }
         })
     }

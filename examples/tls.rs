@@ -6,7 +6,7 @@
 
 use std::error::Error;
 
-use tautline::{Client, ClientTls, Server, ServerTls, Transport, WebSocket};
+use tautline::{Client, ClientTls, Server, ServerTls, WebSocket};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -39,20 +39,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match tautline::connect(&uri).await {
         Ok(_) => Err("a stranger was trusted".into()),
         Err(error) => {
-            println!("a client with other authorities: {error}");
+            let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
+            println!("a client with other authorities: {}", cause.unwrap_or(&error));
             Ok(())
         }
     }
 }
 
-/// What rustls tells about the connection.
+/// What TLS agreed on.
 fn session(ws: &WebSocket) -> String {
-    let Transport::TlsClient(stream) = ws.get_ref() else {
-        return "in plain text".to_owned();
-    };
-    let tls = stream.get_ref().1;
-    match (tls.protocol_version(), tls.handshake_kind()) {
-        (Some(version), Some(kind)) => format!("{version:?}, session {kind:?}"),
-        _ => "the TLS handshake is under way".to_owned(),
+    match ws.get_ref().and_then(tautline::Transport::tls) {
+        Some(tls) => {
+            let session = if tls.is_resumed() { "resumed" } else { "new" };
+            format!("{}, session {session}", tls.version().unwrap_or("TLS"))
+        }
+        None => "in plain text".to_owned(),
     }
 }

@@ -148,6 +148,7 @@ impl Conversation {
                     let sent = sender.sent.pop_front();
                     assert!(self.disturbed || sent == Some(message), "whole, in order, equal");
                 }
+                Ok(None) if receiver.protocol.is_turn_over() => receiver.protocol.begin_turn(),
                 Ok(None) => break,
                 Err(error) => {
                     assert!(self.disturbed, "{error} without a reason");
@@ -195,7 +196,7 @@ impl Conversation {
         if end.eof {
             return;
         }
-        let in_order = end.protocol.handle_eof();
+        let in_order = end.protocol.handle_eof(self.now);
         let heard = end.protocol.peer_close().is_some();
         assert!(heard || !in_order || end.failed || end.closing);
         assert!(!end.protocol.is_open());

@@ -8,9 +8,10 @@
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use libfuzzer_sys::fuzz_target;
+use tautline_frame::Compression;
 use tautline_fuzz::{Input, Pieces};
 use tautline_handshake::{
-    BodyReader, ClientRequest, DeflateConfig, Expectation, HeadError, HeadLimits, ResponseError,
+    BodyReader, ClientRequest, Expectation, HeadError, HeadLimits, ResponseError,
     ResponseHeadReader, WsUri, accept_key, body_framing,
 };
 
@@ -26,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     let stream = fill_in(input.rest(), &accept);
     let limits = match flags & 8 {
         0 => HeadLimits::default(),
-        _ => HeadLimits { max_bytes: 300, max_line_bytes: 60, max_headers: 8 },
+        _ => HeadLimits::new().max_bytes(300).max_line_bytes(60).max_headers(8),
     };
     let whole = read(limits, std::iter::once(&stream[..]));
     let cut = read(limits, Pieces::new(&stream, seed));
@@ -60,7 +61,7 @@ fn expectation(flags: u8) -> (Expectation, String) {
         request = request.subprotocols(OFFERED);
     }
     if flags & 2 != 0 {
-        request = request.deflate(DeflateConfig::new());
+        request = request.compression(Compression::new());
     }
     let (request, expectation) = request.build().expect("valid");
     let accept = accept_key(request.headers()["sec-websocket-key"].as_bytes());
@@ -103,19 +104,19 @@ fn read<'a>(limits: HeadLimits, pieces: impl Iterator<Item = &'a [u8]>) -> Outco
 
 fn check(flags: u8, expectation: &Expectation, response: &Response<()>, accept: &str) {
     match expectation.check(response) {
-        Ok(accepted) => {
+        Ok(agreed) => {
             assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
             let headers = response.headers();
             assert_eq!(headers.get_all("sec-websocket-accept").iter().count(), 1);
             assert_eq!(headers["sec-websocket-accept"].as_bytes().trim_ascii(), accept.as_bytes());
-            match accepted.subprotocol {
+            match agreed.subprotocol {
                 Some(chosen) => assert!(flags & 1 != 0 && OFFERED.contains(&&*chosen)),
                 None => assert!(flags & 1 == 0 || flags & 4 != 0),
             }
-            if let Some(params) = accepted.deflate {
+            if let Some(compression) = agreed.compression {
                 assert!(flags & 2 != 0);
-                assert!((8..=15).contains(&params.server_max_window_bits()));
-                assert!((9..=15).contains(&params.client_max_window_bits()));
+                assert!((9..=15).contains(&compression.get_own_window_bits()));
+                assert!((8..=15).contains(&compression.get_peer_window_bits()));
             }
         }
         Err(ResponseError::Status(status)) => assert_eq!(status, response.status()),

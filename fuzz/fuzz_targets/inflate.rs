@@ -39,6 +39,11 @@ fuzz_target!(|data: &[u8]| {
         settings.run(Pieces::new(&script.wire, 0)),
     ];
     for (delivered, error) in runs {
+        if error == Some(ProtocolError::TooManyLastBlocks) {
+            // zlib would go on; how far is asked of the tests.
+            assert!(messages.starts_with(&delivered));
+            continue;
+        }
         assert_eq!(delivered, messages);
         assert_eq!(error.is_some(), fails, "{error:?}");
     }
@@ -96,6 +101,7 @@ impl Settings {
                         assert!(message.len() <= self.limit);
                         messages.push(message);
                     }
+                    Ok(None) if protocol.is_turn_over() => protocol.begin_turn(),
                     Ok(None) => break,
                     Err(error) => {
                         self.check(error);
@@ -114,6 +120,7 @@ impl Settings {
         let limit = self.limit;
         let code = match error {
             ProtocolError::Inflate | ProtocolError::Utf8 => 1007,
+            ProtocolError::TooManyLastBlocks => 1008,
             _ => {
                 assert_eq!(error, ProtocolError::MessageTooLong { limit });
                 1009

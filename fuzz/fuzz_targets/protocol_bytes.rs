@@ -68,6 +68,7 @@ fn run<'a>(flags: u8, pieces: impl Iterator<Item = &'a [u8]>, write_early: bool)
         loop {
             match protocol.handle_data(&mut buffer, now) {
                 Ok(Some(message)) => messages.push(message),
+                Ok(None) if protocol.is_turn_over() => protocol.begin_turn(),
                 Ok(None) => break,
                 Err(failed) => {
                     assert_eq!(error, None, "a connection fails once");
@@ -90,7 +91,7 @@ fn run<'a>(flags: u8, pieces: impl Iterator<Item = &'a [u8]>, write_early: bool)
         sent_close: protocol.sent_close(),
         open: protocol.is_open(),
         ending,
-        in_order: protocol.handle_eof(),
+        in_order: protocol.handle_eof(now),
     };
     check(flags, &outcome);
     outcome

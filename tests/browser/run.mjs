@@ -1,6 +1,6 @@
-// The `chat` and `echo_server` examples, used by a real browser.
+// The `chat` example and `echo_peer`, used by a real browser.
 //
-//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_server \
+//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_peer \
 //       TAKEOVER_BIN=.../autobahn_server node run.mjs
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and

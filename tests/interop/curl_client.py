@@ -1,6 +1,6 @@
-"""libcurl (through `curl_cffi`) as the client of our `echo_server`.
+"""libcurl (through `curl_cffi`) as the client of our `echo_peer`.
 
-By hand: cargo run --example echo_server, then python tests/interop/curl_client.py ws://127.0.0.1:9001
+By hand: cargo run --example echo_peer, then python tests/interop/curl_client.py ws://127.0.0.1:9001
 (for wss add --ca FILE).
 """
 

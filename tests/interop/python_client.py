@@ -1,6 +1,6 @@
-"""Python's `websockets` as the client of our `echo_server`.
+"""Python's `websockets` as the client of our `echo_peer`.
 
-By hand: cargo run --example echo_server, then python tests/interop/python_client.py ws://127.0.0.1:9001
+By hand: cargo run --example echo_peer, then python tests/interop/python_client.py ws://127.0.0.1:9001
 (for wss add --ca FILE, and --deflate for a server that runs with it).
 """
 

@@ -1,7 +1,7 @@
-"""How our `echo_server` ends: on SIGTERM and SIGINT it closes its connections with 1001 and exits with 0.
+"""How our `echo_peer` ends: on SIGTERM and SIGINT it closes its connections with 1001 and exits with 0.
 
-By hand: cargo build --example echo_server, then
-python tests/interop/python_shutdown.py target/debug/examples/echo_server
+By hand: cargo build --example echo_peer, then
+python tests/interop/python_shutdown.py target/debug/examples/echo_peer
 """
 
 import asyncio

@@ -1,5 +1,5 @@
-// Node's `undici`, which speaks the WebSocket interface of browsers, as the client of our `echo_server`.
-// By hand: cargo run --example echo_server, then
+// Node's `undici`, which speaks the WebSocket interface of browsers, as the client of our `echo_peer`.
+// By hand: cargo run --example echo_peer, then
 // SUITES_NODE=target/suites/node node tests/interop/undici_client.mjs ws://127.0.0.1:9001 [CA] [--deflate]
 // (--deflate: the server runs with it, too).
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future;
+use http::HeaderName;
 use tautline::{
     BuildError, Client, ConnectError, HeadError, HeadLimits, Message, ResponseError, UriError,
     connect,
@@ -62,12 +63,13 @@ async fn what_is_no_websocket_uri_is_refused_before_anything_is_connected() {
 // A header that cannot be sent used to be found only behind TCP and TLS: with the server down, the error was the network's.
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_before_anything_is_connected() {
+    const ID: HeaderName = HeaderName::from_static("x-id");
     let client = Client::new;
     let cases = [
-        (client().header("x-id", "a\r\nX-Injected: 1"), BuildError::HeaderValue),
-        (client().header("x-id", "a\0"), BuildError::HeaderValue),
-        (client().header("x id", "a"), BuildError::HeaderName),
-        (client().header("x\r\n", "a").header("y", "\n"), BuildError::HeaderName),
+        (client().header("x-id", "a\r\nX-Injected: 1"), BuildError::HeaderValue(ID)),
+        (client().append_header("x-id", "a\0"), BuildError::HeaderValue(ID)),
+        (client().header("x id", "a"), BuildError::HeaderName("x".into())),
+        (client().header("x\r\n", "a").header("y", "\n"), BuildError::HeaderName("x".into())),
         (
             client().header("sec-websocket-key", "a"),
             BuildError::ReservedHeader("Sec-WebSocket-Key"),
@@ -85,6 +87,9 @@ async fn what_cannot_be_sent_is_refused_before_anything_is_connected() {
             other => panic!("{expected:?}: {other:?}"),
         }
     }
+    let twice = client().append_header("host", "a").append_header("host", "b");
+    let error = twice.connect(&uri).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Request(BuildError::Host)), "{error}");
     for names in [vec!["a\r\nX-Injected: 1"], vec!["a", "a"], vec![""], vec!["a,b"]] {
         let error = Client::new().subprotocols(names.clone()).connect(&uri).await.unwrap_err();
         assert!(matches!(error, ConnectError::Request(BuildError::Subprotocols(_))), "{names:?}");
@@ -160,6 +165,63 @@ async fn a_body_that_stalls_does_not_hide_the_status() {
         assert_eq!(refusal(&error), (503, &b""[..]), "{head:?}");
         assert_eq!(start.elapsed().as_secs(), 2);
     }
+}
+
+// A 401 whose body stalled was a timeout with a deadline of 1 s, and a 401 with one of 5 s: the patience for the body ran into
+// the deadline. Once the head is there, the status wins, with as much of the body as came.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_inside_the_body_does_not_hide_the_status() {
+    for (head, part, body) in [
+        ("", "log", "log"),
+        ("Content-Length: 100\r\n", "log", "log"),
+        ("Transfer-Encoding: chunked\r\n", "9\r\nlog", "log"),
+        ("Content-Length: 100\r\n", "", ""),
+    ] {
+        let (near, far) = tokio::io::duplex(1024);
+        let mut server = Http::over(far);
+        let start = Instant::now();
+        let serve = async {
+            // Late, so that little of the deadline is left for the body.
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            server.write(format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n{part}")).await;
+        };
+        let client = Client::new().connect_timeout(Duration::from_secs(1));
+        let connecting = client.connect_over("ws://example.com/", near);
+        let (result, ()) = future::join(connecting, serve).await;
+        assert_eq!(refusal(&result.unwrap_err()), (401, body.as_bytes()), "{head:?}");
+        assert_eq!(start.elapsed().as_secs(), 1);
+    }
+}
+
+// `Client::connect_timeout` took `Duration::MAX` until a deadline was computed from it.
+#[tokio::test]
+async fn the_longest_timeout_is_no_panic() {
+    let (near, far) = tokio::io::duplex(4096);
+    tokio::spawn(async move { tautline::accept(far).await.map(drop) });
+    let client = Client::new().connect_timeout(Duration::MAX);
+    client.connect_over("ws://example.com/", near).await.unwrap();
+}
+
+// A folded header in a response was refused, its status lost with it: RFC 9112 section 5.2 has a client replace the fold.
+#[tokio::test]
+async fn a_folded_header_of_a_response_is_read() {
+    let error = refused_by(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n  realm=\"x\"\r\n\
+         Content-Length: 0\r\n\r\n",
+    )
+    .await;
+    assert_eq!(refusal(&error), (401, &b""[..]));
+    let ConnectError::Refused(response) = error else { unreachable!() };
+    assert_eq!(response.headers()["www-authenticate"], "Basic    realm=\"x\"");
+    let (address, serving) = answering(|request| {
+        let folded = switching(request, "X: a\r\n b\r\n");
+        folded.replace("Accept: ", "Accept:\r\n\t").into_bytes()
+    })
+    .await;
+    let uri = format!("ws://{address}/");
+    let (ws, response) = Client::new().connect_with_response(&uri).await.unwrap();
+    assert_eq!(response.headers()["x"], "a   b");
+    drop((ws, serving));
 }
 
 // ws 8.x and others sent credentials along to wherever a redirection led.
@@ -305,7 +367,7 @@ async fn what_is_no_http_response_is_refused_by_name() {
         ("\0\0\0\0", HeadError::NotHttp),
         ("HTTP/2.0 101 x\r\n\r\n", HeadError::NotHttp),
         ("HTTP/1.1 1 x\r\n\r\n", HeadError::FirstLine),
-        ("HTTP/1.1 101 x\n\n", HeadError::BareLineBreak),
+        ("HTTP/1.1 401 x\n\n", HeadError::BareLineBreak),
         ("HTTP/1.1 101 x\r\n folded: y\r\n\r\n", HeadError::LineFolding),
         ("HTTP/1.1 101 x\r\nA\r\n\r\n", HeadError::Header),
         ("HTTP/1.1 101 x\r\nA: \x01\r\n\r\n", HeadError::Control),
@@ -313,8 +375,14 @@ async fn what_is_no_http_response_is_refused_by_name() {
         (&many, HeadError::TooManyHeaders(100)),
         (&interim, HeadError::TooManyInterim(8)),
     ] {
-        match refused_by(answer).await {
-            ConnectError::Head(error) => assert_eq!(error, expected, "{answer:.40}"),
+        let refused = refused_by(answer).await;
+        // What the first line says of the status is told whatever follows it.
+        let code = answer.get(9..12).filter(|_| answer.starts_with("HTTP/1.1"));
+        let code = code.and_then(|code| code.parse::<u16>().ok());
+        let code = code.filter(|_| !matches!(expected, HeadError::TooManyInterim(_)));
+        assert_eq!(refused.status().map(|status| status.as_u16()), code, "{answer:.40}");
+        match refused {
+            ConnectError::Head { error, .. } => assert_eq!(error, expected, "{answer:.40}"),
             other => panic!("{answer:.40}: {other:?}"),
         }
     }
@@ -325,13 +393,15 @@ async fn what_is_no_http_response_is_refused_by_name() {
 async fn an_endless_head_is_refused_at_its_limit() {
     let line = "X-Padding: 0123456789\r\n".repeat(1000);
     let endless = format!("HTTP/1.1 101 Switching Protocols\r\nX: {}", "y".repeat(1 << 20));
-    let limits = HeadLimits { max_headers: usize::MAX, ..HeadLimits::new() };
+    let limits = HeadLimits::new().max_headers(usize::MAX);
     let lines = format!("HTTP/1.1 101 Switching Protocols\r\n{}", line.repeat(40));
     for answer in [endless, lines] {
         let (address, serving) = answering(|_| answer.into_bytes()).await;
         let client = Client::new().head_limits(limits);
         match client.connect(format!("ws://{address}/")).await {
-            Err(ConnectError::Head(error)) => assert_eq!(error, HeadError::TooLarge(16 << 10)),
+            Err(ConnectError::Head { error, .. }) => {
+                assert_eq!(error, HeadError::TooLarge(16 << 10));
+            }
             other => panic!("{other:?}"),
         }
         serving.await.unwrap();
@@ -357,7 +427,7 @@ async fn a_server_that_hangs_up_before_its_answer_is_whole_is_an_io_error() {
 async fn a_server_that_takes_tcp_and_says_nothing_is_left_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = Client::new().timeout(Duration::from_millis(30));
+    let client = Client::new().connect_timeout(Duration::from_millis(30));
     for scheme in ["ws", "wss"] {
         let error = client.connect(format!("{scheme}://{address}/")).await.unwrap_err();
         assert!(matches!(error, ConnectError::Timeout), "{scheme}: {error}");
@@ -413,7 +483,7 @@ async fn request_to(client: &Client, uri: &str) -> Head {
         server.write(switching(&request, "")).await;
         request
     };
-    let (result, request) = future::join(client.connect_over(uri, near), serve).await;
+    let (result, request) = future::join(client.handshake_over(uri, near), serve).await;
     result.unwrap();
     request
 }
@@ -447,7 +517,7 @@ async fn headers_of_the_application_arrive_in_every_request() {
     let client = Client::new()
         .header("cookie", "a=1")
         .header("x-tag", "one")
-        .header("X-Tag", "two")
+        .append_header("X-Tag", "two")
         .header("origin", "https://example.com")
         .header("authorization", "Bearer 3f2a");
     for _ in 0..2 {
@@ -457,6 +527,27 @@ async fn headers_of_the_application_arrive_in_every_request() {
         assert_eq!(request.get("origin"), Some("https://example.com"));
         assert_eq!(request.get("authorization"), Some("Bearer 3f2a"));
     }
+}
+
+// `client.clone().header("authorization", new)` sent the old line and the new one; two cookies made two `Cookie` lines, which
+// RFC 6265 section 5.4 and RFC 9110 section 5.3 forbid.
+#[tokio::test]
+async fn setting_a_header_replaces_it_and_cookies_are_one_line() {
+    let client = Client::new()
+        .header("authorization", "Bearer old")
+        .append_header("cookie", "a=1")
+        .append_header("Cookie", "b=2");
+    let mut more = http::HeaderMap::new();
+    more.append("x-tag", "one".parse().unwrap());
+    more.append("x-tag", "two".parse().unwrap());
+    let other = client.clone().header("Authorization", "Bearer new").headers(more);
+    let request = request_to(&other, "ws://user:password@example.com/").await;
+    assert_eq!(request.all("authorization"), ["Bearer new"]);
+    assert_eq!(request.all("cookie"), ["a=1; b=2"]);
+    assert_eq!(request.all("x-tag"), ["one", "two"]);
+    let request = request_to(&client.header("cookie", "c=3"), "ws://example.com/").await;
+    assert_eq!(request.all("authorization"), ["Bearer old"]);
+    assert_eq!(request.all("cookie"), ["c=3"]);
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn a_close_is_answered_by_its_code_and_a_server_then_ends_tcp() {
         peer.send(FIN | CLOSE, close_body(code, "bye")).await;
         assert!(ws.next().await.is_none());
         let frame = ws.close_frame().unwrap();
-        assert_eq!((frame.code().get(), frame.reason()), (code, "bye"));
+        assert_eq!((frame.code().as_u16(), frame.reason()), (code, "bye"));
         drop(ws);
         peer.expect(FIN | CLOSE, close_body(code, "bye")).await;
         peer.expect_eof().await;
@@ -155,7 +155,7 @@ async fn our_close_follows_what_was_sent_and_ends_with_the_answer_in_both_roles(
         peer.expect_eof().await;
         let mut ws = closing.await.unwrap();
         assert!(ws.next().await.is_none());
-        assert_eq!(ws.close_frame().unwrap().code().get(), 4000);
+        assert_eq!(ws.close_frame().unwrap().code().as_u16(), 4000);
     }
 }
 

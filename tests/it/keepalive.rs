@@ -218,7 +218,7 @@ async fn a_ping_keeps_a_mebibyte_of_messages_and_reads_no_further() {
     for _ in 0..10 {
         assert!(matches!(ws.ping().await, Err(Error::Backlog)));
         // 18 times 60,000 bytes are the first to pass 1 MiB.
-        assert_eq!(ws.get_ref().reads.len(), 40 - 18);
+        assert_eq!(ws.get_ref().unwrap().reads.len(), 40 - 18);
     }
     for _ in 0..40 {
         assert_eq!(ws.next().await.unwrap().unwrap().len(), 60_000);

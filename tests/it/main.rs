@@ -9,13 +9,26 @@ mod conversation;
 mod deflate;
 mod ending;
 mod flood;
+mod idle_half;
 mod keepalive;
+mod leaving;
 mod split;
+mod two_tasks;
 
 // Opening one.
+mod answers;
+mod bounds;
 mod client;
+mod incoming;
 mod origin;
+#[cfg(unix)] // started by a shell
+mod process;
 mod refusal;
+mod request;
+mod respond;
+mod runtime;
+mod secrets;
+mod secure;
 mod server;
 mod shutdown;
 mod tls;

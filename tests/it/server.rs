@@ -1,21 +1,19 @@
 //! A server: what its hook and its handler see, and what one connection cannot do to the others.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future;
+use futures_util::{FutureExt, future};
 use http::{HeaderName, HeaderValue, Response};
 use tautline::{
-    AcceptError, Acceptor, Client, CloseCode, ConnectError, Error, HeadLimits, Server, Upgrade,
-    connect,
+    AcceptError, Acceptor, Client, CloseCode, ConnectError, HeadLimits, Server, Upgrade, connect,
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::Notify;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::handshake::{
@@ -46,7 +44,7 @@ async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
     let client = Client::new().header("x-user", "alice").subprotocols(["b", "a"]);
     let client = client.subprotocol_required(false);
     let mut ws = client.connect(format!("ws://{address}/room/7?x=%20y")).await.unwrap();
-    let local = ws.get_ref().tcp().local_addr().unwrap();
+    let local = ws.get_ref().unwrap().tcp().unwrap().local_addr().unwrap();
     let expected = format!("alice /room/7?x=%20y {local} b+a false");
     assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(expected.as_str()));
     assert!(ws.next().await.is_none());
@@ -88,7 +86,10 @@ async fn what_the_hook_adds_is_in_the_answer_or_the_answer_is_500() {
         match path {
             "/good" => {
                 let upgrade = upgrade.subprotocol("b").header("set-cookie", "a=1");
-                upgrade.header(HeaderName::from_static("set-cookie"), HeaderValue::from(2))
+                upgrade
+                    .append_header(HeaderName::from_static("set-cookie"), HeaderValue::from(2))
+                    .header("x-tag", "old")
+                    .header("X-Tag", "new")
             }
             "/name" => upgrade.header("set cookie", "a=1"),
             "/value" => upgrade.header("set-cookie", "a=1\r\nX-Injected: 1"),
@@ -120,6 +121,8 @@ async fn what_the_hook_adds_is_in_the_answer_or_the_answer_is_500() {
     assert_eq!(ws.subprotocol(), Some("b"));
     let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a=1", "2"]);
+    let tags: Vec<_> = response.headers().get_all("x-tag").iter().collect();
+    assert_eq!(tags, ["new"], "set, not added");
 }
 
 // RFC 6455 section 4.2.2, step 5.5: the server's order decides; without a common one there is none.
@@ -163,23 +166,30 @@ async fn a_handler_that_panics_or_fails_ends_its_own_connection_alone() {
     for wish in ["panic", "fail", "panic", "fail"] {
         let mut ws = connect(uri(address)).await.unwrap();
         ws.send(wish).await.unwrap();
-        assert!(matches!(ws.next().await, Some(Err(Error::ConnectionLost))));
+        assert!(ws.next().await.is_none());
+        assert_eq!(ws.close_frame().unwrap().code(), CloseCode::INTERNAL_ERROR);
         expect_echo(&mut witness, "still here").await;
     }
 }
 
+// A panic in the hook or the fallback cut the connection without a word.
 #[tokio::test]
-async fn a_hook_that_panics_ends_its_own_connection_alone() {
+async fn a_hook_or_fallback_that_panics_is_answered_for_with_500() {
     let (server, address) = bind().await;
     let serving = server
         .on_upgrade(|request| async move {
             assert_eq!(request.uri().path(), "/");
             Ok(Upgrade::new(()))
         })
+        .fallback(|_, _| -> future::Ready<_> { panic!("as asked") })
         .serve(echo);
     tokio::spawn(serving);
     let error = connect(format!("ws://{address}/panic")).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Io(_)), "{error}");
+    assert_eq!(error.status().unwrap(), 500);
+    let mut peer = Http::connect(address).await;
+    peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (head, body) = peer.last_response().await;
+    assert_eq!((head.status(), body.as_str()), (500, "internal error\n"));
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
 }
 
@@ -220,6 +230,58 @@ async fn no_more_than_max_connections_are_open_and_the_next_waits_for_an_end() {
     }
     expect_echo(&mut second, "second").await;
     assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
+// With a limit of 2, 50 connections lived: their handlers had handed them to another task and returned.
+#[tokio::test]
+async fn a_connection_counts_for_as_long_as_it_lives_whoever_holds_it() {
+    let (server, address) = bind().await;
+    let (give, mut given) = mpsc::unbounded_channel();
+    let serving = server.max_connections(2).serve(move |ws| {
+        let give = give.clone();
+        async move { Ok(give.send(ws.split())?) }
+    });
+    tokio::spawn(serving);
+    let (first, _second) =
+        (connect(uri(address)).await.unwrap(), connect(uri(address)).await.unwrap());
+    let (mut reader, writer) = given.recv().await.unwrap();
+    let _held = given.recv().await.unwrap();
+    let mut third = tokio::spawn(connect(uri(address)));
+    for _ in 0..50 {
+        // What is accepted would be opened at once.
+        let raw = TcpStream::connect(address).await.unwrap();
+        drop(raw);
+        tokio::task::yield_now().await;
+    }
+    assert!((&mut third).now_or_never().is_none());
+    drop(first);
+    assert!(reader.next().await.is_none(), "it heard 1001");
+    third.await.unwrap().unwrap();
+    drop(writer);
+}
+
+// With a queue of 128, most of 5,000 clients that came at once were told to try again after a second, or after three. Nothing
+// is accepted here: the queue alone has to take them.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = most.trim().parse::<usize>().unwrap().min(400);
+    let (_server, address) = bind().await;
+    let connecting = future::join_all((0..burst).map(|_| TcpStream::connect(address)));
+    // Those that the queue does not take would wait for ever.
+    let connected = tokio::time::timeout(Duration::from_secs(20), connecting).await.unwrap();
+    assert!(connected.iter().all(Result::is_ok));
+    // A queue that is to be short is.
+    let short = Server::bind_with_backlog("127.0.0.1:0", 1).await.unwrap();
+    let address = short.local_addr().unwrap();
+    let mut connecting: JoinSet<_> = (0..16).map(|_| TcpStream::connect(address)).collect();
+    let mut connected = vec![connecting.join_next().await.unwrap().unwrap().unwrap()];
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        connected.extend(connecting.try_join_next().map(|done| done.unwrap().unwrap()));
+    }
+    assert!(connected.len() < 8, "{}", connected.len());
 }
 
 // The deadline holds from the first moment, TLS included. With one place in all, each is cut only if the one before gave
@@ -309,13 +371,13 @@ async fn a_client_is_told_when_it_is_the_server_that_is_late() {
 #[tokio::test]
 async fn no_deadline_is_too_far_away() {
     let address = echo_server(|server| server.handshake_timeout(Duration::MAX)).await;
-    let client = Client::new().timeout(Duration::MAX);
+    let client = Client::new().connect_timeout(Duration::MAX);
     expect_echo(&mut client.connect(uri(address)).await.unwrap(), "hello").await;
 }
 
 #[tokio::test]
 async fn the_limits_of_a_head_are_the_acceptors() {
-    let limits = HeadLimits { max_bytes: 300, ..HeadLimits::new() };
+    let limits = HeadLimits::new().max_bytes(300);
     let acceptor = Acceptor::new().head_limits(limits);
     let address = echo_server(|server| server.acceptor(acceptor)).await;
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
@@ -329,13 +391,13 @@ async fn the_limits_of_a_head_are_the_acceptors() {
 async fn small_messages_are_not_held_back_by_nagles_algorithm_on_either_end() {
     let (server, address) = bind().await;
     let serving = server.serve(|mut ws| async move {
-        let nodelay = ws.get_ref().tcp().nodelay()?;
+        let nodelay = ws.get_ref().unwrap().tcp().unwrap().nodelay()?;
         ws.send(if nodelay { "nodelay" } else { "delay" }).await?;
         Ok(ws.close().await?)
     });
     tokio::spawn(serving);
     let mut ws = connect(uri(address)).await.unwrap();
-    assert!(ws.get_ref().tcp().nodelay().unwrap());
+    assert!(ws.get_ref().unwrap().tcp().unwrap().nodelay().unwrap());
     assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("nodelay"));
 }
 
@@ -360,59 +422,4 @@ async fn a_slow_hook_holds_up_nobody_else() {
     expect_echo(&mut connect(uri(address)).await.unwrap(), "quick").await;
     opened.notify_one();
     expect_echo(&mut slow.await.unwrap().unwrap(), "slow").await;
-}
-
-/// The built `echo_server`, started by the shell behind these words, and its address.
-async fn example(before: &str) -> (Child, SocketAddr) {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    let path = path.join("echo_server");
-    assert!(path.exists(), "run `cargo build --example echo_server` first: {path:?}");
-    let mut child = Command::new("sh")
-        .args(["-c", &format!("{before} exec \"$0\" --listen 127.0.0.1:0")])
-        .arg(path)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    let address = line.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap();
-    (child, address)
-}
-
-#[tokio::test]
-async fn a_server_that_ran_out_of_files_goes_on_when_there_are_some_again() {
-    let (_child, address) = example("ulimit -n 32;").await;
-    // All are in the system's queue, more than there can be files, so the server comes to the point where there is none.
-    let mut peers = Vec::new();
-    for _ in 0..48 {
-        let mut peer = Http::connect(address).await;
-        peer.write(REQUEST).await;
-        peers.push(peer);
-    }
-    // They are served in their order, as those before them leave.
-    while !peers.is_empty() {
-        let mut served: Vec<_> = peers.drain(..12).collect();
-        for peer in &mut served {
-            assert_eq!(peer.head().await.status(), 101);
-        }
-    }
-    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
-}
-
-#[tokio::test]
-async fn a_signal_closes_connections_with_1001_and_ends_the_example_with_success() {
-    for signal in ["INT", "TERM"] {
-        let (mut child, address) = example("").await;
-        let mut ws = connect(uri(address)).await.unwrap();
-        expect_echo(&mut ws, "hello").await;
-        let kill = format!("kill -s {signal} {}", child.id().unwrap());
-        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
-        assert!(ws.next().await.is_none());
-        assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
-        drop(ws);
-        assert_eq!(child.wait().await.unwrap().code(), Some(0), "{signal}");
-    }
 }

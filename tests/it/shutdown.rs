@@ -147,7 +147,7 @@ async fn a_handler_that_never_ends_is_ended_at_the_drain_deadline() {
     running.stop.send(()).unwrap();
     running.serving.await.unwrap().unwrap();
     assert!(is_dropped.load(Ordering::SeqCst));
-    assert!(matches!(ws.next().await, Some(Err(Error::ConnectionLost))));
+    expect_going_away(&mut ws).await;
 }
 
 #[tokio::test]
@@ -305,4 +305,99 @@ async fn a_handler_that_only_sends_is_told_too() {
     }
     assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
     running.serving.await.unwrap().unwrap();
+}
+
+// `drain_timeout` of 1 s took 8 s beside a handler that blocked its thread: nothing can end that one, and the wait for it had no
+// bound. The handler here is released only when `serve` has returned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
+    let (blocking, mut blocked) = mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let running = Running::start(
+        |server| server.drain_timeout(Duration::from_millis(20)),
+        move |_ws| {
+            let (blocking, released) = (blocking.clone(), released.clone());
+            async move {
+                blocking.send(())?;
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            }
+        },
+    )
+    .await;
+    // With a runtime of its own: the thread that is blocked may be the one that looks at the sockets of all tasks.
+    let address = running.address;
+    let client = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let mut ws = connect(format!("ws://{address}/")).await.unwrap();
+            while let Some(Ok(_)) = ws.next().await {}
+        });
+    });
+    blocked.recv().await.unwrap();
+    running.stop.send(()).unwrap();
+    running.serving.await.unwrap().unwrap();
+    drop(release);
+    client.join().unwrap();
+}
+
+// A stop with an upgrade hook pending waited for the whole deadline of the handshake: the client is told soon, and the drain's
+// deadline holds for the hook as well.
+#[tokio::test]
+async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() {
+    for (drain, answered) in [(HOUR, true), (Duration::from_millis(20), false)] {
+        let (server, address) = bind().await;
+        let (asking, mut asked) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = server
+            .handshake_timeout(HOUR)
+            .drain_timeout(drain)
+            .shutdown_on(async { drop(stopped.await) })
+            .on_upgrade(move |_| {
+                asking.send(()).unwrap();
+                std::future::pending::<Result<Upgrade, _>>()
+            })
+            .serve(|_| async { panic!("never decided, and handled all the same") });
+        let serving = tokio::spawn(serving);
+        let mut peer = Http::connect(address).await;
+        peer.write(REQUEST).await;
+        asked.recv().await.unwrap();
+        stop.send(()).unwrap();
+        if answered {
+            let (head, body) = peer.last_response().await;
+            let said = (head.status(), body.as_str());
+            assert_eq!(said, (503, "the server is shutting down\n"));
+            // It reads out what the client may still send.
+            drop(peer);
+        }
+        serving.await.unwrap().unwrap();
+    }
+}
+
+// `max_connections` and the drain counted handlers: one that handed its halves to another task and returned was counted no
+// more, and `serve` returned while the connection lived.
+#[tokio::test]
+async fn a_connection_that_its_handler_gave_away_is_waited_for() {
+    let (give, mut given) = mpsc::unbounded_channel();
+    let running = Running::start(
+        |server| server,
+        move |ws| {
+            let give = give.clone();
+            async move { Ok(give.send(ws)?) }
+        },
+    )
+    .await;
+    let mut client = running.connect().await;
+    let mut ws = given.recv().await.unwrap();
+    running.stop.send(()).unwrap();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.serving.is_finished());
+    let (end, ()) = futures_util::future::join(ws.next(), expect_going_away(&mut client)).await;
+    assert!(end.is_none());
+    // Over, and still held: it counts no longer.
+    running.serving.await.unwrap().unwrap();
+    drop(ws);
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tautline::rustls::crypto::CryptoProvider;
 use tautline::rustls::pki_types::ServerName;
-use tautline::rustls::{self, CertificateError, HandshakeKind, ProtocolVersion};
+use tautline::rustls::{self, CertificateError};
 use tautline::{
     Client, ClientTls, CloseCode, ConnectError, Error, HeadError, Message, Role, Server, ServerTls,
-    TlsError, Transport, WebSocket, connect,
+    TlsError, TlsInfo, WebSocket, connect,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,11 +26,9 @@ async fn tls_echo_server(identity: &Identity) -> SocketAddr {
     echo_server(|server| server.tls(tls)).await
 }
 
-fn client_side(ws: &WebSocket) -> &rustls::ClientConnection {
-    match ws.get_ref() {
-        Transport::TlsClient(stream) => stream.get_ref().1,
-        other => panic!("{other:?}"),
-    }
+/// What TLS agreed on, as the client sees it.
+fn session(ws: &WebSocket) -> TlsInfo<'_> {
+    ws.get_ref().unwrap().tls().expect("a connection over TLS")
 }
 
 /// What rustls has against the server.
@@ -68,13 +66,10 @@ async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
     let identity = Identity::for_names(&LOCAL);
     let (server, address) = bind().await;
     let serving = server.tls(identity.server()).serve(|mut ws| async move {
-        let said = match ws.get_ref() {
-            Transport::TlsServer(stream) => {
-                let tls = stream.get_ref().1;
-                let alpn = String::from_utf8_lossy(tls.alpn_protocol().unwrap());
-                format!("{alpn} for {:?}", tls.server_name())
-            }
-            other => panic!("{other:?}"),
+        let said = {
+            let tls = session(&ws);
+            let alpn = String::from_utf8_lossy(tls.alpn().unwrap());
+            format!("{alpn} for {:?}", tls.server_name())
         };
         ws.send(said).await?;
         echo(ws).await
@@ -85,10 +80,10 @@ async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
     {
         let uri = format!("wss://{host}:{}/", address.port());
         let mut ws = identity.client().connect(uri).await.unwrap();
-        assert!(ws.get_ref().is_tls());
-        assert!(ws.get_ref().tcp().nodelay().unwrap());
+        assert!(ws.get_ref().unwrap().is_tls());
+        assert!(ws.get_ref().unwrap().tcp().unwrap().nodelay().unwrap());
         assert_eq!(ws.peer_addr(), Some(address));
-        assert_eq!(client_side(&ws).alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
         assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(said));
         expect_echo(&mut ws, "hello").await;
         let large = Message::from(vec![7; 2_000_000]);
@@ -197,7 +192,7 @@ async fn ws_to_a_tls_server_fails_by_name_and_the_server_goes_on() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
     match connect(format!("ws://{address}/")).await {
-        Err(ConnectError::Head(error)) => assert_eq!(error, HeadError::Tls),
+        Err(ConnectError::Head { error, .. }) => assert_eq!(error, HeadError::Tls),
         other => panic!("{other:?}"),
     }
     let mut ws = identity.client().connect(format!("wss://{address}/")).await.unwrap();
@@ -209,16 +204,15 @@ async fn connections_of_one_client_resume_their_tls_session() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
     let client = identity.client();
-    let mut kinds = Vec::new();
+    let mut resumed = Vec::new();
     // Clones share sessions; another client has none yet.
     for client in [&client, &client, &client.clone(), &identity.client()] {
         let mut ws = client.connect(format!("wss://{address}/")).await.unwrap();
-        kinds.push(client_side(&ws).handshake_kind().unwrap());
+        resumed.push(session(&ws).is_resumed());
         expect_echo(&mut ws, "hello").await;
         ws.close().await.unwrap();
     }
-    use HandshakeKind::{Full, Resumed};
-    assert_eq!(kinds, [Full, Resumed, Resumed, Full]);
+    assert_eq!(resumed, [false, true, true, false]);
 }
 
 /// A raw client behind TLS.
@@ -346,8 +340,8 @@ async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     config.enable_sni = false;
     let client = Client::new().tls(Arc::new(config.clone()));
     let mut ws = client.connect(format!("wss://{address}/")).await.unwrap();
-    assert_eq!(client_side(&ws).alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert_eq!(client_side(&ws).protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
+    assert_eq!(session(&ws).version(), Some("TLSv1.3"));
     expect_echo(&mut ws, "hello").await;
     // A list of one's own is left alone; with nothing in common the server refuses (RFC 7301 section 3.2).
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -388,7 +382,7 @@ async fn certificates_come_from_files_and_what_is_wrong_with_them_is_told() {
     ];
     let [no_file, no_certificate, no_key, no_match, no_ca, empty_ca, no_pem, bad_ca] = results;
     for result in [no_file, no_certificate, no_key, no_ca] {
-        assert!(matches!(result, Err(TlsError::Pem(_))), "{result:?}");
+        assert!(matches!(result, Err(TlsError::Pem { .. })), "{result:?}");
     }
     for result in [no_match, bad_ca] {
         assert!(matches!(result, Err(TlsError::Rustls(_))), "{result:?}");
@@ -412,4 +406,26 @@ async fn no_crypto_provider_need_be_installed_and_none_is() {
     expect_echo(&mut ws, "hello").await;
     assert!(connect(format!("wss://{address}/")).await.is_err());
     assert!(CryptoProvider::get_default().is_none());
+}
+
+// With 128 clients all sessions resumed, with 200 and more none: the server's cache held 256, two for each client, and the
+// oldest went first.
+#[tokio::test]
+async fn the_sessions_of_any_number_of_clients_resume() {
+    const CLIENTS: usize = 1000;
+    let identity = Identity::for_names(&LOCAL);
+    let address = tls_echo_server(&identity).await;
+    let uri = format!("wss://localhost:{}/", address.port());
+    // Each with sessions of its own, where clones of one would share them.
+    let clients: Vec<_> = (0..CLIENTS).map(|_| identity.client()).collect();
+    let mut resumed = [0, 0];
+    for resumed in &mut resumed {
+        for client in &clients {
+            let mut ws = client.connect(&uri).await.unwrap();
+            // The tickets come behind the handshake.
+            expect_echo(&mut ws, "hello").await;
+            *resumed += usize::from(session(&ws).is_resumed());
+        }
+    }
+    assert_eq!(resumed, [0, CLIENTS]);
 }

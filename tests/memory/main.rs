@@ -1,5 +1,25 @@
-//! What an attacker can make a server hold: resident memory of the process, which is why these tests have one of their own.
+//! What an attacker, or a user, can make a process hold: these tests look at the whole process, which is why they have one of their
+//! own.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod bomb;
+mod pinned;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// The bytes that the process has allocated and not given back.
+fn allocated() -> usize {
+    ALLOCATOR.current_usage()
+}
+
+/// One test at a time: what another one allocates would count.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

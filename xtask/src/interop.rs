@@ -15,7 +15,7 @@ pub(crate) fn check() -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_server", "client", "autobahn_server", "autobahn_client"])?;
+    rust::examples(&["echo_peer", "client", "autobahn_server", "autobahn_client"])?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
@@ -32,7 +32,7 @@ pub(crate) fn check() -> Outcome {
 /// Their clients against our server.
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
-        let (server, url) = serve("echo_server", secure.then_some(certificate), false)?;
+        let (server, url) = serve("echo_peer", secure.then_some(certificate), false)?;
         let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
         for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
             let mut cmd = scripts.run(script).arg(&url);
@@ -42,15 +42,15 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
             }
             tally.add(script, cmd);
         }
-        tally.one("echo_server ends on SIGTERM", server.stop());
+        tally.one("echo_peer ends on SIGTERM", server.stop());
     }
     Ok(())
 }
 
-/// With permessage-deflate, over ws. `echo_server` forgets what it compressed, `autobahn_server` refers
+/// With permessage-deflate, over ws. `echo_peer` forgets what it compressed, `autobahn_server` refers
 /// back to it; `client` and `autobahn_client` likewise.
 fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
-    for (example, takeover) in [("echo_server", false), ("autobahn_server", true)] {
+    for (example, takeover) in [("echo_peer", false), ("autobahn_server", true)] {
         let (server, url) = serve(example, None, true)?;
         for script in ["python_client.py", "ws_client.mjs", "undici_client.mjs"] {
             if !takeover {
@@ -78,7 +78,7 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
         tally.add(script, cmd);
     }
     let script = "python_shutdown.py";
-    tally.add(script, scripts.run(script).arg(project::example("echo_server")));
+    tally.add(script, scripts.run(script).arg(project::example("echo_peer")));
 }
 
 /// Starts one of our servers that echo.

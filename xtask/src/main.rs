@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod api;
+mod arrows;
 mod autobahn;
 mod browser;
 mod compare;
@@ -10,6 +12,7 @@ mod fuzz;
 mod instructions;
 mod interop;
 mod licenses;
+mod package;
 mod project;
 mod rules;
 mod rust;
@@ -44,6 +47,11 @@ const CHECKS: &[Check] = &[
         run: |args| none(args).and_then(|()| rust::unit()),
     },
     Check {
+        name: "features",
+        about: "cargo test of each library, with every set of features; --aws-lc-rs as above",
+        run: rust::features,
+    },
+    Check {
         name: "loom",
         about: "the wakers of the two halves in every order",
         run: |args| none(args).and_then(|()| rust::loom()),
@@ -53,6 +61,12 @@ const CHECKS: &[Check] = &[
         about: "the documentation, without warnings",
         run: |args| none(args).and_then(|()| rust::docs()),
     },
+    Check { name: "api", about: "the public API against docs/api [--bless]", run: api::check },
+    Check {
+        name: "package",
+        about: "what is published: its files, and the documentation's tests of the unpacked packages",
+        run: |args| none(args).and_then(|()| package::check()),
+    },
     Check {
         name: "licenses",
         about: "the licenses of what we depend on",
@@ -60,12 +74,12 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "structure",
-        about: "what may depend on what, and where unsafe code may stand",
+        about: "what may depend on and import what, and where unsafe code may stand",
         run: |args| none(args).and_then(|()| structure::check()),
     },
     Check {
         name: "rules",
-        about: "that the tests named in docs/rfc6455.md exist",
+        about: "that the tests named in docs/rfc6455.md and docs/rfc9112.md exist",
         run: |args| none(args).and_then(|()| rules::check()),
     },
     Check {

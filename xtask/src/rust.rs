@@ -18,13 +18,7 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring,idna",
     ];
-    let aws = match args {
-        [] => None,
-        [option] if option == "--aws-lc-rs" => {
-            Some("-p tautline --no-default-features --features aws-lc-rs")
-        }
-        _ => return Err(Failure::Failed("the one option is --aws-lc-rs".to_owned())),
-    };
+    let aws = aws_lc_rs(args)?.then_some("-p tautline --no-default-features --features aws-lc-rs");
     Cmd::new("cargo clippy --workspace --all-targets -- -D warnings").limit(20 * 60).run()?;
     for features in FEATURES.iter().copied().chain(aws) {
         Cmd::new(&format!("cargo clippy {features} -- -D warnings")).limit(20 * 60).run()?;
@@ -35,6 +29,44 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
 /// Unit tests, integration tests, doc tests and the examples' compilation.
 pub(crate) fn unit() -> Outcome {
     Cmd::new("cargo test --workspace").limit(30 * 60).run()
+}
+
+/// The libraries' tests with every feature alone, with none and with all: `cargo test --workspace` turns on the features that some
+/// member of the workspace asks for, and no others, so a test behind another feature would never be compiled.
+pub(crate) fn features(args: &[String]) -> Outcome {
+    const FEATURES: &[&str] = &[
+        "-p tautline-frame --no-default-features",
+        "-p tautline-frame --no-default-features --features deflate",
+        "-p tautline-frame --no-default-features --features tokio-codec",
+        "-p tautline-frame --all-features",
+        "-p tautline-handshake --no-default-features",
+        "-p tautline-handshake --no-default-features --features http1",
+        "-p tautline-handshake --no-default-features --features idna",
+        "-p tautline-handshake --all-features",
+        "-p tautline --no-default-features",
+        "-p tautline --no-default-features --features deflate",
+        "-p tautline --no-default-features --features idna",
+        "-p tautline --no-default-features --features tls",
+        "-p tautline --no-default-features --features ring",
+        // All but aws-lc-rs, which takes minutes to compile.
+        "-p tautline --features idna",
+    ];
+    const AWS: &[&str] =
+        &["-p tautline --no-default-features --features aws-lc-rs", "-p tautline --all-features"];
+    let aws = if aws_lc_rs(args)? { AWS } else { &[] };
+    for features in FEATURES.iter().chain(aws) {
+        Cmd::new(&format!("cargo test {features} --all-targets")).limit(20 * 60).run()?;
+    }
+    Ok(())
+}
+
+/// Whether the slow provider takes part.
+fn aws_lc_rs(args: &[String]) -> Outcome<bool> {
+    match args {
+        [] => Ok(false),
+        [option] if option == "--aws-lc-rs" => Ok(true),
+        _ => Err(Failure::Failed("the one option is --aws-lc-rs".to_owned())),
+    }
 }
 
 /// The tests under the loom model checker, which are those with `loom` in their name. Everything is

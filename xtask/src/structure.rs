@@ -1,19 +1,26 @@
 //! The lines that the architecture draws: what may depend on what, and where unsafe code and the
 //! outside world may stand (docs/architecture.md).
+//! `arrows.rs` has the direction of imports within a crate.
 
 use std::path::Path;
 
+use crate::arrows;
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
 /// Crates that know nothing of sockets, clocks and tasks.
 const PURE: &[&str] = &["tautline-frame", "tautline-handshake"];
 /// What would give them a clock or a socket.
-const WORLD: &[&str] = &["Instant::now", "SystemTime::now", "TcpStream", "UdpSocket", "tokio::"];
-/// The one place of unsafe code.
+const WORLD: &[&str] =
+    &["Instant::now", "SystemTime::now", ".elapsed()", "TcpStream", "UdpSocket", "tokio::"];
+/// Where unsafe code may be: masking.
 const UNSAFE: &str = "crates/tautline-frame/src/mask";
+/// And here one block of it: the view of checked bytes as a `str`.
+const UNSAFE_ONCE: &str = "crates/tautline-frame/src/text.rs";
 /// The glue to tokio-util's codec traits, behind a feature.
 const CODEC: &str = "crates/tautline-frame/src/tokio_codec";
+/// The longest a source file may be, in lines: a file is one idea.
+const LONGEST: usize = 500;
 
 pub(crate) fn check() -> Outcome {
     let mut faults = Vec::new();
@@ -34,6 +41,7 @@ pub(crate) fn check() -> Outcome {
         let text = project::read(file)?;
         faults.extend(faults_of(&name, &text));
     }
+    faults.extend(arrows::faults()?);
     if faults.is_empty() { Ok(()) } else { Err(Failure::Failed(faults.join("\n  "))) }
 }
 
@@ -48,12 +56,23 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
     {
         faults.push(format!("{name} does not forbid unsafe code"));
     }
-    let mut in_tests = name.ends_with("/tests.rs") || name.contains("/tests/");
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        faults.push(format!("{name} has {lines} lines, more than {LONGEST}"));
+    }
+    let all_tests = name.ends_with("/tests.rs") || name.contains("/tests/");
+    let mut tests = Tests::Outside;
+    let mut unsafes = 0;
     for (number, line) in (1..).zip(text.lines()) {
         let code = line.split("//").next().unwrap_or_default();
-        in_tests |= code.trim_start().starts_with("#[cfg(test)]");
-        if !name.starts_with(UNSAFE) && words(code).any(|word| word == "unsafe") {
-            faults.push(format!("{name}:{number}: unsafe code outside {UNSAFE}"));
+        let in_tests = tests.line(code) || all_tests;
+        for _ in words(code).filter(|word| *word == "unsafe" && !name.starts_with(UNSAFE)) {
+            unsafes += 1;
+            if name != UNSAFE_ONCE {
+                faults.push(format!("{name}:{number}: unsafe code outside {UNSAFE}"));
+            } else if unsafes > 1 {
+                faults.push(format!("{name}:{number}: more than one unsafe block"));
+            }
         }
         let world = || WORLD.iter().find(|world| code.contains(**world));
         if pure
@@ -65,6 +84,37 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Where a line stands to items that are compiled for tests alone. What follows such an item is not in it: formatted code ends
+/// an item on a line that is indented as its first one.
+#[derive(Clone, Copy)]
+pub(crate) enum Tests {
+    Outside,
+    /// After `#[cfg(test)]` with this indentation, the item still to come.
+    Announced(usize),
+    /// In an item with this indentation.
+    Inside(usize),
+}
+
+impl Tests {
+    /// Takes the next line: whether it is one of tests.
+    pub(crate) fn line(&mut self, code: &str) -> bool {
+        let text = code.trim();
+        let indentation = code.len() - code.trim_start().len();
+        let before = *self;
+        *self = match before {
+            Self::Outside if text.starts_with("#[cfg(test)]") => Self::Announced(indentation),
+            Self::Announced(at) if text.is_empty() || text.starts_with("#[") => Self::Announced(at),
+            Self::Announced(at) if text.ends_with([';', ',', '}']) && indentation == at => {
+                Self::Outside
+            }
+            Self::Announced(at) => Self::Inside(at),
+            Self::Inside(at) if indentation == at && text.starts_with('}') => Self::Outside,
+            Self::Outside | Self::Inside(_) => before,
+        };
+        !matches!((before, *self), (Self::Outside, Self::Outside))
+    }
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
@@ -83,8 +133,23 @@ mod tests {
             ["crates/tautline/src/pool.rs:2: unsafe code outside crates/tautline-frame/src/mask"]
         );
         assert_eq!(faults_of("crates/tautline-frame/src/mask/x86.rs", code), [""; 0]);
+        let text = "crates/tautline-frame/src/text.rs";
+        assert_eq!(faults_of(text, code), [""; 0]);
+        let twice = format!("{code}\n{code}");
+        assert_eq!(
+            faults_of(text, &twice),
+            ["crates/tautline-frame/src/text.rs:5: more than one unsafe block"]
+        );
         let harmless = "#![forbid(unsafe_code)] // unsafe is told of here\n";
         assert_eq!(faults_of("crates/tautline/src/lib.rs", harmless), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_file_is_found() {
+        let file = "crates/tautline/src/pool.rs";
+        assert_eq!(faults_of(file, &"\n".repeat(LONGEST)), [""; 0]);
+        let told = [format!("{file} has 501 lines, more than 500")];
+        assert_eq!(faults_of(file, &"\n".repeat(LONGEST + 1)), told);
     }
 
     #[test]
@@ -105,5 +170,24 @@ mod tests {
         let tested = format!("#[cfg(test)]\nmod tests {{\n{clock}\n}}");
         assert_eq!(faults_of("crates/tautline-frame/src/timers.rs", &tested), [""; 0]);
         assert_eq!(faults_of("crates/tautline/src/timer.rs", clock), [""; 0]);
+    }
+
+    /// `#[cfg(test)] mod tests;` near the top of a file switched the check off for all that followed.
+    #[test]
+    fn a_clock_is_found_after_what_is_for_tests_alone() {
+        let file = "crates/tautline-frame/src/timers.rs";
+        let clock = "    let waited = start.elapsed();";
+        let after = |what: &str| format!("#[cfg(test)]\n{what}\n\nfn f() {{\n{clock}\n}}\n");
+        for what in
+            ["mod tests;", "use a::{B, C};", "#[path = \"x.rs\"]\nmod x;", "mod m {\n    f();\n}"]
+        {
+            let text = after(what);
+            let line = text.lines().position(|line| line == clock).unwrap_or_default() + 1;
+            let fault = format!("{file}:{line}: .elapsed() in a crate that is pure");
+            assert_eq!(faults_of(file, &text), [fault], "after {what}");
+        }
+        let method =
+            format!("impl A {{\n    #[cfg(test)]\n    fn f() {{\n    {clock}\n    }}\n}}\n");
+        assert_eq!(faults_of(file, &method), [""; 0]);
     }
 }

@@ -4,14 +4,16 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::error::ProtocolError;
 use crate::header::MAX_CONTROL_PAYLOAD;
-use crate::{ProtocolError, Text};
+use crate::text::Text;
 
 /// Why a connection ends (RFC 6455 section 7.4).
 ///
-/// A value is one that may stand on the wire (1000 to 1003, 1007 to 1014, 3000 to 4999), or [`NO_STATUS`](Self::NO_STATUS),
-/// which stands for a Close frame without a code and is never sent as a number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// A value is a code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), or one of three local values:
+/// [`NO_STATUS`](Self::NO_STATUS), [`ABNORMAL`](Self::ABNORMAL) and [`TLS`](Self::TLS). An endpoint reports those to its user, or
+/// to its metrics; they are never sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
 
 impl CloseCode {
@@ -23,10 +25,13 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// 1003: a type of data that this endpoint does not take.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// 1005: the Close frame had no code. A local value: such a frame is sent with an empty body.
+    /// 1005: the Close frame had no code. A local value, never sent: such a frame has an empty body.
     pub const NO_STATUS: Self = Self(1005);
+    /// 1006: the connection ended without a Close frame. A local value, never sent; a `WebSocket` reports such an end as an
+    /// error.
+    pub const ABNORMAL: Self = Self(1006);
     /// 1007: data that does not fit its type, such as text that is not UTF-8.
-    pub const INVALID_PAYLOAD: Self = Self(1007);
+    pub const INVALID_FRAME_PAYLOAD_DATA: Self = Self(1007);
     /// 1008: a message against the endpoint's policy.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: a message too big to process.
@@ -41,8 +46,10 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// 1014: a gateway got an invalid answer from the server behind it (IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
+    /// 1015: TLS could not be set up. A local value, never sent; a client reports it as an error of connecting.
+    pub const TLS: Self = Self(1015);
 
-    /// The code of this number, if it may stand on the wire.
+    /// The code of this number, if it may be sent.
     ///
     /// # Errors
     /// [`InvalidCloseFrame::Code`] for 0 to 999, 1004 to 1006, 1015 to 2999 and from 5000 on.
@@ -62,8 +69,13 @@ impl CloseCode {
 
     /// The number of the code.
     #[must_use]
-    pub const fn get(self) -> u16 {
+    pub const fn as_u16(self) -> u16 {
         self.0
+    }
+
+    /// Whether this is a value that is never sent (RFC 6455 section 7.4.1).
+    const fn is_local(self) -> bool {
+        matches!(self, Self::NO_STATUS | Self::ABNORMAL | Self::TLS)
     }
 }
 
@@ -102,7 +114,7 @@ impl fmt::Debug for CloseCode {
 /// assert_eq!(frame.to_string(), "1001 back in a minute");
 /// # Ok::<(), tautline_frame::InvalidCloseFrame>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CloseFrame {
     code: CloseCode,
     reason: Text,
@@ -115,12 +127,12 @@ impl CloseFrame {
     /// A frame with this code and reason.
     ///
     /// # Errors
-    /// [`InvalidCloseFrame::ReasonTooLong`] over [`MAX_REASON`](Self::MAX_REASON) bytes; [`InvalidCloseFrame::Code`] for
-    /// [`CloseCode::NO_STATUS`], which is not a number to send: see [`empty`](Self::empty).
+    /// [`InvalidCloseFrame::ReasonTooLong`] over [`MAX_REASON`](Self::MAX_REASON) bytes; [`InvalidCloseFrame::Code`] for the
+    /// codes that are never sent, such as [`CloseCode::NO_STATUS`]: see [`empty`](Self::empty).
     pub fn new(code: CloseCode, reason: impl Into<Text>) -> Result<Self, InvalidCloseFrame> {
         let reason = reason.into();
-        if code == CloseCode::NO_STATUS {
-            return Err(InvalidCloseFrame::Code(code.get()));
+        if code.is_local() {
+            return Err(InvalidCloseFrame::Code(code.as_u16()));
         }
         if reason.len() > Self::MAX_REASON {
             return Err(InvalidCloseFrame::ReasonTooLong(reason.len()));
@@ -167,16 +179,23 @@ impl CloseFrame {
             return Bytes::new();
         }
         let mut body = BytesMut::with_capacity(2 + self.reason.len());
-        body.put_u16(self.code.get());
+        body.put_u16(self.code.as_u16());
         body.put_slice(self.reason.as_bytes());
         body.freeze()
     }
 }
 
-/// The frame with this code and no reason.
+/// The [empty](CloseFrame::empty) frame.
+impl Default for CloseFrame {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+/// The frame with this code and no reason. For a code that is never sent it is the [empty](CloseFrame::empty) frame.
 impl From<CloseCode> for CloseFrame {
     fn from(code: CloseCode) -> Self {
-        Self { code, reason: Text::empty() }
+        if code.is_local() { Self::empty() } else { Self { code, reason: Text::empty() } }
     }
 }
 
@@ -195,7 +214,7 @@ impl fmt::Display for CloseFrame {
 }
 
 /// Why a Close frame cannot be made of these values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidCloseFrame {
     /// The number must not be sent (RFC 6455 section 7.4).
@@ -231,7 +250,7 @@ mod tests {
             assert_eq!(CloseCode::new(code).is_ok(), valid(code), "{code}");
             let body = code.to_be_bytes();
             match CloseFrame::decode(&body) {
-                Ok(frame) => assert_eq!(frame.code().get(), code),
+                Ok(frame) => assert_eq!(frame.code().as_u16(), code),
                 Err(error) => assert_eq!(error, ProtocolError::CloseCode(code)),
             }
         }
@@ -253,10 +272,14 @@ mod tests {
     // RFC 6455 section 7.4.1: 1005, 1006 and 1015 MUST NOT be set in a Close frame; section 5.5: 125 bytes.
     #[test]
     fn what_must_not_be_sent_cannot_be_made() {
-        for code in [1005, 1006, 1015] {
+        for (local, code) in
+            [(CloseCode::NO_STATUS, 1005), (CloseCode::ABNORMAL, 1006), (CloseCode::TLS, 1015)]
+        {
+            assert_eq!(local.as_u16(), code);
             assert_eq!(CloseCode::new(code), Err(InvalidCloseFrame::Code(code)));
+            assert_eq!(CloseFrame::new(local, ""), Err(InvalidCloseFrame::Code(code)));
+            assert_eq!(CloseFrame::from(local), CloseFrame::default());
         }
-        assert_eq!(CloseFrame::new(CloseCode::NO_STATUS, ""), Err(InvalidCloseFrame::Code(1005)));
         let long = "x".repeat(124);
         assert_eq!(
             CloseFrame::new(CloseCode::NORMAL, long),

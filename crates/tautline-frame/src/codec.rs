@@ -2,10 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::config::{DEFAULT_MAX_FRAME_SIZE, SLICE_THRESHOLD};
+use crate::config::{Config, SLICE_THRESHOLD};
+use crate::error::ProtocolError;
 use crate::frame_reader::FrameReader;
 use crate::header::MAX_CONTROL_PAYLOAD;
-use crate::{Header, OpCode, ProtocolError, Role, Rsv, mask};
+use crate::header::{Header, Rsv};
+use crate::mask;
+use crate::opcode::OpCode;
+use crate::role::Role;
 
 /// One frame (RFC 6455 section 5.2), unmasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +48,10 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// A codec for this end of a connection, without extensions, for frames of up to [`DEFAULT_MAX_FRAME_SIZE`] bytes.
+    /// A codec for this end of a connection, without extensions, for frames of up to [`Config::DEFAULT_MAX_FRAME_SIZE`] bytes.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self::with_limits(role, Rsv::NONE, DEFAULT_MAX_FRAME_SIZE)
+        Self::with_limits(role, Rsv::NONE, Config::DEFAULT_MAX_FRAME_SIZE)
     }
 
     /// A codec that lets through the reserved bits in `allowed`, and frames of up to `max_frame_size` bytes, inclusive.
@@ -68,7 +72,7 @@ impl Codec {
                 None => return Ok(None),
             },
         };
-        self.reader.unmask(buffer);
+        self.reader.unmask(buffer, usize::MAX);
         let Some(len) = self.reader.finish() else { return Ok(None) };
         let payload = take_payload(buffer, len);
         Ok(Some(Frame { fin: header.fin, rsv: header.rsv, opcode: header.opcode, payload }))
@@ -180,7 +184,7 @@ mod tests {
         assert!(buffer.capacity() < 1024);
         let mut buffer =
             BytesMut::from(&[0x82u8, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255][..]);
-        let limit = DEFAULT_MAX_FRAME_SIZE;
+        let limit = Config::DEFAULT_MAX_FRAME_SIZE;
         assert_eq!(
             Codec::new(Role::Client).decode(&mut buffer),
             Err(ProtocolError::FrameTooLong { limit })

@@ -2,19 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{
-    BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BITS, DEFAULT_COMPRESSION_IDLE,
-    DEFAULT_COMPRESSION_LEVEL, DEFAULT_COMPRESSION_THRESHOLD,
-};
-
-/// The largest LZ77 window, 32 KiB, which is also the default of the RFC (RFC 7692 section 7.1.2).
-const MAX_WINDOW_BITS: u8 = 15;
-
-/// The smallest window of our own compressor: zlib and its kin cannot compress with 8 bits.
-const MIN_OWN_WINDOW_BITS: u8 = 9;
-
-/// The smallest window of the RFC: what a peer may have agreed to.
-const MIN_PEER_WINDOW_BITS: u8 = 8;
+use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BITS};
 
 /// How messages are compressed (permessage-deflate, RFC 7692).
 ///
@@ -38,10 +26,13 @@ const MIN_PEER_WINDOW_BITS: u8 = 8;
 /// use tautline_frame::Compression;
 ///
 /// let feed = Compression::best_ratio().level(4).own_window_bits(12);
-/// assert!(feed.own_context_takeover_enabled());
+/// assert!(feed.get_own_context_takeover());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// A setter has the name of its setting. The method that reads it has `get_` in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Compression {
+    own_compression: bool,
     own_context_takeover: bool,
     peer_context_takeover: bool,
     own_window_bits: u8,
@@ -58,17 +49,37 @@ impl Default for Compression {
 }
 
 impl Compression {
+    /// The largest LZ77 window, 32 KiB, which is also the default of RFC 7692 (section 7.1.2).
+    pub const MAX_WINDOW_BITS: u8 = 15;
+
+    /// The smallest window with which this end compresses: zlib and its kin cannot compress with 8 bits.
+    pub const MIN_OWN_WINDOW_BITS: u8 = 9;
+
+    /// The smallest window of RFC 7692, 256 bytes: a peer may compress with it.
+    pub const MIN_PEER_WINDOW_BITS: u8 = 8;
+
+    /// The first level that builds codes for the message at hand: 1 takes the fixed ones, and sends a quarter more for JSON.
+    /// Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
+    pub const DEFAULT_LEVEL: u8 = 2;
+
+    /// 256 bytes. Below this a message on its own hardly becomes smaller, and compressing it costs more than sending it does.
+    pub const DEFAULT_THRESHOLD: usize = 256;
+
+    /// Ten seconds: longer than the pauses of a chat or a feed that is in use, short beside the life of an idle connection.
+    pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// The default: small memory on this end, whatever the peer does.
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            own_compression: true,
             own_context_takeover: false,
             peer_context_takeover: true,
-            own_window_bits: MAX_WINDOW_BITS,
-            peer_window_bits: MAX_WINDOW_BITS,
-            level: DEFAULT_COMPRESSION_LEVEL,
-            threshold: DEFAULT_COMPRESSION_THRESHOLD,
-            idle: DEFAULT_COMPRESSION_IDLE,
+            own_window_bits: Self::MAX_WINDOW_BITS,
+            peer_window_bits: Self::MAX_WINDOW_BITS,
+            level: Self::DEFAULT_LEVEL,
+            threshold: Self::DEFAULT_THRESHOLD,
+            idle: Self::DEFAULT_IDLE_TIMEOUT,
         }
     }
 
@@ -88,6 +99,15 @@ impl Compression {
             .own_window_bits(BEST_RATIO_WINDOW_BITS)
             .level(BEST_RATIO_LEVEL)
             .threshold(BEST_RATIO_THRESHOLD)
+    }
+
+    /// Whether this end compresses at all. Default: yes. If not, it only inflates what the peer compresses, whatever
+    /// [`Compress`] says. So it is on a connection whose peer demands a window of 8 bits of this end (RFC 7692 section
+    /// 7.1.2), with which zlib and its kin cannot compress.
+    #[must_use]
+    pub const fn own_compression(mut self, yes: bool) -> Self {
+        self.own_compression = yes;
+        self
     }
 
     /// Whether what this end sends may refer back to its earlier messages (RFC 7692 section 7.1.1). Default: no. If so,
@@ -112,7 +132,7 @@ impl Compression {
     /// values become the nearest of these. Default: 15, which is 32 KiB.
     #[must_use]
     pub const fn own_window_bits(mut self, bits: u8) -> Self {
-        self.own_window_bits = clamp(bits, MIN_OWN_WINDOW_BITS);
+        self.own_window_bits = clamp(bits, Self::MIN_OWN_WINDOW_BITS);
         self
     }
 
@@ -122,12 +142,12 @@ impl Compression {
     /// offer has `client_max_window_bits`; browsers' offers do.
     #[must_use]
     pub const fn peer_window_bits(mut self, bits: u8) -> Self {
-        self.peer_window_bits = clamp(bits, MIN_PEER_WINDOW_BITS);
+        self.peer_window_bits = clamp(bits, Self::MIN_PEER_WINDOW_BITS);
         self
     }
 
     /// From 1, the fastest, to 9, the smallest; other values become the nearest of these. Default:
-    /// [`DEFAULT_COMPRESSION_LEVEL`].
+    /// [`DEFAULT_LEVEL`](Self::DEFAULT_LEVEL).
     #[must_use]
     pub const fn level(mut self, level: u8) -> Self {
         self.level = match level {
@@ -139,7 +159,7 @@ impl Compression {
     }
 
     /// Messages of fewer bytes go out as they are, unless [`Compress::Always`] is asked for. Default:
-    /// [`DEFAULT_COMPRESSION_THRESHOLD`].
+    /// [`DEFAULT_THRESHOLD`](Self::DEFAULT_THRESHOLD).
     #[must_use]
     pub const fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
@@ -148,43 +168,67 @@ impl Compression {
 
     /// After how long without a compressed message, at most twice this, a connection gives its compressor back; the next
     /// message then begins with an empty window, which the protocol allows a sender at any time. It is looked at while the
-    /// connection waits for messages. Default: [`DEFAULT_COMPRESSION_IDLE`]. Of no effect without [`own_context_takeover`](Self::own_context_takeover).
+    /// connection waits for messages. Default: [`DEFAULT_IDLE_TIMEOUT`](Self::DEFAULT_IDLE_TIMEOUT). Of no effect without [`own_context_takeover`](Self::own_context_takeover).
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle = timeout;
         self
     }
 
+    /// Whether this end compresses what it sends.
+    #[must_use]
+    pub const fn get_own_compression(&self) -> bool {
+        self.own_compression
+    }
+
     /// Whether this end refers back to its earlier messages.
     #[must_use]
-    pub const fn own_context_takeover_enabled(&self) -> bool {
+    pub const fn get_own_context_takeover(&self) -> bool {
         self.own_context_takeover
     }
 
     /// Whether the peer may refer back to its earlier messages.
     #[must_use]
-    pub const fn peer_context_takeover_enabled(&self) -> bool {
+    pub const fn get_peer_context_takeover(&self) -> bool {
         self.peer_context_takeover
     }
 
     /// The largest window of what this end sends, as a power of two in bytes: 9 to 15.
     #[must_use]
-    pub const fn max_own_window_bits(&self) -> u8 {
+    pub const fn get_own_window_bits(&self) -> u8 {
         self.own_window_bits
     }
 
     /// The largest window of what the peer sends, as a power of two in bytes: 8 to 15.
     #[must_use]
-    pub const fn max_peer_window_bits(&self) -> u8 {
+    pub const fn get_peer_window_bits(&self) -> u8 {
         self.peer_window_bits
+    }
+
+    /// The level, 1 to 9: see [`level`](Self::level).
+    #[must_use]
+    pub const fn get_level(&self) -> u8 {
+        self.level
+    }
+
+    /// From how many bytes on messages are compressed: see [`threshold`](Self::threshold).
+    #[must_use]
+    pub const fn get_threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// When an idle connection gives its compressor back: see [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub const fn get_idle_timeout(&self) -> Duration {
+        self.idle
     }
 }
 
 const fn clamp(bits: u8, min: u8) -> u8 {
     if bits < min {
         min
-    } else if bits > MAX_WINDOW_BITS {
-        MAX_WINDOW_BITS
+    } else if bits > Compression::MAX_WINDOW_BITS {
+        Compression::MAX_WINDOW_BITS
     } else {
         bits
     }
@@ -194,8 +238,9 @@ const fn clamp(bits: u8, min: u8) -> u8 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "yes, no, or leave it to the library")]
 pub enum Compress {
-    /// If it pays: from [`Compression::threshold`] on, and if the outcome is smaller. Binary data that looks compressed or
-    /// encrypted already is let alone.
+    /// If it pays: from [`Compression::threshold`] on, and if the outcome is smaller, or, below 16 KiB and with
+    /// [`own_context_takeover`](Compression::own_context_takeover), at most 6 bytes longer. Binary data that looks compressed or
+    /// encrypted already is let alone, and so are most of many messages in a row that did not become smaller.
     #[default]
     Auto,
     /// Whatever comes of it.

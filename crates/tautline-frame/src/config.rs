@@ -2,49 +2,95 @@
 
 use std::time::Duration;
 
-/// 16 MiB: the largest message of the Autobahn suite, and far more than chats, games and feeds send. Memory is taken as
-/// bytes arrive, so the limit costs nothing until a peer uses it.
-pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 << 20;
+/// A peer that takes what is still to be written a byte at a time is waited for no longer than this many times
+/// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
+pub(crate) const MAX_CLOSE_TIMEOUTS: u32 = 12;
 
-/// As a message: one frame may carry it all.
-pub const DEFAULT_MAX_FRAME_SIZE: usize = DEFAULT_MAX_MESSAGE_SIZE;
+/// How many bytes of an unfinished message are held until the deadline for each byte that comes meanwhile. The most that
+/// deflate can make of a byte, about: 16 MiB, inflated from 16 KiB, are held for as long again for as much again.
+pub(crate) const HELD_PER_BYTE: usize = 1 << 10;
 
-/// Twice what the Autobahn suite sends (4 MiB in frames of 64 bytes). Frames cost time even when they are empty.
-pub const DEFAULT_MAX_FRAGMENTS: u32 = 128 << 10;
-
-/// Half of the 60 s after which the most common proxies and load balancers drop a silent connection.
-pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Longer than any round trip that a person would bear, with room for a retransmission or two.
-pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Several round trips on a bad mobile link; short enough that a silent peer does not hold a connection that is over.
-pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A peer that takes not one byte for this long is gone, or holds memory hostage.
-pub const DEFAULT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// 64 KiB: what is waiting to be written beyond this makes senders wait. Large enough that one write carries hundreds
-/// of small messages, small enough to stay in the L2 cache.
-pub const DEFAULT_WRITE_MARK: usize = 64 << 10;
+/// The least that can be set: with room for less, each message would wait for the one before it.
+const MIN_WRITE_MARK: usize = 1 << 10;
 
 /// From this many bytes on, a payload is not copied behind its header but goes out from where it stands, in the same
 /// vectored write. Below it, the copy is cheaper than the second buffer: measured, they are level at about 8 KiB.
 pub(crate) const CHAIN_THRESHOLD: usize = 8 << 10;
 
-/// From this many bytes on, a received payload is a slice of the read buffer. Below it, it is copied out, so that one
-/// small message that the user keeps does not keep a whole read buffer alive.
-pub(crate) const SLICE_THRESHOLD: usize = 4 << 10;
+/// From this many bytes on, a received payload is a slice of the read buffer. Below it, it is copied out, so that a message that
+/// the user keeps holds no more than twice its size: the runtime crate reads into buffers of 65 KiB, and into larger ones only
+/// for a frame that fills them.
+pub(crate) const SLICE_THRESHOLD: usize = 33 << 10;
 
-/// The first level that builds codes for the message at hand: 1 takes the fixed ones, and sends a quarter more for JSON.
-/// Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
-pub const DEFAULT_COMPRESSION_LEVEL: u8 = 2;
+/// What one turn of a connection may do, in units of some 0.4 ns: some 100 us. Others of the thread wait that long at most
+/// for each connection that always has more to do. A unit is a byte that is read, unmasked, checked and copied; most of that is
+/// the kernel's copy.
+pub(crate) const TURN: i32 = 256 << 10;
 
-/// 256 bytes. Below this a message on its own hardly becomes smaller, and compressing it costs more than sending it does.
-pub const DEFAULT_COMPRESSION_THRESHOLD: usize = 256;
+/// What a frame costs beside its bytes, so that a turn takes 512 of them at most. More than the work of this crate for
+/// one, which is a tenth of that: most of them come to a handler, which does something too.
+pub(crate) const FRAME_COST: i32 = 512;
 
-/// Ten seconds: longer than the pauses of a chat or a feed that is in use, short beside the life of an idle connection.
-pub const DEFAULT_COMPRESSION_IDLE: Duration = Duration::from_secs(10);
+/// What is unmasked, checked and copied at once, even at the end of a turn: a step of less would not be worth the call.
+pub(crate) const PLAIN_STEP: usize = 4 << 10;
+
+/// What it costs to compress a message, and each of its bytes, in units: more than most do.
+#[cfg(feature = "deflate")]
+pub(crate) const COMPRESS_START_COST: usize = 4 << 10;
+#[cfg(feature = "deflate")]
+pub(crate) const COMPRESS_COST: usize = 32;
+
+/// From this many bytes on, a message that does not become smaller is forgotten by a compressor with context, and goes out as it
+/// is. That costs some 20 us, where compressing it cost ten times as much; a shorter one goes out in a block that is not
+/// compressed, 6 bytes longer than it is, and is remembered.
+#[cfg(feature = "deflate")]
+pub(crate) const FORGET_THRESHOLD: usize = 16 << 10;
+
+/// After this many messages on end that did not become smaller, fewer are tried: every second, fourth and so on.
+#[cfg(feature = "deflate")]
+pub(crate) const MISSES_BORNE: u8 = 8;
+
+/// And every 64th at least, in case that others follow.
+#[cfg(feature = "deflate")]
+pub(crate) const MOST_SKIPPED_BITS: u8 = 6;
+
+/// What is inflated at once goes through a buffer of this size, which stays in the L1 cache, and comes from so many bytes at
+/// most: a step takes some 20 us, and 130 us of the worst input, which is blocks with codes of their own and nothing else.
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_STEP: usize = 16 << 10;
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_INPUT_STEP: usize = 1 << 10;
+
+/// What a byte costs that comes out of an inflater, and one that goes in: data that hardly shrank takes more time for each
+/// byte that comes out.
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_OUTPUT_COST: usize = 4;
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_INPUT_COST: usize = 32;
+
+/// What a byte costs that goes in and brings none out, and how many of a step are let be: honest data hardly ever has such,
+/// but the codes of a block take up to a hundred times as long as text of their length.
+#[cfg(feature = "deflate")]
+pub(crate) const BARREN_INPUT_COST: usize = 128;
+#[cfg(feature = "deflate")]
+pub(crate) const BARREN_INPUT_FREE: usize = 64;
+
+/// What it costs to begin to inflate, beside the bytes that may be referred to.
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_START_COST: usize = 256;
+
+/// How many of those bytes are copied in the time of a unit: 32 KiB take as long as 8 frames.
+#[cfg(feature = "deflate")]
+pub(crate) const DICTIONARY_BYTES_PER_UNIT: usize = 8;
+
+/// Work on going on after a last block inside a message, in units, for each byte that came or was made of it. Senders that end
+/// each flush with one (RFC 7692 section 7.2.3.4) stay below it: with a window of 32 KiB it takes flushes of 272 bytes.
+#[cfg(feature = "deflate")]
+pub(crate) const RESTART_UNITS_PER_BYTE: usize = 16;
+
+/// And for nothing: after one last block in a message, which is what a sender that ends each message so has.
+#[cfg(feature = "deflate")]
+pub(crate) const FREE_RESTARTS: usize = INFLATE_START_COST + (32 << 10) / DICTIONARY_BYTES_PER_UNIT;
 
 /// zlib's own default: what is beyond it costs twice the time for a per cent.
 pub(crate) const BEST_RATIO_LEVEL: u8 = 6;
@@ -68,9 +114,12 @@ pub(crate) const BEST_RATIO_THRESHOLD: usize = 32;
 ///     .max_message_size(64 << 10)
 ///     .ping_interval(Duration::from_secs(10))
 ///     .ping_timeout(Duration::from_secs(5));
-/// # let _ = config;
+/// assert_eq!(config.get_max_message_size(), 64 << 10);
+/// assert_eq!(config.get_close_timeout(), Config::DEFAULT_CLOSE_TIMEOUT);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// A setter has the name of its setting. The method that reads it has `get_` in front, as in [`std::process::Command`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     pub(crate) max_message_size: usize,
     pub(crate) max_frame_size: usize,
@@ -78,6 +127,7 @@ pub struct Config {
     pub(crate) fragment_size: Option<usize>,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
+    pub(crate) message_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) write_mark: usize,
@@ -85,49 +135,80 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
-            max_frame_size: DEFAULT_MAX_FRAME_SIZE,
-            max_fragments: DEFAULT_MAX_FRAGMENTS,
-            fragment_size: None,
-            ping_interval: Some(DEFAULT_PING_INTERVAL),
-            ping_timeout: DEFAULT_PING_TIMEOUT,
-            close_timeout: DEFAULT_CLOSE_TIMEOUT,
-            send_timeout: Some(DEFAULT_SEND_TIMEOUT),
-            write_mark: DEFAULT_WRITE_MARK,
-        }
+        Self::new()
     }
 }
 
 impl Config {
+    /// 16 MiB: the largest message of the Autobahn suite, and far more than chats, games and feeds send. Memory is taken as
+    /// bytes arrive, so the limit costs nothing until a peer uses it.
+    pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 << 20;
+
+    /// As a message: one frame may carry it all.
+    pub const DEFAULT_MAX_FRAME_SIZE: usize = Self::DEFAULT_MAX_MESSAGE_SIZE;
+
+    /// Twice what the Autobahn suite sends (4 MiB in frames of 64 bytes). Frames cost time even when they are empty.
+    pub const DEFAULT_MAX_FRAGMENTS: u32 = 128 << 10;
+
+    /// Half of the 60 s after which the most common proxies and load balancers drop a silent connection.
+    pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+    /// Longer than any round trip that a person would bear, with room for a retransmission or two.
+    pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// Several round trips on a bad mobile link; short enough that a silent peer does not hold a connection that is over.
+    pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The network may well be away for half a minute; an upload that is merely slow sends something in that time.
+    pub const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A peer that takes not one byte for this long is gone, or holds memory hostage.
+    pub const DEFAULT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// 64 KiB: what is waiting to be written beyond this makes senders wait. Large enough that one write carries hundreds
+    /// of small messages, small enough to stay in the L2 cache.
+    pub const DEFAULT_WRITE_MARK: usize = 64 << 10;
+
     /// The defaults.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            max_message_size: Self::DEFAULT_MAX_MESSAGE_SIZE,
+            max_frame_size: Self::DEFAULT_MAX_FRAME_SIZE,
+            max_fragments: Self::DEFAULT_MAX_FRAGMENTS,
+            fragment_size: None,
+            ping_interval: Some(Self::DEFAULT_PING_INTERVAL),
+            ping_timeout: Self::DEFAULT_PING_TIMEOUT,
+            message_timeout: Some(Self::DEFAULT_MESSAGE_TIMEOUT),
+            close_timeout: Self::DEFAULT_CLOSE_TIMEOUT,
+            send_timeout: Some(Self::DEFAULT_SEND_TIMEOUT),
+            write_mark: Self::DEFAULT_WRITE_MARK,
+        }
     }
 
     /// The longest message that is received, in bytes, inclusive. A longer one ends the connection with 1009 as soon as
     /// a frame header tells of it; of a compressed one, what is inflated counts, as it is inflated. Default:
-    /// [`DEFAULT_MAX_MESSAGE_SIZE`]. Memory: a connection holds at most about twice this for a message that is under way.
+    /// [`DEFAULT_MAX_MESSAGE_SIZE`](Self::DEFAULT_MAX_MESSAGE_SIZE). Memory: a connection holds at most about twice this for a message that is under way,
+    /// for which 1/1,000 of it, compressed, may have come; see [`message_timeout`](Self::message_timeout).
     #[must_use]
-    pub fn max_message_size(mut self, bytes: usize) -> Self {
+    pub const fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
     /// The longest frame that is received, in bytes on the wire, compressed or not, inclusive; 1009 beyond it. Default:
-    /// [`DEFAULT_MAX_FRAME_SIZE`].
+    /// [`DEFAULT_MAX_FRAME_SIZE`](Self::DEFAULT_MAX_FRAME_SIZE).
     #[must_use]
-    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+    pub const fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;
         self
     }
 
     /// The most frames that one received message may come in, empty ones included; 1008 beyond it. Default:
-    /// [`DEFAULT_MAX_FRAGMENTS`]. At least 1.
+    /// [`DEFAULT_MAX_FRAGMENTS`](Self::DEFAULT_MAX_FRAGMENTS). At least 1.
     #[must_use]
-    pub fn max_fragments(mut self, frames: u32) -> Self {
-        self.max_fragments = frames.max(1);
+    pub const fn max_fragments(mut self, frames: u32) -> Self {
+        self.max_fragments = if frames == 0 { 1 } else { frames };
         self
     }
 
@@ -139,7 +220,7 @@ impl Config {
         self
     }
 
-    /// Pings a peer from which nothing was received for this long. Default: [`DEFAULT_PING_INTERVAL`]. `None` turns
+    /// Pings a peer from which nothing was received for this long. Default: [`DEFAULT_PING_INTERVAL`](Self::DEFAULT_PING_INTERVAL). `None` turns
     /// keepalive off: then a peer that vanishes is noticed only by sending. At least one millisecond.
     #[must_use]
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
@@ -148,22 +229,33 @@ impl Config {
     }
 
     /// Gives a peer up when nothing at all is received for this long after a ping was written. Default:
-    /// [`DEFAULT_PING_TIMEOUT`].
+    /// [`DEFAULT_PING_TIMEOUT`](Self::DEFAULT_PING_TIMEOUT).
     #[must_use]
-    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.ping_timeout = timeout;
         self
     }
 
-    /// How long the end of a connection may take, from the first Close to the end of the transport (RFC 6455 section
-    /// 7.1.1); it counts anew while the peer takes what is still to be written. Default: [`DEFAULT_CLOSE_TIMEOUT`].
+    /// Gives a peer up whose unfinished message does not get on for this long, with 1008. Each byte of its frames that comes
+    /// is progress, or, once the message holds much, inflated bytes included, one byte for each 1,024 of them; pings and
+    /// pongs are not. Default: [`DEFAULT_MESSAGE_TIMEOUT`](Self::DEFAULT_MESSAGE_TIMEOUT). `None`: half a message is kept for as long as the
+    /// peer is alive. At least one millisecond.
     #[must_use]
-    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+    pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.message_timeout = timeout.into().map(|timeout| timeout.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// How long the end of a connection may take, from the first Close to the end of the transport (RFC 6455 section
+    /// 7.1.1). It counts anew while the peer takes what stands ahead of our Close, but ends at twelve times this whatever the
+    /// peer does. Default: [`DEFAULT_CLOSE_TIMEOUT`](Self::DEFAULT_CLOSE_TIMEOUT).
+    #[must_use]
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
-    /// Gives a peer up that takes not one byte for this long while data waits. Default: [`DEFAULT_SEND_TIMEOUT`].
+    /// Gives a peer up that takes not one byte for this long while data waits. Default: [`DEFAULT_SEND_TIMEOUT`](Self::DEFAULT_SEND_TIMEOUT).
     /// `None`: waits for as long as the transport does.
     #[must_use]
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -171,11 +263,71 @@ impl Config {
         self
     }
 
-    /// Senders wait while more than this many bytes are queued. Default: [`DEFAULT_WRITE_MARK`]. At least 1 KiB. Memory:
+    /// Senders wait while more than this many bytes are queued. Default: [`DEFAULT_WRITE_MARK`](Self::DEFAULT_WRITE_MARK). At least 1 KiB. Memory:
     /// a connection queues at most this, one message, and three control frames.
     #[must_use]
-    pub fn write_mark(mut self, bytes: usize) -> Self {
-        self.write_mark = bytes.max(1 << 10);
+    pub const fn write_mark(mut self, bytes: usize) -> Self {
+        self.write_mark = if bytes < MIN_WRITE_MARK { MIN_WRITE_MARK } else { bytes };
         self
+    }
+
+    /// The longest message that is received, in bytes: see [`max_message_size`](Self::max_message_size).
+    #[must_use]
+    pub const fn get_max_message_size(&self) -> usize {
+        self.max_message_size
+    }
+
+    /// The longest frame that is received, in bytes: see [`max_frame_size`](Self::max_frame_size).
+    #[must_use]
+    pub const fn get_max_frame_size(&self) -> usize {
+        self.max_frame_size
+    }
+
+    /// The most frames of one received message: see [`max_fragments`](Self::max_fragments).
+    #[must_use]
+    pub const fn get_max_fragments(&self) -> u32 {
+        self.max_fragments
+    }
+
+    /// The length of the frames of a longer message that is sent, in bytes; `None` for one frame: see [`fragment_size`](Self::fragment_size).
+    #[must_use]
+    pub const fn get_fragment_size(&self) -> Option<usize> {
+        self.fragment_size
+    }
+
+    /// How long nothing is received before a ping is sent; `None` without keepalive: see [`ping_interval`](Self::ping_interval).
+    #[must_use]
+    pub const fn get_ping_interval(&self) -> Option<Duration> {
+        self.ping_interval
+    }
+
+    /// How long nothing is received after a ping before the peer is given up: see [`ping_timeout`](Self::ping_timeout).
+    #[must_use]
+    pub const fn get_ping_timeout(&self) -> Duration {
+        self.ping_timeout
+    }
+
+    /// How long an unfinished message may make no progress; `None` without a bound: see [`message_timeout`](Self::message_timeout).
+    #[must_use]
+    pub const fn get_message_timeout(&self) -> Option<Duration> {
+        self.message_timeout
+    }
+
+    /// How long the end of a connection may take: see [`close_timeout`](Self::close_timeout).
+    #[must_use]
+    pub const fn get_close_timeout(&self) -> Duration {
+        self.close_timeout
+    }
+
+    /// How long the peer may accept no data while some is queued; `None` without a bound: see [`send_timeout`](Self::send_timeout).
+    #[must_use]
+    pub const fn get_send_timeout(&self) -> Option<Duration> {
+        self.send_timeout
+    }
+
+    /// How many bytes may be queued before senders wait: see [`write_mark`](Self::write_mark).
+    #[must_use]
+    pub const fn get_write_mark(&self) -> usize {
+        self.write_mark
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::CloseCode;
+use crate::close::CloseCode;
 
 /// A rule that the peer broke. Each has its close code: [`close_code`](Self::close_code).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// The status code of a Close frame is one that must not be on the wire (RFC 6455 section 7.4).
@@ -51,6 +51,9 @@ pub enum ProtocolError {
         /// The limit, in frames.
         limit: u32,
     },
+    /// A compressed message has more blocks that are marked as the last one than its data account for (RFC 7692 section
+    /// 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is in order.
+    TooManyLastBlocks,
     /// A text message is not UTF-8 (RFC 6455 section 8.1).
     Utf8,
 }
@@ -78,9 +81,9 @@ impl ProtocolError {
             | Self::MaskUnexpected
             | Self::ReservedBits
             | Self::ReservedOpcode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::CloseReason | Self::Inflate | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
+            Self::CloseReason | Self::Inflate | Self::Utf8 => CloseCode::INVALID_FRAME_PAYLOAD_DATA,
             Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+            Self::TooManyFragments { .. } | Self::TooManyLastBlocks => CloseCode::POLICY_VIOLATION,
         }
     }
 }
@@ -111,6 +114,7 @@ impl fmt::Display for ProtocolError {
             Self::TooManyFragments { limit } => {
                 write!(f, "message in more than max_fragments ({limit}) frames")
             }
+            Self::TooManyLastBlocks => f.write_str("compressed message of too many last blocks"),
             Self::Utf8 => f.write_str("text message is not UTF-8"),
         }
     }
@@ -119,7 +123,7 @@ impl fmt::Display for ProtocolError {
 impl std::error::Error for ProtocolError {}
 
 /// Why a command of the user was not carried out. Nothing was sent; the connection is as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
     /// A Close was sent or received, or the connection ended: no data may follow (RFC 6455 section 5.5.1).
@@ -140,12 +144,15 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// Which deadline passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
     /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of the first Close.
     Close,
-    /// Nothing was received within [`Config::ping_timeout`](crate::Config::ping_timeout) of a ping: the peer is gone.
+    /// A message that had begun did not get on for [`Config::message_timeout`](crate::Config::message_timeout).
+    Message,
+    /// A ping had no answer within [`Config::ping_timeout`](crate::Config::ping_timeout). For keepalive any byte is an answer: the
+    /// peer is gone. A user's ping asks for its pong, and the connection goes on if anything else came.
     Ping,
     /// The transport took nothing for [`Config::send_timeout`](crate::Config::send_timeout): the peer does not read.
     Send,
@@ -155,7 +162,8 @@ impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Close => "the closing handshake took longer than close_timeout",
-            Self::Ping => "nothing was received within ping_timeout of a ping",
+            Self::Message => "an unfinished message did not get on for message_timeout",
+            Self::Ping => "no answer to a ping within ping_timeout",
             Self::Send => "the peer took no data for send_timeout",
         })
     }

@@ -5,7 +5,10 @@ use std::ops::Range;
 use bytes::{Buf, BytesMut};
 
 use crate::config::SLICE_THRESHOLD;
-use crate::{Header, ProtocolError, Role, Rsv, mask};
+use crate::error::ProtocolError;
+use crate::header::{Header, Rsv};
+use crate::mask;
+use crate::role::Role;
 
 /// Takes headers off a buffer and unmasks payloads in it, as far as they have arrived.
 #[derive(Clone, Debug)]
@@ -82,12 +85,12 @@ impl FrameReader {
         Some((payload.into_boxed_slice(), end))
     }
 
-    /// Unmasks what has newly arrived of the current payload and tells where it stands in the buffer.
+    /// Unmasks what has newly arrived of the current payload, up to `most` bytes of it, and tells where it stands in the buffer.
     #[inline]
-    pub(crate) fn unmask(&mut self, buffer: &mut BytesMut) -> Range<usize> {
+    pub(crate) fn unmask(&mut self, buffer: &mut BytesMut, most: usize) -> Range<usize> {
         let Some(header) = &self.current else { return 0..0 };
         // The length is at most `max_frame_size`, a usize.
-        let arrived = buffer.len().min(header.len as usize);
+        let arrived = buffer.len().min(header.len as usize).min(self.unmasked.saturating_add(most));
         let fresh = self.unmasked..arrived;
         if let Some(key) = header.mask {
             mask::apply(key, fresh.start, &mut buffer[fresh.clone()]);
@@ -188,14 +191,14 @@ mod tests {
                 && whole
                 && header.len < SLICE_THRESHOLD as u64
             {
-                general.unmask(&mut buffer);
+                general.unmask(&mut buffer, usize::MAX);
                 assert_eq!(general.finish(), None, "a whole short message was left: {wire:?}");
             }
             return;
         };
         let mut expected = BytesMut::from(wire);
         let header = general.read_header(&mut expected).unwrap().unwrap();
-        general.unmask(&mut expected);
+        general.unmask(&mut expected, usize::MAX);
         let len = general.finish().unwrap();
         assert!(header.fin && header.rsv.is_none() && !header.opcode.is_control());
         assert_eq!(payload[..], expected[..len]);

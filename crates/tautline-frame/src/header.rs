@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 
-use crate::{OpCode, ProtocolError, Role};
+use crate::error::ProtocolError;
+use crate::opcode::OpCode;
+use crate::role::Role;
 
 /// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;

@@ -31,9 +31,10 @@
 //! - `deflate`: permessage-deflate (RFC 7692), with `Protocol::set_compression`.
 //! - `tokio-codec`: `tokio_util::codec::{Decoder, Encoder}` for [`Codec`].
 
-#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod buffers;
 mod close;
 mod codec;
 mod compression;
@@ -51,23 +52,20 @@ mod message;
 mod opcode;
 mod protocol;
 mod role;
+pub mod session;
 mod state;
 mod text;
 mod timers;
 #[cfg(feature = "tokio-codec")]
 mod tokio_codec;
+mod turn;
 pub mod utf8;
 mod write_queue;
 
 pub use close::{CloseCode, CloseFrame, InvalidCloseFrame};
 pub use codec::{Codec, Frame};
 pub use compression::{Compress, Compression};
-pub use config::{
-    Config, DEFAULT_CLOSE_TIMEOUT, DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL,
-    DEFAULT_COMPRESSION_THRESHOLD, DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE,
-    DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, DEFAULT_SEND_TIMEOUT,
-    DEFAULT_WRITE_MARK,
-};
+pub use config::Config;
 pub use error::{ProtocolError, SendError, Timeout};
 pub use header::{Header, MAX_CONTROL_PAYLOAD, Rsv};
 pub use message::Message;

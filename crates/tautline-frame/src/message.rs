@@ -1,10 +1,11 @@
 //! Messages: what a user sends and gets (RFC 6455 section 5.6).
 
+use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::Text;
+use crate::text::Text;
 
 /// A whole message: text or binary, and nothing else. Ping, pong and close are the library's own work.
 ///
@@ -14,6 +15,18 @@ use crate::Text;
 /// let message = Message::from("hello");
 /// assert_eq!(message.as_text(), Some("hello"));
 /// assert_eq!(message.len(), 5);
+/// ```
+///
+/// Methods that send take `impl Into<Message>`: pass a `&str`, a `String`, `Bytes` and so on as it is. `"hello".into()` does not
+/// compile there (E0283), because the compiler cannot tell what to convert to. Where a `Message` is needed, as by
+/// [`Sink::send`](https://docs.rs/futures/latest/futures/sink/trait.SinkExt.html#method.send), use [`Message::text`] or
+/// [`Message::binary`]:
+///
+/// ```
+/// use tautline_frame::Message;
+///
+/// let messages = [Message::text("hello"), Message::binary(vec![1, 2, 3])];
+/// assert!(messages[0].is_text() && messages[1].is_binary());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "RFC 6455 has these two types of message")]
@@ -25,6 +38,18 @@ pub enum Message {
 }
 
 impl Message {
+    /// A text message.
+    #[must_use]
+    pub fn text(text: impl Into<Text>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// A binary message.
+    #[must_use]
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self::Binary(bytes.into())
+    }
+
     /// Whether this is a text message.
     #[must_use]
     pub const fn is_text(&self) -> bool {
@@ -42,6 +67,15 @@ impl Message {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.as_str()),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The text of a text message, without a copy; `None` for a binary one.
+    #[must_use]
+    pub fn into_text(self) -> Option<Text> {
+        match self {
+            Self::Text(text) => Some(text),
             Self::Binary(_) => None,
         }
     }
@@ -90,6 +124,27 @@ impl fmt::Display for Message {
     }
 }
 
+/// An empty binary message.
+impl Default for Message {
+    fn default() -> Self {
+        Self::Binary(Bytes::new())
+    }
+}
+
+/// The payload, whatever the type.
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// The payload, whatever the type, without a copy.
+impl From<Message> for Bytes {
+    fn from(message: Message) -> Self {
+        message.into_bytes()
+    }
+}
+
 impl From<Text> for Message {
     fn from(text: Text) -> Self {
         Self::Text(text)
@@ -114,9 +169,27 @@ impl From<String> for Message {
     }
 }
 
+impl From<Box<str>> for Message {
+    fn from(text: Box<str>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Cow<'_, str>> for Message {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 impl From<Bytes> for Message {
     fn from(bytes: Bytes) -> Self {
         Self::Binary(bytes)
+    }
+}
+
+impl From<BytesMut> for Message {
+    fn from(bytes: BytesMut) -> Self {
+        Self::Binary(bytes.freeze())
     }
 }
 
@@ -138,6 +211,18 @@ impl<const N: usize> From<&[u8; N]> for Message {
     }
 }
 
+impl From<Box<[u8]>> for Message {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(bytes: [u8; N]) -> Self {
+        Self::from(&bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +240,37 @@ mod tests {
         let Message::Text(text) = &message else { unreachable!() };
         assert!(std::ptr::addr_eq(text, &raw const message));
         assert_eq!(size_of::<Given>(), size_of::<Bytes>() + 8);
+    }
+    #[test]
+    fn a_message_is_made_of_whatever_holds_text_or_bytes() {
+        let texts = [
+            Message::text("abc"),
+            Message::from(Text::from("abc")),
+            Message::from("abc"),
+            Message::from(String::from("abc")),
+            Message::from(&String::from("abc")),
+            Message::from(Box::<str>::from("abc")),
+            Message::from(Cow::from("abc")),
+        ];
+        for message in texts {
+            assert_eq!((message.as_text(), message.as_ref()), (Some("abc"), &b"abc"[..]));
+            assert_eq!(message.into_text(), Some(Text::from("abc")));
+        }
+        let binary = [
+            Message::binary("abc"),
+            Message::from(Bytes::from("abc")),
+            Message::from(BytesMut::from("abc")),
+            Message::from(Vec::from("abc")),
+            Message::from(Box::<[u8]>::from(*b"abc")),
+            Message::from(&b"abc"[..]),
+            Message::from(b"abc"),
+            Message::from(*b"abc"),
+        ];
+        for message in binary {
+            assert_eq!((message.as_text(), message.as_ref()), (None, &b"abc"[..]));
+            assert_eq!(message.clone().into_text(), None);
+            assert_eq!(Bytes::from(message), "abc");
+        }
+        assert_eq!(Message::default(), Message::binary(""));
     }
 }

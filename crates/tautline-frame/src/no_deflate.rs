@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::{Compress, Compression};
+use crate::compression::{Compress, Compression};
+use crate::turn::Turn;
 
 /// Has no values, so none of its methods is ever called.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Deflate(Infallible);
 pub(crate) enum InflateError {
     Data,
     TooLong,
+    LastBlocks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,14 @@ impl Deflate {
         match self.0 {}
     }
 
-    pub(crate) fn compress(&mut self, _: &[u8], _: bool, _: Compress, _: Instant) -> Option<Bytes> {
+    pub(crate) fn compress(
+        &mut self,
+        _: &[u8],
+        _: bool,
+        _: Compress,
+        _: Instant,
+        _: &mut Turn,
+    ) -> Option<Bytes> {
         match self.0 {}
     }
 
@@ -39,11 +48,17 @@ impl Deflate {
         _: &mut &[u8],
         _: &mut Vec<u8>,
         _: usize,
+        _: &mut Turn,
     ) -> Result<More, InflateError> {
         match self.0 {}
     }
 
-    pub(crate) fn end_message(&mut self, _: &mut Vec<u8>, _: usize) -> Result<(), InflateError> {
+    pub(crate) fn end_message(
+        &mut self,
+        _: &mut Vec<u8>,
+        _: usize,
+        _: &mut Turn,
+    ) -> Result<(), InflateError> {
         match self.0 {}
     }
 

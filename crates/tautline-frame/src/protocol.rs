@@ -1,23 +1,37 @@
 //! A connection without its transport: bytes, commands and the time in; messages, bytes and deadlines out.
 
+mod closing;
 mod compressed;
+mod pings;
 mod receive;
 mod short;
 mod transmit;
+mod turns;
+mod underway;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::closing::Closing;
+use self::pings::{PingState, Pings};
+use self::underway::Underway;
+use crate::close::{CloseCode, CloseFrame};
+use crate::compression::Compression;
+use crate::config::Config;
 use crate::deflate::Deflate;
+use crate::error::{SendError, Timeout};
 use crate::frame_reader::FrameReader;
+use crate::header::Rsv;
+use crate::opcode::OpCode;
+use crate::role::Role;
 use crate::state::{Event, State, Verdict};
 use crate::timers::{Timers, is_due, jittered};
+use crate::turn::Turn;
 use crate::utf8::Utf8Checker;
-use crate::{
-    CloseCode, CloseFrame, Compression, Config, OpCode, Role, Rsv, SendError, Timeout, WriteQueue,
-};
+use crate::write_queue::WriteQueue;
 
 /// One end of a WebSocket connection as a state machine, without I/O and without a clock.
 ///
@@ -26,13 +40,24 @@ use crate::{
 /// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof),
 ///    [`handle_received`](Self::handle_received), [`handle_written`](Self::handle_written),
 ///    [`handle_blocked`](Self::handle_blocked), [`handle_broken`](Self::handle_broken),
-///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is a short cut of the first.
+///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is a short cut of the first, and
+///    [`begin_turn`](Self::begin_turn) says that others have had their turn.
 /// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close).
 /// 3. `poll_*`: what is to be done outside. [`poll_transmit`](Self::poll_transmit), then write from
 ///    [`queue`](Self::queue); [`poll_timeout`](Self::poll_timeout); [`poll_ending`](Self::poll_ending).
-/// 4. Questions: [`is_open`](Self::is_open), [`ready`](Self::ready), [`peer_close`](Self::peer_close) and the like.
+/// 4. Questions: [`is_open`](Self::is_open), [`ready`](Self::ready), [`peer_close`](Self::peer_close),
+///    [`is_turn_over`](Self::is_turn_over) and the like.
 ///
 /// After every call of the first two kinds, whoever drives it asks the third kind.
+///
+/// # Turns
+/// What a peer sends may be cheap to send and dear to take in. So all work on received bytes is counted, in bytes and in
+/// frames, inflated ones too, and a turn of a connection ends after some 100 us of it: after 512 frames, 256 KiB that are not
+/// compressed, or 64 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
+/// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
+/// [`is_turn_over`](Self::is_turn_over) tells this from missing bytes. Whoever serves several connections lets others
+/// have their turn in between; whoever has one begins the next turn at once. Then call `handle_data` again, even with an
+/// empty buffer: an inflater may have more to give.
 ///
 /// ```
 /// use std::time::Instant;
@@ -52,7 +77,6 @@ use crate::{
 /// assert_eq!(message, Some(Message::from("hello")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Protocol {
     role: Role,
     config: Arc<Config>,
@@ -60,6 +84,8 @@ pub struct Protocol {
     reader: FrameReader,
     /// The fragmented message that is being received.
     incoming: Option<Box<Incoming>>,
+    /// Whether the message that is being received, in whatever frames, gets on.
+    underway: Option<Box<Underway>>,
     utf8: Utf8Checker,
     /// What was negotiated of permessage-deflate.
     deflate: Option<Box<Deflate>>,
@@ -73,9 +99,12 @@ pub struct Protocol {
     close: Option<Box<CloseFrame>>,
     pings: Pings,
     timers: Timers,
+    turn: Turn,
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
+    /// From when the end begins.
+    closing: Option<Box<Closing>>,
     /// The closing handshake was ours to start.
     closed_first: bool,
     /// Nothing can be written any more.
@@ -87,13 +116,22 @@ pub struct Protocol {
 #[derive(Debug)]
 struct Incoming {
     text: bool,
-    /// Its first frame had RSV1.
-    compressed: bool,
-    /// Compressed, and not without a single byte.
-    started: bool,
+    coding: Coding,
     fragments: u32,
     /// What has come of it, inflated.
     data: Vec<u8>,
+}
+
+/// What the bytes of a message are, as RSV1 of its first frame says (RFC 7692 section 6), and how far inflating them is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    /// Compressed, and not one byte has come.
+    Untouched,
+    /// All that came is inflated.
+    Inflated,
+    /// The turn was over before all that came was inflated.
+    Inflating,
 }
 
 #[derive(Debug)]
@@ -102,27 +140,6 @@ struct Outgoing {
     opcode: OpCode,
     rsv: Rsv,
     rest: Bytes,
-}
-
-/// Pings of ours: at most one is under way, and whoever asks meanwhile shares it.
-#[derive(Debug, Default)]
-struct Pings {
-    last_id: u64,
-    state: PingState,
-    /// The newest ping that was answered, and how long that took.
-    answered: Option<(u64, Duration)>,
-}
-
-#[derive(Debug, Default, PartialEq)]
-enum PingState {
-    #[default]
-    None,
-    /// Asked for, not encoded.
-    Due,
-    /// Encoded; written when the transport has taken the stream up to this position.
-    Queued(u64),
-    /// Written at this time.
-    Written(Instant),
 }
 
 /// How the transport is to be ended: who closes first is a rule of the protocol (RFC 6455 section 7.1.1).
@@ -137,6 +154,17 @@ pub enum Ending {
     /// Shut down the write side, then read and discard until the stream ends: after a failure, so that what the peer
     /// was still sending does not turn into a reset that destroys our Close on its way.
     Drain,
+}
+
+/// Without messages, windows and payloads: what users say to each other is not for logs.
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protocol")
+            .field("role", &self.role)
+            .field("state", &self.state)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Protocol {
@@ -157,6 +185,7 @@ impl Protocol {
             state: State::Open,
             reader: FrameReader::new(role, Rsv::NONE, config.max_frame_size),
             incoming: None,
+            underway: None,
             utf8: Utf8Checker::default(),
             deflate: None,
             outgoing: None,
@@ -165,9 +194,11 @@ impl Protocol {
             close: None,
             pings: Pings::default(),
             timers: Timers { keepalive, ..Timers::default() },
+            turn: Turn::WHOLE,
             last_received,
             peer_close: None,
             sent_close: None,
+            closing: None,
             closed_first: false,
             broken: false,
             unread: false,
@@ -256,28 +287,6 @@ impl Protocol {
         self.reader.missing(buffered)
     }
 
-    /// Pings the peer; [`pong`](Self::pong) tells of the answer under the number that is returned. A ping that is under
-    /// way already is shared.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`] when the connection is not open.
-    pub fn ping(&mut self) -> Result<u64, SendError> {
-        if self.state.on(Event::SendPing).1 != Verdict::Act {
-            return Err(SendError::Closed);
-        }
-        if self.pings.state == PingState::None {
-            self.pings.last_id += 1;
-            self.pings.state = PingState::Due;
-        }
-        Ok(self.pings.last_id)
-    }
-
-    /// The round-trip time of the ping with this number, or of a later one, once it was answered.
-    #[must_use]
-    pub fn pong(&self, id: u64) -> Option<Duration> {
-        self.pings.answered.filter(|(answered, _)| *answered >= id).map(|(_, time)| time)
-    }
-
     /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that were sent before.
     /// Does nothing when the connection is closing already.
     ///
@@ -294,14 +303,6 @@ impl Protocol {
         Ok(())
     }
 
-    /// Counts [`Config::close_timeout`] anew, if something waits for it: for who hands in bytes long after they arrived.
-    #[inline]
-    pub fn restart_close(&mut self, now: Instant) {
-        if self.timers.close.is_some() {
-            self.timers.close = now.checked_add(self.config.close_timeout);
-        }
-    }
-
     /// Whether this end holds a compressor of its own, which [`handle_timeout`](Self::handle_timeout) gives back when it is idle.
     #[must_use]
     pub fn holds_compressor(&self) -> bool {
@@ -312,20 +313,31 @@ impl Protocol {
     /// other call; a call that comes early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let first = self.timers.next();
-        match self.deflate.as_ref().and_then(|deflate| deflate.deadline()) {
-            None => first,
-            Some(compressor) => Some(first.map_or(compressor, |first| first.min(compressor))),
+        // Asked for at every wake-up, and the keepalive is nearly always all that there is.
+        let boxed = self.deflate.is_some() | self.underway.is_some() | self.closing.is_some();
+        let pings = self.pings.asked.is_some() | (self.pings.keepalive != PingState::None);
+        if !(boxed | pings | self.timers.send.is_some()) {
+            return self.timers.keepalive;
         }
+        let mut first = self.timers.next();
+        let ping = self.pings.keepalive.deadline(self.config.ping_timeout);
+        let pong = self.pings.asked.as_ref().and_then(|asked| asked.deadline);
+        let compressor = self.deflate.as_ref().and_then(|deflate| deflate.deadline());
+        let message = self.underway.as_ref().and_then(|underway| underway.deadline());
+        for other in [ping, pong, compressor, message, self.close_deadline()].into_iter().flatten()
+        {
+            first = Some(first.map_or(other, |first| first.min(other)));
+        }
+        first
     }
 
     /// Does what is due: pings a silent peer, or gives it up.
     ///
     /// # Errors
-    /// The deadline that passed; the connection has failed then. After [`Timeout::Ping`] a Close is left to be written
-    /// if the transport takes it.
+    /// The deadline that passed; the connection has failed then. After [`Timeout::Ping`] and [`Timeout::Message`] a Close is
+    /// left to be written if the transport takes it.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
-        if is_due(self.timers.close, now) {
+        if is_due(self.close_deadline(), now) {
             self.abandon();
             return Err(Timeout::Close);
         }
@@ -333,21 +345,17 @@ impl Protocol {
             self.abandon();
             return Err(Timeout::Send);
         }
-        if is_due(self.timers.ping, now) {
-            // Any byte is a sign of life, for as long as a ping's timeout: a pong may stand behind a long message.
-            self.timers.ping = match self.pings.state {
-                PingState::Written(at) => {
-                    at.max(self.last_received).checked_add(self.config.ping_timeout)
-                }
-                _ => None,
-            };
+        if is_due(self.pings.keepalive.deadline(self.config.ping_timeout), now) {
+            let ping = std::mem::take(&mut self.pings.keepalive);
+            self.look_for_life(&ping, now)?;
         }
-        if is_due(self.timers.ping, now) {
-            let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "ping timeout");
-            let frame = frame.unwrap_or(CloseFrame::from(CloseCode::INTERNAL_ERROR));
-            self.fail(frame, now);
-            return Err(Timeout::Ping);
+        if let Some(asked) = self.pings.asked.as_mut().filter(|asked| is_due(asked.deadline, now)) {
+            asked.deadline = None;
+            asked.answered = Some((asked.id, Err(Timeout::Ping)));
+            let ping = std::mem::take(&mut asked.state);
+            self.look_for_life(&ping, now)?;
         }
+        self.check_underway(now)?;
         if is_due(self.timers.keepalive, now) {
             self.keep_alive(now);
         }
@@ -357,36 +365,21 @@ impl Protocol {
         Ok(())
     }
 
-    fn keep_alive(&mut self, now: Instant) {
-        self.timers.keepalive = None;
-        let Some(interval) = self.config.ping_interval else { return };
-        if self.state != State::Open {
-            return;
-        }
-        // Activity only notes the time; the timer is moved here, when it fires.
-        let silent_until = self.last_received.checked_add(interval);
-        if !is_due(silent_until, now) {
-            self.timers.keepalive = silent_until;
-        } else {
-            self.timers.keepalive = now.checked_add(interval);
-            // Not an error in any state that gets here.
-            let _ = self.ping();
-        }
-    }
-
-    /// The transport ended. Gives whether that was in order: after the closing handshake, or after the peer's Close.
-    pub fn handle_eof(&mut self) -> bool {
+    /// The transport ended. Returns whether that was in order: after the closing handshake, or after the peer's Close. What is
+    /// queued may still be written, within [`Config::close_timeout`]: the peer may have ended its half only.
+    pub fn handle_eof(&mut self, now: Instant) -> bool {
         let in_order = match self.state {
             State::Closed => self.peer_close.is_some() || self.unread,
             State::CloseReceived => true,
             State::Open | State::CloseSent => false,
         };
-        if self.state == State::CloseReceived {
-            // The peer may have ended its half only: our answer is still owed.
-            self.outgoing = None;
+        // The peer may have ended its half only: the rest of a message under way, and our answer behind it, are still owed.
+        if self.state == State::CloseReceived && self.outgoing.is_none() {
             self.encode_close();
         }
         self.state = self.state.on(Event::Eof).0;
+        // An end that no Close began has a deadline too.
+        self.begin_closing(now);
         self.unread = false;
         self.incoming = None;
         self.end_compression();
@@ -427,9 +420,7 @@ impl Protocol {
         self.state = self.state.on(event).0;
         self.close = Some(Box::new(frame));
         self.stop_compressing();
-        if self.timers.close.is_none() {
-            self.timers.close = now.checked_add(self.config.close_timeout);
-        }
+        self.begin_closing(now);
     }
 
     /// Nothing more can be told to the peer.
@@ -440,6 +431,7 @@ impl Protocol {
         self.outgoing = None;
         self.pong = None;
         self.timers = Timers::default();
+        self.closing = None;
         self.end_compression();
         self.stop_liveness();
     }
@@ -459,8 +451,8 @@ impl Protocol {
     }
 
     fn stop_liveness(&mut self) {
-        self.pings.state = PingState::None;
+        self.pings.stop();
         self.timers.keepalive = None;
-        self.timers.ping = None;
+        self.underway = None;
     }
 }

@@ -4,15 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::role::unpredictable_key;
 
-/// When what is due. All `None` when nothing is awaited.
+/// When what is due, of what nearly every connection has. All `None` when nothing is awaited.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     /// The next look whether the peer has been silent for long.
     pub(crate) keepalive: Option<Instant>,
-    /// Something must have been received by then, since a ping was written.
-    pub(crate) ping: Option<Instant>,
-    /// The connection must have ended by then.
-    pub(crate) close: Option<Instant>,
     /// The transport must have taken something by then.
     pub(crate) send: Option<Instant>,
 }
@@ -20,12 +16,10 @@ pub(crate) struct Timers {
 impl Timers {
     /// The first that is due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let mut first = self.keepalive;
-        // A loop that nearly always finds nothing: asked for at every wake-up.
-        for other in [self.ping, self.close, self.send].into_iter().flatten() {
-            first = Some(first.map_or(other, |first| first.min(other)));
+        match (self.keepalive, self.send) {
+            (Some(keepalive), Some(send)) => Some(keepalive.min(send)),
+            (one, None) | (None, one) => one,
         }
-        first
     }
 }
 

@@ -5,7 +5,8 @@ use std::io;
 use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::{Codec, Frame, ProtocolError};
+use crate::codec::{Codec, Frame};
+use crate::error::ProtocolError;
 
 impl From<ProtocolError> for io::Error {
     fn from(error: ProtocolError) -> Self {

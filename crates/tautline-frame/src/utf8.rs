@@ -132,7 +132,7 @@ fn begun_at_end(bytes: &[u8]) -> usize {
 }
 
 /// The text is not UTF-8: the close code is 1007 (RFC 6455 section 8.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct InvalidUtf8;
 

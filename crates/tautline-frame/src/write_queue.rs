@@ -1,18 +1,20 @@
 //! Encoded frames on their way to the transport.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::config::CHAIN_THRESHOLD;
-use crate::{Header, mask};
+use crate::header::Header;
+use crate::mask;
 
 /// Frames in the order of the wire. Small payloads stand behind their headers in one buffer; large ones stay where they
 /// are and go out in the same vectored write.
 ///
 /// It is a [`Buf`]: a transport writes from it and advances it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WriteQueue {
     /// What goes before `tail`.
     chunks: VecDeque<Bytes>,
@@ -22,6 +24,16 @@ pub struct WriteQueue {
     len: usize,
     /// Bytes that left the queue since it was made.
     written: u64,
+}
+
+/// Without the bytes: what users say to each other is not for logs.
+impl fmt::Debug for WriteQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteQueue")
+            .field("len", &self.len)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WriteQueue {
@@ -153,7 +165,8 @@ impl Buf for WriteQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{OpCode, Rsv};
+    use crate::header::Rsv;
+    use crate::opcode::OpCode;
 
     fn header(mask: Option<[u8; 4]>, len: usize) -> Header {
         Header { fin: true, rsv: Rsv::NONE, opcode: OpCode::Binary, mask, len: len as u64 }

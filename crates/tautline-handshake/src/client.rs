@@ -1,25 +1,25 @@
-//! The client's side: the request, and the check of the response (RFC 6455 section 4.1).
+//! The client's side: the request, and the check of the response (RFC 6455 section 4.1, RFC 8441 section 5).
 
 use std::fmt;
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::{AUTHORIZATION, Entry, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Scheme, Uri};
+use http::{Method, Request, Response, Version};
+use tautline_frame::Compression;
 
 use crate::authority::Authority;
-use crate::deflate::{DeflateConfig, DeflateError, DeflateParams, is_deflate};
+use crate::connect::{self, connection_field};
 use crate::error::BuildError;
-use crate::extension::{ExtensionError, parse_extensions};
-use crate::extra::ExtraHeaders;
-use crate::key::{accept_key, generate_key};
-use crate::subprotocol;
-use crate::token::{Lines, has_member, lines, members, trim_ows};
+use crate::head::ConnectProtocol;
+use crate::headers::Headers;
+use crate::negotiate::{Agreed, Wishes, text};
+use crate::response::ResponseError;
+use crate::token::{Lines, lines};
+use crate::upgrade;
 use crate::uri::WsUri;
 
-/// A client's opening request in the making (RFC 6455 section 4.1).
+/// A client's opening request in the making: of HTTP/1.1 ([`build`](Self::build)), or of HTTP/2 and HTTP/3
+/// ([`build_connect`](Self::build_connect)).
 ///
 /// ```
 /// use tautline_handshake::{ClientRequest, WsUri};
@@ -33,50 +33,62 @@ use crate::uri::WsUri;
 /// assert_eq!(request.headers()["sec-websocket-protocol"], "chat.v2, chat.v1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientRequest {
     uri: WsUri,
-    extra: ExtraHeaders,
-    subprotocols: Vec<String>,
-    subprotocol_required: bool,
-    deflate: Option<DeflateConfig>,
+    extra: Headers,
+    wishes: Wishes,
 }
 
 impl ClientRequest {
     /// A request for `uri` with nothing optional in it.
     #[must_use]
     pub fn new(uri: &WsUri) -> Self {
-        Self {
-            uri: uri.clone(),
-            extra: ExtraHeaders::default(),
-            subprotocols: Vec::new(),
-            subprotocol_required: true,
-            deflate: None,
-        }
+        let wishes =
+            Wishes { subprotocols: Vec::new(), subprotocol_required: true, compression: None };
+        Self { uri: uri.clone(), extra: Headers::new(), wishes }
     }
 
-    /// Adds a header. `Host` replaces the URI's; `Authorization` replaces the URI's credentials; the
-    /// handshake's own headers, and those that would announce a body, are refused by
+    /// Sets a header; it replaces earlier ones of that name. `Host` replaces the URI's; `Authorization` replaces the
+    /// URI's credentials; the handshake's own headers, and those that would announce a body, are refused by
     /// [`build`](Self::build).
     #[must_use]
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
-        N: TryInto<HeaderName>,
+        N: TryInto<HeaderName> + AsRef<[u8]>,
         V: TryInto<HeaderValue>,
     {
-        self.extra.add(name, value);
+        self.extra.set(name, value);
         self
     }
 
-    /// Adds subprotocols to the offer, in order of preference: tokens, none of them twice
-    /// (RFC 6455 section 4.1, requirement 10).
+    /// Adds a header line beside those of that name, as [`Headers::append`] does: cookies are joined into one line.
+    #[must_use]
+    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName> + AsRef<[u8]>,
+        V: TryInto<HeaderValue>,
+    {
+        self.extra.append(name, value);
+        self
+    }
+
+    /// Takes all headers of the application at once, in place of those that were set before.
+    #[must_use]
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.extra = headers;
+        self
+    }
+
+    /// The subprotocols to offer, in order of preference, in place of those that were set before: tokens, none of
+    /// them twice (RFC 6455 section 4.1, requirement 10).
     #[must_use]
     pub fn subprotocols<I>(mut self, names: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.subprotocols.extend(names.into_iter().map(Into::into));
+        self.wishes.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -84,67 +96,102 @@ impl ClientRequest {
     /// Default: yes. RFC 6455 leaves it to the client (section 4.2.2, step 5.5: `/subprotocol/` null).
     #[must_use]
     pub const fn subprotocol_required(mut self, yes: bool) -> Self {
-        self.subprotocol_required = yes;
+        self.wishes.subprotocol_required = yes;
         self
     }
 
-    /// Offers `permessage-deflate` (RFC 7692). Default: no extension is offered.
+    /// Offers `permessage-deflate` (RFC 7692) with these wishes. Default: no extension is offered.
     #[must_use]
-    pub const fn deflate(mut self, config: DeflateConfig) -> Self {
-        self.deflate = Some(config);
+    pub const fn compression(mut self, wish: Compression) -> Self {
+        self.wishes.compression = Some(wish);
         self
     }
 
-    /// The request, with a fresh key, and what the response must hold. The request's URI is the
-    /// path and query; where to connect is the [`WsUri`]'s to tell.
+    /// The request of HTTP/1.1, with a fresh key, and what the response must hold. The request's URI is the path and query;
+    /// where to connect is the [`WsUri`]'s to tell.
     ///
     /// # Errors
     ///
     /// A [`BuildError`] that names the first header or subprotocol that cannot be sent.
     pub fn build(self) -> Result<(Request<()>, Expectation), BuildError> {
-        let subprotocols = subprotocol::check_all(self.subprotocols.iter().map(String::as_bytes))?;
         let extra = self.extra.finish()?;
-        let key = generate_key().map_err(|_| BuildError::Random)?;
-
-        let mut headers = HeaderMap::with_capacity(8 + extra.len());
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(HOST, host(&extra, &self.uri)?);
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(SEC_WEBSOCKET_KEY, text(&key)?);
-        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        if !subprotocols.is_empty() {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, text(&subprotocols.join(", "))?);
-        }
-        if let Some(config) = &self.deflate {
-            headers.insert(SEC_WEBSOCKET_EXTENSIONS, text(&config.offer().to_string())?);
-        }
-        for (name, value) in extra.iter().filter(|(name, _)| *name != HOST) {
-            headers.append(name, value.clone());
-        }
-        if let (Some(value), Entry::Vacant(entry)) =
-            (self.uri.authorization(), headers.entry(AUTHORIZATION))
-        {
-            entry.insert(value.clone());
-        }
+        let accept = upgrade::ask(&mut headers)?;
+        self.wishes.offer(&mut headers)?;
+        add(&mut headers, &extra, &self.uri)?;
 
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = self.uri.request_target();
         *request.headers_mut() = headers;
-        let expectation = Expectation {
-            accept: accept_key(key.as_bytes()),
-            subprotocols,
-            subprotocol_required: self.subprotocol_required,
-            deflate: self.deflate,
-        };
-        Ok((request, expectation))
+        Ok((request, Expectation { way: Way::Upgrade { accept }, wishes: self.wishes }))
     }
+
+    /// The request of HTTP/2 or HTTP/3: an extended CONNECT (RFC 8441 section 5, RFC 9220), and what the response must hold. It may
+    /// be sent only to a server that has said `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 section 3), and its stream stays open.
+    ///
+    /// The request's URI has `:scheme`, which is `https` for `wss` and `http` for `ws`, `:authority` and `:path`; among its
+    /// extensions is `:protocol`, a [`ConnectProtocol`]. A `Host` that was set becomes the `:authority`. The version is HTTP/2; for
+    /// HTTP/3 it is the caller's to change.
+    ///
+    /// ```
+    /// use tautline_handshake::{ClientRequest, ConnectProtocol, WsUri};
+    ///
+    /// let uri = WsUri::parse("wss://example.com/chat")?;
+    /// let (request, _expectation) = ClientRequest::new(&uri).build_connect()?;
+    /// assert_eq!(request.method(), http::Method::CONNECT);
+    /// assert_eq!(request.uri(), "https://example.com/chat");
+    /// assert_eq!(request.extensions().get(), Some(&ConnectProtocol::WEBSOCKET));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the first header or subprotocol that cannot be sent.
+    pub fn build_connect(self) -> Result<(Request<()>, Expectation), BuildError> {
+        let extra = self.extra.finish()?;
+        if let Some(name) = connection_field(&extra) {
+            return Err(BuildError::ConnectionHeader(name.clone()));
+        }
+        let mut headers = HeaderMap::with_capacity(8);
+        connect::ask(&mut headers);
+        self.wishes.offer(&mut headers)?;
+        add(&mut headers, &extra, &self.uri)?;
+
+        let uri = Uri::builder()
+            .scheme(if self.uri.is_secure() { Scheme::HTTPS } else { Scheme::HTTP })
+            .authority(host(&extra, &self.uri)?.as_bytes())
+            .path_and_query(self.uri.path_and_query())
+            .build()
+            .map_err(|_| BuildError::Host)?;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request.extensions_mut().insert(ConnectProtocol::WEBSOCKET);
+        Ok((request, Expectation { way: Way::Connect, wishes: self.wishes }))
+    }
+}
+
+/// Adds the application's headers but `Host`, and the URI's credentials unless there are others.
+fn add(headers: &mut HeaderMap, extra: &HeaderMap, uri: &WsUri) -> Result<(), BuildError> {
+    for (name, value) in extra.iter().filter(|(name, _)| *name != HOST) {
+        let added = headers.try_append(name, value.clone());
+        added.map_err(|_| BuildError::TooManyHeaders(name.clone()))?;
+    }
+    if let (Some(value), Entry::Vacant(entry)) = (uri.authorization(), headers.entry(AUTHORIZATION))
+    {
+        entry.insert(value.clone());
+    }
+    Ok(())
 }
 
 fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
     match lines(extra, &HOST) {
-        Lines::None => text(&uri.authority_for_host_header()),
+        Lines::None => text(HOST, &uri.authority_for_host_header()),
         Lines::Several => Err(BuildError::Host),
         Lines::One(value) => {
             let valid = value.to_str().is_ok_and(Authority::is_valid);
@@ -153,152 +200,53 @@ fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
     }
 }
 
-fn text(value: &str) -> Result<HeaderValue, BuildError> {
-    HeaderValue::from_str(value).map_err(|_| BuildError::HeaderValue)
+/// Without the values of headers, the query and the subprotocols: credentials are among them.
+impl fmt::Debug for ClientRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRequest")
+            .field("uri", &self.uri)
+            .field("headers", &self.extra)
+            .field("wishes", &self.wishes)
+            .finish()
+    }
 }
 
 /// What the response to a [`ClientRequest`] must hold.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Expectation {
-    accept: String,
-    subprotocols: Vec<String>,
-    subprotocol_required: bool,
-    deflate: Option<DeflateConfig>,
+    way: Way,
+    wishes: Wishes,
 }
 
-/// What client and server agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Accepted {
-    /// The subprotocol that the server chose among the offered ones.
-    pub subprotocol: Option<String>,
-    /// The parameters of `permessage-deflate`, if the server accepted the offer.
-    pub deflate: Option<DeflateParams>,
+/// How the connection is opened.
+#[derive(Clone)]
+enum Way {
+    Upgrade {
+        /// The value of `Sec-WebSocket-Accept`.
+        accept: String,
+    },
+    Connect,
 }
 
 impl Expectation {
-    /// Checks the server's response (RFC 6455 section 4.1, the list under "Once the client's opening
-    /// handshake has been sent"). Only after `Ok` may the client send frames.
+    /// Checks the server's response: it has what opens the connection, and chooses only what was offered. Only after `Ok` may
+    /// the client send frames.
     ///
     /// # Errors
     ///
     /// A [`ResponseError`]; the client must then end the connection. After
     /// [`ResponseError::Status`] the response is an ordinary HTTP response with headers and a body.
-    pub fn check<T>(&self, response: &Response<T>) -> Result<Accepted, ResponseError> {
-        let headers = response.headers();
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(ResponseError::Status(response.status()));
+    pub fn check<T>(&self, response: &Response<T>) -> Result<Agreed, ResponseError> {
+        match &self.way {
+            Way::Upgrade { accept } => upgrade::check_response(response, accept)?,
+            Way::Connect => connect::check_response(response)?,
         }
-        if response.version() != Version::HTTP_11 {
-            return Err(ResponseError::HttpVersion);
-        }
-        let mut upgrades = members(headers, &UPGRADE).filter(|member| !member.is_empty());
-        let websocket = |member: &[u8]| member.eq_ignore_ascii_case(b"websocket");
-        if !upgrades.next().is_some_and(websocket) || upgrades.next().is_some() {
-            return Err(ResponseError::Upgrade);
-        }
-        if !has_member(headers, &CONNECTION, "upgrade") {
-            return Err(ResponseError::Connection);
-        }
-        match lines(headers, &SEC_WEBSOCKET_ACCEPT) {
-            Lines::None => return Err(ResponseError::MissingAccept),
-            Lines::Several => return Err(ResponseError::DuplicateAccept),
-            Lines::One(value) if trim_ows(value.as_bytes()) != self.accept.as_bytes() => {
-                return Err(ResponseError::WrongAccept);
-            }
-            Lines::One(_) => {}
-        }
-        Ok(Accepted {
-            deflate: self.check_extensions(headers)?,
-            subprotocol: self.check_subprotocol(headers)?,
-        })
-    }
-
-    fn check_subprotocol(&self, headers: &HeaderMap) -> Result<Option<String>, ResponseError> {
-        match lines(headers, &SEC_WEBSOCKET_PROTOCOL) {
-            Lines::None if self.subprotocols.is_empty() || !self.subprotocol_required => Ok(None),
-            Lines::None => Err(ResponseError::MissingSubprotocol),
-            Lines::Several => Err(ResponseError::DuplicateSubprotocol),
-            Lines::One(value) => {
-                let chosen = trim_ows(value.as_bytes());
-                let offered = self.subprotocols.iter().find(|name| name.as_bytes() == chosen);
-                offered.cloned().map(Some).ok_or(ResponseError::SubprotocolNotOffered)
-            }
-        }
-    }
-
-    fn check_extensions(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<Option<DeflateParams>, ResponseError> {
-        let mut accepted = None;
-        for extension in parse_extensions(headers).map_err(ResponseError::Extensions)? {
-            let config = self.deflate.as_ref().filter(|_| is_deflate(&extension));
-            let config = config.ok_or(ResponseError::ExtensionNotOffered)?;
-            if accepted.is_some() {
-                return Err(ResponseError::DuplicateExtension);
-            }
-            accepted = Some(config.check_answer(&extension).map_err(ResponseError::Deflate)?);
-        }
-        Ok(accepted)
+        self.wishes.check(response.headers())
     }
 }
 
-/// Why a client cannot go on with a server's response (RFC 6455 section 4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// A status other than 101: a refusal, a redirection, a demand for credentials.
-    Status(StatusCode),
-    /// The response is not HTTP/1.1.
-    HttpVersion,
-    /// `Upgrade` is not `websocket` and nothing else.
-    Upgrade,
-    /// `Connection` does not list `upgrade`.
-    Connection,
-    /// No `Sec-WebSocket-Accept`: whatever answered does not speak WebSocket.
-    MissingAccept,
-    /// `Sec-WebSocket-Accept` stands twice.
-    DuplicateAccept,
-    /// `Sec-WebSocket-Accept` does not answer our key.
-    WrongAccept,
-    /// Subprotocols were offered and none was chosen; see [`ClientRequest::subprotocol_required`].
-    MissingSubprotocol,
-    /// `Sec-WebSocket-Protocol` stands twice.
-    DuplicateSubprotocol,
-    /// The chosen subprotocol was not offered.
-    SubprotocolNotOffered,
-    /// `Sec-WebSocket-Extensions` breaks its grammar.
-    Extensions(ExtensionError),
-    /// An extension was not offered.
-    ExtensionNotOffered,
-    /// `permessage-deflate` was accepted twice.
-    DuplicateExtension,
-    /// The answer about `permessage-deflate` is not one that the offer allows.
-    Deflate(DeflateError),
-}
-
-impl fmt::Display for ResponseError {
+impl fmt::Debug for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Status(status) => {
-                return write!(f, "the server answered {status} instead of switching protocols");
-            }
-            Self::Extensions(error) => return error.fmt(f),
-            Self::Deflate(error) => return error.fmt(f),
-            Self::HttpVersion => "the server's response is not HTTP/1.1",
-            Self::Upgrade => "the server's Upgrade is not websocket",
-            Self::Connection => "the server's Connection does not list Upgrade",
-            Self::MissingAccept => "the server sent no Sec-WebSocket-Accept",
-            Self::DuplicateAccept => "the server sent Sec-WebSocket-Accept twice",
-            Self::WrongAccept => "the server's Sec-WebSocket-Accept does not answer our key",
-            Self::MissingSubprotocol => "the server chose none of the offered subprotocols",
-            Self::DuplicateSubprotocol => "the server sent Sec-WebSocket-Protocol twice",
-            Self::SubprotocolNotOffered => "the server chose a subprotocol that was not offered",
-            Self::ExtensionNotOffered => "the server chose an extension that was not offered",
-            Self::DuplicateExtension => "the server accepted permessage-deflate twice",
-        })
+        f.debug_struct("Expectation").field("wishes", &self.wishes).finish_non_exhaustive()
     }
 }
-
-impl std::error::Error for ResponseError {}

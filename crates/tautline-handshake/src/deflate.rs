@@ -1,6 +1,9 @@
-//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1). Compression itself is not here.
+//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1): from the wishes of an end to what both agreed on, as this
+//! end sees it. Compression itself is not here.
 
 use std::fmt;
+
+use tautline_frame::{Compression, Role};
 
 use crate::extension::{Extension, Param};
 
@@ -12,236 +15,194 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The largest LZ77 window, 32 KiB, which is also the default (RFC 7692 section 7.1.2).
-const MAX_BITS: u8 = 15;
+/// The largest window, which is also the default (RFC 7692 section 7.1.2).
+const MAX_BITS: u8 = Compression::MAX_WINDOW_BITS;
 
-/// The smallest window of the RFC, 256 bytes: accepted for the peer's compressor only.
-const MIN_BITS: u8 = 8;
+/// The smallest window of the RFC.
+const MIN_BITS: u8 = Compression::MIN_PEER_WINDOW_BITS;
 
-/// The smallest window of our own compressor: zlib and its kin cannot compress with 8 bits.
-const MIN_OWN_BITS: u8 = 9;
+/// The smallest window with which common compressors, ours among them, can compress. No smaller one is ever asked for.
+const MIN_OWN_BITS: u8 = Compression::MIN_OWN_WINDOW_BITS;
 
-/// What this side wants of `permessage-deflate`; the same type for client and server.
-///
-/// The default asks for nothing: both windows of 15 bits, both contexts kept.
-///
-/// ```
-/// use tautline_handshake::DeflateConfig;
-///
-/// let config = DeflateConfig::new().server_no_context_takeover(true).server_max_window_bits(12);
-/// assert_eq!(
-///     config.offer().to_string(),
-///     "permessage-deflate; server_no_context_takeover; server_max_window_bits=12; \
-///      client_max_window_bits"
-/// );
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeflateConfig {
-    server_no_context_takeover: bool,
-    client_no_context_takeover: bool,
-    server_max_window_bits: u8,
-    client_max_window_bits: u8,
-}
-
-impl Default for DeflateConfig {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl DeflateConfig {
-    /// The default: full windows, contexts kept.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            server_no_context_takeover: false,
-            client_no_context_takeover: false,
-            server_max_window_bits: MAX_BITS,
-            client_max_window_bits: MAX_BITS,
-        }
-    }
-
-    /// Whether the server must start each message with an empty window (RFC 7692 section 7.1.1.1): less
-    /// memory, less compression.
-    #[must_use]
-    pub const fn server_no_context_takeover(mut self, yes: bool) -> Self {
-        self.server_no_context_takeover = yes;
-        self
-    }
-
-    /// Whether the client must start each message with an empty window (RFC 7692 section 7.1.1.2).
-    #[must_use]
-    pub const fn client_no_context_takeover(mut self, yes: bool) -> Self {
-        self.client_no_context_takeover = yes;
-        self
-    }
-
-    /// The largest window with which the server compresses, as a power of two in bytes; brought into
-    /// 9 to 15 (RFC 7692 section 7.1.2.1; 8 is never asked for, as common compressors cannot do it).
-    #[must_use]
-    pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
-        self.server_max_window_bits = clamp(bits);
-        self
-    }
-
-    /// The largest window with which the client compresses, as a power of two in bytes; brought into
-    /// 9 to 15 (RFC 7692 section 7.1.2.2). A server can hold only those clients to it whose offer
-    /// has `client_max_window_bits`; browsers' offers do.
-    #[must_use]
-    pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
-        self.client_max_window_bits = clamp(bits);
-        self
-    }
-
-    /// The offer that a client with these wishes makes. It always has `client_max_window_bits`, so that
-    /// the server may limit the window (RFC 7692 section 7.1.2.2).
-    #[must_use]
-    pub fn offer(&self) -> Extension {
-        let mut offer = Extension::new(NAME);
-        if self.server_no_context_takeover {
-            offer.push(SERVER_NO_CONTEXT_TAKEOVER, None);
-        }
-        if self.client_no_context_takeover {
-            offer.push(CLIENT_NO_CONTEXT_TAKEOVER, None);
-        }
-        if self.server_max_window_bits < MAX_BITS {
-            offer.push(SERVER_MAX_WINDOW_BITS, Some(self.server_max_window_bits));
-        }
-        let hint = Some(self.client_max_window_bits).filter(|&bits| bits < MAX_BITS);
-        offer.push(CLIENT_MAX_WINDOW_BITS, hint);
-        offer
-    }
-
-    /// A server's choice among the offers of a client: the first that it can accept, or `None` to go on
-    /// without compression. Offers with unknown, repeated or malformed parameters are declined, never
-    /// an error (RFC 7692 sections 5.1 and 7.1); so is one that limits our own compressor to 8 bits.
-    #[must_use]
-    pub fn accept(&self, offers: &[Extension]) -> Option<DeflateParams> {
-        offers
-            .iter()
-            .filter(|offer| is_deflate(offer))
-            .find_map(|offer| self.accept_one(offer).ok())
-    }
-
-    fn accept_one(&self, offer: &Extension) -> Result<DeflateParams, DeflateError> {
-        let offer = Fields::read(&offer.params, Side::Offer)?;
-        let server_max_window_bits = match offer.server_max_window_bits {
-            Some(bits) if bits < MIN_OWN_BITS => return Err(DeflateError::WindowTooSmall),
-            // Section 7.1.2.1: what was asked for is answered, with that value or a smaller one.
-            Some(bits) => Some(bits.min(self.server_max_window_bits)),
-            None => Some(self.server_max_window_bits).filter(|&bits| bits < MAX_BITS),
-        };
-        // Section 7.1.2.2: only an offer that has the parameter lets the server set it.
-        let client_max_window_bits = match offer.client_max_window_bits {
-            Some(hint) => Some(hint.unwrap_or(MAX_BITS).min(self.client_max_window_bits))
-                .filter(|&bits| bits < MAX_BITS),
-            None => None,
-        };
-        Ok(DeflateParams {
-            server_no_context_takeover: offer.server_no_context_takeover
-                || self.server_no_context_takeover,
-            client_no_context_takeover: offer.client_no_context_takeover
-                || self.client_no_context_takeover,
-            server_max_window_bits,
-            client_max_window_bits,
-        })
-    }
-
-    /// A client's check of the server's answer to [`offer`](Self::offer).
-    ///
-    /// # Errors
-    ///
-    /// A [`DeflateError`] when the answer has anything that the offer does not allow; the client must
-    /// then fail the connection (RFC 7692 sections 5.1 and 7.1).
-    pub fn check_answer(&self, answer: &Extension) -> Result<DeflateParams, DeflateError> {
-        let answer = Fields::read(&answer.params, Side::Answer)?;
-        if self.server_no_context_takeover && !answer.server_no_context_takeover {
-            return Err(DeflateError::NotGranted);
-        }
-        // An absent parameter means 15 bits, which is more than an offer that has it allows.
-        if answer.server_max_window_bits.unwrap_or(MAX_BITS) > self.server_max_window_bits {
-            return Err(DeflateError::NotGranted);
-        }
-        // In an answer the value is always there; see `Fields::read`.
-        let granted = answer.client_max_window_bits.flatten().unwrap_or(MAX_BITS);
-        if granted < MIN_OWN_BITS {
-            return Err(DeflateError::WindowTooSmall);
-        }
-        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us.
-        let client_max_window_bits = granted.min(self.client_max_window_bits);
-        Ok(DeflateParams {
-            server_no_context_takeover: answer.server_no_context_takeover,
-            client_no_context_takeover: answer.client_no_context_takeover
-                || self.client_no_context_takeover,
-            server_max_window_bits: answer.server_max_window_bits,
-            client_max_window_bits: Some(client_max_window_bits).filter(|&bits| bits < MAX_BITS),
-        })
-    }
-}
-
-const fn clamp(bits: u8) -> u8 {
-    match bits {
-        0..MIN_OWN_BITS => MIN_OWN_BITS,
-        MIN_OWN_BITS..=MAX_BITS => bits,
-        _ => MAX_BITS,
-    }
-}
-
-pub(crate) fn is_deflate(extension: &Extension) -> bool {
+pub(crate) fn is_deflate(extension: &Extension<'_>) -> bool {
     extension.name == NAME
 }
 
-/// What both sides agreed on: how each compresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeflateParams {
-    server_no_context_takeover: bool,
-    client_no_context_takeover: bool,
-    server_max_window_bits: Option<u8>,
-    client_max_window_bits: Option<u8>,
+/// The offer of a client with these wishes. It always has `client_max_window_bits`, so that the server may limit the window
+/// (RFC 7692 section 7.1.2.2).
+pub(crate) fn offer(wish: &Compression) -> Extension<'static> {
+    let Terms { server, client } = Terms::wished(wish, Role::Client);
+    let mut offer = Extension::new(NAME);
+    if !server.context {
+        offer.push(SERVER_NO_CONTEXT_TAKEOVER, None);
+    }
+    if !client.context {
+        offer.push(CLIENT_NO_CONTEXT_TAKEOVER, None);
+    }
+    if server.bits.is_some() {
+        offer.push(SERVER_MAX_WINDOW_BITS, server.bits);
+    }
+    offer.push(CLIENT_MAX_WINDOW_BITS, client.bits);
+    offer
 }
 
-impl DeflateParams {
-    /// Whether the server starts each message with an empty window.
-    #[must_use]
-    pub const fn server_no_context_takeover(&self) -> bool {
-        self.server_no_context_takeover
+/// A server's choice among the offers of a client: the answer to the first that it can accept, and what is agreed on then; or
+/// `None` to go on without compression. Offers with unknown, repeated or malformed parameters are declined, never an error
+/// (RFC 7692 sections 5.1 and 7.1). One that limits the server's window to 8 bits, with which it cannot compress, is accepted
+/// if there is no other: messages that are not compressed obey any limit (section 7.1.2.1), and the client's are compressed
+/// all the same.
+pub(crate) fn accept(
+    wish: &Compression,
+    offers: &[Extension<'_>],
+) -> Option<(Extension<'static>, Compression)> {
+    let mut fallback = None;
+    for offer in offers.iter().filter(|offer| is_deflate(offer)) {
+        match Terms::accepted(wish, offer) {
+            Ok(terms) if terms.server.max_bits() >= MIN_OWN_BITS => {
+                fallback = Some(terms);
+                break;
+            }
+            Ok(terms) => fallback = fallback.or(Some(terms)),
+            Err(_) => {}
+        }
+    }
+    fallback.map(|terms| (terms.answer(), terms.seen_by(Role::Server, wish)))
+}
+
+/// A client's check of the server's answer to its [`offer`]: what is agreed on.
+///
+/// # Errors
+///
+/// A [`DeflateError`] when the answer has anything that the offer does not allow; the client must then fail the connection
+/// (RFC 7692 sections 5.1 and 7.1).
+pub(crate) fn check_answer(
+    wish: &Compression,
+    answer: &Extension<'_>,
+) -> Result<Compression, DeflateError> {
+    Terms::granted(wish, answer).map(|terms| terms.seen_by(Role::Client, wish))
+}
+
+/// How both ends compress, in the terms of the RFC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    server: Sender,
+    client: Sender,
+}
+
+/// How one end compresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sender {
+    /// Whether a message may refer to earlier ones (RFC 7692 section 7.1.1).
+    context: bool,
+    /// The largest window as a power of two in bytes (section 7.1.2). `None`: the default, which no parameter states.
+    bits: Option<u8>,
+}
+
+impl Sender {
+    fn max_bits(self) -> u8 {
+        self.bits.unwrap_or(MAX_BITS)
+    }
+}
+
+impl Terms {
+    /// What an end in this role wants of both.
+    fn wished(wish: &Compression, role: Role) -> Self {
+        let sender = |context, bits: u8| {
+            // Fewer are the peer's to choose, not ours to ask for.
+            let bits = Some(bits.max(MIN_OWN_BITS)).filter(|&bits| bits < MAX_BITS);
+            Sender { context, bits }
+        };
+        let own = sender(wish.get_own_context_takeover(), wish.get_own_window_bits());
+        let peer = sender(wish.get_peer_context_takeover(), wish.get_peer_window_bits());
+        match role {
+            Role::Server => Self { server: own, client: peer },
+            Role::Client => Self { server: peer, client: own },
+        }
     }
 
-    /// Whether the client starts each message with an empty window.
-    #[must_use]
-    pub const fn client_no_context_takeover(&self) -> bool {
-        self.client_no_context_takeover
+    /// What a server with this wish answers to an offer.
+    fn accepted(wish: &Compression, offer: &Extension<'_>) -> Result<Self, DeflateError> {
+        let offer = Fields::read(&offer.params, Side::Offer)?;
+        let wished = Self::wished(wish, Role::Server);
+        let server_bits = match offer.server_max_window_bits {
+            // Section 7.1.2.1: what was asked for is answered, with that value or a smaller one.
+            Some(bits) => Some(bits.min(wished.server.max_bits())),
+            None => wished.server.bits,
+        };
+        // Section 7.1.2.2: only an offer that has the parameter lets the server set it.
+        let client_bits = match offer.client_max_window_bits {
+            Some(hint) => Some(hint.unwrap_or(MAX_BITS).min(wished.client.max_bits()))
+                .filter(|&bits| bits < MAX_BITS),
+            None => None,
+        };
+        let server_context = wished.server.context && !offer.server_no_context_takeover;
+        let client_context = wished.client.context && !offer.client_no_context_takeover;
+        Ok(Self {
+            server: Sender { context: server_context, bits: server_bits },
+            client: Sender { context: client_context, bits: client_bits },
+        })
     }
 
-    /// The largest window with which the server compresses: 8 to 15, and at a server 9 to 15.
-    #[must_use]
-    pub fn server_max_window_bits(&self) -> u8 {
-        self.server_max_window_bits.unwrap_or(MAX_BITS)
-    }
-
-    /// The largest window with which the client compresses: 8 to 15, and at a client 9 to 15.
-    #[must_use]
-    pub fn client_max_window_bits(&self) -> u8 {
-        self.client_max_window_bits.unwrap_or(MAX_BITS)
+    /// What the answer to the offer of a client with this wish grants.
+    fn granted(wish: &Compression, answer: &Extension<'_>) -> Result<Self, DeflateError> {
+        let answer = Fields::read(&answer.params, Side::Answer)?;
+        let wished = Self::wished(wish, Role::Client);
+        if !wished.server.context && !answer.server_no_context_takeover {
+            return Err(DeflateError::NotGranted);
+        }
+        // An absent parameter means 15 bits, which is more than an offer that has it allows.
+        if answer.server_max_window_bits.unwrap_or(MAX_BITS) > wished.server.max_bits() {
+            return Err(DeflateError::NotGranted);
+        }
+        // In an answer the value is always there; see `Fields::read`.
+        let client_bits = answer.client_max_window_bits.flatten().unwrap_or(MAX_BITS);
+        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. One of 8 bits is within what
+        // the offer invited, so it is no reason to fail: this side then compresses nothing.
+        let client_bits = client_bits.min(wished.client.max_bits());
+        let client_context = wished.client.context && !answer.client_no_context_takeover;
+        Ok(Self {
+            server: Sender {
+                context: !answer.server_no_context_takeover,
+                bits: answer.server_max_window_bits,
+            },
+            client: Sender {
+                context: client_context,
+                bits: Some(client_bits).filter(|&bits| bits < MAX_BITS),
+            },
+        })
     }
 
     /// The server's answer that says so.
-    #[must_use]
-    pub fn to_extension(&self) -> Extension {
+    fn answer(&self) -> Extension<'static> {
         let mut answer = Extension::new(NAME);
-        if self.server_no_context_takeover {
+        if !self.server.context {
             answer.push(SERVER_NO_CONTEXT_TAKEOVER, None);
         }
-        if self.client_no_context_takeover {
+        if !self.client.context {
             answer.push(CLIENT_NO_CONTEXT_TAKEOVER, None);
         }
-        if self.server_max_window_bits.is_some() {
-            answer.push(SERVER_MAX_WINDOW_BITS, self.server_max_window_bits);
+        if self.server.bits.is_some() {
+            answer.push(SERVER_MAX_WINDOW_BITS, self.server.bits);
         }
-        if self.client_max_window_bits.is_some() {
-            answer.push(CLIENT_MAX_WINDOW_BITS, self.client_max_window_bits);
+        if self.client.bits.is_some() {
+            answer.push(CLIENT_MAX_WINDOW_BITS, self.client.bits);
         }
         answer
+    }
+
+    /// The wishes of the end in this role, narrowed to these terms.
+    fn seen_by(&self, role: Role, wish: &Compression) -> Compression {
+        let (own, peer) = match role {
+            Role::Server => (self.server, self.client),
+            Role::Client => (self.client, self.server),
+        };
+        // A peer may limit this end to less than it can compress with: then it sends uncompressed, which obeys any limit.
+        let can_compress = own.max_bits() >= MIN_OWN_BITS;
+        wish.own_compression(can_compress && wish.get_own_compression())
+            .own_context_takeover(own.context)
+            .own_window_bits(own.max_bits())
+            .peer_context_takeover(peer.context)
+            .peer_window_bits(peer.max_bits())
     }
 }
 
@@ -261,11 +222,11 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(params: &[Param], side: Side) -> Result<Self, DeflateError> {
+    fn read(params: &[Param<'_>], side: Side) -> Result<Self, DeflateError> {
         let mut fields = Self::default();
         for Param { name, value } in params {
             let value = value.as_deref();
-            let repeated = match name.as_str() {
+            let repeated = match *name {
                 SERVER_NO_CONTEXT_TAKEOVER => {
                     no_value(value)?;
                     std::mem::replace(&mut fields.server_no_context_takeover, true)
@@ -326,8 +287,6 @@ pub enum DeflateError {
     Value,
     /// The answer leaves out, or exceeds, what the offer demanded of the server.
     NotGranted,
-    /// A window of 8 bits is demanded of our own compressor.
-    WindowTooSmall,
 }
 
 impl fmt::Display for DeflateError {
@@ -337,7 +296,6 @@ impl fmt::Display for DeflateError {
             Self::RepeatedParameter => "permessage-deflate has a parameter twice",
             Self::Value => "permessage-deflate has a parameter with an invalid value",
             Self::NotGranted => "permessage-deflate was answered without what the offer demanded",
-            Self::WindowTooSmall => "permessage-deflate demands a window of 8 bits of this side",
         })
     }
 }

@@ -1,70 +1,45 @@
 //! The grammar of `Sec-WebSocket-Extensions` (RFC 6455 section 9.1).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
-use crate::token::{is_tchar, token};
+use crate::token::{MAX_EMPTY, is_tchar, token};
 
-/// One extension with its parameters, as a client offers it or a server answers with it.
+/// One extension with its parameters, as a client offers it or a server answers with it. A name of a parameter may appear
+/// several times: whether that is legal is the extension's own rule.
 ///
 /// `Display` writes it as it stands in the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extension {
-    pub(crate) name: String,
-    pub(crate) params: Vec<Param>,
+pub(crate) struct Extension<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) params: Vec<Param<'a>>,
 }
 
 /// One parameter of an [`Extension`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Param {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
+pub(crate) struct Param<'a> {
+    pub(crate) name: &'a str,
+    /// Borrowed unless it was written with a backslash.
+    pub(crate) value: Option<Cow<'a, str>>,
 }
 
-impl Extension {
-    /// The extension's name: a token, in the case in which it was written.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+impl<'a> Extension<'a> {
+    pub(crate) const fn new(name: &'a str) -> Self {
+        Self { name, params: Vec::new() }
     }
 
-    /// The parameters in order. A name may appear several times: whether that is legal is the
-    /// extension's own rule.
-    #[must_use]
-    pub fn params(&self) -> &[Param] {
-        &self.params
-    }
-
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), params: Vec::new() }
-    }
-
-    pub(crate) fn push(&mut self, name: &str, value: Option<u8>) {
-        let value = value.map(|value| value.to_string());
-        self.params.push(Param { name: name.to_owned(), value });
+    pub(crate) fn push(&mut self, name: &'a str, value: Option<u8>) {
+        let value = value.map(|value| Cow::Owned(value.to_string()));
+        self.params.push(Param { name, value });
     }
 }
 
-impl Param {
-    /// The parameter's name: a token.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The parameter's value: a token, without the quotes and backslashes that it may have been written
-    /// with.
-    #[must_use]
-    pub fn value(&self) -> Option<&str> {
-        self.value.as_deref()
-    }
-}
-
-impl fmt::Display for Extension {
+impl fmt::Display for Extension<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
+        f.write_str(self.name)?;
         for Param { name, value } in &self.params {
             write!(f, "; {name}")?;
             if let Some(value) = value {
@@ -76,30 +51,22 @@ impl fmt::Display for Extension {
 }
 
 /// Reads every `Sec-WebSocket-Extensions` line of `headers` as one list, in order of preference
-/// (RFC 6455 section 9.1). Empty members are ignored (RFC 9110 section 5.6.1.2).
-///
-/// ```
-/// use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_EXTENSIONS};
-///
-/// let mut headers = HeaderMap::new();
-/// headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static("foo, bar; baz=\"2\""));
-/// let extensions = tautline_handshake::parse_extensions(&headers)?;
-/// assert_eq!(extensions[0].name(), "foo");
-/// assert_eq!(extensions[1].to_string(), "bar; baz=2");
-/// # Ok::<(), tautline_handshake::ExtensionError>(())
-/// ```
+/// (RFC 6455 section 9.1). Empty members are ignored, up to 32 (RFC 9110 section 5.6.1.2).
 ///
 /// # Errors
 ///
-/// An [`ExtensionError`] when a line does not follow the grammar or names no extension at all.
-pub fn parse_extensions(headers: &HeaderMap) -> Result<Vec<Extension>, ExtensionError> {
+/// An [`ExtensionError`] when a line does not follow the grammar or the lines name no extension at all.
+pub(crate) fn parse_extensions(headers: &HeaderMap) -> Result<Vec<Extension<'_>>, ExtensionError> {
     let mut extensions = Vec::new();
+    let mut empty = 0;
     for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
-        let before = extensions.len();
-        Parser { bytes: line.as_bytes(), at: 0 }.list(&mut extensions)?;
-        if extensions.len() == before {
+        empty += Parser { bytes: line.as_bytes(), at: 0 }.list(&mut extensions)?;
+        if empty > MAX_EMPTY {
             return Err(ExtensionError::Empty);
         }
+    }
+    if extensions.is_empty() && headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(ExtensionError::Empty);
     }
     Ok(extensions)
 }
@@ -110,27 +77,26 @@ struct Parser<'a> {
     at: usize,
 }
 
-impl Parser<'_> {
-    fn list(&mut self, into: &mut Vec<Extension>) -> Result<(), ExtensionError> {
+impl<'a> Parser<'a> {
+    /// One line; returns how many of its members are empty.
+    fn list(&mut self, into: &mut Vec<Extension<'a>>) -> Result<usize, ExtensionError> {
+        let mut empty = 0;
         loop {
             self.skip_ows();
             match self.peek() {
-                None => return Ok(()),
-                Some(b',') => self.at += 1,
-                Some(_) => {
-                    into.push(self.extension()?);
-                    match self.peek() {
-                        None => return Ok(()),
-                        Some(b',') => self.at += 1,
-                        Some(_) => return Err(ExtensionError::Delimiter),
-                    }
-                }
+                None | Some(b',') => empty += 1,
+                Some(_) => into.push(self.extension()?),
+            }
+            match self.next() {
+                None => return Ok(empty),
+                Some(b',') => {}
+                Some(_) => return Err(ExtensionError::Delimiter),
             }
         }
     }
 
     /// `extension-token *( ";" extension-param )`, up to a comma, the end or something unexpected.
-    fn extension(&mut self) -> Result<Extension, ExtensionError> {
+    fn extension(&mut self) -> Result<Extension<'a>, ExtensionError> {
         let name = self.token().ok_or(ExtensionError::Name)?;
         let mut params = Vec::new();
         self.skip_ows();
@@ -150,29 +116,47 @@ impl Parser<'_> {
         Ok(Extension { name, params })
     }
 
-    fn value(&mut self) -> Result<String, ExtensionError> {
-        if self.eat(b'"') { self.quoted() } else { self.token().ok_or(ExtensionError::Value) }
+    fn value(&mut self) -> Result<Cow<'a, str>, ExtensionError> {
+        if self.eat(b'"') {
+            self.quoted()
+        } else {
+            self.token().map(Cow::Borrowed).ok_or(ExtensionError::Value)
+        }
     }
 
     /// The rest of a quoted string; what it holds, once unescaped, must be a token.
-    fn quoted(&mut self) -> Result<String, ExtensionError> {
-        let mut value = Vec::new();
-        loop {
+    fn quoted(&mut self) -> Result<Cow<'a, str>, ExtensionError> {
+        let start = self.at;
+        let mut unescaped: Option<Vec<u8>> = None;
+        let end = loop {
+            let at = self.at;
             match self.next().ok_or(ExtensionError::UnclosedQuote)? {
-                b'"' => break,
-                b'\\' => value.push(self.next().ok_or(ExtensionError::UnclosedQuote)?),
-                byte => value.push(byte),
+                b'"' => break at,
+                b'\\' => {
+                    let byte = self.next().ok_or(ExtensionError::UnclosedQuote)?;
+                    let so_far = unescaped.get_or_insert_with(|| self.bytes[start..at].to_vec());
+                    so_far.push(byte);
+                }
+                byte => {
+                    if let Some(so_far) = &mut unescaped {
+                        so_far.push(byte);
+                    }
+                }
             }
-        }
-        token(&value).map(str::to_owned).ok_or(ExtensionError::Value)
+        };
+        let value = match &unescaped {
+            Some(value) => token(value).map(|value| Cow::Owned(value.to_owned())),
+            None => token(&self.bytes[start..end]).map(Cow::Borrowed),
+        };
+        value.ok_or(ExtensionError::Value)
     }
 
-    fn token(&mut self) -> Option<String> {
+    fn token(&mut self) -> Option<&'a str> {
         let start = self.at;
         while self.peek().is_some_and(is_tchar) {
             self.at += 1;
         }
-        token(&self.bytes[start..self.at]).map(str::to_owned)
+        token(&self.bytes[start..self.at])
     }
 
     fn skip_ows(&mut self) {
@@ -202,7 +186,7 @@ impl Parser<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExtensionError {
-    /// The line names no extension.
+    /// The lines name no extension, or have more empty members than are ignored.
     Empty,
     /// An extension's name is not a token.
     Name,
@@ -236,12 +220,13 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn parse(lines: &[&[u8]]) -> Result<Vec<Extension>, ExtensionError> {
+    /// The extensions as they are printed.
+    fn parse(lines: &[&[u8]]) -> Result<Vec<String>, ExtensionError> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_bytes(line).unwrap());
         }
-        parse_extensions(&headers)
+        Ok(parse_extensions(&headers)?.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -252,6 +237,7 @@ mod tests {
             (&["foo", "bar; baz=2"], &["foo", "bar; baz=2"]),
             (&["a;b=\"c\""], &["a; b=c"]),
             (&["a;b=\"\\c\\d\""], &["a; b=cd"]),
+            (&["a;b=\"cd\\ef\""], &["a; b=cdef"]),
             (&["a \t;\tb =\t1 ; c , d"], &["a; b=1; c", "d"]),
             (&[",, a,\t,b ,"], &["a", "b"]),
             (&["a;b;b;b=1"], &["a; b; b; b=1"]),
@@ -260,9 +246,7 @@ mod tests {
             (&[], &[]),
         ] {
             let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
-            let parsed = parse(&lines).unwrap();
-            let printed: Vec<String> = parsed.iter().map(ToString::to_string).collect();
-            assert_eq!(printed, expected);
+            assert_eq!(parse(&lines).unwrap(), expected);
         }
     }
 
@@ -293,7 +277,9 @@ mod tests {
         }
         assert_eq!(parse(&[b"a\xff"]), Err(ExtensionError::Delimiter));
         assert_eq!(parse(&[b"a;b=\"\xc3\xa9\""]), Err(ExtensionError::Value));
-        assert_eq!(parse(&[b"a", b""]), Err(ExtensionError::Empty));
+        assert_eq!(parse(&[b"a", b""]).unwrap().len(), 1);
+        assert_eq!(parse(&[&b",".repeat(16 << 10)]), Err(ExtensionError::Empty));
+        assert_eq!(parse(&[&[b"a", &b",".repeat(40)[..]].concat()]), Err(ExtensionError::Empty));
     }
 
     /// faye's `websocket-extensions` (CVE-2020-7662) took exponential time over an unclosed quoted

@@ -56,17 +56,26 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// How many empty members of a list are ignored: more than a merge of lines leaves behind, and far less than a head holds.
+pub(crate) const MAX_EMPTY: usize = 32;
+
 /// The members of the list that all lines of `name` make together (RFC 9110 section 5.3), each
-/// trimmed; empty members are passed on, for the caller to ignore or to refuse.
+/// trimmed. "A reasonable number" of empty ones is ignored (RFC 9110 section 5.6.1.2); those beyond
+/// are passed on, as members that no list has.
 pub(crate) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> {
+    let mut empty = 0;
     headers
         .get_all(name)
         .into_iter()
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
         .map(trim_ows)
+        .filter(move |member| {
+            empty += usize::from(member.is_empty());
+            !member.is_empty() || empty > MAX_EMPTY
+        })
 }
 
 /// Whether `wanted` is a member of the list, whatever its case: a whole member, never a part of one
@@ -130,11 +139,15 @@ mod tests {
     }
 
     #[test]
-    fn empty_members_are_passed_on() {
+    fn a_reasonable_number_of_empty_members_is_ignored_rfc9110_5_6_1_2() {
         let mut headers = HeaderMap::new();
         headers.append(UPGRADE, HeaderValue::from_static("a, ,b"));
         headers.append(UPGRADE, HeaderValue::from_static("c,"));
+        headers.append(UPGRADE, HeaderValue::from_static(""));
         let all: Vec<&[u8]> = members(&headers, &UPGRADE).collect();
-        assert_eq!(all, [&b"a"[..], b"", b"b", b"c", b""]);
+        assert_eq!(all, [&b"a"[..], b"b", b"c"]);
+        let commas = ",".repeat(16 << 10);
+        headers.append(UPGRADE, HeaderValue::from_str(&commas).unwrap());
+        assert_eq!(members(&headers, &UPGRADE).nth(3), Some(&b""[..]));
     }
 }

@@ -29,15 +29,15 @@ pub const MAX_URI_LEN: usize = 65_534;
 ///
 /// - The scheme is `ws` or `wss` in any case; nothing else, `http` and `https` included.
 /// - A fragment is refused (section 3: a `#` of the resource name must be written `%23`).
-/// - The host is lowered. A name that is not ASCII needs the feature `idna`.
+/// - The host is lowercased. A name that is not ASCII needs the feature `idna`.
 /// - An empty path is `/`. Dot segments are left as they are.
 /// - Characters of the path and the query that are not ASCII, and `"` `<` `>` `^` `` ` `` `{` `|` `}`, are
 ///   percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is a `%`
 ///   without two hexadecimal digits behind it.
 /// - `user:password@` becomes Basic credentials ([`authorization`](Self::authorization)).
 ///
-/// `Display` and `Debug` never show the credentials.
-#[derive(Clone, PartialEq, Eq)]
+/// `Display` and `Debug` never show the credentials, `Debug` not even the query: tokens are sent in it.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct WsUri {
     secure: bool,
     authority: Authority,
@@ -123,13 +123,6 @@ impl WsUri {
         self.authorization.as_ref()
     }
 
-    /// Whether both lead to the same scheme, host and port, so that credentials for one may be sent to
-    /// the other.
-    #[must_use]
-    pub fn same_origin(&self, other: &Self) -> bool {
-        self.secure == other.secure && self.host() == other.host() && self.port() == other.port()
-    }
-
     const fn default_port(&self) -> u16 {
         if self.secure { 443 } else { 80 }
     }
@@ -147,6 +140,32 @@ impl FromStr for WsUri {
     }
 }
 
+impl TryFrom<&str> for WsUri {
+    type Error = UriError;
+
+    fn try_from(text: &str) -> Result<Self, UriError> {
+        Self::parse(text)
+    }
+}
+
+/// The URI must be absolute, with the scheme `ws` or `wss`.
+impl TryFrom<&http::Uri> for WsUri {
+    type Error = UriError;
+
+    fn try_from(uri: &http::Uri) -> Result<Self, UriError> {
+        Self::parse(&uri.to_string())
+    }
+}
+
+/// The URI must be absolute, with the scheme `ws` or `wss`.
+impl TryFrom<http::Uri> for WsUri {
+    type Error = UriError;
+
+    fn try_from(uri: http::Uri) -> Result<Self, UriError> {
+        Self::try_from(&uri)
+    }
+}
+
 impl fmt::Display for WsUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "wss" } else { "ws" };
@@ -156,7 +175,10 @@ impl fmt::Display for WsUri {
 
 impl fmt::Debug for WsUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WsUri").field(&format_args!("{self}")).finish()
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let (host, path) = (self.authority_for_host_header(), self.path_and_query.path());
+        let query = self.path_and_query.query().map_or("", |_| "?...");
+        write!(f, "WsUri({scheme}://{host}{path}{query})")
     }
 }
 
@@ -308,6 +330,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_uri_of_http_is_read_as_its_text_is() {
+        for text in ["ws://h", "wss://u:p@H:444/p?q", "ws://[::1]:80/"] {
+            let uri: http::Uri = text.parse().unwrap();
+            let expected = WsUri::parse(text);
+            assert_eq!(WsUri::try_from(&uri), expected);
+            assert_eq!(WsUri::try_from(uri), expected);
+            assert_eq!(WsUri::try_from(text), expected);
+        }
+        for (text, error) in [
+            ("/chat", UriError::Scheme),
+            ("h:80", UriError::Scheme),
+            ("https://h/", UriError::Scheme),
+            ("ws://h:0/", UriError::Port),
+            ("ws://h/%", UriError::PercentEncoding),
+        ] {
+            assert_eq!(WsUri::try_from(text.parse::<http::Uri>().unwrap()), Err(error), "{text}");
+        }
+    }
+
+    #[test]
     fn parts_of_rfc6455_3() {
         for (text, secure, host, port, path, header) in [
             ("ws://example.com", false, "example.com", 80, "/", "example.com"),
@@ -404,22 +446,8 @@ mod tests {
     fn credentials_are_never_shown() {
         let uri = WsUri::parse("wss://user:secret@h:444/p?q").unwrap();
         assert_eq!(uri.to_string(), "wss://h:444/p?q");
-        assert_eq!(format!("{uri:?}"), "WsUri(wss://h:444/p?q)");
+        assert_eq!(format!("{uri:?}"), "WsUri(wss://h:444/p?...)");
         assert_eq!(format!("{:?}", uri.authorization().unwrap()), "Sensitive");
-    }
-
-    #[test]
-    fn same_origin_compares_scheme_host_and_port() {
-        let parse = |text| WsUri::parse(text).unwrap();
-        let base = parse("wss://h/a");
-        for (other, same) in [
-            ("wss://H:443/b", true),
-            ("ws://h:443/a", false),
-            ("wss://h:444/a", false),
-            ("wss://g/a", false),
-        ] {
-            assert_eq!(base.same_origin(&parse(other)), same, "{other}");
-        }
     }
 
     #[cfg(not(feature = "idna"))]

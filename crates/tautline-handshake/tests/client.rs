@@ -1,10 +1,11 @@
 //! The client's side of RFC 6455 section 4.1: the request it sends, and the responses it refuses.
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use tautline_frame::Compression;
 use tautline_handshake::{
-    Accepted, BuildError, ClientRequest, DeflateConfig, DeflateError, Expectation, ExtensionError,
-    ResponseError, ServerRequest, SubprotocolError, WsUri, accept_key,
+    BuildError, ClientRequest, DeflateError, Expectation, ExtensionError, ResponseError,
+    ServerRequest, SubprotocolError, WsUri, accept_key,
 };
 
 fn client(uri: &str) -> ClientRequest {
@@ -14,9 +15,12 @@ fn client(uri: &str) -> ClientRequest {
 /// A request and the response that accepts it.
 fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
     let (request, expectation) = client.build().unwrap();
-    let request = ServerRequest::check(request).unwrap();
-    (expectation, request.respond().build().unwrap())
+    let (response, _) = ServerRequest::check(&request).unwrap().accept::<&str>(&[], None);
+    (expectation, response)
 }
+
+/// Wishes that add no parameter to the offer.
+const PLAIN: Compression = Compression::new().own_context_takeover(true);
 
 fn set(response: &mut Response<()>, name: &'static str, values: &[&[u8]]) {
     response.headers_mut().remove(name);
@@ -30,7 +34,7 @@ fn the_request_has_what_rfc6455_4_1_demands() {
     let (request, _) = client("wss://user:pw@example.com:444/a?b")
         .header("User-Agent", "x")
         .subprotocols(["a", "b"])
-        .deflate(DeflateConfig::new())
+        .compression(PLAIN)
         .build()
         .unwrap();
     assert_eq!((request.method().as_str(), request.version()), ("GET", Version::HTTP_11));
@@ -78,7 +82,9 @@ fn host_and_authorization_replace_the_uris() {
     assert_eq!(request.headers()["authorization"], "Bearer t");
     assert_eq!(request.headers().get_all("authorization").iter().count(), 1);
 
-    let twice = client("ws://h/").header("Host", "a").header("Host", "b");
+    let last = client("ws://h/").header("Host", "a").header("Host", "b").build().unwrap().0;
+    assert_eq!(last.headers()["host"], "b");
+    let twice = client("ws://h/").append_header("Host", "a").append_header("Host", "b");
     assert_eq!(twice.build().err(), Some(BuildError::Host));
     for host in ["", "a b", "a/b", "u@a", "a:0"] {
         assert_eq!(client("ws://h/").header("Host", host).build().err(), Some(BuildError::Host));
@@ -88,11 +94,12 @@ fn host_and_authorization_replace_the_uris() {
 /// undici CVE-2026-1527, sockudo #78: line breaks in what the application passes on became headers.
 #[test]
 fn a_request_takes_no_reserved_and_no_broken_header() {
+    const X: HeaderName = HeaderName::from_static("x");
     for (name, value, error) in [
-        ("X", "a\r\nb: c", BuildError::HeaderValue),
-        ("X", "a\nb", BuildError::HeaderValue),
-        ("X", "a\0", BuildError::HeaderValue),
-        ("X: y\r\nZ", "a", BuildError::HeaderName),
+        ("X", "a\r\nb: c", BuildError::HeaderValue(X)),
+        ("X", "a\nb", BuildError::HeaderValue(X)),
+        ("X", "a\0", BuildError::HeaderValue(X)),
+        ("X: y\r\nZ", "a", BuildError::HeaderName("X".to_owned())),
         ("Sec-WebSocket-Key", "a", BuildError::ReservedHeader("Sec-WebSocket-Key")),
         ("Sec-WebSocket-Version", "8", BuildError::ReservedHeader("Sec-WebSocket-Version")),
         ("Sec-WebSocket-Accept", "a", BuildError::ReservedHeader("Sec-WebSocket-Accept")),
@@ -107,6 +114,13 @@ fn a_request_takes_no_reserved_and_no_broken_header() {
         let result = client("ws://h/").header(name, value).build();
         assert_eq!(result.err(), Some(error), "{name:?}: {value:?}");
     }
+}
+
+/// `subprotocols` of `tautline::Client` replaced what was set before, and that of a request added to it.
+#[test]
+fn subprotocols_replace_what_was_set_before() {
+    let (request, _) = client("ws://h/").subprotocols(["a"]).subprotocols(["b"]).build().unwrap();
+    assert_eq!(request.headers()["sec-websocket-protocol"], "b");
 }
 
 #[test]
@@ -166,6 +180,9 @@ fn each_broken_rule_has_its_error_rfc6455_4_1() {
         ("sec-websocket-extensions", &[b"permessage-deflate"], Err(E::ExtensionNotOffered)),
         ("sec-websocket-extensions", &[b"\xff"], Err(E::Extensions(ExtensionError::Name))),
         ("sec-websocket-extensions", &[b""], Err(E::Extensions(ExtensionError::Empty))),
+        // RFC 9110 section 5.6.1.2: empty elements of a list are ignored.
+        ("upgrade", &[b", websocket,"], Ok(())),
+        ("connection", &[b",, upgrade ,"], Ok(())),
     ];
     let (expectation, accepting) = exchange(client("ws://h/"));
     for (name, values, expected) in rows {
@@ -219,15 +236,15 @@ fn the_chosen_subprotocol_is_one_of_the_offered_rfc6455_4_1() {
 
 #[test]
 fn an_extension_that_was_not_offered_fails_rfc6455_9_1_and_rfc7692_7_1() {
-    let (expectation, accepting) = exchange(client("ws://h/").deflate(DeflateConfig::new()));
+    let (expectation, accepting) = exchange(client("ws://h/").compression(PLAIN));
     let check = |values: &[&[u8]]| {
         let mut response = accepting.clone();
         set(&mut response, "sec-websocket-extensions", values);
-        expectation.check(&response).map(|Accepted { deflate, .. }| deflate)
+        expectation.check(&response).map(|agreed| agreed.compression)
     };
     assert_eq!(check(&[]), Ok(None));
-    let params = check(&[b"permessage-deflate; client_max_window_bits=12"]).unwrap().unwrap();
-    assert_eq!((params.client_max_window_bits(), params.server_max_window_bits()), (12, 15));
+    let agreed = check(&[b"permessage-deflate; client_max_window_bits=12"]).unwrap();
+    assert_eq!(agreed, Some(PLAIN.own_window_bits(12)));
     for (values, error) in [
         (&[&b"x"[..]][..], ResponseError::ExtensionNotOffered),
         (&[b"permessage-deflate, x"], ResponseError::ExtensionNotOffered),
@@ -248,7 +265,7 @@ fn an_extension_that_was_not_offered_fails_rfc6455_9_1_and_rfc7692_7_1() {
 #[test]
 fn any_byte_in_any_header_is_never_a_panic() {
     let (expectation, accepting) =
-        exchange(client("ws://h/").deflate(DeflateConfig::new()).subprotocols(["a"]));
+        exchange(client("ws://h/").compression(PLAIN).subprotocols(["a"]));
     for name in [
         "upgrade",
         "connection",

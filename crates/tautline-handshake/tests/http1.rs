@@ -53,9 +53,9 @@ fn the_example_of_rfc6455_1_2_is_read() {
     assert_eq!(request.version(), Version::HTTP_11);
     assert_eq!(request.headers().len(), 7);
     assert_eq!(request.headers()["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
-    let request = ServerRequest::check(request).unwrap();
-    assert_eq!(request.subprotocols(), ["chat", "superchat"]);
-    assert_eq!(request.origin().unwrap(), "http://example.com");
+    let request = ServerRequest::check(&request).unwrap();
+    assert_eq!(request.offer().subprotocols(), ["chat", "superchat"]);
+    assert_eq!(request.authority(), "server.example.com");
 
     let response = read_response(RESPONSE).unwrap().unwrap();
     assert_eq!(response.status(), 101);
@@ -94,7 +94,9 @@ fn one_byte_at_a_time_equals_all_at_once_and_what_follows_stays() {
 #[test]
 fn malformed_requests_are_refused_rfc9112() {
     for (bytes, error) in [
-        (&b"\r\nGET / HTTP/1.1\r\n\r\n"[..], HeadError::NotHttp),
+        (&b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"[..], HeadError::NotHttp),
+        (b"\r\n GET / HTTP/1.1\r\n\r\n", HeadError::NotHttp),
+        (b"\rGET / HTTP/1.1\r\n\r\n", HeadError::NotHttp),
         (b"\nGET / HTTP/1.1\r\n\r\n", HeadError::NotHttp),
         (b" GET / HTTP/1.1\r\n\r\n", HeadError::NotHttp),
         (b"\0GET / HTTP/1.1\r\n\r\n", HeadError::NotHttp),
@@ -120,6 +122,10 @@ fn malformed_requests_are_refused_rfc9112() {
         (b"GET / HTTP/1.1 \r\n\r\n", HeadError::FirstLine),
         (b"GET / FOO/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/1.x\r\n\r\n", HeadError::FirstLine),
+        // RFC 9112 section 3.2 and RFC 3986 section 3.3: a target has no backslash, which some readers take for a slash.
+        (b"GET /a\\..\\b HTTP/1.1\r\n\r\n", HeadError::FirstLine),
+        (b"GET /?q=\\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
+        (b"GET \\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         // RFC 9112 section 3.2: a target has no fragment.
         (b"GET /#top HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/11\r\n\r\n", HeadError::FirstLine),
@@ -163,9 +169,99 @@ fn what_is_not_http_is_refused_at_its_first_bytes() {
         (b"HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"HTTP/1.7 200 OK\r\n\r\n", HeadError::Version),
         (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", HeadError::Header),
-        (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", HeadError::LineFolding),
+        (b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n", HeadError::LineFolding),
     ] {
         assert_eq!(read_response(bytes).err(), Some(error), "{}", bytes.escape_ascii());
+    }
+}
+
+/// A folded header in a response was refused, and with it the status: a user agent replaces the fold by spaces.
+#[test]
+fn a_folded_header_of_a_response_is_read_rfc9112_5_2() {
+    for (lines, value) in [
+        ("X: a\r\n b", "a   b"),
+        ("X: a\r\n\tb", "a   b"),
+        ("X: a \t\r\n \t b", "a       b"),
+        ("X: a\r\n b\r\n c", "a   b   c"),
+        ("X:\r\n a", "a"),
+        ("X: a\r\n ", "a"),
+        ("X: a\r\n \r\n b", "a      b"),
+        ("X: a\tb\r\n c", "a\tb   c"),
+    ] {
+        let head = format!("HTTP/1.1 401 Unauthorized\r\nA: 1\r\n{lines}\r\nB: 2\r\n\r\n");
+        let response = read_response(head.as_bytes()).unwrap().unwrap();
+        let headers = response.headers();
+        assert_eq!((response.status().as_u16(), headers.len()), (401, 3), "{lines:?}");
+        assert_eq!(
+            (&headers["x"], &headers["b"]),
+            (&value.parse().unwrap(), &"2".parse().unwrap())
+        );
+        let mut reader = ResponseHeadReader::new(HeadLimits::default());
+        let mut buffer = BytesMut::new();
+        for byte in head.bytes() {
+            assert!(reader.read(&mut buffer).unwrap().is_none());
+            buffer.extend_from_slice(&[byte]);
+        }
+        assert_eq!(reader.read(&mut buffer).unwrap().unwrap().headers(), headers);
+    }
+    // Folds count as lines, and bytes of the head, as others do.
+    let head = format!("HTTP/1.1 200 OK\r\nX: a{}", "\r\n b".repeat(100));
+    assert_eq!(read_response(head.as_bytes()).err(), Some(HeadError::TooManyHeaders(100)));
+}
+
+/// The status of a refusal was lost when a line behind it could not be read.
+#[test]
+fn the_status_of_a_head_that_cannot_be_read_is_told() {
+    let long = format!("HTTP/1.1 503 {}", "x".repeat(9000));
+    let many = format!("HTTP/1.1 503 Busy\r\n{}", "A: b\r\n".repeat(101));
+    for (head, status) in [
+        ("HTTP/1.1 401 Unauthorized\r\nno header\r\n\r\n", Some(401)),
+        ("HTTP/1.0 401 Unauthorized\r\n A: b\r\n\r\n", Some(401)),
+        ("HTTP/1.1 101 x\n", Some(101)),
+        ("HTTP/1.1 401\r\nA: \x01", Some(401)),
+        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 x\r\n: b\r\n\r\n", Some(404)),
+        ("HTTP/1.1 103 Early Hints\r\n\r\nSSH-2.0", None),
+        (&long, Some(503)),
+        (&many, Some(503)),
+        ("HTTP/1.1 4010 x\r\n\r\n", None),
+        ("HTTP/1.1 4x1 x\r\n\r\n", None),
+        ("HTTP/1.7 401 x\r\n\r\n", None),
+        ("HTTP/2 401 x\r\n\r\n", None),
+        ("SSH-2.0", None),
+    ] {
+        let mut reader = ResponseHeadReader::new(HeadLimits::default());
+        assert!(reader.read(&mut BytesMut::from(head)).is_err(), "{head:.60}");
+        assert_eq!(reader.status().map(|status| status.as_u16()), status, "{head:.60}");
+    }
+}
+
+/// RFC 9112 section 4: the reason may be anything, and a lone status code is what some servers send.
+#[test]
+fn the_reason_phrase_is_ignored_rfc9112_4() {
+    for head in ["403 \r\n\r\n", "403\r\n\r\n", "403 caf\u{e9}\t!\r\n\r\n", "403 200 OK\r\n\r\n"] {
+        let head = format!("HTTP/1.1 {head}");
+        assert_eq!(read_response(head.as_bytes()).unwrap().unwrap().status(), 403, "{head}");
+    }
+}
+
+/// RFC 9112 section 2.2: a server ignores an empty line ahead of a request; one is enough.
+#[test]
+fn an_empty_line_ahead_of_a_request_is_ignored_rfc9112_2_2() {
+    let bytes = [b"\r\n", REQUEST, b"\r\n"].concat();
+    for size in [1, 2, 3, bytes.len()] {
+        let (result, rest) = in_pieces(&bytes, size);
+        assert_eq!(result.unwrap().unwrap().headers().len(), 7, "{size}");
+        assert_eq!(rest, b"\r\n"[..], "{size}");
+    }
+}
+
+/// What browsers leave as it is in paths and queries, though RFC 3986 has it percent-encoded.
+#[test]
+fn targets_of_browsers_are_taken() {
+    for target in ["/?a[0]={b|^`}'", "/a|b", "/[a]", "/100%", "/?q=100%&x='"] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let request = read_request(head.as_bytes()).unwrap().unwrap();
+        assert_eq!(request.uri().to_string(), target);
     }
 }
 
@@ -173,7 +269,7 @@ fn what_is_not_http_is_refused_at_its_first_bytes() {
 fn http_1_0_is_read_and_refused_by_the_check_rfc6455_4_2_1() {
     let request = read_request(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
     assert_eq!(request.version(), Version::HTTP_10);
-    assert_eq!(ServerRequest::check(request).err(), Some(HandshakeError::HttpVersion));
+    assert_eq!(ServerRequest::check(&request).err(), Some(HandshakeError::HttpVersion));
 }
 
 fn padded(len: usize) -> Vec<u8> {
@@ -223,7 +319,7 @@ fn two_thousand_headers_with_upgrade_last_are_431() {
     assert_eq!(read_request(&many(2000)).err(), Some(HeadError::TooManyHeaders(max)));
     assert_eq!(HandshakeError::from(HeadError::TooManyHeaders(max)).status(), 431);
     // With a limit that lets them in, none is lost.
-    let limits = HeadLimits { max_headers: 2000, ..HeadLimits::default() };
+    let limits = HeadLimits::new().max_headers(2000);
     let mut buffer = BytesMut::from(&many(2000)[..]);
     let request = RequestHeadReader::new(limits).read(&mut buffer).unwrap().unwrap();
     assert_eq!(request.headers()["upgrade"], "websocket");
@@ -252,7 +348,9 @@ fn no_flipped_bit_and_no_byte_makes_a_panic() {
             let mut bytes = REQUEST.to_vec();
             bytes[at] = byte;
             match read_request(&bytes) {
-                Ok(Some(request)) => refused += usize::from(ServerRequest::check(request).is_err()),
+                Ok(Some(request)) => {
+                    refused += usize::from(ServerRequest::check(&request).is_err());
+                }
                 Ok(None) => {}
                 Err(error) => assert!(
                     HandshakeError::from(error).status().is_client_error()
@@ -327,6 +425,11 @@ fn a_response_says_where_its_body_ends_whatever_its_headers_say() {
     assert!(text.contains("\r\nConnection: close, Upgrade\r\n"));
     assert!(text.contains("\r\nSec-WebSocket-Version: 13\r\n"));
 
+    bytes.clear();
+    encode_response(&HandshakeError::Method.to_response(), &mut bytes);
+    let text = std::str::from_utf8(&bytes).unwrap();
+    assert_eq!(text.matches("Connection: close\r\n").count(), 1, "{text}");
+
     for status in [204, 304] {
         bytes.clear();
         encode_response(&Response::builder().status(status).body("x").unwrap(), &mut bytes);
@@ -346,6 +449,8 @@ fn the_framing_of_a_body_rfc9112_6_3() {
         (403, &[("content-length", "12, 12")], BodyFraming::Length(12)),
         (403, &[("content-length", "12"), ("content-length", "13")], BodyFraming::None),
         (403, &[("content-length", "+1")], BodyFraming::None),
+        (403, &[("content-length", "")], BodyFraming::None),
+        (403, &[("content-length", " , ")], BodyFraming::None),
         (403, &[("content-length", "99999999999999999999")], BodyFraming::None),
         (403, &[("transfer-encoding", "gzip, Chunked")], BodyFraming::Chunked),
         (403, &[("transfer-encoding", "chunked"), ("content-length", "1")], BodyFraming::Chunked),

@@ -1,6 +1,9 @@
 //! The server's end of the opening handshake, over any stream.
 
-use std::fmt;
+mod error;
+mod incoming;
+mod upgrade;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,33 +12,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
-#[cfg(feature = "deflate")]
+use http::{Response, StatusCode};
 use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
 use tautline_handshake::{
-    BuildError, HandshakeError, HeadLimits, OriginPolicy, RequestHeadReader, ServerRequest,
-    encode_response, text_response,
+    Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
+    RequestHeadReader, ServerRequest, encode_response, text_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+pub use self::error::AcceptError;
+pub use self::incoming::Incoming;
+pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::connection::Info;
-use crate::handshake_io::{ReadHeadError, head_refusal, read_request, refuse, write};
-use crate::{Transport, WebSocket};
-
-/// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
-pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What may come on top of the deadline: telling the peer that it has passed.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+use crate::handshake_io::{Answer, NEVER, ReadHeadError, deadline_in, read_request};
+use crate::websocket::WebSocket;
 
 /// Room for an answer with a subprotocol and compression: 129 bytes without either.
 const RESPONSE_SIZE: usize = 256;
-
-/// Later than any deadline that matters, and not beyond what an `Instant` can hold.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Accepts a WebSocket connection on a stream that is already there: the server's end of the opening handshake (RFC 6455
 /// section 4.2), with the defaults of [`Acceptor`].
@@ -57,41 +52,53 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// # Ok(())
 /// # }
 /// ```
-pub async fn accept<S>(stream: S) -> Result<WebSocket<S>, AcceptError>
+pub fn accept<S>(stream: S) -> impl Future<Output = Result<WebSocket<S>, AcceptError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    Acceptor::new().accept(stream).await
+    Acceptor::new().accept(stream)
 }
 
-/// How connections are accepted: limits, origins, subprotocols. Cheap to clone.
-#[derive(Clone, Debug)]
+/// How connections are accepted: limits, origins, subprotocols. Cheap to clone: clones share their settings.
+#[derive(Clone, Debug, Default)]
 pub struct Acceptor {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
     config: Arc<Config>,
     limits: HeadLimits,
-    origins: Arc<OriginPolicy>,
-    subprotocols: Arc<[String]>,
+    origins: OriginPolicy,
+    subprotocols: Vec<String>,
     timeout: Duration,
-    #[cfg(feature = "deflate")]
+    answer_timeout: Duration,
+    /// `None` without the feature `deflate`.
     compression: Option<Compression>,
 }
 
-impl Default for Acceptor {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             config: Arc::default(),
             limits: HeadLimits::default(),
-            origins: Arc::default(),
-            subprotocols: Arc::from([]),
-            timeout: DEFAULT_HANDSHAKE_TIMEOUT,
-            #[cfg(feature = "deflate")]
+            origins: OriginPolicy::default(),
+            subprotocols: Vec::new(),
+            timeout: Acceptor::DEFAULT_HANDSHAKE_TIMEOUT,
+            answer_timeout: Acceptor::DEFAULT_ANSWER_TIMEOUT,
             compression: None,
         }
     }
 }
 
 impl Acceptor {
-    /// The defaults: pages of other origins are refused, no subprotocol, [`DEFAULT_HANDSHAKE_TIMEOUT`].
+    /// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
+    pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// As for messages: see [`Config::send_timeout`].
+    pub const DEFAULT_ANSWER_TIMEOUT: Duration = Config::DEFAULT_SEND_TIMEOUT;
+
+    /// The defaults: pages of other origins are refused, and there is no subprotocol.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -100,14 +107,14 @@ impl Acceptor {
     /// Limits and deadlines of the connections.
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
-        self.config = config.into();
+        self.settings().config = config.into();
         self
     }
 
     /// How large a request's head may be: 431 or 414 beyond.
     #[must_use]
-    pub const fn head_limits(mut self, limits: HeadLimits) -> Self {
-        self.limits = limits;
+    pub fn head_limits(mut self, limits: HeadLimits) -> Self {
+        self.settings().limits = limits;
         self
     }
 
@@ -115,7 +122,7 @@ impl Acceptor {
     /// use the cookies of this one's visitors. Clients that are not browsers send no `Origin` and are let in.
     #[must_use]
     pub fn origins(mut self, origins: OriginPolicy) -> Self {
-        self.origins = Arc::new(origins);
+        self.settings().origins = origins;
         self
     }
 
@@ -126,7 +133,7 @@ impl Acceptor {
     where
         I: IntoIterator<Item: Into<String>>,
     {
-        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self.settings().subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -134,45 +141,219 @@ impl Acceptor {
     /// what cannot be accepted, is served without. Default: no offer is accepted.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub const fn compression(mut self, settings: Compression) -> Self {
-        self.compression = Some(settings);
+    pub fn compression(mut self, settings: Compression) -> Self {
+        self.settings().compression = Some(settings);
         self
     }
 
-    /// How long the whole handshake may take. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`]. Who has sent a part of a request by
-    /// then is answered with 408.
+    /// How long the handshake may take until its request is there and decided about. Default:
+    /// [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT). A client that has sent only part of its request by then is answered with 408.
     #[must_use]
-    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings().timeout = timeout;
         self
     }
 
-    /// Accepts a connection on this stream, as [`accept`] does.
+    /// Cuts a client that accepts nothing of its answer for this long, whatever the answer is. A long answer may take any
+    /// time while it moves. Default: [`DEFAULT_ANSWER_TIMEOUT`](Self::DEFAULT_ANSWER_TIMEOUT).
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.settings().answer_timeout = timeout;
+        self
+    }
+
+    fn settings(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+
+    /// Accepts a connection on this stream, as [`accept`] does: [`read`](Self::read), and [`Incoming::accept`] at once.
     ///
     /// # Errors
     /// [`AcceptError`]. The peer has been answered with the status that says why.
-    pub async fn accept<S>(&self, stream: S) -> Result<WebSocket<S>, AcceptError>
+    pub fn accept<S>(
+        &self,
+        stream: S,
+    ) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut pending = PendingUpgrade::new(stream, self.deadline());
-        let request = pending.read(self).await?;
-        let request = pending.check(self, request).await?;
-        let upgrade = self.choose(&request, Upgrade::new(()));
-        pending.finish(self, &request, upgrade, None).await.map(|(ws, ())| ws)
+        let acceptor = self.clone();
+        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        Box::pin(async move {
+            let incoming = acceptor.read_request(stream).await?;
+            Ok(incoming.open(Upgrade::default(), None).await?.0)
+        })
+    }
+
+    /// Reads the request of an opening handshake on this stream, and checks it and its origin: for who decides about it, for
+    /// instance by its credentials, before it is answered. The handshake's deadline holds until it is read; the decision may take any
+    /// time.
+    ///
+    /// # Errors
+    /// [`AcceptError`]. A request that is none, or whose origin may not connect, has been answered.
+    ///
+    /// ```
+    /// use tautline::{Acceptor, Client, Upgrade};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (near, far) = tokio::io::duplex(4096);
+    /// let server = tokio::spawn(async move {
+    ///     let incoming = Acceptor::new().read(far).await?;
+    ///     if incoming.request().headers().get("authorization").is_none() {
+    ///         let response = http::Response::builder().status(401).body("who are you?\n").expect("it is valid");
+    ///         incoming.refuse(response).await?;
+    ///         return Ok(None);
+    ///     }
+    ///     let upgrade = Upgrade::default().header("set-cookie", "session=1");
+    ///     incoming.accept(upgrade).await.map(Some)
+    /// });
+    /// let error = Client::new().connect_over("ws://localhost/", near).await.unwrap_err();
+    /// assert_eq!(error.status().map(|status| status.as_u16()), Some(401));
+    /// assert!(server.await?.map_err(|error: tautline::AcceptError| error)?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read<S>(
+        &self,
+        stream: S,
+    ) -> impl Future<Output = Result<Incoming<S>, AcceptError>> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = self.clone();
+        // Boxed, as above.
+        Box::pin(async move { acceptor.read_request(stream).await?.checked().await })
+    }
+
+    /// Accepts a `wss` connection on this stream: TLS first, then the opening handshake, within one deadline.
+    ///
+    /// # Errors
+    /// [`AcceptError::Tls`] when TLS fails; the others as for [`accept`](Self::accept).
+    ///
+    /// ```no_run
+    /// use tautline::{Acceptor, ServerTls};
+    ///
+    /// # async fn example(stream: tokio::io::DuplexStream) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tls = ServerTls::from_pem_files("chain.pem", "key.pem")?;
+    /// let mut ws = Acceptor::new().accept_tls(stream, &tls).await?;
+    /// ws.send("hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn accept_tls<S>(
+        &self,
+        stream: S,
+        tls: &crate::tls::ServerTls,
+    ) -> impl Future<Output = Result<WebSocket<crate::transport::Transport<S>>, AcceptError>> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (acceptor, tls) = (self.clone(), tls.clone());
+        // Boxed, as above.
+        Box::pin(async move {
+            crate::runtime::check().map_err(AcceptError::Runtime)?;
+            let deadline = acceptor.deadline();
+            let transport = {
+                let securing = pin!(tls.accept(stream));
+                until(deadline, securing).await?.map_err(AcceptError::Tls)?
+            };
+            let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
+            Ok(pending.read().await?.open(Upgrade::default(), None).await?.0)
+        })
+    }
+
+    async fn read_request<S>(self, stream: S) -> Result<Incoming<S>, AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        crate::runtime::check().map_err(AcceptError::Runtime)?;
+        let deadline = self.deadline();
+        PendingUpgrade::new(stream, self, deadline, |_| {}).read().await
+    }
+
+    /// The answer to a request, decided without I/O: the response that opens the connection, and what is agreed on with it. It is
+    /// for a stream that somebody else upgrades: a framework, which has read the request, sends the response and hands over the
+    /// stream, for [`WebSocket::from_upgraded`]. Headers may be added to the response. [`accept`](Self::accept) answers in the
+    /// same way.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]: the request is no opening handshake, or its origin may not connect. Its
+    /// [`to_response`](HandshakeError::to_response) is the answer then.
+    ///
+    /// ```
+    /// use tautline::Acceptor;
+    ///
+    /// let acceptor = Acceptor::new().subprotocols(["chat.v1"]);
+    /// let request = http::Request::get("/chat")
+    ///     .header("host", "example.com")
+    ///     .header("origin", "https://example.com")
+    ///     .header("upgrade", "websocket")
+    ///     .header("connection", "Upgrade")
+    ///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    ///     .header("sec-websocket-version", "13")
+    ///     .header("sec-websocket-protocol", "chat.v2, chat.v1")
+    ///     .body(())?;
+    /// let (parts, ()) = request.into_parts();
+    /// let (response, agreed) = acceptor.respond(&parts)?;
+    /// assert_eq!(response.status(), 101);
+    /// assert_eq!(agreed.subprotocol.as_deref(), Some("chat.v1"));
+    ///
+    /// let (parts, ()) = http::Request::get("/").header("host", "example.com").body(())?.into_parts();
+    /// let refused = acceptor.respond(&parts).expect_err("it asks for no WebSocket").to_response();
+    /// assert_eq!(refused.status(), 426);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn respond<'a>(
+        &self,
+        request: impl Into<RequestHead<'a>>,
+    ) -> Result<(Response<()>, Agreed), HandshakeError> {
+        let request = self.check(request.into())?;
+        Ok(request.accept(&self.settings.subprotocols, self.settings.compression.as_ref()))
+    }
+
+    /// Checks the handshake and the origin. What an origin was compared with is logged, as most refusals of this kind are
+    /// mistakes in a proxy's settings or in this list.
+    pub(crate) fn check<'a>(
+        &self,
+        head: RequestHead<'a>,
+    ) -> Result<ServerRequest<'a>, HandshakeError> {
+        let request = ServerRequest::check(head)?;
+        let allowed = self.settings.origins.allows(head.headers(), request.authority());
+        if let Err(OriginError::NotAllowed(mismatch)) = &allowed {
+            tracing::debug!(
+                origin = mismatch.origin(),
+                host = mismatch.host(),
+                allowed = %self.settings.origins,
+                "origin refused"
+            );
+        }
+        allowed?;
+        Ok(request)
+    }
+
+    /// The answer to a request that was let in by this.
+    pub(crate) fn answer<T>(
+        &self,
+        request: &ServerRequest<'_>,
+        upgrade: Upgrade<T>,
+    ) -> Result<((Response<()>, Agreed), T), BuildError> {
+        let preferred =
+            || request.offer().select_subprotocol(&self.settings.subprotocols).map(str::to_owned);
+        let mut response = request.respond().headers(upgrade.headers);
+        if let Some(name) = upgrade.subprotocol.or_else(preferred) {
+            response = response.subprotocol(name);
+        }
+        if let Some(wish) = self.settings.compression {
+            response = response.compression(wish);
+        }
+        Ok((response.build()?, upgrade.data))
     }
 
     /// When a handshake that starts now must be over.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout.min(NEVER)
-    }
-
-    /// The subprotocol of our preference, unless one is chosen.
-    pub(crate) fn choose<T>(&self, request: &ServerRequest, mut upgrade: Upgrade<T>) -> Upgrade<T> {
-        if upgrade.subprotocol.is_none() {
-            upgrade.subprotocol = request.select_subprotocol(&self.subprotocols).map(str::to_owned);
-        }
-        upgrade
+        deadline_in(self.settings.timeout)
     }
 }
 
@@ -189,38 +370,36 @@ pub(crate) fn until<F: Future + ?Sized>(
 /// A stream whose request is not answered.
 pub(crate) struct PendingUpgrade<S> {
     stream: S,
+    acceptor: Acceptor,
     /// A part of the request; then what came behind it: frames.
     buffer: BytesMut,
     deadline: Instant,
+    /// Makes the end of the stream a reset, where it can be one.
+    reset: fn(&S),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
-    pub(crate) fn new(stream: S, deadline: Instant) -> Self {
-        Self { stream, buffer: BytesMut::new(), deadline }
+    pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
+        Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
     }
 
-    pub(crate) const fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    /// By when the client must have taken the answer: a little after the deadline, so that who missed it can be told.
-    fn answer_by(&self) -> Instant {
-        self.deadline + ANSWER_TIME
+    /// How long the client may take nothing of an answer.
+    fn patience(&self) -> Duration {
+        self.acceptor.settings.answer_timeout.min(NEVER)
     }
 
     /// Reads the request. Who has sent a part of one by the deadline is answered.
-    pub(crate) async fn read(&mut self, acceptor: &Acceptor) -> Result<Request<()>, AcceptError> {
-        let reader = RequestHeadReader::new(acceptor.limits);
+    pub(crate) async fn read(mut self) -> Result<Incoming<S>, AcceptError> {
+        let reader = RequestHeadReader::new(self.acceptor.settings.limits);
         let read = {
             let reading = pin!(read_request(&mut self.stream, reader, &mut self.buffer));
             until(self.deadline, reading).await
         };
         match read {
-            Ok(Ok(request)) => Ok(request),
+            Ok(Ok(request)) => Ok(Incoming::new(self, request)),
             Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
-            Ok(Err(ReadHeadError::Head(error))) => {
-                self.tell(&head_refusal(error), false).await;
-                Err(HandshakeError::Head(error).into())
+            Ok(Err(ReadHeadError::Head(error, _))) => {
+                Err(self.turn_away(error.into(), false).await)
             }
             Err(late) => {
                 if !self.buffer.is_empty() {
@@ -233,40 +412,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
 
     /// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
     async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
-        let answer_by = self.answer_by();
+        match self.refuse(response, head_only).await {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
+        }
+    }
+
+    async fn refuse(&mut self, response: &Response<Bytes>, head_only: bool) -> io::Result<()> {
+        let patience = self.patience();
+        let answer = Answer::new(&mut self.stream, self.reset, response.status());
         // Boxed: it is rare, and would be a large part of the state of every handshake.
-        let mut answering = Box::pin(refuse(&mut self.stream, response, head_only));
-        match until(answer_by, answering.as_mut()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a refusal did not reach its peer"),
-            Err(_) => tracing::debug!("a refusal did not reach its peer in time"),
-        }
+        Box::pin(answer.refuse(response, head_only, patience)).await
     }
 
-    /// Checks the handshake and the origin; a request that fails is answered.
-    pub(crate) async fn check(
+    /// Answers a request that is refused.
+    pub(crate) async fn turn_away(
         &mut self,
-        acceptor: &Acceptor,
-        request: Request<()>,
-    ) -> Result<ServerRequest, AcceptError> {
-        let head_only = request.method() == Method::HEAD;
-        let checked = ServerRequest::check(request).and_then(|request| {
-            acceptor.origins.allows(request.request().headers())?;
-            Ok(request)
-        });
-        match checked {
-            Ok(request) => Ok(request),
-            Err(error) => {
-                self.tell(&error.to_response(), head_only).await;
-                Err(error.into())
-            }
-        }
+        error: HandshakeError,
+        head_only: bool,
+    ) -> AcceptError {
+        self.tell(&error.to_response(), head_only).await;
+        error.into()
     }
 
-    /// Tells the client that the application took longer than the deadline.
-    pub(crate) async fn answer_late(self, head_only: bool) -> AcceptError {
-        let response = text_response(StatusCode::SERVICE_UNAVAILABLE, "the server took too long\n");
-        self.answer(response, head_only).await.err().unwrap_or(AcceptError::Timeout)
+    /// Answers with 500, as what the application wants in the answer cannot be sent.
+    pub(crate) async fn fail(&mut self, error: BuildError) -> AcceptError {
+        self.tell(&internal_error(), false).await;
+        error.into()
     }
 
     /// Answers with something else than a WebSocket, and gives the status that was sent.
@@ -279,238 +451,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             // 101 would promise frames, and another interim status an answer that never comes (RFC 9110 section 15.2).
             response = internal_error();
         }
-        let answer_by = self.answer_by();
-        let mut answering = Box::pin(refuse(&mut self.stream, &response, head_only));
-        until(answer_by, answering.as_mut()).await??;
+        self.refuse(&response, head_only).await.map_err(late_or_failed)?;
         Ok(response.status())
     }
 
     /// Switches protocols.
-    pub(crate) async fn finish<T>(
+    pub(crate) async fn switch(
         mut self,
-        acceptor: &Acceptor,
-        request: &ServerRequest,
-        upgrade: Upgrade<T>,
+        (response, agreed): (Response<()>, Agreed),
         peer: Option<SocketAddr>,
-    ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let mut response = request.respond();
-        if let Some(name) = &upgrade.subprotocol {
-            response = response.subprotocol(name);
-        }
-        #[cfg(feature = "deflate")]
-        let agreed = acceptor.compression.and_then(|settings| {
-            let config = crate::compression::negotiation(&settings, Role::Server);
-            Some((settings, request.negotiate_deflate(&config)?))
-        });
-        #[cfg(feature = "deflate")]
-        if let Some((_, params)) = agreed {
-            response = response.deflate(params);
-        }
-        for (name, value) in upgrade.headers {
-            response = response.header(name, value);
-        }
-        let built = upgrade.invalid.map_or_else(|| response.build(), Err);
-        let response = match built {
-            Ok(response) => response.map(|()| ""),
-            Err(error) => {
-                self.tell(&internal_error(), false).await;
-                return Err(error.into());
-            }
-        };
+    ) -> Result<WebSocket<S>, AcceptError> {
         let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
-        encode_response(&response, &mut wire);
-        let answer_by = self.answer_by();
-        {
-            let answering = pin!(write(&mut self.stream, &wire));
-            until(answer_by, answering).await??;
-        }
-        let info = Info { peer, subprotocol: upgrade.subprotocol.map(String::into_boxed_str) };
-        let config = acceptor.config.clone();
+        encode_response(&response.map(|()| ""), &mut wire);
+        let patience = self.patience();
+        let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
+        answer.switch(&wire, patience).await.map_err(late_or_failed)?;
+        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
+        let config = self.acceptor.settings.config.clone();
         let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
         #[cfg(feature = "deflate")]
-        let ws = match agreed {
-            Some((settings, params)) => {
-                ws.with_compression(crate::compression::agreed(settings, Role::Server, &params))
-            }
+        let ws = match agreed.compression {
+            Some(compression) => ws.with_compression(compression),
             None => ws,
         };
-        Ok((ws, upgrade.data))
+        Ok(ws)
+    }
+}
+
+/// Who took nothing of the answer for too long is late, like who did not ask in time.
+fn late_or_failed(error: io::Error) -> AcceptError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => AcceptError::Timeout,
+        _ => AcceptError::Io(error),
     }
 }
 
 /// What the client is told of a mistake of the application.
-fn internal_error() -> Response<Bytes> {
+pub(crate) fn internal_error() -> Response<Bytes> {
     text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
-}
-
-/// A client's wish to open a WebSocket: checked, and not answered yet.
-pub struct UpgradeRequest {
-    request: Arc<ServerRequest>,
-    peer: SocketAddr,
-    secure: bool,
-}
-
-impl UpgradeRequest {
-    pub(crate) fn new(
-        request: Arc<ServerRequest>,
-        peer: SocketAddr,
-        transport: &Transport,
-    ) -> Self {
-        Self { request, peer, secure: transport.is_tls() }
-    }
-
-    /// The whole request.
-    #[must_use]
-    pub fn request(&self) -> &Request<()> {
-        self.request.request()
-    }
-
-    /// What is asked for: path and query.
-    #[must_use]
-    pub fn uri(&self) -> &Uri {
-        self.request().uri()
-    }
-
-    /// The headers: cookies, credentials, origin.
-    #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        self.request().headers()
-    }
-
-    /// Where the connection comes from.
-    #[must_use]
-    pub const fn peer_addr(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Whether the connection is encrypted.
-    #[must_use]
-    pub const fn is_secure(&self) -> bool {
-        self.secure
-    }
-
-    /// The subprotocols that the client offers, in its order.
-    #[must_use]
-    pub fn subprotocols(&self) -> &[String] {
-        self.request.subprotocols()
-    }
-}
-
-/// Without the headers and the query: credentials are among them.
-impl fmt::Debug for UpgradeRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpgradeRequest")
-            .field("path", &self.uri().path())
-            .field("peer", &self.peer)
-            .field("secure", &self.secure)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The yes to an [`UpgradeRequest`], with what goes into the answer and what the connection's handler is to know.
-///
-/// ```
-/// use tautline::Upgrade;
-///
-/// let upgrade = Upgrade::new("alice").subprotocol("chat.v2").header("set-cookie", "seen=1");
-/// # let _: Upgrade<&str> = upgrade;
-/// ```
-#[derive(Debug)]
-pub struct Upgrade<T = ()> {
-    data: T,
-    subprotocol: Option<String>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    invalid: Option<BuildError>,
-}
-
-impl<T> Upgrade<T> {
-    /// Accepts; `data` is handed to the handler of the connection.
-    #[must_use]
-    pub const fn new(data: T) -> Self {
-        Self { data, subprotocol: None, headers: Vec::new(), invalid: None }
-    }
-
-    /// Agrees on this subprotocol, which must be one of the offered. Without this, the server's own list decides.
-    #[must_use]
-    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
-        self.subprotocol = Some(name.into());
-        self
-    }
-
-    /// Adds a header to the answer, such as a cookie. A header that is not valid, or that belongs to the handshake, turns the
-    /// answer into 500.
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName>,
-        V: TryInto<HeaderValue>,
-    {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => self.headers.push((name, value)),
-            (Err(_), _) => self.invalid = Some(BuildError::HeaderName),
-            (_, Err(_)) => self.invalid = Some(BuildError::HeaderValue),
-        }
-        self
-    }
-}
-
-/// Why a connection was not accepted. The peer was answered with a status, as far as it could be.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// The request broke a rule; it was answered with [`HandshakeError::status`].
-    Handshake(HandshakeError),
-    /// The hook of [`Server::on_upgrade`](crate::Server::on_upgrade) refused with this status.
-    Refused(StatusCode),
-    /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
-    Response(BuildError),
-    /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
-    /// all if none had begun), with 503 if it was the upgrade hook that was late.
-    Timeout,
-    /// The stream failed, or ended before the request was complete.
-    Io(io::Error),
-    /// TLS failed: no common version, or not TLS at all.
-    Tls(io::Error),
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Handshake(error) => write!(f, "{} ({})", error, error.status().as_u16()),
-            Self::Refused(status) => write!(f, "refused with {status}"),
-            Self::Response(error) => write!(f, "the answer cannot be sent: {error}"),
-            Self::Timeout => f.write_str("the handshake took too long"),
-            Self::Io(error) => write!(f, "the stream failed during the handshake: {error}"),
-            Self::Tls(error) => write!(f, "TLS failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for AcceptError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Handshake(error) => Some(error),
-            Self::Response(error) => Some(error),
-            Self::Io(error) | Self::Tls(error) => Some(error),
-            Self::Refused(_) | Self::Timeout => None,
-        }
-    }
-}
-
-impl From<HandshakeError> for AcceptError {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
-}
-
-impl From<BuildError> for AcceptError {
-    fn from(error: BuildError) -> Self {
-        Self::Response(error)
-    }
-}
-
-impl From<io::Error> for AcceptError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }

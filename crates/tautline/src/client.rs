@@ -1,35 +1,38 @@
 //! A client: from a URI to an open connection.
 
+mod error;
+mod target;
+
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response};
 #[cfg(feature = "deflate")]
 use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
 use tautline_handshake::{
-    BuildError, ClientRequest, Expectation, HeadError, HeadLimits, ResponseError,
-    ResponseHeadReader, UriError, WsUri, encode_request,
+    BuildError, ClientRequest, Expectation, HeadLimits, Headers, ResponseError, ResponseHeadReader,
+    WsUri, encode_request,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+pub use self::error::ConnectError;
+pub use self::target::IntoRequest;
+use self::target::Target;
 use crate::connection::Info;
 use crate::dial::dial;
-use crate::handshake_io::{ReadHeadError, read_refusal, read_response};
-use crate::{Transport, WebSocket};
-
-/// Thirty seconds for names, TCP, TLS and the opening handshake together: as long as browsers' users wait.
-pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::handshake_io::{deadline_in, read_refusal, read_response};
+use crate::transport::Transport;
+use crate::websocket::WebSocket;
 
 /// What [`connect`] uses: one for all, so that the system's roots are read once and TLS sessions resume.
 static DEFAULT: LazyLock<Client> = LazyLock::new(Client::new);
 
-/// Opens a connection to a `ws:` or `wss:` URI with the defaults of [`Client`].
+/// Opens a connection to a `ws:` or `wss:` URI, or with a request, with the defaults of [`Client`].
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -45,8 +48,8 @@ static DEFAULT: LazyLock<Client> = LazyLock::new(Client::new);
 /// # Ok(())
 /// # }
 /// ```
-pub async fn connect(uri: impl AsRef<str>) -> Result<WebSocket, ConnectError> {
-    DEFAULT.connect(uri).await
+pub fn connect(request: impl IntoRequest) -> impl Future<Output = Result<WebSocket, ConnectError>> {
+    DEFAULT.connect(request)
 }
 
 /// How connections are opened: headers, subprotocols, TLS, limits. Make one, keep it, connect many times; clones share
@@ -64,7 +67,7 @@ pub async fn connect(uri: impl AsRef<str>) -> Result<WebSocket, ConnectError> {
 /// let client = Client::new()
 ///     .header("authorization", "Bearer 3f2a")
 ///     .subprotocols(["chat.v2", "chat.v1"])
-///     .timeout(Duration::from_secs(10));
+///     .connect_timeout(Duration::from_secs(10));
 /// let ws = client.connect(&uri).await?;
 /// assert_eq!(ws.subprotocol(), Some("chat.v1"));
 /// # Ok(())
@@ -74,27 +77,24 @@ pub async fn connect(uri: impl AsRef<str>) -> Result<WebSocket, ConnectError> {
 pub struct Client {
     config: Arc<Config>,
     limits: HeadLimits,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    /// The first header that is none.
-    invalid: Option<BuildError>,
+    headers: Headers,
     subprotocols: Vec<String>,
     subprotocol_required: bool,
-    timeout: Duration,
+    connect_timeout: Duration,
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
-    tls: crate::ClientTls,
+    tls: crate::tls::ClientTls,
 }
 
-/// Without the values of headers: credentials are among them.
+/// Without the values of headers and the subprotocols: credentials are among them.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("Client")
             .field("config", &self.config)
-            .field("headers", &headers)
-            .field("subprotocols", &self.subprotocols)
-            .field("timeout", &self.timeout)
+            .field("headers", &self.headers)
+            .field("subprotocols", &self.subprotocols.len())
+            .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -104,20 +104,22 @@ impl Default for Client {
         Self {
             config: Arc::default(),
             limits: HeadLimits::default(),
-            headers: Vec::new(),
-            invalid: None,
+            headers: Headers::new(),
             subprotocols: Vec::new(),
             subprotocol_required: true,
-            timeout: DEFAULT_CONNECT_TIMEOUT,
+            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
-            tls: crate::ClientTls::default(),
+            tls: crate::tls::ClientTls::default(),
         }
     }
 }
 
 impl Client {
+    /// Thirty seconds for names, TCP, TLS and the opening handshake together: as long as browsers' users wait.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
@@ -138,23 +140,44 @@ impl Client {
         self
     }
 
-    /// Adds a header to each request, such as `authorization`, `cookie` or `origin`. The headers of the handshake itself
-    /// cannot be set; such a one, or one with a control character, is the error of [`connect`](Self::connect).
+    /// Sets a header of each request, such as `authorization`, `cookie` or `origin`; it replaces what was set under that name.
+    /// The headers of the handshake itself cannot be set; such a one, or one with a control character, is the error of
+    /// [`connect`](Self::connect), which names it.
+    ///
+    /// ```
+    /// use tautline::Client;
+    ///
+    /// let client = Client::new().header("authorization", "Bearer 3f2a");
+    /// let other = client.clone().header("authorization", "Bearer 77c1"); // sends the new one alone
+    /// # let _ = other;
+    /// ```
     #[must_use]
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
-        N: TryInto<HeaderName>,
+        N: TryInto<HeaderName> + AsRef<[u8]>,
         V: TryInto<HeaderValue>,
     {
-        let invalid = match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => {
-                self.headers.push((name, value));
-                return self;
-            }
-            (Err(_), _) => BuildError::HeaderName,
-            (_, Err(_)) => BuildError::HeaderValue,
-        };
-        self.invalid.get_or_insert(invalid);
+        self.headers.set(name, value);
+        self
+    }
+
+    /// Adds a header line to those of that name, for fields that may have several (RFC 9110 section 5.3). Cookies are joined
+    /// into the one line that a request may have (RFC 6265 section 5.4).
+    #[must_use]
+    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName> + AsRef<[u8]>,
+        V: TryInto<HeaderValue>,
+    {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Sets all of these headers, as [`header`](Self::header) does with one: the lines of each name in the map replace what
+    /// was set under that name.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
         self
     }
 
@@ -184,44 +207,51 @@ impl Client {
         self
     }
 
-    /// How long opening a connection may take in all. Default: [`DEFAULT_CONNECT_TIMEOUT`].
+    /// How long opening a connection may take in all. Default:
+    /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT).
     #[must_use]
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
         self
     }
 
     /// TLS settings for `wss`, for instance an `Arc<rustls::ClientConfig>`. Default: the system's roots.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<crate::ClientTls>) -> Self {
+    pub fn tls(mut self, tls: impl Into<crate::tls::ClientTls>) -> Self {
         self.tls = tls.into();
         self
     }
 
-    /// Opens a connection to a `ws:` or `wss:` URI.
+    /// Opens a connection to a `ws:` or `wss:` URI, or with a request: see [`IntoRequest`].
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self, uri: impl AsRef<str>) -> Result<WebSocket, ConnectError> {
-        Ok(self.connect_with_response(uri).await?.0)
+    pub fn connect(
+        &self,
+        request: impl IntoRequest,
+    ) -> impl Future<Output = Result<WebSocket, ConnectError>> {
+        let opening = self.connect_with_response(request);
+        async { Ok(opening.await?.0) }
     }
 
-    /// As [`connect`](Self::connect); gives the server's response too, for its headers.
+    /// As [`connect`](Self::connect); returns the server's response too, for its headers.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect_with_response(
+    pub fn connect_with_response(
         &self,
-        uri: impl AsRef<str>,
+        request: impl IntoRequest,
+    ) -> impl Future<Output = Result<(WebSocket, Response<()>), ConnectError>> {
+        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        Box::pin(self.open_tcp(request.into_target()))
+    }
+
+    async fn open_tcp(
+        &self,
+        target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
-        let uri = WsUri::parse(uri.as_ref())?;
-        #[cfg(not(feature = "tls"))]
-        if uri.is_secure() {
-            // Never in plain text what was asked for encrypted.
-            return Err(ConnectError::NoTls);
-        }
-        let request = self.request(&uri)?;
+        let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
         let opening = async {
             let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
             let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
@@ -237,68 +267,130 @@ impl Client {
     }
 
     /// Opens a connection over a stream that is already there: a Unix socket, a tunnel through a proxy, one end of a
-    /// duplex. The URI says what to ask for; its scheme does not matter.
+    /// duplex. The URI says what to ask for; with `wss:`, TLS runs over the stream, and the certificate must be for the
+    /// URI's host. Nothing of a `wss:` request is ever sent unencrypted.
+    ///
+    /// For a stream that is encrypted already, see [`handshake_over`](Self::handshake_over).
     ///
     /// # Errors
-    /// [`ConnectError`].
-    pub async fn connect_over<S>(
+    /// [`ConnectError`]; [`ConnectError::NoTls`] for `wss:` without the feature `tls`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(4096);
+    /// # tokio::spawn(async move { tautline::accept(far).await.unwrap().send("hello").await });
+    /// let mut ws = tautline::Client::new().connect_over("ws://localhost/", near).await?;
+    /// assert!(ws.get_ref().is_some_and(|transport| !transport.is_tls()));
+    /// assert_eq!(ws.next().await.unwrap()?.as_text(), Some("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_over<S>(
         &self,
-        uri: impl AsRef<str>,
+        request: impl IntoRequest,
         stream: S,
-    ) -> Result<WebSocket<S>, ConnectError>
+    ) -> impl Future<Output = Result<WebSocket<Transport<S>>, ConnectError>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let request = self.request(&WsUri::parse(uri.as_ref())?)?;
-        Ok(self.in_time(self.upgrade(request, stream, Info::default())).await?.0)
+        let target = request.into_target();
+        Box::pin(async move {
+            let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
+            let opening = async {
+                let transport = self.secure(stream, &uri).await?;
+                self.upgrade(request, transport, Info::default()).await
+            };
+            Ok(self.in_time(opening).await?.0)
+        })
     }
 
-    async fn in_time<T>(
+    /// Does the opening handshake alone, on a stream that is secure already or needs no security: **no TLS is added,
+    /// whatever the scheme**. With `wss:` the request, credentials included, goes out on this stream as it is.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn handshake_over<S>(
         &self,
-        opening: impl Future<Output = Result<T, ConnectError>>,
-    ) -> Result<T, ConnectError> {
-        match tokio::time::timeout(self.timeout, opening).await {
-            Ok(result) => result,
-            Err(_) => Err(ConnectError::Timeout),
+        request: impl IntoRequest,
+        stream: S,
+    ) -> impl Future<Output = Result<WebSocket<S>, ConnectError>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let target = request.into_target();
+        Box::pin(async move {
+            let (_, request) = self.prepare(target, Secrecy::OfTheStream)?;
+            Ok(self.in_time(self.upgrade(request, stream, Info::default())).await?.0)
+        })
+    }
+
+    /// What can be said before anything is connected: whatever the network does, these are errors.
+    fn prepare(
+        &self,
+        target: Result<Target, ConnectError>,
+        secrecy: Secrecy,
+    ) -> Result<(WsUri, (Request<()>, Expectation)), ConnectError> {
+        crate::runtime::check().map_err(ConnectError::Runtime)?;
+        let Target { uri, headers } = target?;
+        let tls_missing = cfg!(not(feature = "tls")) && secrecy == Secrecy::OfTheScheme;
+        if tls_missing && uri.is_secure() {
+            // Never in plain text what was asked for encrypted.
+            return Err(ConnectError::NoTls);
+        }
+        let request = self.request(&uri, headers)?;
+        Ok((uri, request))
+    }
+
+    /// Holds the opening to the deadline. Once there is a refusal's head, its status is the result, even when the deadline
+    /// falls into the body: that is read as far as it comes.
+    async fn in_time<S: AsyncRead + Unpin>(
+        &self,
+        opening: impl Future<Output = Result<Reply<S>, ConnectError>>,
+    ) -> Result<(WebSocket<S>, Response<()>), ConnectError> {
+        let deadline = deadline_in(self.connect_timeout);
+        let reply = tokio::time::timeout_at(deadline, opening).await;
+        match reply.map_err(|_| ConnectError::Timeout)?? {
+            Reply::Open(ws, response) => Ok((*ws, response)),
+            Reply::Refused(mut stream, head, mut buffer) => {
+                let refusal = read_refusal(&mut stream, head, &mut buffer, deadline).await;
+                Err(ConnectError::Refused(Box::new(refusal)))
+            }
         }
     }
 
     #[cfg(feature = "tls")]
-    async fn secure(
-        &self,
-        stream: tokio::net::TcpStream,
-        uri: &WsUri,
-    ) -> Result<Transport, ConnectError> {
+    async fn secure<S>(&self, stream: S, uri: &WsUri) -> Result<Transport<S>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         if uri.is_secure() {
             return Ok(self.tls.connect(stream, uri.host()).await?);
         }
-        Ok(Transport::Tcp(stream))
+        Ok(Transport::plain(stream))
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn secure(
-        &self,
-        stream: tokio::net::TcpStream,
-        uri: &WsUri,
-    ) -> Result<Transport, ConnectError> {
+    async fn secure<S>(&self, stream: S, uri: &WsUri) -> Result<Transport<S>, ConnectError> {
         // Never in plain text what was asked for encrypted.
-        if uri.is_secure() { Err(ConnectError::NoTls) } else { Ok(Transport::Tcp(stream)) }
+        if uri.is_secure() { Err(ConnectError::NoTls) } else { Ok(Transport::plain(stream)) }
     }
 
     /// The request for this URI, and what its answer must hold. Made before anything is connected: what cannot be sent is
     /// an error whatever the network does.
-    fn request(&self, uri: &WsUri) -> Result<(Request<()>, Expectation), BuildError> {
-        if let Some(error) = self.invalid {
-            return Err(error);
-        }
-        let mut request = ClientRequest::new(uri).subprotocols(&self.subprotocols);
+    fn request(
+        &self,
+        uri: &WsUri,
+        own: HeaderMap,
+    ) -> Result<(Request<()>, Expectation), BuildError> {
+        let mut headers = self.headers.clone();
+        headers.extend(own);
+        let request = ClientRequest::new(uri).headers(headers).subprotocols(&self.subprotocols);
         #[cfg(feature = "deflate")]
-        if let Some(settings) = &self.compression {
-            request = request.deflate(crate::compression::negotiation(settings, Role::Client));
-        }
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
+        let request = match &self.compression {
+            Some(wish) => request.compression(*wish),
+            None => request,
+        };
         request.subprotocol_required(self.subprotocol_required).build()
     }
 
@@ -308,7 +400,7 @@ impl Client {
         (request, expectation): (Request<()>, Expectation),
         mut stream: S,
         mut info: Info,
-    ) -> Result<(WebSocket<S>, Response<()>), ConnectError>
+    ) -> Result<Reply<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -320,15 +412,14 @@ impl Client {
 
         let reader = ResponseHeadReader::new(self.limits);
         let response = read_response(&mut stream, reader, &mut buffer).await?;
-        let accepted = match expectation.check(&response) {
-            Ok(accepted) => accepted,
+        let agreed = match expectation.check(&response) {
+            Ok(agreed) => agreed,
             Err(ResponseError::Status(_)) => {
-                let refusal = read_refusal(&mut stream, response, &mut buffer).await;
-                return Err(ConnectError::Refused(Box::new(refusal)));
+                return Ok(Reply::Refused(stream, response, buffer));
             }
             Err(error) => return Err(error.into()),
         };
-        info.subprotocol = accepted.subprotocol.map(String::into_boxed_str);
+        info.subprotocol = agreed.subprotocol.map(String::into_boxed_str);
         tracing::debug!(
             peer = info.peer.map(tracing::field::display),
             subprotocol = info.subprotocol.as_deref(),
@@ -336,127 +427,24 @@ impl Client {
         );
         let ws = WebSocket::with_info(stream, Role::Client, self.config.clone(), buffer, info);
         #[cfg(feature = "deflate")]
-        let ws = match (self.compression, accepted.deflate) {
-            (Some(settings), Some(params)) => {
-                ws.with_compression(crate::compression::agreed(settings, Role::Client, &params))
-            }
-            _ => ws,
+        let ws = match agreed.compression {
+            Some(compression) => ws.with_compression(compression),
+            None => ws,
         };
-        Ok((ws, response))
+        Ok(Reply::Open(Box::new(ws), response))
     }
 }
 
-/// Why no connection was opened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The URI is none, or not of `ws:` or `wss:`. Correct it.
-    Uri(UriError),
-    /// A header or subprotocol cannot be sent. Correct it.
-    Request(BuildError),
-    /// The host's name was not resolved. Try again later.
-    Resolve(io::Error),
-    /// No address of the host took the TCP connection; the last one's error. Try again later.
-    Tcp(io::Error),
-    /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
-    #[cfg(feature = "tls")]
-    Tls(crate::TlsError),
-    /// The URI asks for TLS, and the crate was built without the feature `tls`.
-    NoTls,
-    /// It took longer than [`Client::timeout`]. Try again later.
-    Timeout,
-    /// The stream failed, or ended, before the response was complete. Try again later.
-    Io(io::Error),
-    /// What came is not an HTTP response, or one over the limits.
-    Head(HeadError),
-    /// The server answered with another status than 101: a refusal (see its status), a redirection (see its `location`; it
-    /// is not followed), a demand for credentials. The body is there up to 64 KiB.
-    Refused(Box<Response<Bytes>>),
-    /// The server switched protocols, but not as the RFC says: it is not a WebSocket server, or a broken one.
-    Response(ResponseError),
+/// What the head of a response says.
+enum Reply<S> {
+    Open(Box<WebSocket<S>>, Response<()>),
+    /// Another status than 101; in the buffer is what came of its body.
+    Refused(S, Response<()>, BytesMut),
 }
 
-impl ConnectError {
-    /// The status with which the server refused.
-    #[must_use]
-    pub fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused(response) => Some(response.status()),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Uri(error) => error.fmt(f),
-            Self::Request(error) => error.fmt(f),
-            Self::Resolve(error) => write!(f, "the host's name was not resolved: {error}"),
-            Self::Tcp(error) => write!(f, "cannot connect: {error}"),
-            #[cfg(feature = "tls")]
-            Self::Tls(error) => error.fmt(f),
-            Self::NoTls => f.write_str("wss needs the feature `tls`"),
-            Self::Timeout => f.write_str("opening the connection took too long"),
-            Self::Io(error) => write!(f, "the stream failed during the handshake: {error}"),
-            Self::Head(error) => write!(f, "not an HTTP response: {error}"),
-            Self::Refused(response) => write!(f, "the server refused: {}", response.status()),
-            Self::Response(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Uri(error) => Some(error),
-            Self::Request(error) => Some(error),
-            Self::Resolve(error) | Self::Tcp(error) | Self::Io(error) => Some(error),
-            #[cfg(feature = "tls")]
-            Self::Tls(error) => Some(error),
-            Self::Head(error) => Some(error),
-            Self::Response(error) => Some(error),
-            Self::NoTls | Self::Timeout | Self::Refused(_) => None,
-        }
-    }
-}
-
-impl From<UriError> for ConnectError {
-    fn from(error: UriError) -> Self {
-        Self::Uri(error)
-    }
-}
-
-impl From<BuildError> for ConnectError {
-    fn from(error: BuildError) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<io::Error> for ConnectError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<ResponseError> for ConnectError {
-    fn from(error: ResponseError) -> Self {
-        Self::Response(error)
-    }
-}
-
-#[cfg(feature = "tls")]
-impl From<crate::TlsError> for ConnectError {
-    fn from(error: crate::TlsError) -> Self {
-        Self::Tls(error)
-    }
-}
-
-impl From<ReadHeadError> for ConnectError {
-    fn from(error: ReadHeadError) -> Self {
-        match error {
-            ReadHeadError::Head(error) => Self::Head(error),
-            ReadHeadError::Io(error) => Self::Io(error),
-        }
-    }
+/// Who sees to it that what is asked for with `wss:` is encrypted.
+#[derive(Clone, Copy, PartialEq)]
+enum Secrecy {
+    OfTheScheme,
+    OfTheStream,
 }

@@ -1,15 +1,17 @@
 //! Handshake heads over a stream, for both roles.
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tautline_handshake::{
-    BodyReader, HandshakeError, HeadError, RequestHeadReader, ResponseHeadReader, body_framing,
-    encode_response, encode_response_to_head,
+    BodyReader, HeadError, RequestHeadReader, ResponseHeadReader, body_framing, encode_response,
+    encode_response_to_head,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// A common request of a browser, cookies aside, in one read.
 const FIRST_READ: usize = 1 << 10;
@@ -26,22 +28,28 @@ const REFUSAL_BODY_PATIENCE: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
+/// Later than any deadline that matters, and not beyond what an `Instant` can hold.
+pub(crate) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// When something that starts now and may take this long must be over.
+pub(crate) fn deadline_in(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(NEVER)
+}
+/// How much of an answer is sent at a time, in bytes: one record of TLS. A client that takes this much within the deadline
+/// makes progress.
+const PIECE: usize = 16 << 10;
+
 /// Why a head could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadHeadError {
-    Head(HeadError),
+    /// With the status of a response, if that much was valid.
+    Head(HeadError, Option<StatusCode>),
     Io(io::Error),
 }
 
 impl From<io::Error> for ReadHeadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
-    }
-}
-
-impl From<HeadError> for ReadHeadError {
-    fn from(error: HeadError) -> Self {
-        Self::Head(error)
     }
 }
 
@@ -53,7 +61,8 @@ pub(crate) async fn read_request<S: AsyncRead + Unpin>(
 ) -> Result<Request<()>, ReadHeadError> {
     loop {
         read_some(stream, buffer).await?;
-        if let Some(request) = reader.read(buffer)? {
+        let read = reader.read(buffer).map_err(|error| ReadHeadError::Head(error, None))?;
+        if let Some(request) = read {
             return Ok(request);
         }
     }
@@ -67,17 +76,20 @@ pub(crate) async fn read_response<S: AsyncRead + Unpin>(
 ) -> Result<Response<()>, ReadHeadError> {
     loop {
         read_some(stream, buffer).await?;
-        if let Some(response) = reader.read(buffer)? {
-            return Ok(response);
+        match reader.read(buffer) {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            Err(error) => return Err(ReadHeadError::Head(error, reader.status())),
         }
     }
 }
 
-/// Reads the body of a refusal, as much as is worth keeping.
+/// Reads the body of a refusal, as much as is worth keeping and as comes before the deadline.
 pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     stream: &mut S,
     head: Response<()>,
     buffer: &mut BytesMut,
+    deadline: Instant,
 ) -> Response<Bytes> {
     let mut body = BodyReader::new(body_framing(&head), MAX_REFUSAL_BODY);
     let reading = async {
@@ -87,7 +99,8 @@ pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
         io::Result::Ok(())
     };
     // The status is what counts: a body that breaks off is given as far as it came.
-    let _ = tokio::time::timeout(REFUSAL_BODY_PATIENCE, reading).await;
+    let until = deadline.min(deadline_in(REFUSAL_BODY_PATIENCE));
+    let _ = tokio::time::timeout_at(until, reading).await;
     head.map(|()| body.into_bytes())
 }
 
@@ -102,29 +115,87 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) 
     Ok(())
 }
 
-/// Writes a head, and whatever the transport holds back of it.
-pub(crate) async fn write<S: AsyncWrite + Unpin>(stream: &mut S, wire: &[u8]) -> io::Result<()> {
-    stream.write_all(wire).await?;
-    stream.flush().await
+/// What a server sends in answer to a request. A client that takes some of it within each deadline may take as long as it
+/// likes for the whole, as with messages; one that takes none is cut.
+pub(crate) struct Answer<'a, S> {
+    stream: &'a mut S,
+    /// Makes the end of the stream a reset, where it can be one.
+    reset: fn(&S),
+    status: StatusCode,
+    sent: usize,
+    length: usize,
 }
 
-/// Answers with a response that is not 101, and ends the connection so that the answer arrives.
-pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    response: &Response<Bytes>,
-    head_only: bool,
-) -> io::Result<()> {
-    let mut wire = BytesMut::new();
-    if head_only {
-        encode_response_to_head(response, &mut wire);
-    } else {
-        encode_response(response, &mut wire);
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
+    pub(crate) fn new(stream: &'a mut S, reset: fn(&S), status: StatusCode) -> Self {
+        Self { stream, reset, status, sent: 0, length: 0 }
     }
-    write(stream, &wire).await?;
-    stream.shutdown().await?;
-    // Whether the peer ends in time or not: the answer is out.
-    let _ = tokio::time::timeout(LINGER, discard(stream)).await;
-    Ok(())
+
+    /// Sends the answer that opens the connection.
+    pub(crate) async fn switch(mut self, wire: &[u8], patience: Duration) -> io::Result<()> {
+        self.write(wire, patience).await
+    }
+
+    /// Answers with a response that is not 101, and ends the connection so that the answer arrives.
+    pub(crate) async fn refuse(
+        mut self,
+        response: &Response<Bytes>,
+        head_only: bool,
+        patience: Duration,
+    ) -> io::Result<()> {
+        let mut wire = BytesMut::new();
+        if head_only {
+            encode_response_to_head(response, &mut wire);
+        } else {
+            encode_response(response, &mut wire);
+        }
+        self.write(&wire, patience).await?;
+        in_time(patience, self.stream.shutdown()).await?;
+        // Whether the peer ends in time or not: the answer is out.
+        let _ = tokio::time::timeout(LINGER, discard(self.stream)).await;
+        Ok(())
+    }
+
+    /// Writes all of this, and flushes each piece of it: what TLS holds back is not seen to move.
+    async fn write(&mut self, wire: &[u8], patience: Duration) -> io::Result<()> {
+        self.length = wire.len();
+        while let Some(piece) = wire[self.sent..].chunks(PIECE).next() {
+            let count = in_time(patience, self.stream.write(piece)).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            in_time(patience, self.stream.flush()).await?;
+            self.sent += count;
+        }
+        Ok(())
+    }
+}
+
+/// However it comes that an answer is cut, by a deadline, a failure or the end of the server's patience with its drain: the
+/// client must not take what it has for the whole, and an orderly end would say that it is.
+impl<S> Drop for Answer<'_, S> {
+    fn drop(&mut self) {
+        if self.sent < self.length {
+            (self.reset)(self.stream);
+            let (status, sent, length) = (self.status.as_u16(), self.sent, self.length);
+            tracing::info!(
+                status,
+                sent,
+                length,
+                "an answer was cut: its client did not take it in time"
+            );
+        }
+    }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<()> {
@@ -140,7 +211,66 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<()> {
     Ok(())
 }
 
-/// What a server answers to bytes that are not a request.
-pub(crate) fn head_refusal(error: HeadError) -> Response<Bytes> {
-    HandshakeError::Head(error).to_response()
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::io::ErrorKind;
+
+    use tokio::io::DuplexStream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    thread_local! {
+        static RESETS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn count(_: &DuplexStream) {
+        RESETS.set(RESETS.get() + 1);
+    }
+
+    /// Answers with a body of 1 MB to a client that takes 4 KB each second, so many times.
+    async fn answer_slowly(times: usize) -> (io::Result<()>, usize, u32) {
+        RESETS.set(0);
+        let (mut near, mut far) = tokio::io::duplex(4000);
+        let response = Response::new(vec![b'x'; 1_000_000].into());
+        let reading = async {
+            let mut taken = 0;
+            let mut buffer = [0; 4000];
+            for _ in 0..times {
+                sleep(Duration::from_secs(1)).await;
+                match far.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => taken += count,
+                }
+            }
+            (taken, far)
+        };
+        let answer = Answer::new(&mut near, count, StatusCode::OK);
+        let answering = Box::pin(answer.refuse(&response, false, PATIENCE));
+        let (result, (taken, _far)) = tokio::join!(answering, reading);
+        (result, taken, RESETS.get())
+    }
+
+    // An answer of 30 MB to a client that read 1 MB/s was cut at the deadline of the handshake and two seconds.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_takes_as_long_as_it_moves() {
+        let start = Instant::now();
+        let (result, taken, resets) = answer_slowly(usize::MAX).await;
+        result.unwrap();
+        assert!(taken > 1_000_000, "{taken}");
+        assert!(start.elapsed().as_secs() >= 250);
+        assert_eq!(resets, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_move_is_cut_with_a_reset() {
+        let start = Instant::now();
+        let (result, taken, resets) = answer_slowly(3).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!((taken, resets), (12_000, 1));
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use tautline_frame::{Compress, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::Error;
-use crate::connection::{Connection, Wakers};
+use crate::connection::Connection;
+use tautline_frame::session::Error;
 
 /// Receives a message.
 pub(crate) struct Next<'a, S> {
@@ -23,7 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Next<'_, S> {
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().connection.poll_next(Wakers::one(cx))
+        self.get_mut().connection.poll_next_seated(cx)
     }
 }
 
@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Feed<'_, S> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { connection, message } = self.get_mut();
-        connection.poll_feed(message, Compress::Auto, Wakers::one(cx))
+        connection.poll_feed_seated(message, Compress::Auto, cx)
     }
 }
 
@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Sending<'_, S> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { connection, message } = self.get_mut();
-        ready!(connection.poll_feed(message, Compress::Auto, Wakers::one(cx)))?;
-        connection.poll_flush(Wakers::one(cx))
+        ready!(connection.poll_feed_seated(message, Compress::Auto, cx))?;
+        connection.poll_flush_seated(cx)
     }
 }

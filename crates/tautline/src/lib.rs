@@ -1,21 +1,25 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
+mod chain;
 mod client;
-#[cfg(feature = "deflate")]
-mod compression;
 mod connection;
 mod dial;
-mod error;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handshake_io;
 mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
-mod pool;
+mod parting;
+
 #[cfg(feature = "tls")]
 mod read_ahead;
+mod runtime;
+mod seats;
 mod server;
 mod shutdown;
 mod split;
@@ -29,30 +33,24 @@ mod wakers;
 mod websocket;
 
 // The public face.
-pub use accept::{
-    AcceptError, Acceptor, DEFAULT_HANDSHAKE_TIMEOUT, Upgrade, UpgradeRequest, accept,
-};
-pub use client::{Client, ConnectError, DEFAULT_CONNECT_TIMEOUT, connect};
-pub use error::Error;
-#[cfg(feature = "tls")]
-pub use read_ahead::ReadAhead;
-pub use server::{BoxError, DEFAULT_DRAIN_TIMEOUT, DEFAULT_MAX_CONNECTIONS, Server};
+pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
+pub use client::{Client, ConnectError, IntoRequest, connect};
+pub use server::{BoxError, Server};
 pub use split::{Reader, Writer};
+pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
-pub use tls::{ClientTls, ServerTls, TlsError};
+pub use tls::{ClientTls, ServerTls, TlsError, TlsInfo};
 pub use transport::Transport;
 pub use websocket::WebSocket;
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Compress, Compression, Config, DEFAULT_CLOSE_TIMEOUT,
-    DEFAULT_COMPRESSION_IDLE, DEFAULT_COMPRESSION_LEVEL, DEFAULT_COMPRESSION_THRESHOLD,
-    DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE, DEFAULT_MAX_MESSAGE_SIZE, DEFAULT_PING_INTERVAL,
-    DEFAULT_PING_TIMEOUT, DEFAULT_SEND_TIMEOUT, DEFAULT_WRITE_MARK, InvalidCloseFrame, Message,
+    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Message,
     ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
-    BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginPolicy,
-    ResponseError, UriError, text_response,
+    Agreed, BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginError,
+    OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead, ResponseError,
+    UriError, WsUri, text_response,
 };
 
 // Whose types stand in the signatures above.
@@ -60,17 +58,3 @@ pub use bytes;
 pub use http;
 #[cfg(feature = "tls")]
 pub use rustls;
-
-/// The guide's code compiles, too.
-#[cfg(doctest)]
-mod guide {
-    #[cfg(feature = "deflate")]
-    #[doc = include_str!("../../../docs/guide/compression.md")]
-    mod compression {}
-    #[doc = include_str!("../../../docs/guide/connections.md")]
-    mod connections {}
-    #[doc = include_str!("../../../docs/guide/servers.md")]
-    mod servers {}
-    #[doc = include_str!("../../../docs/guide/errors.md")]
-    mod errors {}
-}

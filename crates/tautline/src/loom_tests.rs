@@ -4,19 +4,22 @@
 //! tasks sleeps for ever. The keepalive and the deadlines are off: no timer comes to the rescue.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::BytesMut;
+use futures_core::Stream;
+use futures_sink::Sink;
 use loom::sync::Notify;
 use loom::thread;
-use tautline_frame::{CloseCode, Config, Role};
+use tautline_frame::{CloseCode, Config, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::split::{Reader, Writer};
 use crate::sync::{Arc, Mutex, lock};
-use crate::{Reader, WebSocket, Writer};
+use crate::websocket::WebSocket;
 
 /// A masked "hi", a ping without body, a Close without one. The key is zero, which is legal (RFC 6455 section 5.3).
 const TEXT: &[u8] = &[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
@@ -64,13 +67,17 @@ impl Pipe {
     }
 
     fn split(&self) -> (Reader<Self>, Writer<Self>) {
+        self.open().split()
+    }
+
+    fn open(&self) -> WebSocket<Self> {
         let config = Config::new()
             .ping_interval(None)
             .ping_timeout(std::time::Duration::MAX)
             .send_timeout(None)
             .close_timeout(std::time::Duration::MAX)
             .write_mark(1024);
-        WebSocket::from_upgraded(self.clone(), Role::Server, config, BytesMut::new()).split()
+        WebSocket::from_upgraded(self.clone(), Role::Server, config, BytesMut::new())
     }
 }
 
@@ -160,9 +167,10 @@ fn loom_a_reader_and_a_writer_that_wait_for_one_transport_are_both_woken() {
         });
         pipe.give(TEXT);
         pipe.make_room(100);
-        writing.join().unwrap();
-        reading.join().unwrap();
+        // Until it was looked: the last half that is dropped says that it goes.
+        let halves = (writing.join().unwrap(), reading.join().unwrap());
         assert_eq!(pipe.written(), b"\x81\x02yo");
+        drop(halves);
     });
 }
 
@@ -269,5 +277,87 @@ fn loom_what_a_dropped_writer_had_queued_is_written_by_the_waiting_reader() {
         }
         pipe.give(TEXT);
         reading.join().unwrap();
+    });
+}
+
+/// A connection that two tasks poll through its traits, with a lock between them, as `split` of `futures` makes it.
+#[derive(Clone)]
+struct Halves(Arc<Mutex<WebSocket<Pipe>>>);
+
+impl Halves {
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut WebSocket<Pipe>>, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        poll(Pin::new(&mut *lock(&self.0)), cx)
+    }
+
+    fn next(&self) -> Option<Message> {
+        block_on(poll_fn(|cx| self.poll(cx, Stream::poll_next))).map(Result::unwrap)
+    }
+
+    fn send(&self, message: &'static str) {
+        block_on(poll_fn(|cx| self.poll(cx, Sink::poll_ready))).unwrap();
+        Pin::new(&mut *lock(&self.0)).start_send(message.into()).unwrap();
+        block_on(poll_fn(|cx| self.poll(cx, Sink::poll_flush))).unwrap();
+    }
+
+    fn close(&self) {
+        block_on(poll_fn(|cx| self.poll(cx, Sink::poll_close))).unwrap();
+    }
+}
+
+// `send` behind `futures_util::StreamExt::split` waited for ever: see `tests/it/two_tasks.rs`.
+#[test]
+fn loom_two_tasks_of_one_connection_are_both_woken() {
+    explore(|| {
+        let pipe = Pipe::new(0);
+        let halves = Halves(Arc::new(Mutex::new(pipe.open())));
+        let reading = halves.clone();
+        let reading = thread::spawn(move || {
+            assert_eq!(reading.next().unwrap().as_text(), Some("hi"));
+        });
+        let writing = thread::spawn(move || halves.send("yo"));
+        // The ping makes the reader write, and so take the writer's place at the transport.
+        pipe.give(PING);
+        pipe.make_room(2);
+        pipe.make_room(100);
+        pipe.give(TEXT);
+        writing.join().unwrap();
+        reading.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_task_that_closes_the_sink_and_one_that_reads_both_see_the_end() {
+    explore(|| {
+        let pipe = Pipe::new(100);
+        let halves = Halves(Arc::new(Mutex::new(pipe.open())));
+        let reading = halves.clone();
+        let reading = thread::spawn(move || assert_eq!(reading.next(), None));
+        let closing = thread::spawn(move || halves.close());
+        pipe.give(CLOSE);
+        closing.join().unwrap();
+        reading.join().unwrap();
+    });
+}
+
+// The reader is there, and does not read: the writer does.
+#[test]
+fn loom_a_writer_reads_beside_an_idle_reader() {
+    explore(|| {
+        let pipe = Pipe::new(100);
+        let (mut reader, mut writer) = pipe.split();
+        let looking = thread::spawn(move || {
+            // It looks once, takes the writer's place at the transport, and goes away.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = pin!(reader.next()).poll(&mut cx);
+            reader
+        });
+        let closing = thread::spawn(move || block_on(writer.close()).unwrap());
+        pipe.give(CLOSE);
+        closing.join().unwrap();
+        drop(looking.join().unwrap());
     });
 }

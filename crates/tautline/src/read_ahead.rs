@@ -1,4 +1,4 @@
-//! A socket under TLS that is read in large pieces.
+//! A stream under TLS that is read in large pieces.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -7,39 +7,38 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::consume_budget;
 use tokio_util::io::poll_read_buf;
 
-use crate::pool;
+use tautline_frame::buffers;
 
-/// The socket under TLS. rustls reads 4 KiB at a time, each with a system call of its own: here one call takes all that has
+/// The stream under TLS. rustls reads 4 KiB at a time, each with a system call of its own: here one call takes all that has
 /// arrived, up to 64 KiB, into a buffer that is held only until rustls has taken it.
 #[derive(Debug)]
-pub struct ReadAhead {
-    socket: TcpStream,
+pub(crate) struct ReadAhead<S> {
+    socket: S,
     /// What was read and not taken yet.
     ahead: Option<Box<BytesMut>>,
 }
 
-impl ReadAhead {
-    pub(crate) fn new(socket: TcpStream) -> Self {
+impl<S> ReadAhead<S> {
+    pub(crate) const fn new(socket: S) -> Self {
         Self { socket, ahead: None }
     }
 
-    /// The socket, for its addresses and options.
-    #[must_use]
-    pub fn get_ref(&self) -> &TcpStream {
+    pub(crate) const fn get_ref(&self) -> &S {
         &self.socket
     }
+}
 
+impl<S: AsyncRead + Unpin> ReadAhead<S> {
     /// Has something in the buffer, or has come to the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_none() {
-            let mut buffer = pool::take();
+            let mut buffer = buffers::take();
             let result = poll_read_buf(Pin::new(&mut self.socket), cx, &mut *buffer);
             if buffer.is_empty() {
-                pool::give(buffer);
+                buffers::give(buffer);
             } else {
                 self.ahead = Some(buffer);
             }
@@ -51,7 +50,7 @@ impl ReadAhead {
     }
 }
 
-impl AsyncRead for ReadAhead {
+impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -64,7 +63,7 @@ impl AsyncRead for ReadAhead {
             buf.put_slice(&ahead[..count]);
             ahead.advance(count);
             if ahead.is_empty() {
-                pool::give(ahead);
+                buffers::give(ahead);
             } else {
                 this.ahead = Some(ahead);
             }
@@ -73,7 +72,7 @@ impl AsyncRead for ReadAhead {
     }
 }
 
-impl AsyncWrite for ReadAhead {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -108,11 +107,11 @@ mod tests {
     use std::future::poll_fn;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn pair() -> (ReadAhead, TcpStream) {
+    async fn pair() -> (ReadAhead<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (ReadAhead::new(listener.accept().await.unwrap().0), peer)

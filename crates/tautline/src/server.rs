@@ -1,8 +1,12 @@
 //! A server: accepts connections, opens each, and runs a handler for it.
 
+mod listen;
+mod opening;
+mod turns;
+
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -10,30 +14,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use tautline_frame::Config;
-use tautline_handshake::{HeadLimits, OriginPolicy, check_host, is_upgrade_request};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::time::Instant;
+use tautline_handshake::{HeadLimits, OriginPolicy};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
-use crate::accept::{AcceptError, Acceptor, PendingUpgrade, Upgrade, UpgradeRequest, until};
+use self::opening::Opener;
+use self::turns::Turns;
+use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest};
+use crate::chain::Chain;
+use crate::parting::{Ended, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
-use crate::{Transport, WebSocket};
+use crate::websocket::WebSocket;
 
-/// More than most machines' limits of open files: what ends accepting before memory does.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
-
-/// Twice the default close deadline: every connection whose handler cooperates has ended by then.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long accepting pauses when the system is out of files or memory: it would fail again at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a connection has for its request when the server goes down: enough for one that is on its way. One that says
-/// nothing, such as a browser opens ahead of need, is not waited for.
-const OPENING_GRACE: Duration = Duration::from_secs(1);
+/// How long tasks have to end when they are told to, at the end of the drain: enough for all that await something.
+const ABORT_GRACE: Duration = Duration::from_millis(200);
 
 /// What a handler's error becomes: `?` turns any error into it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -102,21 +100,44 @@ pub struct Server<T = ()> {
     listener: TcpListener,
     acceptor: Acceptor,
     #[cfg(feature = "tls")]
-    tls: Option<crate::ServerTls>,
+    tls: Option<crate::tls::ServerTls>,
     hook: Option<Hook<T>>,
     fallback: Option<Fallback>,
     max_connections: usize,
+    handshake_steps: usize,
     drain_timeout: Duration,
     stop: BoxFuture<()>,
 }
 
 impl Server {
-    /// Listens on this address. Port 0 takes a free one: see [`local_addr`](Self::local_addr).
+    /// More than most machines' limits of open files: what ends accepting before memory does.
+    pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
+
+    /// Twice the default close deadline: every connection whose handler cooperates has ended by then.
+    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// As much as the system allows: it takes its own limit (`net.core.somaxconn` on Linux, 4,096 by default) where this is more.
+    pub const DEFAULT_BACKLOG: u32 = i32::MAX as u32;
+
+    /// Sixteen steps of TLS are 2 ms of computing, or 10 with RSA: what an open connection waits at most for the handshakes of others.
+    pub const DEFAULT_HANDSHAKE_STEPS: usize = 16;
+
+    /// Listens on this address, the first that can be had where a name has several. Port 0 takes a free one: see
+    /// [`local_addr`](Self::local_addr). The queue of connections to be accepted is [`DEFAULT_BACKLOG`](Server::DEFAULT_BACKLOG) long.
     ///
     /// # Errors
     /// The system's, such as an address in use.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self::from_listener(TcpListener::bind(address).await?))
+        Self::bind_with_backlog(address, Self::DEFAULT_BACKLOG).await
+    }
+
+    /// As [`bind`](Self::bind), with room for this many connections in the system's queue, as far as the system allows.
+    /// Connections that find it full try again after a second.
+    ///
+    /// # Errors
+    /// The system's, such as an address in use.
+    pub async fn bind_with_backlog(address: impl ToSocketAddrs, backlog: u32) -> io::Result<Self> {
+        Ok(Self::from_listener(listen::bind(address, backlog).await?))
     }
 
     /// A server on a listener that is already there: made with options of its own, or handed over by a supervisor.
@@ -129,8 +150,9 @@ impl Server {
             tls: None,
             hook: None,
             fallback: None,
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
+            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             stop: Box::pin(std::future::pending()),
         }
     }
@@ -138,20 +160,28 @@ impl Server {
     /// Asks this function about every upgrade: it sees the whole request and the peer's address, and refuses with any
     /// response, or accepts with a subprotocol, headers and data for the connection's handler
     /// ([`serve_with`](Server::serve_with)). The request has been checked: it is a valid handshake of an allowed origin.
+    /// A hook that panics is answered for with 500; one that is still undecided a second after the server began to shut
+    /// down, with 503.
     #[must_use]
     pub fn on_upgrade<T, F, Fut>(self, hook: F) -> Server<T>
     where
         F: Fn(UpgradeRequest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Upgrade<T>, Response<Bytes>>> + Send + 'static,
     {
+        let hook = Arc::new(hook);
         Server {
             listener: self.listener,
             acceptor: self.acceptor,
             #[cfg(feature = "tls")]
             tls: self.tls,
-            hook: Some(Arc::new(move |request| Box::pin(hook(request)))),
+            hook: Some(Arc::new(move |request| {
+                let hook = hook.clone();
+                // Called when it is polled, where a panic is caught.
+                Box::pin(async move { hook(request).await })
+            })),
             fallback: self.fallback,
             max_connections: self.max_connections,
+            handshake_steps: self.handshake_steps,
             drain_timeout: self.drain_timeout,
             stop: self.stop,
         }
@@ -189,7 +219,7 @@ impl<T> Server<T> {
     /// Serves `wss` with this certificate. Plain `ws` is refused then.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: crate::ServerTls) -> Self {
+    pub fn tls(mut self, tls: crate::tls::ServerTls) -> Self {
         self.tls = Some(tls);
         self
     }
@@ -233,35 +263,70 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.handshake_timeout(timeout))
     }
 
-    /// Answers requests that ask for no WebSocket, such as the page that opens one. Bodies of requests are not read, and
-    /// the connection ends behind the answer. Without this they are answered with 426.
+    /// Answers requests that are not WebSocket upgrades, such as one for the page that opens one. Bodies of requests are not
+    /// read, and the connection ends after the answer. Without this they are answered with 426; if it panics, with 500.
+    ///
+    /// An answer may be long and its client slow: the deadline is on progress ([`Acceptor::answer_timeout`]). An answer that
+    /// is cut ends with a reset, and is logged at INFO.
     #[must_use]
     pub fn fallback<F, Fut>(mut self, fallback: F) -> Self
     where
         F: Fn(Request<()>, SocketAddr) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response<Bytes>> + Send + 'static,
     {
-        self.fallback = Some(Arc::new(move |request, peer| Box::pin(fallback(request, peer))));
+        let fallback = Arc::new(fallback);
+        self.fallback = Some(Arc::new(move |request, peer| {
+            let fallback = fallback.clone();
+            // As for the hook.
+            Box::pin(async move { fallback(request, peer).await })
+        }));
         self
     }
 
-    /// How many connections may be open, handshakes included; more wait in the system's queue. Default:
-    /// [`DEFAULT_MAX_CONNECTIONS`]. At least 1.
+    /// How many connections may be open, handshakes included; at least 1. Default: [`DEFAULT_MAX_CONNECTIONS`](Server::DEFAULT_MAX_CONNECTIONS).
+    ///
+    /// A connection counts until it has ended, whoever holds it: also when the handler handed it to another task and returned. A
+    /// handler that goes on when its connection has ended counts as well.
+    ///
+    /// When that many are open, the server stops accepting. Clients that come then wait in the system's queue (see
+    /// [`bind_with_backlog`](Server::bind_with_backlog)) without an answer, until one ends. One that gave up meanwhile is still taken in its turn, and found gone.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self
     }
 
+    /// Cuts a client that accepts nothing of its answer for this long: see [`Acceptor::answer_timeout`].
+    #[must_use]
+    pub fn answer_timeout(self, timeout: Duration) -> Self {
+        self.with_acceptor(|acceptor| acceptor.answer_timeout(timeout))
+    }
+
+    /// How many steps of opening handshakes are taken before everything else on the runtime has its turn; at least 1.
+    /// Default: [`DEFAULT_HANDSHAKE_STEPS`](Server::DEFAULT_HANDSHAKE_STEPS).
+    ///
+    /// A step is what can be done without waiting for the client; the long ones are those of TLS. The bound keeps a burst of
+    /// clients from holding up connections that are open, and keeps accepting from outpacing the handshakes. Handshakes that
+    /// wait for their client cost no step.
+    #[must_use]
+    pub fn handshake_steps(mut self, steps: usize) -> Self {
+        self.handshake_steps = steps.max(1);
+        self
+    }
+
     /// Shuts down when this future is ready: stops accepting, closes every connection with 1001 where its handler awaits it, and
-    /// waits for the handlers.
+    /// waits for connections and handlers to end. Handshakes have a second.
     #[must_use]
     pub fn shutdown_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Box::pin(stop);
         self
     }
 
-    /// How long a shutdown waits for handlers before it ends them. Default: [`DEFAULT_DRAIN_TIMEOUT`].
+    /// How long a shutdown waits for connections and handlers before it ends them. Default: [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
+    ///
+    /// Then handlers are dropped where they await, with a last attempt at a Close. One that works on without awaiting cannot
+    /// be ended, and neither can a connection that was handed to another task; [`serve`](Server::serve) returns all the same,
+    /// a fifth of a second later at most, and says so at WARN.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
@@ -276,11 +341,13 @@ impl<T> Server<T> {
 
 impl Server {
     /// Serves connections until [`shutdown_on`](Self::shutdown_on), forever by default. The handler runs as a task for each;
-    /// an error that it gives is logged. It may drop the connection when [`next`](WebSocket::next) gives `None` or an error.
+    /// an error that it returns is logged. It may drop the connection at any time: what is open then is closed in order, with
+    /// 1000 when the handler returns `Ok`, with 1011 after an error or a panic, and with everything written that was queued.
     /// Dropping this future instead of shutting down leaves the handlers running.
     ///
     /// # Errors
-    /// None at present: failures to accept are logged and waited out.
+    /// `Unsupported` on a runtime without its time driver (`enable_time`), at once. Failures to accept are logged and
+    /// waited out.
     pub async fn serve<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
@@ -295,7 +362,7 @@ impl<T: Send + 'static> Server<T> {
     /// As [`serve`](Server::serve), with the data that [`on_upgrade`](Server::on_upgrade) gave for the connection.
     ///
     /// # Errors
-    /// `InvalidInput` without [`on_upgrade`](Server::on_upgrade), at once.
+    /// `InvalidInput` without [`on_upgrade`](Server::on_upgrade), at once; otherwise as [`serve`](Server::serve).
     pub async fn serve_with<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
@@ -313,7 +380,9 @@ impl<T: Send + 'static> Server<T> {
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
+        crate::runtime::check()?;
         let shutdown = Shutdown::default();
+        let turns = Arc::new(Turns::new(self.handshake_steps));
         let opener = Arc::new(Opener {
             acceptor: self.acceptor,
             #[cfg(feature = "tls")]
@@ -323,34 +392,68 @@ impl<T: Send + 'static> Server<T> {
             shutdown: shutdown.clone(),
         });
         let handler = Arc::new(handler);
-        let tasks = Tasks::default();
-        let accepting = async {
+        let tasks = Tasks::new(Handle::current());
+        let (stop, drain_timeout) = (self.stop, self.drain_timeout);
+        let (places, accept_turns) = (tasks.clone(), turns.clone());
+        let accepting = async move {
             loop {
-                tasks.fewer_than(self.max_connections).await;
-                let (stream, peer) = accept(&self.listener).await;
+                places.fewer_than(self.max_connections).await;
+                accept_turns.take().await;
+                let (stream, peer) = listen::accept(&self.listener).await;
                 let (opener, handler) = (opener.clone(), handler.clone());
-                // Boxed: the state of a handshake is large, and gone when the handler starts.
-                let opening = Box::pin(async move {
-                    let opened = opener.open(stream, peer).await?;
-                    Ok(opened.map(|(ws, data)| handler(ws, data)))
-                });
+                let turns = accept_turns.clone();
                 let span = tracing::debug_span!("connection", %peer);
-                tasks.spawn(|place| connection(opening, place).instrument(span));
+                places.spawn(|place| {
+                    let held = place.share();
+                    // Boxed: the state of a handshake is large, and gone when the handler starts.
+                    let opening = Box::pin(async move {
+                        let opened = turns.of(pin!(opener.open(stream, peer, held))).await?;
+                        Ok(opened.and_then(|(ws, data)| opening::start(&*handler, ws, data)))
+                    });
+                    connection(opening, place).instrument(span)
+                });
             }
         };
+        let stopped = async {
+            // The listener goes with what accepts.
+            tokio::select! {
+                () = accepting => {}
+                () = stop => {}
+            }
+            tracing::info!(connections = tasks.count(), "shutting down");
+            shutdown.fire();
+            drain(&tasks, drain_timeout).await;
+        };
+        // Whether it ends or is dropped: the handshakes that are under way need nobody.
+        let _turns = EndOfTurns(&turns);
         tokio::select! {
-            () = accepting => {}
-            () = self.stop => {}
-        }
-        drop(self.listener);
-        tracing::info!(connections = tasks.count(), "shutting down");
-        shutdown.fire();
-        if tokio::time::timeout(self.drain_timeout, tasks.fewer_than(1)).await.is_err() {
-            tracing::warn!(connections = tasks.count(), "ending handlers that did not finish");
-            tasks.abort_all();
-            tasks.fewer_than(1).await;
+            () = stopped => {}
+            () = turns.hand_out() => {}
         }
         Ok(())
+    }
+}
+
+/// Waits for what is left of a server that goes down, and ends what does not end.
+async fn drain(tasks: &Tasks, timeout: Duration) {
+    if tokio::time::timeout(timeout, tasks.fewer_than(1)).await.is_ok() {
+        return;
+    }
+    tracing::warn!(connections = tasks.count(), "ending handlers that did not finish");
+    tasks.abort_all();
+    if tokio::time::timeout(ABORT_GRACE, tasks.fewer_than(1)).await.is_err() {
+        tracing::warn!(
+            connections = tasks.count(),
+            "leaving behind handlers that block their thread, or connections that others hold"
+        );
+    }
+}
+
+struct EndOfTurns<'a>(&'a Turns);
+
+impl Drop for EndOfTurns<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -365,29 +468,9 @@ impl<T> fmt::Debug for Server<T> {
     }
 }
 
-/// The next connection, whatever happens to others: a peer that left already is skipped, a system that is out of files is
-/// given time.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "accepting pauses");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
 /// The task of a connection: the handshake, which gives the handler's future, and then that. What it holds while the handler
 /// runs counts for every idle connection.
-async fn connection<O, Fut>(opening: Pin<Box<O>>, _place: Place)
+async fn connection<O, Fut>(opening: Pin<Box<O>>, place: Place)
 where
     O: Future<Output = Result<Option<Fut>, AcceptError>>,
     Fut: Future<Output = Result<(), BoxError>>,
@@ -395,128 +478,22 @@ where
     let handling = match opening.await {
         Ok(Some(handling)) => handling,
         Ok(None) => return,
-        Err(error) => return tracing::debug!(%error, "connection was not accepted"),
+        Err(error) => return tracing::debug!(error = %Chain(&error), "connection not accepted"),
     };
-    match handling.await {
+    let mut place = Some(place);
+    let mut handling = pin!(Some(handling));
+    match poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await {
         // The connection's own end has been told already.
-        Err(error) if error.is::<crate::Error>() => {
-            tracing::debug!(%error, "handler ended with the connection");
+        Ended::With(error) if error.is::<tautline_frame::session::Error>() => {
+            tracing::debug!(error = %Chain(&*error), "handler ended with the connection");
         }
-        Err(error) => tracing::warn!(%error, "handler ended with an error"),
-        Ok(()) => {}
-    }
-}
-
-/// What opens connections.
-struct Opener<T> {
-    acceptor: Acceptor,
-    #[cfg(feature = "tls")]
-    tls: Option<crate::ServerTls>,
-    decision: Decision<T>,
-    fallback: Option<Fallback>,
-    shutdown: Shutdown,
-}
-
-impl<T> Opener<T> {
-    /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
-    async fn open(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<Option<(WebSocket, T)>, AcceptError> {
-        let deadline = self.acceptor.deadline();
-        // Messages are batched in user space; the system must not hold them back.
-        stream.set_nodelay(true)?;
-        // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
-        let mut signal = self.shutdown.signal();
-        let read = {
-            let reading = pin!(self.read(stream, deadline));
-            let going_down = pin!(async {
-                signal.fired().await;
-                tokio::time::sleep(OPENING_GRACE).await;
-            });
-            tokio::select! {
-                // A request that is there is heard, and the list is left alone then.
-                biased;
-                read = reading => Some(read),
-                () = going_down => None,
-            }
-        };
-        let Some(read) = read else {
-            return Ok(None);
-        };
-        let (mut pending, request) = read?;
-        if let Some(fallback) = &self.fallback
-            && !is_upgrade_request(&request)
-        {
-            let head_only = request.method() == Method::HEAD;
-            if let Err(error) = check_host(&request) {
-                pending.answer(error.to_response(), head_only).await?;
-                return Err(error.into());
-            }
-            let mut answering = fallback(request, peer);
-            let Ok(response) = until(deadline, answering.as_mut()).await else {
-                return Err(pending.answer_late(head_only).await);
-            };
-            pending.answer(response, head_only).await?;
-            return Ok(None);
+        Ended::With(error) => {
+            tracing::warn!(error = %Chain(&*error), "handler ended with an error");
         }
-        let request = Arc::new(pending.check(&self.acceptor, request).await?);
-        let decision = match &self.decision {
-            Decision::Accept(data) => Ok(Upgrade::new(data())),
-            Decision::Ask(hook) => {
-                let asked = UpgradeRequest::new(request.clone(), peer, pending.stream());
-                let mut deciding = hook(asked);
-                let Ok(decision) = until(deadline, deciding.as_mut()).await else {
-                    return Err(pending.answer_late(false).await);
-                };
-                decision
-            }
-        };
-        let upgrade = match decision {
-            Ok(upgrade) => self.acceptor.choose(&request, upgrade),
-            Err(response) => {
-                let status = pending.answer(response, false).await?;
-                return Err(AcceptError::Refused(status));
-            }
-        };
-        let (mut ws, data) = pending.finish(&self.acceptor, &request, upgrade, Some(peer)).await?;
-        ws.watch(signal);
-        tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
-        Ok(Some((ws, data)))
+        Ended::Panicked => tracing::error!("handler panicked"),
+        Ended::Well => {}
     }
-
-    async fn read(
-        &self,
-        stream: TcpStream,
-        deadline: Instant,
-    ) -> Result<(PendingUpgrade<Transport>, Request<()>), AcceptError> {
-        #[cfg(feature = "tls")]
-        let transport = match &self.tls {
-            Some(tls) => {
-                // Boxed: it would be the larger part of the state of every handshake.
-                let mut securing = Box::pin(tls.accept(stream));
-                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
-            }
-            None => Transport::Tcp(stream),
-        };
-        #[cfg(not(feature = "tls"))]
-        let transport = Transport::Tcp(stream);
-        let mut pending = PendingUpgrade::new(transport, deadline);
-        let request = pending.read(&self.acceptor).await?;
-        Ok((pending, request))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // A peer that left before it was accepted says nothing about the listener; EMFILE (24) and ENFILE (23) do.
-    #[test]
-    fn errors_of_one_connection_do_not_pause_accepting() {
-        assert!(is_about_one_connection(&io::ErrorKind::ConnectionAborted.into()));
-        assert!(!is_about_one_connection(&io::Error::from_raw_os_error(24)));
-        assert!(!is_about_one_connection(&io::Error::from_raw_os_error(23)));
+    if let Some(place) = place {
+        place.end_handler();
     }
 }

@@ -3,25 +3,25 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
+use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseCode, CloseFrame, Compress, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Connection, Wakers};
+use crate::connection::Connection;
 use crate::sync::{Arc, Mutex, lock};
-use crate::wakers::{ReadReady, Waiters, WriteReady};
-use crate::{Error, Transport};
+use crate::timer::now;
+use crate::transport::Transport;
+use crate::wakers::{SharedWakers, Waiters};
 
 #[derive(Debug)]
 struct Shared<S> {
     inner: Mutex<Inner<S>>,
-    waiters: Arc<Waiters>,
-    read_ready: Waker,
-    write_ready: Waker,
+    wakers: SharedWakers,
 }
 
 #[derive(Debug)]
@@ -30,56 +30,63 @@ struct Inner<S> {
     reader_alive: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
-    /// Ready when a message may be queued. The end is the reader's work, unless there is none.
-    fn poll_open(&mut self, wakers: Wakers<'_>) -> Poll<Result<(), Error>> {
-        if self.reader_alive {
-            self.connection.poll_ready(wakers)
-        } else {
-            // This task reads now, so it is this one that the transport has to wake.
-            self.connection.poll_open(Wakers { read: wakers.write, ..wakers })
-        }
+impl<S> Inner<S> {
+    /// Who takes what arrives while a writer waits. That one reads by itself: the reader may have something else to do, or be in
+    /// the same task.
+    const fn listener(&self) -> Listener {
+        if self.reader_alive { Listener::Other } else { Listener::Nobody }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
+    /// One look at the connection, by the writer with this key or by the reader. Whoever else waits for what it changed is
+    /// woken, outside the lock. The second is whether a writer that waits needs the reader's side too.
+    fn look<T>(
+        &self,
+        who: Option<usize>,
+        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> (Poll<T>, bool) {
+        let mut inner = lock(&self.inner);
+        let listener = inner.listener();
+        let wanted = |session: &mut Session| wanted(session, listener);
+        let (given, changes) = self.wakers.look(who, &mut inner.connection, wanted);
+        let needs_reading =
+            given.is_pending() && inner.connection.session_ref().waits_for_reading();
+        drop(inner);
+        changes.tell();
+        (given, needs_reading)
     }
 }
 
 impl<S> Shared<S> {
-    /// One look at the connection, by the writer with this key or by the reader. Whoever else waits for what it changed is
-    /// woken, outside the lock.
-    fn with<R>(&self, who: Option<usize>, look: impl FnOnce(&mut Inner<S>, Wakers<'_>) -> R) -> R {
-        let wakers = Wakers { read: &self.read_ready, write: &self.write_ready };
+    /// A command, by the writer with this key. Whoever waits for what it changed is woken, outside the lock.
+    fn change<T>(&self, who: usize, change: impl FnOnce(&mut Session) -> T) -> T {
         let mut inner = lock(&self.inner);
-        let before = inner.connection.progress();
-        let result = look(&mut inner, wakers);
-        let after = inner.connection.progress();
+        let (result, changes) = self.wakers.change(Some(who), &mut inner.connection, change);
         drop(inner);
-        if before != after {
-            self.waiters.wake_writers(who);
-        }
-        // A compressor comes with a deadline, which may be earlier than the one that the reader waits for.
-        let new_deadline = after.compressing && !before.compressing;
-        if (before.open, before.done) != (after.open, after.done) || new_deadline {
-            self.waiters.wake_reader();
-        }
+        changes.tell();
         result
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.wakers.waiters
     }
 }
 
 pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {
-    let waiters = Arc::new(Waiters::default());
     let shared = Arc::new(Shared {
         inner: Mutex::new(Inner { connection, reader_alive: true }),
-        read_ready: Waker::from(std::sync::Arc::new(ReadReady(waiters.clone()))),
-        write_ready: Waker::from(std::sync::Arc::new(WriteReady(waiters.clone()))),
-        waiters,
+        wakers: SharedWakers::default(),
     });
-    let key = shared.waiters.add_writer();
+    let key = shared.waiters().add_writer();
     (Reader { shared: shared.clone() }, Writer { shared, key })
 }
 
 /// The half of a split connection that reads: a [`Stream`] of messages.
 ///
 /// It also does what the connection does by itself: it answers pings and Closes, pings a silent peer, and notices the end, as
-/// long as [`next`](Self::next) is awaited. If it is dropped, writers can go on, but nothing is read any more.
+/// long as [`next`](Self::next) is awaited. If it is dropped, writers can go on; nothing is read any more but by a writer that
+/// waits for a pong or the end, which discards messages.
 #[derive(Debug)]
 pub struct Reader<S = Transport> {
     shared: Arc<Shared<S>>,
@@ -113,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     /// One lock and nothing else for one of many messages that came together: taking it changes nothing that others wait for.
     #[inline(always)]
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        if let Some(message) = lock(&self.shared.inner).connection.take_short() {
+        if let Some(message) = lock(&self.shared.inner).connection.session().take_short() {
             return Poll::Ready(Some(Ok(message)));
         }
         let mut given = Poll::Pending;
@@ -123,8 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 
     #[inline(never)]
     fn poll_registered(&self, cx: &Context<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
-        self.shared.waiters.register_reader(cx.waker());
-        *given = self.shared.with(None, |inner, wakers| inner.connection.poll_next(wakers));
+        self.shared.waiters().register_reader(cx.waker());
+        (*given, _) = self.shared.look(None, |session, _| session.poll_message(now));
     }
 }
 
@@ -152,16 +159,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Reader<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for Reader<S> {
     fn is_terminated(&self) -> bool {
-        lock(&self.shared.inner).connection.is_exhausted()
+        lock(&self.shared.inner).connection.session_ref().is_exhausted()
     }
 }
 
 impl<S> Drop for Reader<S> {
     fn drop(&mut self) {
-        lock(&self.shared.inner).reader_alive = false;
-        self.shared.waiters.remove_reader();
-        // A writer that waits for the end has to read from now on.
-        self.shared.waiters.wake_writers(None);
+        let kept = {
+            let mut inner = lock(&self.shared.inner);
+            inner.reader_alive = false;
+            inner.connection.session().take_inbox()
+        };
+        // Outside the lock: it may be a MiB and more of messages.
+        drop(kept);
+        self.shared.waiters().remove_reader();
+        // A writer that waits for the end is not to wait for the reader to take what was kept.
+        self.shared.waiters().wake_writers(None);
     }
 }
 
@@ -178,15 +191,15 @@ pub struct Writer<S = Transport> {
 
 impl<S> Clone for Writer<S> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), key: self.shared.waiters.add_writer() }
+        Self { shared: self.shared.clone(), key: self.shared.waiters().add_writer() }
     }
 }
 
 impl<S> Drop for Writer<S> {
     fn drop(&mut self) {
-        self.shared.waiters.remove_writer(self.key);
+        self.shared.waiters().remove_writer(self.key);
         // It may wait already, and knows nothing of what was only queued.
-        self.shared.waiters.wake_reader();
+        self.shared.waiters().wake_reader();
     }
 }
 
@@ -204,12 +217,11 @@ impl<S> Writer<S> {
     }
 
     fn start_send(&self, message: Message) -> Result<(), Error> {
-        self.shared
-            .with(Some(self.key), |inner, _| inner.connection.start_send(message, Compress::Auto))
+        self.shared.change(self.key, |session| session.send(message, Compress::Auto))
     }
 
     fn start_close(&self, frame: CloseFrame) -> Result<(), Error> {
-        self.shared.with(Some(self.key), |inner, _| inner.connection.start_close(frame))
+        self.shared.change(self.key, |session| session.close(frame, now()))
     }
 }
 
@@ -276,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             // One lock and nothing else where there is room: what is queued changes nothing that others wait for, but for the
             // deadline of a compressor.
             let mut inner = lock(&self.shared.inner);
-            if inner.connection.has_room() && !inner.connection.compresses() {
+            if inner.connection.session_ref().has_room() && !inner.connection.compresses() {
                 return Poll::Ready(inner.connection.start_feed(message, wish));
             }
         }
@@ -293,11 +305,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         if message.is_none() {
             return Poll::Ready(Ok(()));
         }
-        self.register(cx);
-        self.shared.with(Some(self.key), |inner, wakers| {
-            // Under one lock, or other writers could fill the room in between.
-            ready!(inner.poll_open(wakers))?;
-            Poll::Ready(inner.connection.start_feed(message, wish))
+        // Under one lock, or other writers could fill the room in between.
+        self.look(cx, |session, listener| match session.poll_room(listener, now) {
+            Progress::Done(Ok(())) => Progress::Done(match message.take() {
+                Some(message) => session.send(message, wish),
+                None => Ok(()),
+            }),
+            other => other,
         })
     }
 
@@ -318,79 +332,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 
     /// Closes in order, and waits for the end: as [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that come
-    /// meanwhile go to the [`Reader`]; if that was dropped, they are discarded. Cancel safe.
+    /// meanwhile go to the [`Reader`]; if that was dropped, they are discarded. It does not matter whether the reader is in
+    /// [`next`](Reader::next), unless more than 1 MiB of messages wait for it: then the peer's Close, which stands behind
+    /// them, is not read, and [`Config::close_timeout`](crate::Config::close_timeout) ends the connection. Cancel safe.
     ///
     /// # Errors
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
         self.start_close(frame.into())?;
-        poll_fn(|cx| self.poll_closed(cx)).await
+        poll_fn(|cx| self.poll_over(cx)).await
     }
 
-    /// Pings the peer and gives the round-trip time. The [`Reader`] has to be kept in `next` for it; if that was dropped,
-    /// messages that come first are discarded. Cancel safe.
+    /// Pings the peer and returns the round-trip time. Messages that come meanwhile go to the [`Reader`]; if that was dropped,
+    /// they are discarded. It does not matter whether the reader is in [`next`](Reader::next), unless more than 1 MiB of
+    /// messages wait for it. Cancel safe.
     ///
     /// # Errors
-    /// Why the connection ended before the answer came.
+    /// [`Error::Timeout`] when the pong does not come, or is not read, within
+    /// [`Config::ping_timeout`](crate::Config::ping_timeout) after the ping was written; the connection goes on if anything else
+    /// was received since. Otherwise why the connection ended.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let id = self.shared.with(Some(self.key), |inner, _| inner.connection.start_ping())?;
-        poll_fn(|cx| self.poll_pong(id, cx)).await
-    }
-
-    fn register(&self, cx: &Context<'_>) {
-        self.shared.waiters.register_writer(self.key, cx.waker());
+        let id = self.shared.change(self.key, Session::ping)?;
+        let poll = |cx: &mut Context<'_>| {
+            self.look(cx, |session, listener| session.poll_pong(id, listener, now))
+        };
+        poll_fn(poll).await
     }
 
     fn poll_flush_shared(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.register(cx);
-        self.shared.with(Some(self.key), |inner, wakers| inner.connection.poll_flush(wakers))
-    }
-
-    fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.register(cx);
-        self.shared.with(Some(self.key), |inner, wakers| {
-            let connection = &mut inner.connection;
-            if !inner.reader_alive {
-                // This task reads now, so it is this one that the transport has to wake.
-                let wakers = Wakers { read: wakers.write, ..wakers };
-                let _ = ready!(connection.poll_closed(wakers));
-            } else if !connection.is_done() {
-                // The reader sees what the peer answers; the Close and its deadline are looked after here as well.
-                let _ = connection.poll_flush(wakers);
-                let _ = connection.poll_deadline(wakers);
-            }
-            if connection.is_done() {
-                return Poll::Ready(connection.failure().map_or(Ok(()), Err));
-            }
-            Poll::Pending
+        self.look(cx, |session, _| match session.poll_flush() {
+            Progress::Done(()) => Progress::Done(session.flushed()),
+            Progress::Needs(interest) => Progress::Needs(interest),
         })
     }
 
-    fn poll_pong(&self, id: u64, cx: &Context<'_>) -> Poll<Result<Duration, Error>> {
-        self.register(cx);
-        self.shared.with(Some(self.key), |inner, wakers| {
-            let connection = &mut inner.connection;
-            if !inner.reader_alive {
-                // Nobody else reads, and nobody is there for the messages.
-                let wakers = Wakers { read: wakers.write, ..wakers };
-                while let Poll::Ready(Some(Ok(_))) = connection.poll_message(wakers) {}
-            }
-            if let Some(time) = connection.pong(id) {
-                return Poll::Ready(Ok(time));
-            }
-            if !connection.protocol().is_open() {
-                return Poll::Ready(Err(connection.failure().unwrap_or(Error::Closed)));
-            }
-            // The ping goes out, and a peer that sends nothing at all is given up, whatever the reader does.
-            match connection.poll_flush(wakers) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-            if connection.poll_deadline(wakers).is_ready() {
-                return Poll::Ready(Err(connection.failure().unwrap_or(Error::Closed)));
-            }
-            Poll::Pending
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.look(cx, |session, listener| match session.poll_over(listener, now) {
+            Progress::Done(()) => Progress::Done(session.failure().cloned().map_or(Ok(()), Err)),
+            Progress::Needs(interest) => Progress::Needs(interest),
         })
+    }
+
+    /// A look that may have to wait.
+    fn look<T>(
+        &self,
+        cx: &Context<'_>,
+        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> Poll<T> {
+        let (waiters, key) = (self.shared.waiters(), self.key);
+        let mut reads = false;
+        loop {
+            waiters.register_writer(key, cx.waker(), reads);
+            let (given, needs_reading) = self.shared.look(Some(key), &mut wanted);
+            if given.is_ready() {
+                waiters.forget_writer(key);
+                return given;
+            }
+            if reads || !needs_reading {
+                return given;
+            }
+            // It waits for what only reading brings, and is to be woken for that from the next look on.
+            reads = true;
+        }
     }
 }
 
@@ -415,8 +418,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.register(cx);
-        self.shared.with(Some(self.key), Inner::poll_open)
+        self.look(cx, |session, listener| session.poll_room(listener, now))
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -431,6 +433,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
         if self.is_open() {
             self.start_close(CloseCode::NORMAL.into())?;
         }
-        self.poll_closed(cx)
+        self.poll_over(cx)
     }
 }

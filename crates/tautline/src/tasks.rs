@@ -1,41 +1,79 @@
-//! The tasks of a server: counted, waited for, ended.
+//! The connections of a server and the tasks of their handlers: counted, waited for, ended.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// A set of running tasks, without their results.
-#[derive(Clone, Debug, Default)]
+/// A set of places. Each is held by a connection, by the task of its handler, or by both, and is free when both are gone: a
+/// handler may give its connection away and return, or go on when the connection has ended.
+#[derive(Clone, Debug)]
 pub(crate) struct Tasks(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    running: Mutex<Slab<Option<AbortHandle>>>,
-    ended: Notify,
+    runtime: Handle,
+    taken: Mutex<Slab<Taken>>,
+    freed: Notify,
+    /// The tasks were ended: nothing more is begun.
+    over: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    holders: u8,
+    handler: Option<AbortHandle>,
+    /// What closes the connection that a handler left open.
+    closer: Option<AbortHandle>,
+}
+
+/// Which of a place's two tasks.
+#[derive(Clone, Copy)]
+enum Part {
+    Handler,
+    Closer,
 }
 
 impl Tasks {
-    /// Spawns the task that this makes. The task holds its place for as long as it lives.
+    /// For tasks of this runtime.
+    pub(crate) fn new(runtime: Handle) -> Self {
+        let (taken, freed) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { runtime, taken, freed, over: AtomicBool::new(false) }))
+    }
+
+    /// Spawns the task that this makes with a place that it may share.
     ///
     /// Called by one task at a time, so that a place cannot be taken anew before its handle stands in it.
     pub(crate) fn spawn<F>(&self, make: impl FnOnce(Place) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let key = self.lock().insert(None);
-        let handle = tokio::spawn(make(Place { tasks: self.clone(), key }));
-        if let Some(slot) = self.lock().get_mut(key) {
-            *slot = Some(handle.abort_handle());
+        let key = self.lock().insert(Taken { holders: 1, ..Taken::default() });
+        let place = Place { tasks: self.clone(), key };
+        self.run(key, Part::Handler, make(place));
+    }
+
+    fn run<F>(&self, key: usize, part: Part, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handle = self.0.runtime.spawn(task).abort_handle();
+        if let Some(taken) = self.lock().get_mut(key) {
+            match part {
+                Part::Handler => taken.handler = Some(handle),
+                Part::Closer => taken.closer = Some(handle),
+            }
         }
     }
 
-    /// Ready when fewer than `limit` tasks run. For one waiter.
+    /// Ready when fewer than `limit` places are taken. For one waiter.
     pub(crate) async fn fewer_than(&self, limit: usize) {
-        while self.lock().len() >= limit {
-            self.0.ended.notified().await;
+        while self.count() >= limit {
+            self.0.freed.notified().await;
         }
     }
 
@@ -43,28 +81,77 @@ impl Tasks {
         self.lock().len()
     }
 
+    /// Ends all tasks; those that work without awaiting go on until they await.
     pub(crate) fn abort_all(&self) {
-        for (_, handle) in self.lock().iter() {
-            if let Some(handle) = handle {
+        self.0.over.store(true, Ordering::SeqCst);
+        for (_, taken) in self.lock().iter() {
+            for handle in [&taken.handler, &taken.closer].into_iter().flatten() {
                 handle.abort();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slab<Option<AbortHandle>>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Slab<Taken>> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A task's place in the list, given back however the task ends.
+/// A place of [`Tasks`], or one of two shares in it; given back when it is dropped.
+#[derive(Debug)]
 pub(crate) struct Place {
     tasks: Tasks,
     key: usize,
 }
 
+impl Place {
+    /// The same place for one more holder.
+    pub(crate) fn share(&self) -> Self {
+        if let Some(taken) = self.tasks.lock().get_mut(self.key) {
+            taken.holders += 1;
+        }
+        Self { tasks: self.tasks.clone(), key: self.key }
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && Arc::ptr_eq(&self.tasks.0, &other.tasks.0)
+    }
+
+    /// Whether tasks are ended, rather than begun.
+    pub(crate) fn is_over(&self) -> bool {
+        self.tasks.0.over.load(Ordering::SeqCst)
+    }
+
+    /// The handler is over: its task is not to be kept, with all the room that its future took, for as long as somebody holds the
+    /// connection.
+    pub(crate) fn end_handler(&self) {
+        let handle = self.tasks.lock().get_mut(self.key).and_then(|taken| taken.handler.take());
+        // Outside the lock: it may be the last that keeps the task.
+        drop(handle);
+    }
+
+    /// Spawns what closes the connection of this place.
+    pub(crate) fn spawn_closer<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.run(self.key, Part::Closer, task);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tasks.lock().try_remove(self.key);
-        self.tasks.0.ended.notify_one();
+        let gone = {
+            let mut places = self.tasks.lock();
+            match places.get_mut(self.key) {
+                Some(taken) if taken.holders > 1 => {
+                    taken.holders -= 1;
+                    None
+                }
+                _ => places.try_remove(self.key),
+            }
+        };
+        if gone.is_some() {
+            self.tasks.0.freed.notify_one();
+        }
     }
 }

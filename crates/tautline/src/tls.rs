@@ -9,11 +9,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::{ReadAhead, Transport};
+use crate::read_ahead::ReadAhead;
+use crate::transport::Transport;
 
 /// What is spoken inside TLS (RFC 7301): WebSocket's handshake is HTTP/1.1, and a server must not choose HTTP/2.
 const ALPN: &[u8] = b"http/1.1";
@@ -53,7 +54,10 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError::Pem`], or [`TlsError::NoRoots`] for a file without certificates; [`TlsError::NoProvider`].
     pub fn ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
-        Self::from_roots(CertificateDer::pem_file_iter(path).map_err(pem)?)
+        let what = in_file("certificates", path.as_ref());
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| pem(&what, error))?;
+        Self::from_roots(certificates, &what)
     }
 
     /// As [`ca_file`](Self::ca_file), with what would stand in the file.
@@ -61,15 +65,16 @@ impl ClientTls {
     /// # Errors
     /// As [`ca_file`](Self::ca_file).
     pub fn ca_pem(certificates: &[u8]) -> Result<Self, TlsError> {
-        Self::from_roots(CertificateDer::pem_slice_iter(certificates))
+        Self::from_roots(CertificateDer::pem_slice_iter(certificates), "certificates")
     }
 
     fn from_roots(
         certificates: impl Iterator<Item = Result<CertificateDer<'static>, PemError>>,
+        what: &str,
     ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
-            roots.add(certificate.map_err(pem)?).map_err(TlsError::Rustls)?;
+            roots.add(certificate.map_err(|error| pem(what, error))?).map_err(TlsError::Rustls)?;
         }
         Ok(Self(Roots::Ready(client_config(roots)?)))
     }
@@ -99,11 +104,10 @@ impl ClientTls {
         }
     }
 
-    pub(crate) async fn connect(
-        &self,
-        stream: TcpStream,
-        host: &str,
-    ) -> Result<Transport, TlsError> {
+    pub(crate) async fn connect<S>(&self, stream: S, host: &str) -> Result<Transport<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
         let connector = TlsConnector::from(self.config().await?);
         let stream = ReadAhead::new(stream);
@@ -111,7 +115,7 @@ impl ClientTls {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         });
         let stream = connecting.await.map_err(TlsError::Handshake)?;
-        Ok(Transport::TlsClient(Box::new(stream)))
+        Ok(Transport::tls_client(stream))
     }
 }
 
@@ -161,6 +165,9 @@ fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
 }
 
 /// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can resume.
+///
+/// Sessions resume by tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so their number has no bound and costs
+/// the server nothing. The keys of the tickets are of this process and are replaced every six hours.
 #[derive(Clone)]
 pub struct ServerTls(TlsAcceptor);
 
@@ -173,9 +180,13 @@ impl ServerTls {
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        let certificates = CertificateDer::pem_file_iter(certificates).map_err(pem)?;
-        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(pem)?;
-        Self::from_parts(certificates, PrivateKeyDer::from_pem_file(key).map_err(pem)?)
+        let what = in_file("certificates", certificates.as_ref());
+        let chain = CertificateDer::pem_file_iter(certificates);
+        let chain = chain.and_then(Iterator::collect).and_then(not_empty);
+        let chain = chain.map_err(|error| pem(&what, error))?;
+        let what = in_file("private key", key.as_ref());
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(&what, error))?;
+        Self::from_parts(chain, key)
     }
 
     /// As [`from_pem_files`](Self::from_pem_files), with what would stand in the files.
@@ -183,29 +194,29 @@ impl ServerTls {
     /// # Errors
     /// As [`from_pem_files`](Self::from_pem_files).
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let certificates = CertificateDer::pem_slice_iter(certificates);
-        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(pem)?;
-        Self::from_parts(certificates, PrivateKeyDer::from_pem_slice(key).map_err(pem)?)
+        let chain: Result<_, _> = CertificateDer::pem_slice_iter(certificates).collect();
+        let chain = chain.and_then(not_empty).map_err(|error| pem("certificates", error))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| pem("private key", error))?;
+        Self::from_parts(chain, key)
     }
 
     fn from_parts(
         certificates: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, TlsError> {
-        if certificates.is_empty() {
-            return Err(pem(PemError::NoItemsFound));
-        }
-        let config = ServerConfig::builder_with_provider(provider()?)
+        let mut config = ServerConfig::builder_with_provider(provider()?)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Rustls)?
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .map_err(TlsError::Rustls)?;
+        remember_sessions(&mut config)?;
         Ok(Self::from_config(config))
     }
 
     /// The whole of rustls's settings: several certificates, certificates of clients, versions. Where they name no protocol
-    /// (ALPN), `http/1.1` is added.
+    /// (ALPN), `http/1.1` is added. How sessions resume is theirs to say: rustls's own default keeps 256 in memory, which
+    /// is room for 128 clients of TLS 1.3; a `ticketer` has no such bound.
     #[must_use]
     pub fn from_config(config: impl Into<Arc<ServerConfig>>) -> Self {
         let mut config = config.into();
@@ -215,17 +226,106 @@ impl ServerTls {
         Self(TlsAcceptor::from(config))
     }
 
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Transport> {
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Transport<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let accepting = self.0.accept_with(ReadAhead::new(stream), |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         });
-        Ok(Transport::TlsServer(Box::new(accepting.await?)))
+        Ok(Transport::tls_server(accepting.await?))
     }
 }
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerTls")
+    }
+}
+
+/// Tickets, which the client keeps: a cache in memory holds so few sessions that none resumes under load.
+#[cfg(feature = "ring")]
+fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsError::Rustls)?;
+    Ok(())
+}
+
+/// As with `ring`.
+#[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Rustls)?;
+    Ok(())
+}
+
+/// The providers that a process installs have no common way to make tickets: a cache, larger than rustls's own.
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(CACHED_SESSIONS);
+    Ok(())
+}
+
+/// Sessions kept in memory where there are no tickets, two for each client of TLS 1.3: up to about 20 MiB.
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+const CACHED_SESSIONS: usize = 16 << 10;
+
+/// What TLS agreed on for a connection: see [`Transport::tls`].
+#[derive(Clone, Copy)]
+pub struct TlsInfo<'a> {
+    common: &'a rustls::CommonState,
+    server_name: Option<&'a str>,
+}
+
+impl<'a> TlsInfo<'a> {
+    pub(crate) fn client(connection: &'a rustls::ClientConnection) -> Self {
+        Self { common: connection, server_name: None }
+    }
+
+    pub(crate) fn server(connection: &'a rustls::ServerConnection) -> Self {
+        Self { common: connection, server_name: connection.server_name() }
+    }
+
+    /// The version of TLS, such as `"TLSv1.3"`.
+    #[must_use]
+    pub fn version(&self) -> Option<&'static str> {
+        match self.common.protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            rustls::ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            _ => None,
+        }
+    }
+
+    /// Whether an earlier session was resumed, which saves a round trip and most of the computing.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.common.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    /// The protocol agreed on inside TLS (ALPN, RFC 7301), such as `http/1.1`.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&'a [u8]> {
+        self.common.alpn_protocol()
+    }
+
+    /// At the server's end: the host name that the client asked for (SNI, RFC 6066 section 3).
+    #[must_use]
+    pub const fn server_name(&self) -> Option<&'a str> {
+        self.server_name
+    }
+
+    /// The peer's certificates in DER, its own first; a server sees some when its settings ask clients for them.
+    pub fn peer_certificates(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.common.peer_certificates().unwrap_or_default().iter().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Debug for TlsInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsInfo")
+            .field("version", &self.version())
+            .field("resumed", &self.is_resumed())
+            .field("alpn", &self.alpn().map(String::from_utf8_lossy))
+            .field("server_name", &self.server_name)
+            .finish()
     }
 }
 
@@ -252,8 +352,18 @@ fn built_in() -> Option<CryptoProvider> {
     None
 }
 
-fn pem(error: PemError) -> TlsError {
-    TlsError::Pem(error)
+fn pem(what: &str, source: PemError) -> TlsError {
+    TlsError::Pem { what: what.to_owned(), source }
+}
+
+fn in_file(what: &str, path: &Path) -> String {
+    format!("{what} in {}", path.display())
+}
+
+fn not_empty(
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    if chain.is_empty() { Err(PemError::NoItemsFound) } else { Ok(chain) }
 }
 
 /// Why TLS could not be set up or agreed on.
@@ -264,8 +374,14 @@ pub enum TlsError {
     NoProvider,
     /// No certificate of an authority to trust was found.
     NoRoots,
-    /// A PEM file cannot be read, or holds no fitting item.
-    Pem(PemError),
+    /// PEM data cannot be read, or holds no fitting item.
+    #[non_exhaustive]
+    Pem {
+        /// What was to be read, and from which file.
+        what: String,
+        /// What is wrong with it.
+        source: PemError,
+    },
     /// rustls does not take these settings.
     Rustls(rustls::Error),
     /// The host of the URI is neither a DNS name nor an IP address that a certificate can be for.
@@ -274,28 +390,81 @@ pub enum TlsError {
     Handshake(io::Error),
 }
 
+impl TlsError {
+    /// Whether the same attempt may succeed later: only when the stream failed in the middle of the handshake. What rustls
+    /// itself decided, such as that a certificate is not to be trusted, it decides again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Handshake(error) => {
+                let decided = |inner: &(dyn std::error::Error + Send + Sync + 'static)| {
+                    inner.downcast_ref::<rustls::Error>().is_some()
+                };
+                !error.get_ref().is_some_and(decided)
+            }
+            Self::NoProvider
+            | Self::NoRoots
+            | Self::Pem { .. }
+            | Self::Rustls(_)
+            | Self::ServerName => false,
+        }
+    }
+}
+
+/// This level only: [`source`](std::error::Error::source) has the next.
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoProvider => f.write_str(
-                "no crypto provider: enable the feature `ring` or `aws-lc-rs`, or install one",
-            ),
-            Self::NoRoots => f.write_str("no trusted certificates were found"),
-            Self::Pem(error) => write!(f, "cannot read PEM: {error}"),
-            Self::Rustls(error) => write!(f, "TLS settings: {error}"),
-            Self::ServerName => f.write_str("the host is not a name that a certificate can have"),
-            Self::Handshake(error) => write!(f, "TLS handshake: {error}"),
-        }
+        f.write_str(match self {
+            Self::NoProvider => {
+                "no crypto provider: enable the feature `ring` or `aws-lc-rs`, or install one"
+            }
+            Self::NoRoots => "no trusted certificates were found",
+            Self::Pem { what, .. } => return write!(f, "cannot read the {what}"),
+            Self::Rustls(_) => "rustls rejected the TLS settings",
+            Self::ServerName => "the host is not a name that a certificate can have",
+            Self::Handshake(_) => "the TLS handshake failed",
+        })
     }
 }
 
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Pem(error) => Some(error),
+            Self::Pem { source, .. } => Some(source),
             Self::Rustls(error) => Some(error),
             Self::Handshake(error) => Some(error),
             Self::NoProvider | Self::NoRoots | Self::ServerName => None,
         }
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+    use crate::chain::tests::assert_one_level_each;
+
+    #[test]
+    fn each_error_tells_its_own_level() {
+        for error in [
+            TlsError::NoProvider,
+            TlsError::NoRoots,
+            pem("certificates in chain.pem", PemError::NoItemsFound),
+            TlsError::Rustls(rustls::Error::FailedToGetRandomBytes),
+            TlsError::ServerName,
+            TlsError::Handshake(io::Error::other("cut")),
+        ] {
+            assert_one_level_each(&error);
+        }
+    }
+
+    // Of two files that were named, the error of one that is missing, or of both in the wrong order, said neither which nor what.
+    #[test]
+    fn an_error_names_the_file_and_what_was_to_be_in_it() {
+        let error = ServerTls::from_pem_files("/none/chain.pem", "/none/key.pem").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the certificates in /none/chain.pem");
+        let error = ClientTls::ca_file("/none/ca.pem").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the certificates in /none/ca.pem");
+        let error = ServerTls::from_pem(b"", b"").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the certificates");
     }
 }

@@ -1,63 +1,123 @@
-//! TCP, or TLS over it.
+//! A stream as it is, or TLS over it.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::{client, server};
 
 #[cfg(feature = "tls")]
-use crate::ReadAhead;
+use crate::read_ahead::ReadAhead;
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
-/// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Transport {
-    /// `ws`.
-    Tcp(TcpStream),
-    /// `wss`, the client's end.
+/// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream, plain or under TLS.
+///
+/// The stream is a [`TcpStream`] unless it was brought along, as with
+/// [`Client::connect_over`](crate::Client::connect_over).
+pub struct Transport<S = TcpStream>(Kind<S>);
+
+enum Kind<S> {
+    Plain(S),
     #[cfg(feature = "tls")]
-    TlsClient(Box<tokio_rustls::client::TlsStream<ReadAhead>>),
-    /// `wss`, the server's end.
+    TlsClient(Box<client::TlsStream<ReadAhead<S>>>),
     #[cfg(feature = "tls")]
-    TlsServer(Box<tokio_rustls::server::TlsStream<ReadAhead>>),
+    TlsServer(Box<server::TlsStream<ReadAhead<S>>>),
 }
 
 impl Transport {
-    /// The socket, for its addresses and options.
+    /// The TCP connection, for its addresses and options. Always there today; `None` is for transports that are to come.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref())
+    }
+
+    /// Turns the end of the connection into a reset, so that the peer does not take what it has for everything.
+    pub(crate) fn reset_at_end(&self) {
+        if let Some(stream) = self.tcp()
+            && let Err(error) = stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection cannot be reset");
+        }
+    }
+}
+
+impl<S> Transport<S> {
+    pub(crate) const fn plain(stream: S) -> Self {
+        Self(Kind::Plain(stream))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_client(stream: client::TlsStream<ReadAhead<S>>) -> Self {
+        Self(Kind::TlsClient(Box::new(stream)))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_server(stream: server::TlsStream<ReadAhead<S>>) -> Self {
+        Self(Kind::TlsServer(Box::new(stream)))
+    }
+
+    /// The stream that WebSocket, or TLS under it, runs over.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        match &self.0 {
+            Kind::Plain(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::TlsClient(stream) => stream.get_ref().0.get_ref(),
+            Kind::TlsClient(stream) => stream.get_ref().0.get_ref(),
             #[cfg(feature = "tls")]
-            Self::TlsServer(stream) => stream.get_ref().0.get_ref(),
+            Kind::TlsServer(stream) => stream.get_ref().0.get_ref(),
         }
     }
 
-    /// Whether the connection is encrypted.
+    /// Whether the connection is encrypted by this crate. A stream that was secure already counts as plain.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        !matches!(self, Self::Tcp(_))
+        #[cfg(feature = "tls")]
+        return matches!(self.0, Kind::TlsClient(_) | Kind::TlsServer(_));
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// What TLS agreed on. `None` for a connection in plain text.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsInfo<'_>> {
+        match &self.0 {
+            Kind::TlsClient(stream) => Some(TlsInfo::client(stream.get_ref().1)),
+            Kind::TlsServer(stream) => Some(TlsInfo::server(stream.get_ref().1)),
+            Kind::Plain(_) => None,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Transport<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Plain(_) => "Transport(plain)",
+            #[cfg(feature = "tls")]
+            Kind::TlsClient(_) | Kind::TlsServer(_) => "Transport(TLS)",
+        })
     }
 }
 
 /// The same call on whichever stream it is.
 macro_rules! forward {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Transport::Tcp($stream) => $call,
+        match &mut $self.get_mut().0 {
+            Kind::Plain($stream) => $call,
             #[cfg(feature = "tls")]
-            Transport::TlsClient($stream) => $call,
+            Kind::TlsClient($stream) => $call,
             #[cfg(feature = "tls")]
-            Transport::TlsServer($stream) => $call,
+            Kind::TlsServer($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Transport {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +127,7 @@ impl AsyncRead for Transport {
     }
 }
 
-impl AsyncWrite for Transport {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,7 +145,11 @@ impl AsyncWrite for Transport {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        match &self.0 {
+            Kind::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Kind::TlsClient(_) | Kind::TlsServer(_) => true,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

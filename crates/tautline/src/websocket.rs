@@ -10,13 +10,21 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
+use tautline_frame::session::{Listener, Session};
 use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Connection, Info, Wakers};
+use crate::connection::{Connection, Info};
 use crate::hot::{Feed, Next, Sending};
+use crate::parting::Leave;
+use crate::seats::Side;
 use crate::shutdown::ShutdownSignal;
-use crate::{Error, Reader, Transport, Writer, split};
+use crate::split;
+use crate::split::{Reader, Writer};
+use crate::tasks::Place;
+use crate::timer::now;
+use crate::transport::Transport;
+use tautline_frame::session::Error;
 
 /// An open WebSocket connection.
 ///
@@ -26,7 +34,12 @@ use crate::{Error, Reader, Transport, Writer, split};
 ///
 /// The end: `next` gives `None` after the closing handshake ([`close_frame`](Self::close_frame) tells code and reason) and
 /// one [`Error`] after anything else. By then the peer has been told, with the right close code; the connection can simply
-/// be dropped. Dropping it earlier ends the transport without a Close: call [`close`](Self::close) first.
+/// be dropped.
+///
+/// Dropped earlier, it says what it can without waiting: what was [fed](Self::feed) and a Close with 1001 (1011 during a
+/// panic) go out if the transport takes them at once. A connection that a [`Server`](crate::Server)'s handler drops is closed
+/// in order: with 1000 when the handler returns `Ok`, with 1011 after an error or a panic. To be sure that everything arrived,
+/// call [`close`](Self::close).
 ///
 /// # Cancel safety
 /// Every method may be dropped at any await, as by `select!` or a timeout. No received message is lost by it and no frame is
@@ -96,9 +109,10 @@ impl<S> WebSocket<S> {
         self.connection.protocol().is_open()
     }
 
-    /// The transport underneath, to ask it things. Reading or writing it would break the connection.
+    /// The underlying transport, for inspection; `None` once the connection has ended, which closes it. Do not read from it or
+    /// write to it.
     #[must_use]
-    pub fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> Option<&S> {
         self.connection.get_ref()
     }
 
@@ -108,7 +122,10 @@ impl<S> WebSocket<S> {
         config: Arc<Config>,
         leftover: BytesMut,
         info: Info,
-    ) -> Self {
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
     }
 
@@ -132,12 +149,16 @@ impl<S> WebSocket<S> {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_compression(mut self, agreed: Compression) -> Self {
-        self.connection.set_compression(agreed);
+        self.connection.session().set_compression(agreed);
         self
     }
 
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.connection.watch(shutdown);
+    }
+
+    pub(crate) fn keep_place(&mut self, place: Place, leave: Leave<S>) {
+        self.connection.keep_place(place, leave);
     }
 }
 
@@ -222,13 +243,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         poll_fn(move |cx| {
-            ready!(self.connection.poll_feed(&mut message, wish, Wakers::one(cx)))?;
-            self.connection.poll_flush(Wakers::one(cx))
+            ready!(self.connection.poll_feed_seated(&mut message, wish, cx))?;
+            self.connection.poll_flush_seated(cx)
         })
     }
 
     /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
-    /// to read; dropping the connection before loses it. Waits only while more than [`Config::write_mark`] bytes are queued.
+    /// to read. Waits only while more than [`Config::write_mark`] bytes are queued.
     ///
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
@@ -246,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         wish: Compress,
     ) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
-        poll_fn(move |cx| self.connection.poll_feed(&mut message, wish, Wakers::one(cx)))
+        poll_fn(move |cx| self.connection.poll_feed_seated(&mut message, wish, cx))
     }
 
     /// Writes everything that is queued.
@@ -254,7 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// Why the connection failed. Cancel safe.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.connection.poll_flush(Wakers::one(cx))).await
+        poll_fn(|cx| self.connection.poll_flush_seated(cx)).await
     }
 
     /// Closes in order with 1000 and no reason: see [`close_with`](Self::close_with).
@@ -273,37 +294,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong. Cancel safe:
     /// called again, or [`next`](Self::next), it goes on.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
-        self.connection.start_close(frame.into())?;
-        poll_fn(|cx| self.connection.poll_closed(Wakers::one(cx))).await
+        self.connection.session().close(frame.into(), now())?;
+        poll_fn(|cx| self.connection.poll_over_seated(Listener::Nobody, cx)).await
     }
 
-    /// Pings the peer and gives the round-trip time, from the last byte written to the pong read. Messages that come
+    /// Pings the peer and returns the round-trip time, from the last byte written to the pong read. Messages that come
     /// meanwhile are kept for [`next`](Self::next).
     ///
     /// # Errors
-    /// [`Error::Timeout`] when nothing comes within [`Config::ping_timeout`]; [`Error::Backlog`] when more than 1 MiB of
+    /// [`Error::Timeout`] when the pong does not come within [`Config::ping_timeout`] after the ping was written: the connection
+    /// goes on if anything else was received since, and has failed otherwise. [`Error::Backlog`] when more than 1 MiB of
     /// messages came first; otherwise why the connection ended. Cancel safe.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let id = self.connection.start_ping()?;
-        poll_fn(|cx| self.poll_pong(id, cx)).await
-    }
-
-    fn poll_pong(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<Duration, Error>> {
-        loop {
-            if let Some(time) = self.connection.pong(id) {
-                return Poll::Ready(Ok(time));
-            }
-            if self.connection.is_inbox_full() {
-                return Poll::Ready(Err(Error::Backlog));
-            }
-            match self.connection.poll_message(Wakers::one(cx)) {
-                Poll::Ready(Some(Ok(message))) => self.connection.keep(message),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Err(Error::Closed)),
-                Poll::Pending if self.connection.pong(id).is_some() => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        let id = self.connection.session().ping()?;
+        let wanted = |session: &mut Session| session.poll_pong(id, Listener::Same, now);
+        poll_fn(|cx| self.connection.seated(Side::Write, cx, wanted)).await
     }
 
     /// Parts the connection into a half that reads and one that writes, for different tasks. The writer can be cloned.
@@ -319,37 +324,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.connection.poll_next(Wakers::one(cx))
+        self.connection.poll_next_seated(cx)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
     fn is_terminated(&self) -> bool {
-        self.connection.is_exhausted()
+        self.connection.session_ref().is_exhausted()
     }
 }
 
-/// Closing the sink is [`close`](WebSocket::close).
+/// Closing the sink is [`close`](WebSocket::close), but what arrives meanwhile is kept for the stream.
+///
+/// Stream and sink may be polled by two tasks, as behind `futures_util::StreamExt::split`: each task is woken for its side, and
+/// deadlines hold whichever of them is polled. [`split`](WebSocket::split) does the same with a lock of its own, and lets writers
+/// be cloned.
 impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.connection.poll_open(Wakers::one(cx))
+        self.connection.poll_room_seated(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.connection.start_send(message, Compress::Auto)
+        self.connection.start_send_seated(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.connection.poll_flush(Wakers::one(cx))
+        self.connection.poll_flush_seated(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.connection.protocol().is_open() {
-            self.connection.start_close(CloseCode::NORMAL.into())?;
+            self.connection.session().close(CloseCode::NORMAL.into(), now())?;
         }
-        ready!(self.connection.poll_closed(Wakers::one(cx)))?;
-        Poll::Ready(Ok(()))
+        self.connection.poll_close_seated(cx)
     }
 }

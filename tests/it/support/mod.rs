@@ -1,4 +1,5 @@
 //! Scripted peers and helpers. Each submodule serves a part of the tests.
 
 pub(crate) mod handshake;
+pub(crate) mod log;
 pub(crate) mod peer;

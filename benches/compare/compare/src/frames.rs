@@ -12,17 +12,22 @@ pub(crate) struct Pool {
     replies: Vec<Vec<u8>>,
 }
 
-/// The kind of a data frame.
+/// The kind of a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
     Binary,
+    Ping,
 }
 
 impl Pool {
     /// Frames with these payloads. A compressed payload has RSV1 set.
     pub(crate) fn new(kind: Kind, payloads: &[Vec<u8>], compressed: bool) -> Self {
-        let opcode = if kind == Kind::Text { 1 } else { 2 };
+        let opcode = match kind {
+            Kind::Text => 1,
+            Kind::Binary => 2,
+            Kind::Ping => 9,
+        };
         let first = 0x80 | opcode | if compressed { 0x40 } else { 0 };
         let mut pool =
             Self { bytes: Vec::new(), lengths: Vec::new(), round: 0, replies: Vec::new() };

@@ -246,6 +246,10 @@ pub(crate) struct Running {
 pub(crate) struct Extra<'a> {
     pub(crate) tls: bool,
     pub(crate) deflate: Option<&'a str>,
+    /// Microseconds of work for each message of a flood.
+    pub(crate) busy: Option<&'a str>,
+    /// Threads of the runtime, all on the server's core.
+    pub(crate) threads: Option<&'a str>,
 }
 
 impl Running {
@@ -289,6 +293,12 @@ impl Running {
         }
         if let Some(settings) = extra.deflate {
             command.args(["--deflate", settings]);
+        }
+        if let Some(busy) = extra.busy {
+            command.args(["--busy", busy]);
+        }
+        if let Some(threads) = extra.threads {
+            command.args(["--threads", threads]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::pin_child(&mut command, SERVER_CORE);

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -43,10 +44,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn handle<S: Transport>(self, stream: S) -> impl Future<Output = Outcome> + Send;
 }
 
-/// The whole program: reads the options, runs on one thread, and ends when standard input does.
+/// The whole program: reads the options, runs on one thread unless told otherwise, and ends when standard input does.
 pub fn run<Fut: Future<Output = Outcome>>(server: impl FnOnce(Options) -> Fut) {
     let outcome = Options::parse(std::env::args().skip(1)).and_then(|options| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = match options.threads {
+            None => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            Some(threads) => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads)
+                .enable_all()
+                .build()?,
+        };
         let outcome = runtime.block_on(async {
             tokio::select! {
                 outcome = server(options) => outcome,
@@ -60,6 +67,19 @@ pub fn run<Fut: Future<Output = Outcome>>(server: impl FnOnce(Options) -> Fut) {
     if let Err(failure) = outcome {
         eprintln!("{failure}");
         std::process::exit(1);
+    }
+}
+
+/// The first byte of each message of a flood that a handler works for.
+const WORKED_FOR: u8 = 0xff;
+
+/// What an application does with a message: nothing for most, and this long without a pause for those of a flood.
+pub fn work(busy: Duration, message: &[u8]) {
+    if message.first() == Some(&WORKED_FOR) {
+        let begin = Instant::now();
+        while begin.elapsed() < busy {
+            std::hint::spin_loop();
+        }
     }
 }
 

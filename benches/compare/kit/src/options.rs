@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Outcome;
 
@@ -36,10 +37,15 @@ pub struct Options {
     pub tls: Option<PathBuf>,
     /// Accepts permessage-deflate, with the settings of this name.
     pub deflate: Option<String>,
+    /// Works this long for each message of a flood: see [`work`](crate::work).
+    pub busy: Option<Duration>,
+    /// A runtime with this many threads instead of one that has the calling thread alone.
+    pub threads: Option<usize>,
 }
 
 impl Options {
-    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME]`
+    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME] [--busy MICROSECONDS]
+    /// [--threads NUMBER]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {
@@ -53,13 +59,16 @@ impl Options {
             },
             other => return Err(format!("`{other}` is no task").into()),
         };
-        let mut options = Self { task, api: String::new(), tls: None, deflate: None };
+        let mut options =
+            Self { task, api: String::new(), tls: None, deflate: None, busy: None, threads: None };
         while let Some(name) = words.next() {
             let value = words.next().ok_or_else(|| format!("{name} has no value"))?;
             match name.as_str() {
                 "--api" => options.api = value,
                 "--tls" => options.tls = Some(value.into()),
                 "--deflate" => options.deflate = Some(value),
+                "--busy" => options.busy = Some(Duration::from_micros(value.parse()?)),
+                "--threads" => options.threads = Some(value.parse()?),
                 _ => return Err(format!("`{name}` is no option").into()),
             }
         }

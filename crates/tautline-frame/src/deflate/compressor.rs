@@ -98,6 +98,19 @@ impl Compressor {
     }
 }
 
+/// The payload of a message as a block that is not compressed (RFC 1951 section 3.2.4), behind whatever was flushed before, with
+/// the first byte of the empty one that ends every message. For a message of less than 64 KiB.
+pub(super) fn stored(message: &[u8]) -> Bytes {
+    let len = message.len() as u16;
+    let mut out = Vec::with_capacity(message.len() + 6);
+    out.push(0);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&(!len).to_le_bytes());
+    out.extend_from_slice(message);
+    out.push(0);
+    Bytes::from(out)
+}
+
 /// Whether the bytes are spread as evenly as those of compressed or encrypted data, going by a sample: then compressing
 /// them is work for nothing.
 pub(super) fn looks_random(data: &[u8]) -> bool {

@@ -4,19 +4,18 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::window::Window;
 use super::{TAIL, pool};
+use crate::config::{
+    BARREN_INPUT_COST, BARREN_INPUT_FREE, DICTIONARY_BYTES_PER_UNIT, FREE_RESTARTS,
+    INFLATE_INPUT_COST, INFLATE_INPUT_STEP, INFLATE_OUTPUT_COST, INFLATE_START_COST,
+    RESTART_UNITS_PER_BYTE,
+};
+use crate::turn::Turn;
 
 /// A last block without content. Behind a whole message it ends the stream; behind a piece of one it cannot.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
 const MOST_BACK: usize = 1 << 15;
-
-/// Text comes down to about a quarter. A first guess for the length of a message: what has arrived times this.
-const USUAL_RATIO: usize = 4;
-
-/// The least and the most by which a message's buffer grows at once, in bytes.
-const MIN_GROWTH: usize = 256;
-const MAX_FIRST_GROWTH: usize = 64 << 10;
 
 /// Why compressed data was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +24,8 @@ pub(crate) enum InflateError {
     Data,
     /// The message is longer than the limit.
     TooLong,
+    /// More blocks are marked as the last one than there is data for.
+    LastBlocks,
 }
 
 /// Whether there is more to come of the bytes that were given so far.
@@ -40,16 +41,23 @@ pub(super) struct Inflater {
     stream: Decompress,
     /// The newest block was marked as the last one, and nothing has come behind it.
     ended: bool,
+    /// Bytes of this message that came.
+    came: usize,
+    /// Work on going on after last blocks within this message, in units.
+    restarting: usize,
 }
 
 impl Inflater {
     /// One that knows what came before the message.
-    pub(super) fn borrow(before: &Window) -> Box<Self> {
+    pub(super) fn borrow(before: &Window, turn: &mut Turn) -> Box<Self> {
         // Always with the largest window, which can read what was written with any other; also because a window of 256
         // bytes has no decoder of its own in zlib. What the peer agreed to bounds what is kept between messages.
-        let mut inflater = pool::take_inflater()
-            .unwrap_or_else(|| Box::new(Self { stream: Decompress::new(false), ended: false }));
-        inflater.start(before, &[]);
+        let mut inflater = pool::take_inflater().unwrap_or_else(|| {
+            Box::new(Self { stream: Decompress::new(false), ended: false, came: 0, restarting: 0 })
+        });
+        inflater.came = 0;
+        inflater.restarting = 0;
+        turn.charge(inflater.start(before, &[]));
         inflater
     }
 
@@ -57,62 +65,106 @@ impl Inflater {
         pool::give_inflater(self);
     }
 
-    /// Begins a stream behind what was inflated so far.
-    fn start(&mut self, before: &Window, message: &[u8]) {
+    /// Begins a stream behind what was inflated so far; gives how much work that was, in units.
+    fn start(&mut self, before: &Window, message: &[u8]) -> usize {
         self.stream.reset(false);
         let message = &message[message.len().saturating_sub(MOST_BACK)..];
+        let [older, newer] = before.parts();
         // What lies further back than any reference reaches is not worth the copy.
-        let before = if message.len() < MOST_BACK { before.parts() } else { [&[][..]; 2] };
-        for part in before.into_iter().chain([message]) {
+        let mut beyond = (older.len() + newer.len() + message.len()).saturating_sub(MOST_BACK);
+        let mut copied = 0;
+        for part in [older, newer, message] {
+            let skipped = beyond.min(part.len());
+            beyond -= skipped;
+            let part = &part[skipped..];
             if !part.is_empty() {
                 // Cannot fail: there is no header that would name another dictionary.
                 let _ = self.stream.set_dictionary(part);
+                copied += part.len();
             }
         }
         self.ended = false;
+        INFLATE_START_COST + copied / DICTIONARY_BYTES_PER_UNIT
     }
 
-    /// Inflates some of `input` to the end of `message`, no further than a byte beyond `limit`.
+    /// RFC 7692 section 7.2.3.4: a block that is marked as the last one ends a block, not the message, and nothing of what may
+    /// be referred to. Going on after it costs a copy of that, whatever the block held. So it is allowed as often as the
+    /// message grows, or a peer would buy hours of work with blocks of two bytes.
+    fn restart(
+        &mut self,
+        before: &Window,
+        message: &[u8],
+        turn: &mut Turn,
+    ) -> Result<(), InflateError> {
+        let work = self.start(before, message);
+        turn.charge(work);
+        self.restarting += work;
+        let paid = (self.came + message.len()).saturating_mul(RESTART_UNITS_PER_BYTE);
+        if self.restarting > FREE_RESTARTS.saturating_add(paid) {
+            return Err(InflateError::LastBlocks);
+        }
+        Ok(())
+    }
+
+    /// Inflates some of `input` to the end of `message`, in one step of bounded work, and no further than `limit`.
     pub(super) fn inflate(
         &mut self,
         input: &mut &[u8],
         message: &mut Vec<u8>,
         before: &Window,
         limit: usize,
+        turn: &mut Turn,
     ) -> Result<More, InflateError> {
         if self.ended {
             if input.is_empty() {
                 return Ok(More::No);
             }
-            // RFC 7692 section 7.2.3.4: a block that is marked as the last one ends a block, not the message, and nothing
-            // of what may be referred to.
-            self.start(before, message);
+            self.restart(before, message, turn)?;
         }
-        if message.len() == message.capacity() {
-            grow(message, input.len(), limit);
-        }
-        let (consumed, len) = (self.stream.total_in(), message.len());
-        let status = self.stream.decompress_vec(input, message, FlushDecompress::Sync);
-        let consumed = (self.stream.total_in() - consumed) as usize;
-        *input = &input[consumed..];
-        if message.len() > limit {
+        let mut out = pool::take_step();
+        let result = self.step(input, &mut out, turn);
+        let full = out.len() == out.capacity();
+        if out.len() > limit - message.len() {
             return Err(InflateError::TooLong);
         }
+        append(message, &out, limit);
+        pool::give_step(out);
+        result?;
+        Ok(if full || !input.is_empty() { More::Yes } else { More::No })
+    }
+
+    fn step(
+        &mut self,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) -> Result<(), InflateError> {
+        let piece = &input[..input.len().min(INFLATE_INPUT_STEP)];
+        let consumed = self.stream.total_in();
+        let status = self.stream.decompress_vec(piece, out, FlushDecompress::Sync);
+        let consumed = (self.stream.total_in() - consumed) as usize;
+        *input = &input[consumed..];
+        self.came += consumed;
+        let barren = consumed.saturating_sub(out.len() + BARREN_INPUT_FREE);
+        turn.charge(
+            consumed * INFLATE_INPUT_COST
+                + barren * BARREN_INPUT_COST
+                + out.len() * INFLATE_OUTPUT_COST,
+        );
         match status {
-            Err(_) => return Err(InflateError::Data),
-            Ok(Status::StreamEnd) => self.ended = true,
+            Err(_) => Err(InflateError::Data),
+            Ok(Status::StreamEnd) => {
+                self.ended = true;
+                Ok(())
+            }
             Ok(Status::Ok | Status::BufError) => {
-                let full = message.len() == message.capacity();
-                if consumed == 0 && message.len() == len && !full && !input.is_empty() {
+                if consumed == 0 && out.is_empty() && !input.is_empty() {
                     // It neither takes nor gives: never seen, and never to be waited for.
                     return Err(InflateError::Data);
                 }
-                if full {
-                    return Ok(More::Yes);
-                }
+                Ok(())
             }
         }
-        Ok(if input.is_empty() { More::No } else { More::Yes })
     }
 
     /// Adds what the sender cut off, and checks that the message is whole.
@@ -121,6 +173,7 @@ impl Inflater {
         message: &mut Vec<u8>,
         before: &Window,
         limit: usize,
+        turn: &mut Turn,
     ) -> Result<(), InflateError> {
         if self.ended {
             // Behind a last block nothing had to be cut off.
@@ -132,7 +185,7 @@ impl Inflater {
                 // The tail itself cannot end a stream: the message was cut in the middle of a block.
                 return Err(InflateError::Data);
             }
-            while self.inflate(&mut input, message, before, limit)? == More::Yes {}
+            while self.inflate(&mut input, message, before, limit, turn)? == More::Yes {}
         }
         // What was cut off is an empty block (RFC 7692 section 7.2.1). A message that ends in the middle of its last block may
         // take these bytes for the rest of it, and end with them.
@@ -140,9 +193,12 @@ impl Inflater {
     }
 }
 
-/// Makes room for as much again, but for no more than the limit and the one byte that shows that it is passed.
-fn grow(message: &mut Vec<u8>, arrived: usize, limit: usize) {
-    let first = arrived.saturating_mul(USUAL_RATIO).clamp(MIN_GROWTH, MAX_FIRST_GROWTH);
-    let most = (limit - message.len()).saturating_add(1);
-    message.reserve_exact(message.len().max(first).min(most));
+/// Adds a step to the message. Its buffer grows by as much again, but never beyond the limit; one step alone gets no more
+/// room than it fills.
+fn append(message: &mut Vec<u8>, step: &[u8], limit: usize) {
+    if step.len() > message.capacity() - message.len() {
+        let most = limit - message.len();
+        message.reserve_exact(message.len().max(step.len()).min(most));
+    }
+    message.extend_from_slice(step);
 }

@@ -4,6 +4,7 @@
 //! are borrowed for the length of a message. What a peer's next message may refer to is kept as plain bytes, no more of
 //! them than there were: that is less than an inflater, and lets any inflater go on.
 
+mod backoff;
 mod compressor;
 mod inflater;
 mod pool;
@@ -13,12 +14,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::backoff::Backoff;
 use self::compressor::Compressor;
 use self::inflater::Inflater;
 pub(crate) use self::inflater::{InflateError, More};
 use self::window::Window;
+use crate::compression::{Compress, Compression};
+use crate::config::{COMPRESS_COST, COMPRESS_START_COST, FORGET_THRESHOLD};
 use crate::timers::is_due;
-use crate::{Compress, Compression};
+use crate::turn::Turn;
 
 /// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty block that is not
 /// compressed, behind its first byte.
@@ -32,6 +36,8 @@ pub(crate) struct Deflate {
     compressor: Option<Box<Compressor>>,
     /// And what it knows of them, for when it has to forget a message that the peer did not get from it.
     sent: Window,
+    /// Which messages are worth trying.
+    backoff: Backoff,
     /// Whether it was needed since its time was last looked at.
     used: bool,
     /// When to look whether it is still needed.
@@ -45,15 +51,16 @@ pub(crate) struct Deflate {
 impl Deflate {
     pub(crate) fn new(settings: Compression) -> Self {
         let window = |kept: bool, bits: u8| Window::new(if kept { 1 << bits } else { 0 });
-        let (own, peer) = (settings.max_own_window_bits(), settings.max_peer_window_bits());
+        let (own, peer) = (settings.get_own_window_bits(), settings.get_peer_window_bits());
         Self {
             settings,
             compressor: None,
-            sent: window(settings.own_context_takeover_enabled(), own),
+            sent: window(settings.get_own_context_takeover(), own),
+            backoff: Backoff::default(),
             used: false,
             deadline: None,
             inflater: None,
-            window: window(settings.peer_context_takeover_enabled(), peer),
+            window: window(settings.get_peer_context_takeover(), peer),
         }
     }
 
@@ -69,36 +76,42 @@ impl Deflate {
         text: bool,
         wish: Compress,
         since: Instant,
+        turn: &mut Turn,
     ) -> Option<Bytes> {
         let smaller = match wish {
+            _ if !self.settings.get_own_compression() => return None,
             Compress::Never => return None,
             Compress::Always => false,
             Compress::Auto if payload.len() < self.settings.threshold.max(1) => return None,
             // UTF-8 never fills its bytes; it is binary data that may be compressed already.
             Compress::Auto if !text && compressor::looks_random(payload) => return None,
+            Compress::Auto if self.backoff.skips() => return None,
             Compress::Auto => true,
         };
+        turn.charge(
+            COMPRESS_START_COST.saturating_add(payload.len().saturating_mul(COMPRESS_COST)),
+        );
         let mut compressor = match self.compressor.take() {
             Some(compressor) => compressor,
-            None => Compressor::borrow(self.settings.max_own_window_bits(), self.settings.level),
+            None => Compressor::borrow(self.settings.get_own_window_bits(), self.settings.level),
         };
-        let limit = if smaller { payload.len() } else { usize::MAX };
-        let compressed = compressor.compress(payload, limit);
-        if !self.settings.own_context_takeover_enabled() {
-            compressor.give_back();
-            return compressed;
-        }
-        if compressed.is_some() {
-            self.sent.push(payload);
+        let compressed = if self.settings.get_own_context_takeover() {
+            let compressed =
+                compress_with_context(&mut compressor, &mut self.sent, payload, smaller);
+            self.compressor = Some(compressor);
+            self.used = true;
+            if self.deadline.is_none() {
+                self.deadline = since.checked_add(self.settings.idle);
+            }
+            compressed
         } else {
-            // The window must not hold what the peer does not get compressed (RFC 7692 section 7.2.3.2).
-            compressor.forget();
-            compressor.remember(&self.sent);
-        }
-        self.compressor = Some(compressor);
-        self.used = true;
-        if self.deadline.is_none() {
-            self.deadline = since.checked_add(self.settings.idle);
+            let compressed = compressor.compress(payload, limit(payload, smaller));
+            compressor.give_back();
+            compressed
+        };
+        if smaller {
+            let gained = compressed.as_ref().is_some_and(|it| it.len() < payload.len());
+            self.backoff.note(gained);
         }
         compressed
     }
@@ -109,9 +122,11 @@ impl Deflate {
         input: &mut &[u8],
         message: &mut Vec<u8>,
         limit: usize,
+        turn: &mut Turn,
     ) -> Result<More, InflateError> {
-        let inflater = self.inflater.get_or_insert_with(|| Inflater::borrow(&self.window));
-        inflater.inflate(input, message, &self.window, limit)
+        let window = &self.window;
+        let inflater = self.inflater.get_or_insert_with(|| Inflater::borrow(window, turn));
+        inflater.inflate(input, message, window, limit, turn)
     }
 
     /// The message is complete: checks that it was a whole one, and keeps what the next may refer to.
@@ -119,9 +134,10 @@ impl Deflate {
         &mut self,
         message: &mut Vec<u8>,
         limit: usize,
+        turn: &mut Turn,
     ) -> Result<(), InflateError> {
         if let Some(mut inflater) = self.inflater.take() {
-            inflater.end_message(message, &self.window, limit)?;
+            inflater.end_message(message, &self.window, limit, turn)?;
             inflater.give_back();
         }
         self.window.push(message);
@@ -158,6 +174,36 @@ impl Deflate {
             self.deadline = now.checked_add(self.settings.idle);
         } else {
             self.stop_sending();
+        }
+    }
+}
+
+/// The most that a message may come to.
+fn limit(payload: &[u8], smaller: bool) -> usize {
+    if smaller { payload.len() } else { usize::MAX }
+}
+
+/// What the window holds and what the peer gets compressed must be the same (RFC 7692 section 7.2.3.2). So a short message that
+/// does not become smaller is sent in a block that is not compressed: that costs six bytes, where forgetting it costs
+/// more time than compressing several others, and a peer can make an echo send many.
+fn compress_with_context(
+    compressor: &mut Compressor,
+    sent: &mut Window,
+    payload: &[u8],
+    smaller: bool,
+) -> Option<Bytes> {
+    let short = payload.len() < FORGET_THRESHOLD;
+    let most = if short { usize::MAX } else { limit(payload, smaller) };
+    match compressor.compress(payload, most) {
+        Some(compressed) => {
+            sent.push(payload);
+            let grew = smaller && compressed.len() >= payload.len();
+            Some(if grew { compressor::stored(payload) } else { compressed })
+        }
+        None => {
+            compressor.forget();
+            compressor.remember(sent);
+            None
         }
     }
 }

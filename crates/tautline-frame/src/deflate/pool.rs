@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::compressor::Compressor;
 use super::inflater::Inflater;
+use crate::config::INFLATE_STEP;
 
 /// How many of each a thread keeps. A thread compresses one message at a time; it inflates several when messages arrive in
 /// pieces.
@@ -20,6 +21,8 @@ struct Pool {
     compressors: Vec<Box<Compressor>>,
     inflaters: Vec<Box<Inflater>>,
     scratch: Vec<u8>,
+    /// What one step of inflating goes to, of [`INFLATE_STEP`] bytes once it was needed.
+    step: Vec<u8>,
 }
 
 thread_local! {
@@ -75,4 +78,16 @@ pub(super) fn give_scratch(mut scratch: Vec<u8>) {
         scratch.clear();
         with(|pool| pool.scratch = scratch);
     }
+}
+
+/// An empty buffer with room for [`INFLATE_STEP`] bytes.
+pub(super) fn take_step() -> Vec<u8> {
+    let mut step = with(|pool| std::mem::take(&mut pool.step)).unwrap_or_default();
+    step.reserve_exact(INFLATE_STEP);
+    step
+}
+
+pub(super) fn give_step(mut step: Vec<u8>) {
+    step.clear();
+    with(|pool| pool.step = step);
 }

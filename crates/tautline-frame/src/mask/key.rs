@@ -24,6 +24,7 @@ struct Block {
 impl Block {
     const EMPTY: Self = Self { bytes: [0; KEYS * KEY], left: 0 };
 
+    #[inline]
     fn next(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> Result<(), RandomUnavailable>,
@@ -67,6 +68,7 @@ pub fn random_key() -> Result<[u8; 4], RandomUnavailable> {
     BLOCK.with_borrow_mut(|block| block.next(from_system))
 }
 
+#[cold]
 fn from_system(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     getrandom::fill(bytes).map_err(|_| RandomUnavailable)
 }

@@ -1,72 +1,81 @@
 //! Messages that come compressed (RFC 7692 section 7.2.2).
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use super::receive::Step;
-use super::{Incoming, Protocol};
+use super::{Coding, Incoming, Protocol};
 use crate::deflate::{Deflate, InflateError, More};
+use crate::error::ProtocolError;
+use crate::header::Header;
+use crate::turn::Turn;
 use crate::utf8::Utf8Checker;
-use crate::{Header, ProtocolError};
 
 /// Where a compressed message comes together.
 struct Inflating<'a> {
     deflate: &'a mut Deflate,
     incoming: &'a mut Incoming,
     utf8: &'a mut Utf8Checker,
+    turn: &'a mut Turn,
     limit: usize,
 }
 
 impl Protocol {
     /// Takes what has newly arrived of a frame of a compressed message off the buffer: it is inflated at once, so that
-    /// neither it nor what it becomes waits for the rest.
+    /// neither it nor what it becomes waits for the rest. When the turn is over, what is left stays there, unmasked.
+    #[inline(never)]
     pub(super) fn inflate_frame(
         &mut self,
         header: &Header,
         buffer: &mut BytesMut,
-        fresh: usize,
+        arrived: usize,
     ) -> Result<Step, ProtocolError> {
         let limit = self.config.max_message_size;
         let (Some(deflate), Some(incoming)) = (&mut self.deflate, &mut self.incoming) else {
             // Not reached: RSV1 is let through with compression alone, and on frames that begin or go on with a message.
             return Err(ProtocolError::ReservedBits);
         };
-        let mut inflating = Inflating { deflate, incoming, utf8: &mut self.utf8, limit };
-        inflating.take(&buffer[..fresh])?;
-        buffer.advance(fresh);
-        self.reader.consume(fresh);
-        if self.reader.finish().is_none() {
+        let (utf8, turn) = (&mut self.utf8, &mut self.turn);
+        let mut inflating = Inflating { deflate, incoming, utf8, turn, limit };
+        let taken = inflating.take(&buffer[..arrived])?;
+        buffer.advance(taken);
+        self.reader.consume(taken);
+        if inflating.incoming.coding == Coding::Inflating || self.reader.finish().is_none() {
             return Ok(Step::Incomplete);
         }
-        if !header.fin {
-            return Ok(Step::Handled);
+        if header.fin {
+            inflating.end()?;
         }
-        inflating.end()?;
-        let (text, payload) = (incoming.text, Bytes::from(std::mem::take(&mut incoming.data)));
-        self.incoming = None;
-        self.deliver(text, payload)
+        self.end_fragment(header)
     }
 }
 
 impl Inflating<'_> {
-    fn take(&mut self, mut input: &[u8]) -> Result<(), ProtocolError> {
-        if input.is_empty() {
-            return Ok(());
+    /// Inflates until nothing is left or the turn is over, at least one step; gives how much of the input it took.
+    fn take(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
+        let mut rest = input;
+        if rest.is_empty() && self.incoming.coding != Coding::Inflating {
+            return Ok(0);
         }
-        self.incoming.started = true;
         loop {
-            let seen = self.incoming.data.len();
-            let more = self.deflate.inflate(&mut input, &mut self.incoming.data, self.limit);
+            let data = &mut self.incoming.data;
+            let seen = data.len();
+            let more = self.deflate.inflate(&mut rest, data, self.limit, self.turn);
             let more = more.map_err(|error| self.refusal(error))?;
             self.check(seen)?;
-            if more == More::No {
-                return Ok(());
+            self.incoming.coding = match more {
+                More::No => Coding::Inflated,
+                More::Yes => Coding::Inflating,
+            };
+            if more == More::No || self.turn.is_over() {
+                return Ok(input.len() - rest.len());
             }
         }
     }
 
     fn end(&mut self) -> Result<(), ProtocolError> {
-        if self.incoming.started {
-            let ended = self.deflate.end_message(&mut self.incoming.data, self.limit);
+        if self.incoming.coding != Coding::Untouched {
+            let data = &mut self.incoming.data;
+            let ended = self.deflate.end_message(data, self.limit, self.turn);
             ended.map_err(|error| self.refusal(error))?;
         }
         shrink(&mut self.incoming.data);
@@ -84,6 +93,7 @@ impl Inflating<'_> {
     fn refusal(&self, error: InflateError) -> ProtocolError {
         match error {
             InflateError::Data => ProtocolError::Inflate,
+            InflateError::LastBlocks => ProtocolError::TooManyLastBlocks,
             InflateError::TooLong => ProtocolError::MessageTooLong { limit: self.limit },
         }
     }

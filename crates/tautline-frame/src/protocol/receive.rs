@@ -4,10 +4,16 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Incoming, PingState, Protocol};
+use super::pings::PingState;
+use super::{Coding, Incoming, Protocol};
+use crate::close::CloseFrame;
 use crate::codec::take_payload;
+use crate::error::ProtocolError;
+use crate::header::{Header, Rsv};
+use crate::message::Message;
+use crate::opcode::OpCode;
 use crate::state::{Event, State, Verdict};
-use crate::{CloseFrame, Header, Message, OpCode, ProtocolError, Rsv, Text};
+use crate::text::Text;
 
 /// What a look at the buffer came to.
 pub(super) enum Step {
@@ -27,7 +33,7 @@ impl Protocol {
     /// Takes frames off the buffer up to the end of a message. Control frames on the way are answered.
     ///
     /// `now` is when the newest bytes in the buffer arrived. `None`: every complete frame was taken, and what is left
-    /// in the buffer (unmasked in place; leave it there) waits for more bytes.
+    /// in the buffer (unmasked in place; leave it there) waits for more bytes; or [the turn is over](Self::is_turn_over).
     ///
     /// # Errors
     /// The rule that the peer broke. The connection has failed: a Close with the right code is left to be written, and
@@ -38,31 +44,49 @@ impl Protocol {
         buffer: &mut BytesMut,
         now: Instant,
     ) -> Result<Option<Message>, ProtocolError> {
-        match self.take_short(buffer, now) {
-            Some(message) => Ok(Some(message)),
-            None => self.handle_frames(buffer, now),
+        match self.take_short(buffer) {
+            Some(message) => {
+                self.handle_received(now);
+                Ok(Some(message))
+            }
+            None => {
+                if !buffer.is_empty() {
+                    self.handle_received(now);
+                }
+                self.handle_arrived(buffer)
+            }
         }
     }
 
-    /// The general way in: whatever the short one left.
+    /// As [`handle_data`](Self::handle_data), for bytes whose arrival was [told](Self::handle_received), and of which
+    /// [`take_short`](Self::take_short) took nothing.
     #[inline(never)]
-    fn handle_frames(
+    pub(crate) fn handle_arrived(
         &mut self,
         buffer: &mut BytesMut,
-        now: Instant,
     ) -> Result<Option<Message>, ProtocolError> {
-        if !buffer.is_empty() {
-            self.handle_received(now);
-        }
+        let now = self.last_received;
         loop {
+            if self.turn.is_over() {
+                return Ok(None);
+            }
             if self.state.on(Event::ReceiveData).1 != Verdict::Act {
                 self.discard(buffer);
                 return Ok(None);
             }
             match self.step(buffer, now) {
                 Ok(Step::Message(message)) => return Ok(Some(message)),
+                // Nothing is left to look at, as behind most pings.
+                Ok(Step::Handled) if buffer.is_empty() && !self.may_be_mid_message() => {
+                    return Ok(None);
+                }
                 Ok(Step::Handled) => {}
-                Ok(Step::Incomplete) => return Ok(None),
+                Ok(Step::Incomplete) => {
+                    if self.may_be_mid_message() && !self.turn.is_over() {
+                        self.await_rest(now);
+                    }
+                    return Ok(None);
+                }
                 Err(error) => {
                     self.fail(error.into(), now);
                     self.discard(buffer);
@@ -75,6 +99,7 @@ impl Protocol {
     fn discard(&mut self, buffer: &mut BytesMut) {
         // A peer that goes on behind its Close must be read out, or our answer is lost to a reset.
         self.unread |= !buffer.is_empty();
+        self.turn.charge_plain(buffer.len());
         buffer.clear();
     }
 
@@ -84,19 +109,27 @@ impl Protocol {
             Some(header) => *header,
             None => match self.reader.read_header(buffer)? {
                 Some(header) => {
+                    self.turn.charge_frame();
                     self.begin_frame(&header)?;
                     header
                 }
                 None => return Ok(Step::Incomplete),
             },
         };
-        let fresh = self.reader.unmask(buffer);
+        let fresh = self.reader.unmask(buffer, self.turn.plain_bytes(buffer.len()));
+        self.turn.charge_allowed(fresh.len());
+        if self.underway.is_some() && !header.opcode.is_control() && !fresh.is_empty() {
+            self.note_progress(fresh.len(), fresh.end, now);
+        }
         if self.is_compressed(&header) {
             return self.inflate_frame(&header, buffer, fresh.end);
         }
         if self.is_text(&header) {
             // RFC 6455 section 8.1, as soon as the bytes are there: a wrong byte must not wait for the rest.
-            self.utf8.feed(&buffer[fresh]).map_err(|_| ProtocolError::Utf8)?;
+            self.utf8.feed(&buffer[fresh.clone()]).map_err(|_| ProtocolError::Utf8)?;
+        }
+        if self.incoming.is_some() && !header.opcode.is_control() {
+            return self.append(&header, buffer, fresh.end);
         }
         let Some(len) = self.reader.finish() else { return Ok(Step::Incomplete) };
         if header.opcode.is_control() {
@@ -104,7 +137,13 @@ impl Protocol {
             self.handle_control(header.opcode, payload, now)?;
             return Ok(Step::Handled);
         }
-        self.finish_data(&header, buffer, len)
+        let (text, payload) = (header.opcode == OpCode::Text, take_payload(buffer, len));
+        // Between two calls the buffer is the caller's, who may have changed what was checked: `Text` relies on these bytes.
+        if text && fresh.start > 0 {
+            self.turn.charge_plain(payload.len());
+            simdutf8::basic::from_utf8(&payload).map_err(|_| ProtocolError::Utf8)?;
+        }
+        self.deliver(text, payload)
     }
 
     /// What the header alone tells about the message: legal here, and within the limits (RFC 6455 section 5.4).
@@ -127,8 +166,7 @@ impl Protocol {
                     let text = header.opcode == OpCode::Text;
                     self.incoming = Some(Box::new(Incoming {
                         text,
-                        compressed,
-                        started: false,
+                        coding: if compressed { Coding::Untouched } else { Coding::Plain },
                         fragments: 1,
                         data: Vec::new(),
                     }));
@@ -143,7 +181,7 @@ impl Protocol {
                     return Err(ProtocolError::TooManyFragments { limit });
                 }
                 incoming.fragments += 1;
-                if !incoming.compressed && len > limit - incoming.data.len() {
+                if incoming.coding == Coding::Plain && len > limit - incoming.data.len() {
                     return Err(ProtocolError::MessageTooLong { limit });
                 }
             }
@@ -167,34 +205,43 @@ impl Protocol {
     fn is_compressed(&self, header: &Header) -> bool {
         self.deflate.is_some()
             && !header.opcode.is_control()
-            && self.incoming.as_ref().is_some_and(|incoming| incoming.compressed)
+            && self.incoming.as_ref().is_some_and(|incoming| incoming.coding != Coding::Plain)
     }
 
-    /// A data frame is complete at the start of the buffer.
-    #[inline]
-    fn finish_data(
+    /// Moves what has newly arrived of a fragment to the others of its message. As it arrives: all of a long one at once
+    /// would take as long as it is.
+    #[inline(never)]
+    fn append(
         &mut self,
         header: &Header,
         buffer: &mut BytesMut,
-        len: usize,
+        fresh: usize,
     ) -> Result<Step, ProtocolError> {
-        let Some(incoming) = &mut self.incoming else {
-            let payload = take_payload(buffer, len);
-            return self.deliver(header.opcode == OpCode::Text, payload);
-        };
-        incoming.data.extend_from_slice(&buffer[..len]);
-        buffer.advance(len);
+        if let Some(incoming) = &mut self.incoming {
+            incoming.data.extend_from_slice(&buffer[..fresh]);
+        }
+        buffer.advance(fresh);
+        self.reader.consume(fresh);
+        if self.reader.finish().is_none() {
+            return Ok(Step::Incomplete);
+        }
+        self.end_fragment(header)
+    }
+
+    /// A frame of a message that comes together in [`Incoming`] is over.
+    pub(super) fn end_fragment(&mut self, header: &Header) -> Result<Step, ProtocolError> {
         if !header.fin {
             return Ok(Step::Handled);
         }
-        let text = incoming.text;
-        let payload = Bytes::from(std::mem::take(&mut incoming.data));
-        self.incoming = None;
-        self.deliver(text, payload)
+        match self.incoming.take() {
+            Some(incoming) => self.deliver(incoming.text, Bytes::from(incoming.data)),
+            None => Ok(Step::Handled),
+        }
     }
 
     #[inline]
     pub(super) fn deliver(&mut self, text: bool, payload: Bytes) -> Result<Step, ProtocolError> {
+        self.underway = None;
         if !text {
             return Ok(Step::Message(Message::Binary(payload)));
         }
@@ -231,7 +278,7 @@ impl Protocol {
         self.state = self.state.on(Event::ReceiveClose).0;
         if self.state == State::CloseReceived {
             self.close = Some(Box::new(frame.clone()));
-            self.timers.close = now.checked_add(self.config.close_timeout);
+            self.begin_closing(now);
         }
         self.peer_close = Some(Box::new(frame));
         self.incoming = None;
@@ -242,11 +289,13 @@ impl Protocol {
 
     /// RFC 6455 section 5.5.3: a pong that answers no ping of ours is in order, and of no effect.
     fn handle_pong(&mut self, payload: &[u8], now: Instant) {
-        let PingState::Written(at) = self.pings.state else { return };
-        if payload == self.pings.last_id.to_be_bytes() {
-            self.pings.answered = Some((self.pings.last_id, now.saturating_duration_since(at)));
-            self.pings.state = PingState::None;
-            self.timers.ping = None;
+        let Some(asked) = &mut self.pings.asked else { return };
+        let PingState::Written(at) = asked.state else { return };
+        if payload == asked.id.to_be_bytes() {
+            let time = now.saturating_duration_since(at);
+            asked.answered = Some((asked.id, Ok(time)));
+            asked.state = PingState::None;
+            asked.deadline = None;
         }
     }
 }

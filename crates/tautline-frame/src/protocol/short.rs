@@ -4,19 +4,21 @@
 //! what fits in registers. A message that goes from function to function in memory is stored in words and loaded in pairs
 //! of them, and each such load waits for the stores: measured, that was half of the time of a message of 16 bytes.
 
-use std::time::Instant;
-
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Protocol;
 use crate::config::CHAIN_THRESHOLD;
+use crate::header::{Header, Rsv};
+use crate::message::Message;
+use crate::opcode::OpCode;
 use crate::state::{Event, Verdict};
-use crate::{Header, Message, OpCode, Rsv, Text};
+use crate::text::Text;
 
 impl Protocol {
     /// What [`handle_data`](Self::handle_data) gives first, if that is a message of the most common kind: in one frame, short,
-    /// not compressed, and all of it there. `None` for whatever else is there, right or wrong, and nothing has happened then:
-    /// call `handle_data`. For a loop that is inlined as far as its user.
+    /// not compressed, and all of it there. `None` for whatever else is there, right or wrong, or when the turn is over, and nothing
+    /// has happened then: call `handle_data`. For a loop that is inlined as far as its user, and that tells
+    /// [`handle_received`](Self::handle_received) of each read once instead of with each message.
     ///
     /// ```
     /// use std::time::Instant;
@@ -26,33 +28,31 @@ impl Protocol {
     /// let mut client = Protocol::new(Role::Client, Config::new(), Instant::now());
     /// // A message and a ping.
     /// let mut wire = BytesMut::from(&b"\x81\x05hello\x89\x00"[..]);
-    /// assert_eq!(client.take_short(&mut wire, Instant::now()), Some(Message::from("hello")));
-    /// assert_eq!(client.take_short(&mut wire, Instant::now()), None);
+    /// assert_eq!(client.take_short(&mut wire), Some(Message::from("hello")));
+    /// assert_eq!(client.take_short(&mut wire), None);
     /// assert_eq!(client.handle_data(&mut wire, Instant::now()), Ok(None));
     /// assert!(client.poll_transmit(), "the pong");
     /// ```
     #[must_use = "it is a message of the peer"]
     #[inline(always)]
-    pub fn take_short(&mut self, buffer: &mut BytesMut, now: Instant) -> Option<Message> {
+    pub fn take_short(&mut self, buffer: &mut BytesMut) -> Option<Message> {
         let text = match *buffer.first()? {
             Header::WHOLE_BINARY => false,
             Header::WHOLE_TEXT => true,
             _ => return None,
         };
-        let payload = Bytes::from(self.take_short_payload(text, buffer, now)?);
+        let payload = Bytes::from(self.take_short_payload(text, buffer)?);
         Some(match text {
             true => Message::Text(Text::from_checked(payload)),
             false => Message::Binary(payload),
         })
     }
 
-    fn take_short_payload(
-        &mut self,
-        text: bool,
-        buffer: &mut BytesMut,
-        now: Instant,
-    ) -> Option<Box<[u8]>> {
-        if self.incoming.is_some() || self.state.on(Event::ReceiveData).1 != Verdict::Act {
+    fn take_short_payload(&mut self, text: bool, buffer: &mut BytesMut) -> Option<Box<[u8]>> {
+        if self.turn.is_over()
+            || self.incoming.is_some()
+            || self.state.on(Event::ReceiveData).1 != Verdict::Act
+        {
             return None;
         }
         let (payload, end) = self.reader.copy_short(buffer, self.config.max_message_size)?;
@@ -61,7 +61,7 @@ impl Protocol {
             return None;
         }
         buffer.advance(end);
-        self.handle_received(now);
+        self.turn.charge_short(end);
         Some(payload)
     }
 

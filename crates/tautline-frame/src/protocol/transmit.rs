@@ -4,9 +4,16 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
-use super::{Outgoing, PingState, Protocol};
+use super::closing::OurClose;
+use super::pings::PingState;
+use super::{Outgoing, Protocol};
+use crate::compression::Compress;
+use crate::error::SendError;
+use crate::header::{Header, Rsv};
+use crate::message::Message;
+use crate::opcode::OpCode;
 use crate::state::{Event, Verdict};
-use crate::{Compress, Header, Message, OpCode, Rsv, SendError, WriteQueue};
+use crate::write_queue::WriteQueue;
 
 impl Protocol {
     /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
@@ -60,7 +67,9 @@ impl Protocol {
     fn compress(&mut self, payload: Bytes, opcode: OpCode, wish: Compress) -> (Rsv, Bytes) {
         let text = opcode == OpCode::Text;
         let deflate = self.deflate.as_mut().filter(|_| !self.broken);
-        match deflate.and_then(|it| it.compress(&payload, text, wish, self.last_received)) {
+        match deflate
+            .and_then(|it| it.compress(&payload, text, wish, self.last_received, &mut self.turn))
+        {
             Some(compressed) => (Rsv::RSV1, compressed),
             None => (Rsv::NONE, payload),
         }
@@ -79,8 +88,8 @@ impl Protocol {
         if self.pong.is_some() && self.has_room() {
             self.encode_pong();
         }
-        if self.pings.state == PingState::Due && self.has_room() {
-            self.encode_ping();
+        if self.pings.under_way && self.has_room() {
+            self.encode_pings();
         }
         if self.outgoing.is_some() {
             self.push_fragments();
@@ -114,16 +123,36 @@ impl Protocol {
     /// The transport took some of the queue.
     #[inline]
     pub fn handle_written(&mut self, now: Instant) {
+        self.note_written(|| now);
+    }
+
+    /// The time matters only when a ping or a Close is on its way: reading the clock costs as much as a short message.
+    #[inline]
+    pub(crate) fn note_written(&mut self, now: impl FnOnce() -> Instant) {
         self.timers.send = None;
-        // A peer that still takes what stands ahead of our Close is not late.
-        self.restart_close(now);
-        if let PingState::Queued(position) = self.pings.state
-            && position <= self.queue.written()
-        {
-            // From here, not from when it was queued: a ping may wait behind a long message.
-            self.pings.state = PingState::Written(now);
-            self.timers.ping = now.checked_add(self.config.ping_timeout);
+        if self.pings.under_way || self.closing.is_some() {
+            self.note_written_controls(now());
         }
+    }
+
+    #[cold]
+    fn note_written_controls(&mut self, now: Instant) {
+        self.extend_close(now);
+        if self.pings.under_way {
+            self.note_written_pings(now);
+        }
+    }
+
+    fn note_written_pings(&mut self, now: Instant) {
+        // From here, not from when they were queued: a ping may wait behind a long message.
+        let written = self.queue.written();
+        self.pings.keepalive.handle_written(written, now);
+        if let Some(asked) = &mut self.pings.asked
+            && asked.state.handle_written(written, now)
+        {
+            asked.deadline = now.checked_add(self.config.ping_timeout);
+        }
+        self.pings.note();
     }
 
     /// The transport takes nothing for now, though the queue is not empty.
@@ -147,9 +176,14 @@ impl Protocol {
         self.broken = true;
         // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
         self.state = self.state.on(Event::SendClose).0;
-        if self.timers.close.is_none() {
-            self.timers.close = now.checked_add(self.config.close_timeout);
-        }
+        self.begin_closing(now);
+    }
+
+    /// Whether so much is queued that it should be written before the next turn: half of
+    /// [`Config::write_mark`](crate::Config::write_mark).
+    #[must_use]
+    pub fn should_write(&self) -> bool {
+        self.queue.remaining() >= self.config.write_mark / 2
     }
 
     #[inline]
@@ -173,14 +207,27 @@ impl Protocol {
         }
     }
 
-    fn encode_ping(&mut self) {
-        if self.state.on(Event::SendPing).1 == Verdict::Act {
-            let payload = Bytes::copy_from_slice(&self.pings.last_id.to_be_bytes());
-            self.push(true, Rsv::NONE, OpCode::Ping, payload);
-            self.pings.state = PingState::Queued(self.queue.end());
-        } else {
-            self.pings.state = PingState::None;
+    fn encode_pings(&mut self) {
+        let act = self.state.on(Event::SendPing).1 == Verdict::Act;
+        if self.pings.keepalive == PingState::Due {
+            self.pings.keepalive = self.encode_ping(act, Bytes::new());
         }
+        if let Some(mut asked) = self.pings.asked.take() {
+            if asked.state == PingState::Due {
+                let payload = Bytes::copy_from_slice(&asked.id.to_be_bytes());
+                asked.state = self.encode_ping(act, payload);
+            }
+            self.pings.asked = Some(asked);
+        }
+        self.pings.note();
+    }
+
+    fn encode_ping(&mut self, act: bool, payload: Bytes) -> PingState {
+        if !act {
+            return PingState::None;
+        }
+        self.push(true, Rsv::NONE, OpCode::Ping, payload);
+        PingState::Queued(self.queue.end())
     }
 
     pub(super) fn encode_close(&mut self) {
@@ -188,6 +235,9 @@ impl Protocol {
             // A pong that waited for room goes first: nothing follows the answer to a Close.
             self.encode_pong();
             self.push(true, Rsv::NONE, OpCode::Close, frame.encode());
+            if let Some(closing) = &mut self.closing {
+                closing.ours = OurClose::Queued(self.queue.end());
+            }
             self.sent_close = Some(frame.code());
             // The answer to the peer's Close ends the handshake; in any other state the Close was counted when it was due.
             self.state = self.state.on(Event::SendClose).0;

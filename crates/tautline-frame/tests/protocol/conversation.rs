@@ -142,3 +142,13 @@ fn the_protocol_can_be_sent_and_shared_between_threads() {
     fn sent_and_shared<T: Send + Sync + 'static>() {}
     sent_and_shared::<Protocol>();
 }
+
+// The derived output had the message under way, both windows of compression, and whatever was queued.
+#[test]
+fn debug_output_shows_nothing_of_what_is_said() {
+    let mut end = End::new(Role::Server);
+    end.protocol.send(Message::from("a secret to send")).unwrap();
+    end.receive(TEXT_PART, b"a secret that came").unwrap();
+    let shown = format!("{:?}", end.protocol);
+    assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+}

@@ -41,7 +41,7 @@ fn a_peer_that_ignores_our_close_is_given_up() {
             assert!(end.protocol.poll_ending().is_some());
             assert_eq!(end.protocol.poll_timeout(), None);
             assert_eq!(end.written(), [], "nothing more is told");
-            assert!(!end.protocol.handle_eof());
+            assert!(!end.protocol.handle_eof(end.now));
         }
     }
 }
@@ -62,6 +62,43 @@ fn data_does_not_move_the_close_deadline() {
     }
 }
 
+// A user's `close` was never over: the peer ignored our Close and pinged every 4.9 s, and each pong that was written started the
+// 5 s anew.
+#[test]
+fn what_is_written_behind_our_close_does_not_move_its_deadline() {
+    for role in ROLES {
+        let mut end = closing(role);
+        end.written();
+        end.wait(secs(4)).unwrap();
+        end.receive(PING, b"still here?").unwrap();
+        assert_eq!(end.written(), [Sent(PONG, b"still here?".to_vec())]);
+        assert_eq!(end.deadline_in(), Some(secs(1)));
+        assert_eq!(end.wait(secs(1)), Err(Timeout::Close));
+    }
+}
+
+// Nor can a peer put the end off for ever by taking what stands ahead of our Close a byte at a time.
+#[test]
+fn a_peer_that_takes_next_to_nothing_ends_at_twelve_times_the_deadline() {
+    for role in ROLES {
+        let config = Config::new().close_timeout(CLOSE_TIMEOUT).ping_interval(None);
+        let mut end = End::with(role, config.send_timeout(None));
+        end.protocol.send(Message::from(pattern(50_000))).unwrap();
+        end.protocol.close(CloseFrame::empty(), end.now).unwrap();
+        end.protocol.poll_transmit();
+        let mut waited = Duration::ZERO;
+        loop {
+            end.protocol.queue().advance(1);
+            end.protocol.handle_written(end.now);
+            waited += secs(4);
+            if end.wait(secs(4)) == Err(Timeout::Close) {
+                break;
+            }
+        }
+        assert_eq!(waited, CLOSE_TIMEOUT * 12);
+    }
+}
+
 // The peer's Close starts the same clock: its transport has to end, too. It is the first Close that counts.
 #[test]
 fn a_peer_that_closes_and_stays_is_given_up() {
@@ -78,6 +115,29 @@ fn a_peer_that_closes_and_stays_is_given_up() {
         late.receive(CLOSE, b"").unwrap();
         assert_eq!(late.deadline_in(), Some(secs(1)));
         assert_eq!(late.wait(secs(1)), Err(Timeout::Close));
+    }
+}
+
+// A client ended its half without a Close while much was queued for it, and then took a few bytes a minute, or none: no deadline
+// but that of sending was left, and a connection in the middle of ending TLS had none at all.
+#[test]
+fn an_end_of_the_stream_without_a_close_has_the_close_deadline() {
+    for role in ROLES {
+        let mut end = end(role);
+        end.protocol.send(Message::from(pattern(50_000))).unwrap();
+        end.protocol.poll_transmit();
+        assert!(!end.protocol.handle_eof(end.now));
+        assert_eq!(end.deadline_in(), Some(CLOSE_TIMEOUT));
+        let mut waited = Duration::ZERO;
+        loop {
+            end.protocol.queue().advance(1);
+            end.protocol.handle_written(end.now);
+            waited += secs(4);
+            if end.wait(secs(4)) == Err(Timeout::Close) {
+                break;
+            }
+        }
+        assert_eq!(waited, CLOSE_TIMEOUT * 12);
     }
 }
 

@@ -61,7 +61,7 @@ fn after_a_failure_the_rest_is_drained() {
             assert_eq!(end.protocol.poll_ending(), Some(Ending::Drain));
             end.receive(TEXT, b"still sending").unwrap();
             assert_eq!(end.protocol.poll_ending(), Some(Ending::Drain));
-            assert!(end.protocol.handle_eof(), "the peer ended as it was told");
+            assert!(end.protocol.handle_eof(end.now), "the peer ended as it was told");
         }
     }
 }
@@ -80,7 +80,7 @@ fn bytes_behind_the_peers_close_are_drained() {
             }
             assert_eq!(end.written(), [Sent(CLOSE, vec![])]);
             assert_eq!(end.protocol.poll_ending(), Some(Ending::Drain));
-            assert!(end.protocol.handle_eof());
+            assert!(end.protocol.handle_eof(end.now));
             assert_eq!(end.protocol.poll_ending(), Some(clean(role)), "nothing left to drain");
         }
     }
@@ -104,7 +104,7 @@ fn the_end_of_the_stream_is_in_order_after_the_peers_close_only() {
         for (name, act, in_order) in cases {
             let mut end = End::new(role);
             act(&mut end);
-            assert_eq!(end.protocol.handle_eof(), in_order, "{role:?} {name}");
+            assert_eq!(end.protocol.handle_eof(end.now), in_order, "{role:?} {name}");
             assert!(!end.protocol.is_open(), "{name}");
             assert!(end.protocol.send(Message::from("x")).is_err(), "{name}");
             assert_eq!(end.receive(TEXT, b"x"), Ok(vec![]), "{name}");
@@ -119,7 +119,7 @@ fn the_answer_to_a_close_goes_out_after_the_end_of_the_stream() {
         let mut end = End::new(role);
         end.protocol.send(Message::from("queued")).unwrap();
         end.receive(CLOSE, &close_body(1001, "")).unwrap();
-        assert!(end.protocol.handle_eof());
+        assert!(end.protocol.handle_eof(end.now));
         assert_eq!(end.protocol.sent_close(), Some(CloseCode::GOING_AWAY));
         let expected = [Sent(TEXT, b"queued".to_vec()), Sent(CLOSE, close_body(1001, ""))];
         assert_eq!(end.written(), expected);
@@ -132,8 +132,12 @@ fn the_answer_to_a_close_goes_out_after_the_end_of_the_stream() {
 fn the_end_of_the_stream_stops_the_pings() {
     for role in ROLES {
         let mut end = End::with(role, Config::new().ping_interval(secs(10)));
-        assert!(!end.protocol.handle_eof());
-        assert_eq!(end.protocol.poll_timeout(), None);
+        assert!(!end.protocol.handle_eof(end.now));
+        assert_eq!(
+            end.deadline_in(),
+            Some(tautline_frame::Config::DEFAULT_CLOSE_TIMEOUT),
+            "that of the end alone"
+        );
         assert_eq!(end.written(), []);
     }
 }
@@ -151,7 +155,7 @@ fn a_broken_write_side_leaves_the_messages_that_came() {
         assert_eq!(end.written(), [], "nobody would take it");
         assert_eq!(end.protocol.peer_close(), Some(&CloseFrame::empty()));
         assert!(end.protocol.poll_ending().is_some());
-        assert!(end.protocol.handle_eof());
+        assert!(end.protocol.handle_eof(end.now));
 
         let mut end = End::new(role);
         end.protocol.handle_broken(end.now);
@@ -161,6 +165,6 @@ fn a_broken_write_side_leaves_the_messages_that_came() {
 
         let mut end = End::new(role);
         end.protocol.handle_broken(end.now);
-        assert!(!end.protocol.handle_eof(), "no Close came");
+        assert!(!end.protocol.handle_eof(end.now), "no Close came");
     }
 }

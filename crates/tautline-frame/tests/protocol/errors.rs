@@ -34,7 +34,11 @@ fn cases(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
         (one(TEXT, &[0xFF]), ProtocolError::Utf8, 1007),
     ];
     #[cfg(feature = "deflate")]
-    cases.push((one(BINARY | 0x40, &[0x06]), ProtocolError::Inflate, 1007));
+    {
+        cases.push((one(BINARY | 0x40, &[0x06]), ProtocolError::Inflate, 1007));
+        let last_blocks = one(BINARY | 0x40, &[0x03, 0x00].repeat(500));
+        cases.push((last_blocks, ProtocolError::TooManyLastBlocks, 1008));
+    }
     cases
 }
 
@@ -58,11 +62,11 @@ fn every_error_leads_to_its_close_code_on_the_wire() {
                 let mut end = end(role);
                 let failed = bytes.chunks(step).find_map(|piece| end.receive_bytes(piece).err());
                 assert_eq!(failed, Some(error));
-                assert_eq!(error.close_code().get(), code);
+                assert_eq!(error.close_code().as_u16(), code);
                 let frame = CloseFrame::from(error);
-                assert_eq!((frame.code().get(), frame.reason()), (code, &*error.to_string()));
+                assert_eq!((frame.code().as_u16(), frame.reason()), (code, &*error.to_string()));
                 assert_eq!(end.written(), [close_for(error, code)], "{role:?} {error:?}");
-                assert_eq!(end.protocol.sent_close().map(CloseCode::get), Some(code));
+                assert_eq!(end.protocol.sent_close().map(CloseCode::as_u16), Some(code));
                 assert!(!end.protocol.is_open());
                 assert_eq!(end.written(), [], "once");
             }
@@ -80,7 +84,7 @@ fn every_error_is_among_the_cases() {
         .map(|(_, error, _)| format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned())
         .collect();
     // Not to be met without the feature `deflate`.
-    names.push("Inflate".to_owned());
+    names.extend(["Inflate", "TooManyLastBlocks"].map(str::to_owned));
     names.sort();
     names.dedup();
     let source = include_str!("../../src/error.rs");

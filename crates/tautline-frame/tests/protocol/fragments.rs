@@ -119,7 +119,7 @@ fn an_error_inside_a_message_discards_it_and_all_that_follows() {
             assert_eq!(end.receive_all(&rest), Err(error));
             assert_eq!(end.receive_all(&[(PING, b""), (TEXT, b"later")]), Ok(vec![]));
             assert!(end.delivered.is_empty() && end.buffer.is_empty());
-            assert_eq!(end.written(), [close_for(error, error.close_code().get())]);
+            assert_eq!(end.written(), [close_for(error, error.close_code().as_u16())]);
         }
     }
 }
@@ -163,7 +163,7 @@ fn two_hundred_thousand_fragments_of_a_byte_take_memory_by_the_bytes() {
 fn endless_empty_continuations_are_ended_by_the_default_limit() {
     for role in ROLES {
         let mut end = End::new(role);
-        let limit = tautline_frame::DEFAULT_MAX_FRAGMENTS;
+        let limit = tautline_frame::Config::DEFAULT_MAX_FRAGMENTS;
         let error = ProtocolError::TooManyFragments { limit };
         end.receive(TEXT_PART, b"").unwrap();
         for _ in 1..limit {
@@ -197,4 +197,22 @@ fn the_fragment_limit_is_inclusive_and_counts_each_message_anew() {
         let error = ProtocolError::TooManyFragments { limit: 1 };
         assert_eq!(end.receive_all(&[(TEXT_PART, b"a"), (LAST_PART, b"")]), Err(error));
     }
+}
+
+// The bytes of a frame that is not whole yet stay in the caller's buffer. One that changed them after they were checked made a
+// `Text` that was not UTF-8, by safe code.
+#[test]
+fn bytes_that_change_after_they_were_checked_are_no_text() {
+    let now = std::time::Instant::now();
+    let mut client = tautline_frame::Protocol::new(
+        tautline_frame::Role::Client,
+        tautline_frame::Config::new(),
+        now,
+    );
+    let mut buffer = bytes::BytesMut::from(&b"\x81\x05hel"[..]);
+    assert_eq!(client.handle_data(&mut buffer, now), Ok(None));
+    let last = buffer.len() - 1;
+    buffer[last] = 0xff;
+    buffer.extend_from_slice(b"lo");
+    assert_eq!(client.handle_data(&mut buffer, now), Err(tautline_frame::ProtocolError::Utf8));
 }

@@ -10,11 +10,13 @@ const INTERVAL: Duration = secs(100);
 const TIMEOUT: Duration = secs(30);
 
 fn end(role: tautline_frame::Role) -> End {
-    End::with(role, Config::new().ping_interval(INTERVAL).ping_timeout(TIMEOUT))
+    let config = Config::new().ping_interval(INTERVAL).ping_timeout(TIMEOUT);
+    End::with(role, config.message_timeout(None))
 }
 
-fn ping(id: u64) -> Sent {
-    Sent(PING, id.to_be_bytes().to_vec())
+/// The ping of keepalive, to which any byte is an answer.
+fn ping() -> Sent {
+    Sent(PING, vec![])
 }
 
 /// Time passes until the keepalive ping goes out; it is written at once.
@@ -39,7 +41,7 @@ fn the_first_ping_comes_at_a_random_time_in_the_second_half_of_the_interval() {
             .map(|_| {
                 let mut end = end(role);
                 let start = end.now;
-                assert_eq!(until_pinged(&mut end), ping(1));
+                assert_eq!(until_pinged(&mut end), ping());
                 end.now - start
             })
             .collect();
@@ -56,11 +58,10 @@ fn the_first_ping_comes_at_a_random_time_in_the_second_half_of_the_interval() {
 fn an_answered_ping_is_followed_by_another_an_interval_later() {
     for role in ROLES {
         let mut end = end(role);
-        for id in 1..5u64 {
-            assert_eq!(until_pinged(&mut end), ping(id));
+        for _ in 1..5 {
+            assert_eq!(until_pinged(&mut end), ping());
             end.wait(secs(1)).unwrap();
-            end.receive(PONG, &id.to_be_bytes()).unwrap();
-            assert_eq!(end.protocol.pong(id), Some(secs(1)));
+            end.receive(PONG, b"").unwrap();
             let answered = end.now;
             let mut probe = INTERVAL - Duration::from_millis(1);
             while let Some(next) = end.deadline_in().filter(|next| *next <= probe) {
@@ -85,7 +86,7 @@ fn a_peer_that_sends_is_not_pinged() {
         end.wait(INTERVAL - Duration::from_millis(1)).unwrap();
         assert_eq!(end.written(), []);
         end.wait(Duration::from_millis(1)).unwrap();
-        assert_eq!(end.written(), [ping(1)]);
+        assert_eq!(end.written(), [ping()]);
     }
 }
 
@@ -107,7 +108,7 @@ fn a_piece_of_a_frame_is_a_sign_of_life() {
 fn a_peer_that_stays_silent_is_given_up() {
     for role in ROLES {
         let mut end = end(role);
-        assert_eq!(until_pinged(&mut end), ping(1));
+        assert_eq!(until_pinged(&mut end), ping());
         assert_eq!(end.wait(TIMEOUT - Duration::from_millis(1)), Ok(()));
         assert!(end.protocol.is_open());
         assert_eq!(end.wait(Duration::from_millis(1)), Err(Timeout::Ping));
@@ -117,7 +118,7 @@ fn a_peer_that_stays_silent_is_given_up() {
         assert_eq!(end.receive(TEXT, b"too late"), Ok(vec![]));
         // Only the end of the transport is awaited, and that not for ever.
         let left = end.deadline_in().unwrap();
-        assert_eq!(left, tautline_frame::DEFAULT_CLOSE_TIMEOUT);
+        assert_eq!(left, tautline_frame::Config::DEFAULT_CLOSE_TIMEOUT);
         assert_eq!(end.wait(left), Err(Timeout::Close));
         assert_eq!(end.protocol.poll_timeout(), None);
     }
@@ -153,37 +154,73 @@ fn the_ping_deadline_counts_from_when_the_ping_was_written() {
     }
 }
 
-// While bytes keep coming, a pong may be on its way behind them.
+// A device that answered pings with an empty pong, and one that did not answer them but sent a reading every second, were given
+// up with `Timeout(Ping)`: only the pong with the right payload counted, and any other byte put its deadline off, no more.
+// Any byte is life, and ends what a ping asks; the next one is due when the peer was silent for the interval again.
 #[test]
-fn bytes_that_come_instead_of_the_pong_keep_the_peer() {
+fn whatever_comes_behind_a_ping_answers_it() {
     for role in ROLES {
-        let mut end = end(role);
-        assert_eq!(until_pinged(&mut end), ping(1));
-        let bytes = frame(role, BINARY, &pattern(100));
-        for byte in &bytes[..90] {
-            assert_eq!(end.wait(TIMEOUT - Duration::from_millis(1)), Ok(()));
-            end.receive_bytes(&[*byte]).unwrap();
+        let text = frame(role, TEXT, b"reading");
+        let answers = [frame(role, PONG, b""), frame(role, PONG, b"wrong"), text[..1].to_vec()];
+        for answer in answers {
+            let mut end = end(role);
+            assert_eq!(until_pinged(&mut end), ping());
+            end.wait(TIMEOUT - Duration::from_millis(1)).unwrap();
+            end.receive_bytes(&answer).unwrap();
+            // Neither the deadline of that ping, nor a further ping before the interval is over.
+            end.wait(INTERVAL - Duration::from_millis(1)).unwrap();
+            assert_eq!(end.written(), []);
+            end.wait(Duration::from_millis(1)).unwrap();
+            assert_eq!(end.written(), [ping()]);
+            assert!(end.protocol.is_open());
         }
-        end.receive_bytes(&bytes[90..]).unwrap();
-        end.receive(PONG, &1u64.to_be_bytes()).unwrap();
-        assert_eq!(end.delivered, [Message::from(pattern(100))]);
+    }
+}
+
+// The case of the report: data every 1.1 s, an interval of 1 s, a timeout of 0.7 s.
+#[test]
+fn a_peer_that_sends_a_little_less_often_than_the_interval_lives_without_a_single_pong() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(secs(1)).ping_timeout(Duration::from_millis(700));
+        let mut end = End::with(role, config);
+        for _ in 0..100 {
+            end.wait(Duration::from_millis(1100)).unwrap();
+            end.receive(TEXT, b"reading").unwrap();
+        }
+        assert!(!end.written().is_empty(), "it was pinged");
         assert!(end.protocol.is_open());
     }
 }
 
-// Once one byte had come behind a ping, the deadline was put off again and again, and a peer that fell silent then, its
-// pong never sent, was never given up.
+// One byte behind the ping is life, and no more than that: a peer that falls silent then is pinged again, and given up.
 #[test]
 fn a_peer_that_falls_silent_after_one_byte_behind_the_ping_is_given_up() {
     for role in ROLES {
         let mut end = end(role);
-        assert_eq!(until_pinged(&mut end), ping(1));
+        assert_eq!(until_pinged(&mut end), ping());
         end.wait(secs(10)).unwrap();
         end.receive_bytes(&frame(role, BINARY, &[1])[..1]).unwrap();
-        // The whole timeout counts from that byte.
+        end.wait(INTERVAL).unwrap();
+        assert_eq!(end.written(), [ping()]);
         assert_eq!(end.wait(TIMEOUT - Duration::from_millis(1)), Ok(()));
         assert_eq!(end.wait(Duration::from_millis(1)), Err(Timeout::Ping));
         assert_eq!(end.written(), [Sent(CLOSE, close_body(1011, "ping timeout"))]);
+    }
+}
+
+// A timeout longer than the interval: silence is looked at again at each interval, whatever became of an earlier ping.
+#[test]
+fn a_long_timeout_does_not_put_off_the_next_ping() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(secs(10)).ping_timeout(secs(60));
+        let mut end = End::with(role, config);
+        assert_eq!(until_pinged(&mut end), ping());
+        end.wait(secs(1)).unwrap();
+        end.receive(TEXT, b"alive").unwrap();
+        end.wait(secs(10)).unwrap();
+        assert_eq!(end.written(), [ping()]);
+        assert_eq!(end.wait(secs(59)), Ok(()));
+        assert_eq!(end.wait(secs(1)), Err(Timeout::Ping));
     }
 }
 
@@ -235,7 +272,7 @@ fn a_close_ends_the_wait_for_a_pong() {
         let config = Config::new().ping_interval(secs(10)).ping_timeout(secs(2));
         let mut end = End::with(role, config.close_timeout(secs(7)));
         let id = end.protocol.ping().unwrap();
-        assert_eq!(end.written(), [ping(id)]);
+        assert_eq!(end.written(), [Sent(PING, id.to_be_bytes().to_vec())]);
         end.receive(CLOSE, b"").unwrap();
         assert_eq!(end.deadline_in(), Some(secs(7)), "that of the closing handshake alone");
         assert_eq!(end.written(), [Sent(CLOSE, vec![])]);
@@ -255,9 +292,9 @@ fn settings_at_the_ends_of_their_range_are_taken() {
             .close_timeout(Duration::MAX)
             .send_timeout(Duration::MAX);
         let mut end = End::with(role, never);
-        end.protocol.ping().unwrap();
+        let id = end.protocol.ping().unwrap();
         end.protocol.handle_blocked(end.now);
-        assert_eq!(end.written(), [ping(1)]);
+        assert_eq!(end.written(), [Sent(PING, id.to_be_bytes().to_vec())]);
         end.protocol.close(tautline_frame::CloseFrame::empty(), end.now).unwrap();
         end.protocol.handle_blocked(end.now);
         assert_eq!(end.wait(secs(1_000_000)), Ok(()));
@@ -265,7 +302,7 @@ fn settings_at_the_ends_of_their_range_are_taken() {
         let at_once = Config::new().ping_interval(Duration::ZERO).ping_timeout(Duration::ZERO);
         let mut end = End::with(role, at_once);
         assert_eq!(end.wait(Duration::from_millis(1)), Ok(()));
-        assert_eq!(end.written(), [ping(1)]);
+        assert_eq!(end.written(), [ping()]);
         assert_eq!(end.wait(Duration::ZERO), Err(Timeout::Ping));
     }
 }

@@ -1,9 +1,8 @@
 //! Limits: what a peer may make an endpoint hold (RFC 6455 section 10.4).
 
-use tautline_frame::{
-    Config, DEFAULT_MAX_FRAGMENTS, DEFAULT_MAX_FRAME_SIZE, DEFAULT_MAX_MESSAGE_SIZE,
-    DEFAULT_WRITE_MARK, Message, ProtocolError, Role,
-};
+use std::time::Duration;
+
+use tautline_frame::{Config, Message, ProtocolError, Role};
 
 use crate::peer::*;
 
@@ -11,14 +10,37 @@ fn with_message_limit(role: Role, limit: usize) -> End {
     End::with(role, Config::new().ping_interval(None).max_message_size(limit))
 }
 
+#[test]
+fn what_was_set_can_be_read_and_is_never_less_than_the_least() {
+    const CONFIG: Config = Config::new()
+        .max_message_size(1)
+        .max_frame_size(2)
+        .max_fragments(0)
+        .ping_timeout(Duration::from_secs(3))
+        .close_timeout(Duration::from_secs(4))
+        .write_mark(5);
+    let config = CONFIG.fragment_size(6).ping_interval(Duration::ZERO).send_timeout(None);
+    let config = config.message_timeout(Duration::from_secs(7));
+    assert_eq!(config.get_max_message_size(), 1);
+    assert_eq!(config.get_max_frame_size(), 2);
+    assert_eq!(config.get_max_fragments(), 1);
+    assert_eq!(config.get_ping_timeout(), Duration::from_secs(3));
+    assert_eq!(config.get_close_timeout(), Duration::from_secs(4));
+    assert_eq!(config.get_write_mark(), 1 << 10);
+    assert_eq!(config.get_fragment_size(), Some(1 << 10));
+    assert_eq!(config.get_ping_interval(), Some(Duration::from_millis(1)));
+    assert_eq!(config.get_send_timeout(), None);
+    assert_eq!(config.get_message_timeout(), Some(Duration::from_secs(7)));
+}
+
 // Daphne (CVE-2026-44545) and others had no limit unless the user set one.
 #[test]
 fn the_defaults_are_finite() {
-    assert_eq!(DEFAULT_MAX_MESSAGE_SIZE, 16 << 20);
-    assert_eq!(DEFAULT_MAX_FRAME_SIZE, 16 << 20);
-    assert_eq!(DEFAULT_MAX_FRAGMENTS, 128 << 10);
-    assert_eq!(DEFAULT_WRITE_MARK, 64 << 10);
-    let limit = DEFAULT_MAX_FRAME_SIZE;
+    assert_eq!(Config::DEFAULT_MAX_MESSAGE_SIZE, 16 << 20);
+    assert_eq!(Config::DEFAULT_MAX_FRAME_SIZE, 16 << 20);
+    assert_eq!(Config::DEFAULT_MAX_FRAGMENTS, 128 << 10);
+    assert_eq!(Config::DEFAULT_WRITE_MARK, 64 << 10);
+    let limit = Config::DEFAULT_MAX_FRAME_SIZE;
     for role in ROLES {
         let mut end = End::new(role);
         assert_eq!(end.receive_bytes(&header(role, BINARY, limit as u64)), Ok(vec![]));
@@ -111,7 +133,7 @@ fn huge_lengths_are_too_long_and_nothing_else() {
             let mut end = End::new(role);
             let mut bytes = header(role, BINARY, len);
             bytes.extend_from_slice(b"hello and more");
-            let error = ProtocolError::FrameTooLong { limit: DEFAULT_MAX_FRAME_SIZE };
+            let error = ProtocolError::FrameTooLong { limit: Config::DEFAULT_MAX_FRAME_SIZE };
             assert_eq!(end.receive_bytes(&bytes), Err(error), "{len}");
             assert_eq!(end.written(), [close_for(error, 1009)]);
         }
@@ -165,7 +187,7 @@ fn a_declared_length_takes_no_memory() {
 // A message of the greatest length that is taken, in the pieces in which a socket gives it.
 #[test]
 fn a_message_at_the_default_limit_arrives() {
-    let payload = pattern(DEFAULT_MAX_MESSAGE_SIZE);
+    let payload = pattern(Config::DEFAULT_MAX_MESSAGE_SIZE);
     for role in ROLES {
         let mut end = End::new(role);
         for piece in frame(role, BINARY, &payload).chunks(256 << 10) {

@@ -24,4 +24,6 @@ mod ping;
 #[cfg(feature = "tokio-codec")]
 mod tokio_codec;
 mod transmit;
+mod turns;
+mod underway;
 mod utf8;

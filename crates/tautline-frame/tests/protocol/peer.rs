@@ -138,8 +138,12 @@ impl End {
         self.buffer.extend_from_slice(bytes);
         self.protocol.handle_received(self.now);
         let before = self.delivered.len();
-        while let Some(message) = self.protocol.handle_data(&mut self.buffer, self.now)? {
-            self.delivered.push(message);
+        loop {
+            match self.protocol.handle_data(&mut self.buffer, self.now)? {
+                Some(message) => self.delivered.push(message),
+                None if self.protocol.is_turn_over() => self.protocol.begin_turn(),
+                None => break,
+            }
         }
         Ok(self.delivered[before..].to_vec())
     }

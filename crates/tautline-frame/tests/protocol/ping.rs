@@ -1,6 +1,6 @@
 //! The user's pings, and their round-trip times (RFC 6455 sections 5.5.2 and 5.5.3).
 
-use tautline_frame::{CloseFrame, Config, Message, SendError};
+use tautline_frame::{CloseFrame, Config, Message, SendError, Timeout};
 
 use crate::peer::*;
 
@@ -21,7 +21,7 @@ fn the_round_trip_is_from_written_to_answered() {
         assert_eq!(end.protocol.pong(id), None);
         end.wait(secs(3)).unwrap();
         end.receive(PONG, &ping).unwrap();
-        assert_eq!(end.protocol.pong(id), Some(secs(3)));
+        assert_eq!(end.protocol.pong(id), Some(Ok(secs(3))));
         assert_eq!(end.protocol.poll_timeout(), None, "nothing is awaited any more");
     }
 }
@@ -49,8 +49,12 @@ fn pings_that_are_asked_for_meanwhile_share_the_one_under_way() {
         end.receive(PONG, &ping).unwrap();
         assert_eq!(end.protocol.pong(next), None);
         end.receive(PONG, &second).unwrap();
-        assert_eq!(end.protocol.pong(next), Some(secs(2)));
-        assert_eq!(end.protocol.pong(id), Some(secs(2)), "a later answer tells of an earlier ping");
+        assert_eq!(end.protocol.pong(next), Some(Ok(secs(2))));
+        assert_eq!(
+            end.protocol.pong(id),
+            Some(Ok(secs(2))),
+            "a later answer tells of an earlier ping"
+        );
     }
 }
 
@@ -86,7 +90,7 @@ fn a_pong_ahead_of_its_ping_answers_nothing() {
         assert_eq!(end.protocol.pong(id), None);
         let ping = body(&end.written());
         end.receive(PONG, &ping).unwrap();
-        assert_eq!(end.protocol.pong(id), Some(secs(0)));
+        assert_eq!(end.protocol.pong(id), Some(Ok(secs(0))));
     }
 }
 
@@ -117,7 +121,47 @@ fn a_ping_that_was_not_encoded_does_not_follow_the_close() {
     }
 }
 
-// The user's ping and that of keepalive are the same.
+// A user's ping asks for its pong: it is over at its own deadline, whatever else flows, and the connection goes on. It used to
+// wait for as long as anything came.
+#[test]
+fn a_ping_whose_pong_does_not_come_is_over_at_its_deadline_and_the_connection_goes_on() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(None).ping_timeout(secs(20));
+        let mut end = End::with(role, config);
+        let id = end.protocol.ping().unwrap();
+        let late = body(&end.written());
+        for _ in 0..19 {
+            end.wait(secs(1)).unwrap();
+            end.receive(TEXT, b"flowing").unwrap();
+            assert_eq!(end.protocol.pong(id), None);
+        }
+        end.wait(secs(1)).unwrap();
+        assert_eq!(end.protocol.pong(id), Some(Err(Timeout::Ping)));
+        assert!(end.protocol.is_open());
+        // Its pong comes late, and answers no other ping.
+        let next = end.protocol.ping().unwrap();
+        let ping = body(&end.written());
+        end.receive(PONG, &late).unwrap();
+        assert_eq!(end.protocol.pong(next), None);
+        end.receive(PONG, &ping).unwrap();
+        assert_eq!(end.protocol.pong(next), Some(Ok(secs(0))));
+    }
+}
+
+#[test]
+fn a_ping_behind_which_nothing_at_all_comes_gives_the_peer_up() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(None).ping_timeout(secs(20));
+        let mut end = End::with(role, config);
+        end.protocol.ping().unwrap();
+        end.wait(secs(1)).unwrap();
+        end.written();
+        assert_eq!(end.wait(secs(20)), Err(Timeout::Ping));
+        assert!(!end.protocol.is_open());
+    }
+}
+
+// A ping under way is enough for keepalive to wait for.
 #[test]
 fn keepalive_shares_the_users_ping() {
     for role in ROLES {
@@ -129,6 +173,6 @@ fn keepalive_shares_the_users_ping() {
         end.wait(secs(10)).unwrap();
         assert_eq!(end.written(), [], "one is under way");
         end.receive(PONG, &ping).unwrap();
-        assert_eq!(end.protocol.pong(id), Some(secs(20)));
+        assert_eq!(end.protocol.pong(id), Some(Ok(secs(20))));
     }
 }

@@ -1,19 +1,35 @@
 use super::*;
-use crate::{ExtensionError, parse_extensions};
+use crate::extension::{ExtensionError, parse_extensions};
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderValue};
 
-fn parse(line: &str) -> Vec<Extension> {
+fn header(line: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(line).unwrap());
-    parse_extensions(&headers).unwrap()
+    headers
 }
 
-fn accept(config: DeflateConfig, line: &str) -> Option<String> {
-    Some(config.accept(&parse(line))?.to_extension().to_string())
+/// A server's answer to the offers of this line.
+fn accept(wish: Compression, line: &str) -> Option<String> {
+    let headers = header(line);
+    let (answer, _) = super::accept(&wish, &parse_extensions(&headers).unwrap())?;
+    Some(answer.to_string())
 }
 
-const PLAIN: DeflateConfig = DeflateConfig::new();
+/// What a client makes of this answer.
+fn check_answer(wish: Compression, line: &str) -> Result<Compression, DeflateError> {
+    super::check_answer(&wish, &parse_extensions(&header(line)).unwrap()[0])
+}
+
+/// Whether an end compresses, with which context and window, and what it expects of its peer.
+fn seen(of: &Compression) -> (bool, [(bool, u8); 2]) {
+    let own = (of.get_own_context_takeover(), of.get_own_window_bits());
+    let peer = (of.get_peer_context_takeover(), of.get_peer_window_bits());
+    (of.get_own_compression(), [own, peer])
+}
+
+/// Asks for nothing: both windows of 15 bits, both contexts kept.
+const PLAIN: Compression = Compression::new().own_context_takeover(true);
 
 #[test]
 fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
@@ -39,7 +55,8 @@ fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
             "permessage-deflate; server_max_window_bits=\"10\"",
             Some("permessage-deflate; server_max_window_bits=10"),
         ),
-        // A window of 8 bits is fine for the peer's compressor, not for ours.
+        // A window of 8 bits is fine for the peer's compressor. Ours cannot do it, so another offer is better; without
+        // one, what we send is not compressed.
         (
             "permessage-deflate; client_max_window_bits=8",
             Some("permessage-deflate; client_max_window_bits=8"),
@@ -48,7 +65,10 @@ fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
             "permessage-deflate; server_max_window_bits=8, permessage-deflate",
             Some("permessage-deflate"),
         ),
-        ("permessage-deflate; server_max_window_bits=8", None),
+        (
+            "permessage-deflate; server_max_window_bits=8",
+            Some("permessage-deflate; server_max_window_bits=8"),
+        ),
         // Declined, then the next one is tried.
         ("permessage-deflate; unknown, permessage-deflate", Some("permessage-deflate")),
         ("permessage-deflate; __proto__", None),
@@ -81,7 +101,7 @@ fn window_bits_are_8_to_15_without_leading_zero_rfc7692_7_1_2() {
         for name in ["server_max_window_bits", "client_max_window_bits"] {
             let line = format!("permessage-deflate; {name}={value}");
             assert_eq!(accept(PLAIN, &line), None, "{line}");
-            let answer = PLAIN.check_answer(&parse(&line)[0]);
+            let answer = check_answer(PLAIN, &line);
             assert_eq!(answer, Err(DeflateError::Value), "{line}");
         }
     }
@@ -98,15 +118,14 @@ fn a_quoted_value_is_what_stands_inside_the_quotes_rfc7692_7_1_2() {
             let answer = format!("permessage-deflate; server_max_window_bits={bits}");
             assert_eq!(accept(PLAIN, &line), Some(answer), "{line}");
             let line = format!("{line}; client_max_window_bits={value}");
-            let params = PLAIN.check_answer(&parse(&line)[0]).unwrap();
-            assert_eq!(params.server_max_window_bits(), bits, "{line}");
-            assert_eq!(params.client_max_window_bits(), bits, "{line}");
+            let agreed = check_answer(PLAIN, &line).unwrap();
+            assert_eq!(seen(&agreed), (true, [(true, bits); 2]), "{line}");
         }
     }
     for value in ["\"7\"", "\"1000\"", "\"+9\"", "\"9x\"", "\"1\\6\""] {
         let line = format!("permessage-deflate; client_max_window_bits={value}");
         assert_eq!(accept(PLAIN, &line), None, "{line}");
-        let answer = PLAIN.check_answer(&parse(&line)[0]);
+        let answer = check_answer(PLAIN, &line);
         assert_eq!(answer, Err(DeflateError::Value), "{line}");
     }
 }
@@ -140,7 +159,7 @@ fn every_parameter_stands_once_rfc7692_7_1() {
         let next = format!("{line}, permessage-deflate; server_max_window_bits=11");
         let answer = "permessage-deflate; server_max_window_bits=11";
         assert_eq!(accept(PLAIN, &next).as_deref(), Some(answer), "{next}");
-        let answer = PLAIN.check_answer(&parse(&line)[0]);
+        let answer = check_answer(PLAIN, &line);
         assert_eq!(answer, Err(DeflateError::RepeatedParameter), "{line}");
     }
     // Bare and with a value: the same parameter, in an offer.
@@ -174,19 +193,15 @@ fn offers_are_tried_in_order_of_preference_rfc7692_5_1() {
         for line in lines {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(line));
         }
-        let accepted = PLAIN.accept(&parse_extensions(&headers).unwrap());
-        let accepted = accepted.map(|params| params.to_extension().to_string());
+        let accepted = super::accept(&PLAIN, &parse_extensions(&headers).unwrap());
+        let accepted = accepted.map(|(answer, _)| answer.to_string());
         assert_eq!(accepted.as_deref(), answer, "{lines:?}");
     }
 }
 
 #[test]
 fn a_server_keeps_to_its_own_wishes() {
-    let config = DeflateConfig::new()
-        .server_no_context_takeover(true)
-        .client_no_context_takeover(true)
-        .server_max_window_bits(11)
-        .client_max_window_bits(10);
+    let wish = Compression::low_memory().own_window_bits(11).peer_window_bits(10);
     for (offer, answer) in [
         // Section 7.1.2.2: the client's window may be set only when the offer has the parameter.
         ("permessage-deflate", "server_max_window_bits=11"),
@@ -204,47 +219,85 @@ fn a_server_keeps_to_its_own_wishes() {
         ),
     ] {
         let prefix = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-        assert_eq!(accept(config, offer), Some(format!("{prefix}; {answer}")), "{offer}");
+        assert_eq!(accept(wish, offer), Some(format!("{prefix}; {answer}")), "{offer}");
+    }
+}
+
+// RFC 7692 section 7.1.2 allows 8, with which common compressors cannot compress: neither role asks for it.
+#[test]
+fn no_window_below_9_bits_is_asked_for() {
+    for (bits, asked) in [(0, "9"), (8, "9"), (9, "9"), (14, "14")] {
+        let wish = PLAIN.own_window_bits(bits).peer_window_bits(bits);
+        let windows = format!("server_max_window_bits={asked}; client_max_window_bits={asked}");
+        assert_eq!(offer(&wish).to_string(), format!("permessage-deflate; {windows}"));
+        let answer = accept(wish, "permessage-deflate; client_max_window_bits");
+        assert_eq!(answer, Some(format!("permessage-deflate; {windows}")));
+    }
+    for bits in [15, 16, 255] {
+        let wish = PLAIN.own_window_bits(bits).peer_window_bits(bits);
+        assert_eq!(offer(&wish).to_string(), "permessage-deflate; client_max_window_bits");
     }
 }
 
 #[test]
-fn own_windows_are_brought_into_9_to_15() {
-    for (bits, kept) in [(0, 9), (8, 9), (9, 9), (15, 15), (16, 15), (255, 15)] {
-        let config = DeflateConfig::new().server_max_window_bits(bits);
-        assert_eq!(config, DeflateConfig { server_max_window_bits: kept, ..PLAIN });
-        let config = DeflateConfig::new().client_max_window_bits(bits);
-        assert_eq!(config, DeflateConfig { client_max_window_bits: kept, ..PLAIN });
+fn an_offer_says_what_is_wished_rfc7692_7_1() {
+    for (wish, expected) in [
+        (PLAIN, "client_max_window_bits"),
+        (Compression::new(), "client_no_context_takeover; client_max_window_bits"),
+        (
+            Compression::low_memory().peer_window_bits(12),
+            "server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12; \
+             client_max_window_bits",
+        ),
+        (PLAIN.own_window_bits(10), "client_max_window_bits=10"),
+    ] {
+        assert_eq!(offer(&wish).to_string(), format!("permessage-deflate; {expected}"));
     }
+}
+
+// RFC 7692 section 7.1.2.1: a server that is held to 8 bits compresses nothing, and inflates what the client compresses.
+#[test]
+fn a_server_that_is_held_to_8_bits_sends_uncompressed() {
+    let headers = header("permessage-deflate; server_max_window_bits=8");
+    let (_, agreed) = super::accept(&PLAIN, &parse_extensions(&headers).unwrap()).unwrap();
+    assert_eq!(seen(&agreed), (false, [(true, 9), (true, 15)]));
 }
 
 #[test]
 fn a_client_takes_what_its_offer_allows() {
-    let config = DeflateConfig::new().server_no_context_takeover(true).server_max_window_bits(12);
-    let limited = DeflateConfig::new().client_max_window_bits(10);
-    for (config, answer, windows) in [
-        (PLAIN, "permessage-deflate", (15, 15)),
-        (PLAIN, "permessage-deflate; server_max_window_bits=8", (8, 15)),
-        (PLAIN, "permessage-deflate; client_max_window_bits=9", (15, 9)),
-        (PLAIN, "permessage-deflate; client_max_window_bits=\"15\"", (15, 15)),
-        (limited, "permessage-deflate", (15, 10)),
-        (limited, "permessage-deflate; client_max_window_bits=12", (15, 10)),
+    let demanding = PLAIN.peer_context_takeover(false).peer_window_bits(12);
+    let limited = PLAIN.own_window_bits(10);
+    for (wish, answer, compresses, (server, client)) in [
+        (PLAIN, "permessage-deflate", true, (15, 15)),
+        (PLAIN, "permessage-deflate; server_max_window_bits=8", true, (8, 15)),
+        // Our offer invites any limit: this one failed the connection.
+        (PLAIN, "permessage-deflate; client_max_window_bits=8", false, (15, 9)),
+        (limited, "permessage-deflate; client_max_window_bits=8", false, (15, 9)),
+        (PLAIN, "permessage-deflate; client_max_window_bits=9", true, (15, 9)),
+        (PLAIN, "permessage-deflate; client_max_window_bits=\"15\"", true, (15, 15)),
+        (limited, "permessage-deflate", true, (15, 10)),
+        (limited, "permessage-deflate; client_max_window_bits=12", true, (15, 10)),
         (
-            config,
+            demanding,
             "permessage-deflate; server_no_context_takeover; server_max_window_bits=12",
+            true,
             (12, 15),
         ),
     ] {
-        let params = config.check_answer(&parse(answer)[0]).unwrap();
-        let found = (params.server_max_window_bits(), params.client_max_window_bits());
-        assert_eq!(found, windows, "{answer}");
+        let agreed = check_answer(wish, answer).unwrap();
+        let peer = (wish.get_peer_context_takeover(), server);
+        assert_eq!(seen(&agreed), (compresses, [(true, client), peer]), "{answer}");
     }
+    // Section 7.1.1.2: what the server asks of the client's context, the client does.
+    let answer = "permessage-deflate; client_no_context_takeover";
+    let agreed = check_answer(PLAIN, answer).unwrap();
+    assert_eq!(seen(&agreed), (true, [(false, 15), (true, 15)]));
 }
 
 #[test]
 fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
-    let config = DeflateConfig::new().server_no_context_takeover(true).server_max_window_bits(12);
-    for (config, answer, error) in [
+    let demanding = PLAIN.peer_context_takeover(false).peer_window_bits(12);
+    for (wish, answer, error) in [
         (PLAIN, "permessage-deflate; unknown=1", DeflateError::UnknownParameter),
         (
             PLAIN,
@@ -254,32 +307,38 @@ fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
         (PLAIN, "permessage-deflate; client_max_window_bits", DeflateError::Value),
         (PLAIN, "permessage-deflate; server_max_window_bits", DeflateError::Value),
         (PLAIN, "permessage-deflate; client_no_context_takeover=0", DeflateError::Value),
-        (PLAIN, "permessage-deflate; client_max_window_bits=8", DeflateError::WindowTooSmall),
-        (config, "permessage-deflate; server_max_window_bits=12", DeflateError::NotGranted),
-        (config, "permessage-deflate; server_no_context_takeover", DeflateError::NotGranted),
+        (demanding, "permessage-deflate; server_max_window_bits=12", DeflateError::NotGranted),
+        (demanding, "permessage-deflate; server_no_context_takeover", DeflateError::NotGranted),
         (
-            config,
+            demanding,
             "permessage-deflate; server_no_context_takeover; server_max_window_bits=13",
             DeflateError::NotGranted,
         ),
     ] {
-        assert_eq!(config.check_answer(&parse(answer)[0]), Err(error), "{answer}");
+        assert_eq!(check_answer(wish, answer), Err(error), "{answer}");
     }
 }
 
+/// Whatever both wish: the client takes the server's answer, and what one end sends is what the other expects.
 #[test]
-fn what_our_server_answers_our_client_accepts() {
-    let configs = [
-        PLAIN,
-        PLAIN.server_max_window_bits(9),
-        PLAIN.client_max_window_bits(9).client_no_context_takeover(true),
-        PLAIN.server_no_context_takeover(true).server_max_window_bits(12),
+fn both_ends_agree_on_who_keeps_what() {
+    let wishes = [
+        Compression::new(),
+        Compression::low_memory(),
+        Compression::best_ratio(),
+        PLAIN.own_window_bits(9),
+        PLAIN.peer_window_bits(9).peer_context_takeover(false),
+        Compression::new().own_window_bits(10).peer_window_bits(12),
     ];
-    for client in configs {
-        for server in configs {
-            let params = server.accept(&[client.offer()]).unwrap();
-            let seen = client.check_answer(&params.to_extension()).unwrap();
-            assert_eq!(seen, params, "{client:?} {server:?}");
+    for client in wishes {
+        for server in wishes {
+            let (answer, at_server) = super::accept(&server, &[offer(&client)]).unwrap();
+            let at_client = super::check_answer(&client, &answer).unwrap();
+            let (_, [own, peer]) = seen(&at_client);
+            assert_eq!(seen(&at_server), (true, [peer, own]), "{client:?} {server:?}");
+            let (_, [wished, _]) = seen(&client);
+            assert!(own.1 <= wished.1 && (!own.0 || wished.0), "{client:?} {server:?}");
+            assert!(!peer.0 || client.get_peer_context_takeover(), "{client:?} {server:?}");
         }
     }
 }

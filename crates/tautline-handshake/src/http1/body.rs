@@ -1,5 +1,7 @@
 //! The body of a response that refuses the handshake: as much of it as helps to understand why.
 
+use std::fmt;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
@@ -8,6 +10,7 @@ use crate::token::members;
 
 /// Where the body of a response ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 9112 has these four, and is final")]
 pub enum BodyFraming {
     /// There is none.
     None,
@@ -37,7 +40,9 @@ pub fn body_framing<T>(response: &Response<T>) -> BodyFraming {
     }
     let mut lengths = members(headers, &CONTENT_LENGTH);
     let Some(first) = lengths.next() else {
-        return BodyFraming::UntilClose;
+        // A field without a number is not the same as none.
+        let named = headers.contains_key(CONTENT_LENGTH);
+        return if named { BodyFraming::None } else { BodyFraming::UntilClose };
     };
     if lengths.any(|other| other != first) {
         return BodyFraming::None;
@@ -69,7 +74,6 @@ const MAX_TRAILERS: u8 = 32;
 /// assert!(body.read(&mut BytesMut::from("0\r\n\r\n")));
 /// assert_eq!(body.into_bytes(), "abc");
 /// ```
-#[derive(Debug)]
 pub struct BodyReader {
     state: State,
     limit: usize,
@@ -187,6 +191,17 @@ impl BodyReader {
                 None
             }
         }
+    }
+}
+
+/// Without what was collected.
+impl fmt::Debug for BodyReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyReader")
+            .field("state", &self.state)
+            .field("limit", &self.limit)
+            .field("collected", &self.collected.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,9 @@
 //! From `http` types to bytes.
 
 use bytes::{BufMut as _, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Request, Response, StatusCode};
 
 use crate::token::has_member;
@@ -34,8 +36,8 @@ pub fn encode_request<T>(request: &Request<T>, dst: &mut BytesMut) {
 /// Appends a response with its body to `dst`.
 ///
 /// What says where the body ends is set here, whatever the headers say: `Content-Length` is the body's
-/// length, `Transfer-Encoding` is left out, and every status but 101 has `Connection: close`, as this
-/// connection can carry no second request. A status that has no body (1xx, 204, 304) is
+/// length, `Transfer-Encoding` is left out, and every status but 101 has `Connection: close` (and `Upgrade` in
+/// it where there is such a header, RFC 9110 section 7.8), as this connection can carry no second request. A status that has no body (1xx, 204, 304) is
 /// written without one.
 ///
 /// ```
@@ -76,7 +78,10 @@ fn encode<B: AsRef<[u8]>>(response: &Response<B>, with_body: bool, dst: &mut Byt
         put_header(&CONTENT_LENGTH, body.len().to_string().as_bytes(), dst);
     }
     if !keep_connection {
-        put_header(&CONNECTION, b"close", dst);
+        // RFC 9110 section 7.8: `Upgrade` is for this connection alone, and must be named here.
+        let options: &[u8] =
+            if headers.contains_key(UPGRADE) { b"close, Upgrade" } else { b"close" };
+        put_header(&CONNECTION, options, dst);
     }
     dst.put_slice(b"\r\n");
     if with_body && !bodiless {

@@ -1,19 +1,23 @@
 //! From bytes to `http` types.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::scan::{Extent, HeadLimits, Kind, Scanner};
+use crate::authority::Authority;
 use crate::error::HeadError;
+use crate::headers::guarded;
+use crate::token::{Lines, lines};
 
 /// Interim responses (1xx other than 101) that are skipped before the final one. Servers send one or two
 /// (`100 Continue`, `103 Early Hints`); without a bound they could go on for ever.
 const MAX_INTERIM: u8 = 8;
 
 /// Reads the head of a request from bytes as they arrive: strictly by RFC 9112, in time linear in the
-/// head whatever the pieces, and refusing as early as the bytes allow.
+/// head whatever the pieces, and refusing as early as the bytes allow. One empty line ahead of the request is skipped
+/// (section 2.2).
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -31,13 +35,15 @@ const MAX_INTERIM: u8 = 8;
 #[derive(Clone, Debug)]
 pub struct RequestHeadReader {
     scanner: Scanner,
+    /// The empty line ahead of the request was looked for.
+    started: bool,
 }
 
 impl RequestHeadReader {
     /// A reader at the start of a head.
     #[must_use]
     pub const fn new(limits: HeadLimits) -> Self {
-        Self { scanner: Scanner::new(Kind::Request, limits) }
+        Self { scanner: Scanner::new(Kind::Request, limits), started: false }
     }
 
     /// Looks at what was appended to `buf` since the last call. Once the head is complete it is taken out
@@ -50,6 +56,14 @@ impl RequestHeadReader {
     ///
     /// A [`HeadError`]; nothing more can be read from the connection.
     pub fn read(&mut self, buf: &mut BytesMut) -> Result<Option<Request<()>>, HeadError> {
+        if !self.started {
+            match &buf[..] {
+                b"" | b"\r" => return Ok(None),
+                [b'\r', b'\n', ..] => buf.advance(2),
+                _ => {}
+            }
+            self.started = true;
+        }
         let Some((head, extent)) = next_head(&mut self.scanner, Kind::Request, buf)? else {
             return Ok(None);
         };
@@ -65,8 +79,9 @@ impl RequestHeadReader {
         else {
             return Err(HeadError::FirstLine);
         };
-        // RFC 3986 has no characters beyond ASCII, and RFC 9112 section 3.2 no fragment here; the parser lets both pass.
-        if !target.is_ascii() || target.contains('#') {
+        // RFC 3986 has no characters beyond ASCII and no backslash, which some take for a slash, and RFC 9112 section 3.2 no
+        // fragment here; the parser lets all of them pass.
+        if !target.is_ascii() || target.contains(['#', '\\']) {
             return Err(HeadError::FirstLine);
         }
         let mut request = Request::new(());
@@ -76,7 +91,23 @@ impl RequestHeadReader {
             .map_err(|_| HeadError::FirstLine)?;
         *request.version_mut() = http_version(version);
         *request.headers_mut() = header_map(&head, parsed.headers)?;
+        use_host_of_target(&mut request);
         Ok(Some(request))
+    }
+}
+
+/// Puts the host of a target in absolute form in the place of `Host`, which counts for nothing then (RFC 9112
+/// section 3.2.2): the application sees one name for the request. A `Host` that is missing, malformed or one of two stays as
+/// it is, to be refused.
+fn use_host_of_target(request: &mut Request<()>) {
+    let one = match lines(request.headers(), &HOST) {
+        Lines::One(value) => value.to_str().is_ok_and(|value| Authority::is_valid(value.trim())),
+        Lines::None | Lines::Several => false,
+    };
+    let named = request.uri().authority().filter(|_| request.uri().scheme().is_some());
+    let named = named.filter(|named| one && Authority::is_valid(named.as_str()));
+    if let Some(Ok(value)) = named.map(|named| HeaderValue::from_str(named.as_str())) {
+        request.headers_mut().insert(HOST, value);
     }
 }
 
@@ -99,13 +130,15 @@ impl RequestHeadReader {
 pub struct ResponseHeadReader {
     scanner: Scanner,
     interim: u8,
+    /// Of a head that cannot be read.
+    status: Option<StatusCode>,
 }
 
 impl ResponseHeadReader {
     /// A reader at the start of a head.
     #[must_use]
     pub const fn new(limits: HeadLimits) -> Self {
-        Self { scanner: Scanner::new(Kind::Response, limits), interim: 0 }
+        Self { scanner: Scanner::new(Kind::Response, limits), interim: 0, status: None }
     }
 
     /// Looks at what was appended to `buf` since the last call. Heads that are complete are taken out of
@@ -113,10 +146,21 @@ impl ResponseHeadReader {
     ///
     /// # Errors
     ///
-    /// A [`HeadError`]; nothing more can be read from the connection.
+    /// A [`HeadError`]; nothing more can be read from the connection. What the head's first line said of the status is
+    /// still known: see [`status`](Self::status).
     pub fn read(&mut self, buf: &mut BytesMut) -> Result<Option<Response<()>>, HeadError> {
-        while let Some((head, extent)) = next_head(&mut self.scanner, Kind::Response, buf)? {
-            let response = parse_response(&head, extent)?;
+        loop {
+            let head = match next_head(&mut self.scanner, Kind::Response, buf) {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    self.status = status_of(buf);
+                    return Err(error);
+                }
+            };
+            let response = parse_response(&head.0, head.1).inspect_err(|_| {
+                self.status = status_of(&head.0);
+            })?;
             let status = response.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(response));
@@ -126,8 +170,32 @@ impl ResponseHeadReader {
             }
             self.interim += 1;
         }
-        Ok(None)
     }
+
+    /// The status of a response whose head could not be read, if its first line was valid up to there: a refusal remains
+    /// one. `None` as long as [`read`](Self::read) gave no error.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use tautline_handshake::{HeadLimits, ResponseHeadReader};
+    ///
+    /// let mut reader = ResponseHeadReader::new(HeadLimits::default());
+    /// let mut buffer = BytesMut::from("HTTP/1.1 401 Unauthorized\r\nno header\r\n\r\n");
+    /// assert!(reader.read(&mut buffer).is_err());
+    /// assert_eq!(reader.status().map(|status| status.as_u16()), Some(401));
+    /// ```
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+}
+
+/// The status in a status line (RFC 9112 section 4), whatever comes after it.
+fn status_of(head: &[u8]) -> Option<StatusCode> {
+    let line = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
+    let (code, rest) = line.split_at_checked(3)?;
+    let ends = matches!(rest.first(), Some(b' ' | b'\r'));
+    StatusCode::from_bytes(code).ok().filter(|_| ends)
 }
 
 fn parse_response(head: &Bytes, extent: Extent) -> Result<Response<()>, HeadError> {
@@ -159,9 +227,30 @@ fn next_head(
         return Ok(None);
     };
     *scanner = Scanner::new(kind, scanner.limits());
-    let head = Bytes::copy_from_slice(&buf[..extent.len]);
+    let head = if extent.folded {
+        let mut head = buf[..extent.len].to_vec();
+        unfold(&mut head);
+        head.into()
+    } else {
+        Bytes::copy_from_slice(&buf[..extent.len])
+    };
     buf.advance(extent.len);
     Ok(Some((head, extent)))
+}
+
+/// Replaces each line fold, the white space around it included, by spaces (RFC 9112 section 5.2: `OWS CRLF RWS`).
+fn unfold(head: &mut [u8]) {
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut at = 0;
+    while let Some(found) =
+        head[at..].windows(3).position(|three| three.starts_with(b"\r\n") && is_white(&three[2]))
+    {
+        let fold = at + found;
+        let before = head[..fold].iter().rev().take_while(|byte| is_white(byte)).count();
+        let behind = head[fold + 2..].iter().take_while(|byte| is_white(byte)).count();
+        head[fold - before..fold + 2 + behind].fill(b' ');
+        at = fold + 2 + behind;
+    }
 }
 
 fn header_map(head: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, HeadError> {
@@ -174,6 +263,7 @@ fn header_map(head: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, HeadErro
             HeaderValue::from_maybe_shared(head.slice_ref(header.value))
                 .map_err(|_| HeadError::Header)?
         };
+        let value = guarded(&name, value);
         headers.try_append(name, value).map_err(|_| HeadError::Header)?;
     }
     Ok(headers)

@@ -4,14 +4,21 @@ use crate::error::HeadError;
 use crate::token::is_tchar;
 
 /// How much of a head is read before it is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use tautline_handshake::HeadLimits;
+///
+/// let limits = HeadLimits::new().max_headers(40);
+/// assert_eq!(limits.get_max_headers(), 40);
+/// assert_eq!(limits.get_max_bytes(), HeadLimits::DEFAULT_MAX_BYTES);
+/// ```
+///
+/// A setter has the name of its setting. The method that reads it has `get_` in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HeadLimits {
-    /// Most bytes of the whole head, its empty line included.
-    pub max_bytes: usize,
-    /// Most bytes of the first line, without its CR LF.
-    pub max_line_bytes: usize,
-    /// Most header lines.
-    pub max_headers: usize,
+    max_bytes: usize,
+    max_line_bytes: usize,
+    max_headers: usize,
 }
 
 impl HeadLimits {
@@ -34,6 +41,47 @@ impl HeadLimits {
             max_line_bytes: Self::DEFAULT_MAX_LINE_BYTES,
             max_headers: Self::DEFAULT_MAX_HEADERS,
         }
+    }
+
+    /// The most bytes of the whole head, its empty line included. Default:
+    /// [`DEFAULT_MAX_BYTES`](Self::DEFAULT_MAX_BYTES).
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of the first line, without its CR LF. Default:
+    /// [`DEFAULT_MAX_LINE_BYTES`](Self::DEFAULT_MAX_LINE_BYTES).
+    #[must_use]
+    pub const fn max_line_bytes(mut self, bytes: usize) -> Self {
+        self.max_line_bytes = bytes;
+        self
+    }
+
+    /// The most header lines. Default: [`DEFAULT_MAX_HEADERS`](Self::DEFAULT_MAX_HEADERS).
+    #[must_use]
+    pub const fn max_headers(mut self, lines: usize) -> Self {
+        self.max_headers = lines;
+        self
+    }
+
+    /// The most bytes of the whole head: see [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn get_max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// The most bytes of the first line: see [`max_line_bytes`](Self::max_line_bytes).
+    #[must_use]
+    pub const fn get_max_line_bytes(&self) -> usize {
+        self.max_line_bytes
+    }
+
+    /// The most header lines: see [`max_headers`](Self::max_headers).
+    #[must_use]
+    pub const fn get_max_headers(&self) -> usize {
+        self.max_headers
     }
 }
 
@@ -73,18 +121,22 @@ pub(super) struct Scanner {
     lines: usize,
     /// The method of a request is complete.
     method: bool,
+    /// A header of a response goes on over several lines.
+    folded: bool,
 }
 
-/// A complete head: its length with the empty line, and the number of its header lines.
+/// A complete head: its length with the empty line, the number of its header lines, and whether some of them only go on
+/// with the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) len: usize,
     pub(super) headers: usize,
+    pub(super) folded: bool,
 }
 
 impl Scanner {
     pub(super) const fn new(kind: Kind, limits: HeadLimits) -> Self {
-        Self { kind, limits, at: 0, line: 0, lines: 0, method: false }
+        Self { kind, limits, at: 0, line: 0, lines: 0, method: false, folded: false }
     }
 
     pub(super) const fn limits(&self) -> HeadLimits {
@@ -112,19 +164,18 @@ impl Scanner {
                     let empty = self.at == self.line + 1;
                     self.at += 1;
                     if empty {
-                        return Ok(Some(Extent { len: self.at, headers: self.lines - 1 }));
+                        let (len, headers) = (self.at, self.lines - 1);
+                        return Ok(Some(Extent { len, headers, folded: self.folded }));
                     }
                     self.lines += 1;
                     self.line = self.at;
                     continue;
                 }
-                b' ' | b'\t' if self.at == self.line => return Err(HeadError::LineFolding),
-                b'\r' | b'\t' => {}
+                b'\r' => {}
+                b' ' | b'\t' if self.at == self.line => self.fold()?,
+                b'\t' => {}
                 0..=0x1f | 0x7f => return Err(HeadError::Control),
-                // The lines before this one are the first line and `lines - 1` headers.
-                _ if self.at == self.line && self.lines > self.limits.max_headers => {
-                    return Err(HeadError::TooManyHeaders(self.limits.max_headers));
-                }
+                _ if self.at == self.line => self.check_count()?,
                 _ => {}
             }
             self.at += 1;
@@ -145,6 +196,24 @@ impl Scanner {
             return;
         }
         self.at += plain_prefix(&buf[self.at..end]);
+    }
+
+    /// A line that starts with white space goes on with the one before it (RFC 9112 section 5.2). A server refuses that, and
+    /// both do where no header could go on (section 2.2).
+    fn fold(&mut self) -> Result<(), HeadError> {
+        if self.kind == Kind::Request || self.lines < 2 {
+            return Err(HeadError::LineFolding);
+        }
+        self.folded = true;
+        self.check_count()
+    }
+
+    /// The lines before this one are the first line and `lines - 1` headers.
+    fn check_count(&self) -> Result<(), HeadError> {
+        if self.lines > self.limits.max_headers {
+            return Err(HeadError::TooManyHeaders(self.limits.max_headers));
+        }
+        Ok(())
     }
 
     fn check_limits(&self, byte: u8) -> Result<(), HeadError> {
@@ -216,13 +285,13 @@ mod tests {
             assert_eq!(scanner.scan(&head[..len]), Ok(None));
             assert_eq!(scanner.at, len);
         }
-        let extent = Extent { len: head.len(), headers: 100 };
+        let extent = Extent { len: head.len(), headers: 100, folded: false };
         assert_eq!(scanner.scan(&head), Ok(Some(extent)));
     }
 
     #[test]
     fn a_limit_below_the_first_lines_is_that_of_the_head() {
-        let limits = HeadLimits { max_bytes: 10, ..HeadLimits::new() };
+        let limits = HeadLimits::new().max_bytes(10);
         let mut scanner = Scanner::new(Kind::Request, limits);
         assert_eq!(scanner.scan(b"GET / HTTP"), Ok(None));
         assert_eq!(scanner.scan(b"GET / HTTP/"), Err(HeadError::TooLarge(10)));
@@ -248,7 +317,7 @@ mod tests {
     // Whatever the bytes and the pieces they come in: going over several at a time finds what looking at each one finds.
     #[test]
     fn pieces_and_positions_make_no_difference() {
-        let limits = HeadLimits { max_bytes: 60, max_line_bytes: 24, max_headers: 2 };
+        let limits = HeadLimits::new().max_bytes(60).max_line_bytes(24).max_headers(2);
         let good = b"GET /abcdefgh HTTP/1.1\r\nHost: a\r\nCookie: \xe9=\t1; 2=3\r\n\r\n";
         for at in 0..good.len() {
             for byte in [0, b'\t', b'\n', b'\r', b' ', b'x', 0x7f, 0xff] {

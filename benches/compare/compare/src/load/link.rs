@@ -170,6 +170,18 @@ impl Link {
         Ok(())
     }
 
+    /// Writes once, at most so many bytes, of frames that never end: how many that was.
+    pub(crate) fn flood(&mut self, pool: &Pool, most: usize) -> io::Result<usize> {
+        let count = would_block(self.wire.write(pool.slice(self.at, most)))?.unwrap_or(0);
+        self.at += count;
+        Ok(count)
+    }
+
+    /// From here on frames come from another pool, and begin with its first one.
+    pub(crate) fn begin_pool(&mut self) {
+        (self.at, self.next) = (0, 0);
+    }
+
     /// All replies will have this length.
     pub(crate) fn expect(&mut self, reply: usize) {
         self.replies = Replies::Alike { length: reply, partial: 0, bytes: 0 };

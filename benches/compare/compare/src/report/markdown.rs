@@ -78,6 +78,13 @@ fn base(cell: &Cell) -> Option<&Summary> {
 }
 
 fn figure(row: &Summary, cell: &Cell, digits: usize) -> String {
+    if let (Some(p50), Some(longest)) = (row.more("p50_us"), row.more("longest_us")) {
+        let mut text = format!("{p50:.digits$} / {:.digits$} / {longest:.digits$}", row.median);
+        if let Some(rate) = row.more("flood_per_second").filter(|rate| *rate > 0.0) {
+            let _ = write!(text, " ({rate:.0}/s)");
+        }
+        return text;
+    }
     let mut text = format!("{:.digits$}", row.median);
     if let Some(ratio) = row.more("ratio") {
         let _ = write!(text, ", {:.1} %", ratio * 100.0);

@@ -71,7 +71,7 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// As browsers offer it, and as who wants to save memory on both ends does.
-const TAKEOVER: &str = "permessage-deflate; client_max_window_bits";
+pub(super) const TAKEOVER: &str = "permessage-deflate; client_max_window_bits";
 const NO_TAKEOVER: &str = "permessage-deflate; client_no_context_takeover; \
     server_no_context_takeover; client_max_window_bits";
 
@@ -91,7 +91,7 @@ impl Setting {
     }
 
     fn start(&self, run: &Run<'_>, participant: &Participant) -> Outcome<(Running, Target)> {
-        let extra = Extra { tls: false, deflate: Some(self.name) };
+        let extra = Extra { deflate: Some(self.name), ..Extra::default() };
         let server = run.start(participant, &["echo"], extra)?;
         let mut target = run.target(&server, false, false)?;
         target.offer = Some(if self.takeover { TAKEOVER } else { NO_TAKEOVER });
@@ -100,7 +100,7 @@ impl Setting {
 }
 
 /// Compresses a message as RFC 7692 section 7.2.1 says, for itself.
-fn compress(plain: &[u8], window_bits: u8) -> Outcome<Vec<u8>> {
+pub(super) fn compress(plain: &[u8], window_bits: u8) -> Outcome<Vec<u8>> {
     let mut compress = Compress::new_with_window_bits(Compression::default(), false, window_bits);
     let mut out = Vec::with_capacity(plain.len() + 64);
     compress.compress_vec(plain, &mut out, FlushCompress::Sync)?;
@@ -111,15 +111,20 @@ fn compress(plain: &[u8], window_bits: u8) -> Outcome<Vec<u8>> {
     Ok(out)
 }
 
-/// The answer of the server, and frames that it allows.
-fn pool(target: &Target, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
-    let link = Link::open(target)?;
-    let agreed = link.negotiated().ok_or("compression was not agreed on")?.to_owned();
+/// The window that a server allows a client, by its answer.
+pub(super) fn window_bits(agreed: &str) -> u8 {
     let bits = agreed.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         (name.trim() == "client_max_window_bits").then(|| value.trim().parse().ok())?
     });
-    let bits: u8 = bits.unwrap_or(15).max(9);
+    bits.unwrap_or(15).max(9)
+}
+
+/// The answer of the server, and frames that it allows.
+fn pool(target: &Target, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
+    let link = Link::open(target)?;
+    let agreed = link.negotiated().ok_or("compression was not agreed on")?.to_owned();
+    let bits = window_bits(&agreed);
     let packed = plain.iter().map(|plain| compress(plain, bits)).collect::<Outcome<Vec<_>>>()?;
     Ok((agreed, Pool::new(Kind::Text, &packed, true)))
 }

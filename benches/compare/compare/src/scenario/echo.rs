@@ -74,7 +74,7 @@ fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
         // A process for each round, so that what it happens to get from the system is not the same in all of them.
         let mut servers = Vec::new();
         for &participant in &participants {
-            match run.start(participant, &["echo"], Extra { tls, deflate: None }) {
+            match run.start(participant, &["echo"], Extra { tls, ..Extra::default() }) {
                 Ok(server) => servers.push((participant, server)),
                 Err(error) => run.fail(format!("{}: {error}", participant.name)),
             }

@@ -4,6 +4,7 @@ mod broadcast;
 mod client;
 mod deflate;
 mod echo;
+mod fairness;
 mod idle;
 mod json;
 mod mask;
@@ -57,6 +58,7 @@ pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[
     &client::CLIENT,
     &broadcast::BROADCAST,
     &storm::STORM,
+    &fairness::FAIRNESS,
     &idle::IDLE,
     &scaling::SCALING,
     &mask::MASK,

@@ -1,5 +1,7 @@
 //! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
 
+use std::time::Duration;
+
 use kit::{Failure, Hub, Options, Outcome, Task};
 use tautline::{Compression, Config, Server, ServerTls, WebSocket};
 
@@ -45,6 +47,9 @@ async fn echo(options: &Options) -> Outcome {
         server = server.compression(compression(name)?);
     }
     kit::announce(server.local_addr()?);
+    if let Some(busy) = options.busy {
+        return Ok(server.serve(move |ws| work(ws, busy)).await?);
+    }
     match options.api.as_str() {
         "feed" => Ok(server.serve(feed).await?),
         "quiet" => Ok(server.config(Config::new().ping_interval(None)).serve(feed).await?),
@@ -68,6 +73,16 @@ async fn broadcast() -> Outcome {
 async fn feed(mut ws: WebSocket) -> Result<(), Failure> {
     while let Some(message) = ws.next().await {
         ws.feed(message?).await?;
+    }
+    Ok(())
+}
+
+/// As [`feed`], by a handler that has something to do.
+async fn work(mut ws: WebSocket, busy: Duration) -> Result<(), Failure> {
+    while let Some(message) = ws.next().await {
+        let message = message?;
+        kit::work(busy, message.as_bytes());
+        ws.feed(message).await?;
     }
     Ok(())
 }

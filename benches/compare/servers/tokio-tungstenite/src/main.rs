@@ -1,6 +1,8 @@
 //! tokio-tungstenite. `send` is the loop of its examples with the defaults; `tuned` feeds, flushes when no input is left, and
 //! has buffers of the size that its documentation suggests for throughput.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use kit::{Handler, Hub, Outcome, Task, Transport};
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
@@ -9,6 +11,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 #[derive(Clone)]
 struct Echo {
     tuned: bool,
+    busy: Option<Duration>,
 }
 
 fn config(tuned: bool) -> WebSocketConfig {
@@ -20,7 +23,11 @@ impl Handler for Echo {
     async fn handle<S: Transport>(self, stream: S) -> Outcome {
         let accepting = accept_async_with_config(stream, Some(config(self.tuned)));
         let ws = Box::pin(accepting).await?;
-        if self.tuned { feed(ws).await } else { send(ws).await }
+        match self.busy {
+            Some(busy) => work(ws, busy).await,
+            None if self.tuned => feed(ws).await,
+            None => send(ws).await,
+        }
     }
 }
 
@@ -57,6 +64,20 @@ async fn send<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
+/// As [`send`], by a handler that has something to do.
+async fn work<S: Transport>(mut ws: WebSocketStream<S>, busy: Duration) -> Outcome {
+    while let Some(message) = ws.next().await {
+        let message = message?;
+        if let Message::Binary(payload) = &message {
+            kit::work(busy, payload);
+        }
+        if is_data(&message) {
+            ws.send(message).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     while let Some(message) = kit::next_or_flush(&mut ws).await? {
         let message = message?;
@@ -71,7 +92,7 @@ fn main() {
     kit::run(|options| async move {
         let tuned = options.api == "tuned";
         match options.task {
-            Task::Echo => kit::serve(&options, Echo { tuned }).await,
+            Task::Echo => kit::serve(&options, Echo { tuned, busy: options.busy }).await,
             Task::Broadcast => kit::serve(&options, Broadcast { tuned, hub: Hub::default() }).await,
             Task::Mask => Err("its masking is private".into()),
             Task::Client { address, in_flight, payload } => {

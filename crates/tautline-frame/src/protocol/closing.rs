@@ -1,0 +1,72 @@
+//! How long the end of a connection may take (RFC 6455 section 7.1.1), whatever the peer does.
+
+use std::time::Instant;
+
+use super::Protocol;
+use crate::config::MAX_CLOSE_TIMEOUTS;
+
+/// What moves the deadline of the end.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// It must have ended by then.
+    pub(super) deadline: Option<Instant>,
+    /// It ends by then whatever the peer does.
+    pub(super) last: Option<Instant>,
+    pub(super) ours: OurClose,
+}
+
+/// How far our Close has come on its way out.
+#[derive(Debug, Default)]
+pub(super) enum OurClose {
+    /// There is none yet, or it waits for what goes before it.
+    #[default]
+    Awaited,
+    /// Encoded; written when the transport has taken the stream up to this position.
+    Queued(u64),
+    Written,
+}
+
+impl Protocol {
+    /// Counts [`Config::close_timeout`](crate::Config::close_timeout) anew, if something waits for it: for who hands in bytes long after they arrived.
+    pub fn restart_close(&mut self, now: Instant) {
+        if self.close_deadline().is_some() {
+            self.start_closing(now);
+        }
+    }
+
+    /// By when the connection must have ended, once it is closing.
+    pub(super) fn close_deadline(&self) -> Option<Instant> {
+        self.closing.as_ref()?.deadline
+    }
+
+    /// The end has begun, and has a deadline from here on.
+    pub(super) fn begin_closing(&mut self, now: Instant) {
+        if self.close_deadline().is_none() {
+            self.start_closing(now);
+        }
+    }
+
+    fn start_closing(&mut self, now: Instant) {
+        let timeout = self.config.close_timeout;
+        let deadline = now.checked_add(timeout);
+        let last = timeout.checked_mul(MAX_CLOSE_TIMEOUTS);
+        let last = last.and_then(|last| now.checked_add(last));
+        let ours = self.closing.take().map_or(OurClose::Awaited, |closing| closing.ours);
+        self.closing = Some(Box::new(Closing { deadline, last, ours }));
+    }
+
+    /// Something was written. A peer that still takes what stands ahead of our Close is not late; what is written behind it,
+    /// such as the answers to its pings, does not count.
+    pub(super) fn extend_close(&mut self, now: Instant) {
+        let Some(closing) = &mut self.closing else { return };
+        match closing.ours {
+            OurClose::Written => return,
+            OurClose::Queued(end) if end <= self.queue.written() => {
+                closing.ours = OurClose::Written;
+            }
+            OurClose::Awaited | OurClose::Queued(_) => {}
+        }
+        let close = now.checked_add(self.config.close_timeout);
+        closing.deadline = close.min(closing.last.or(close));
+    }
+}

@@ -1,0 +1,52 @@
+//! Turns: who drives a connection asks when one is over, and says when the next begins.
+
+use super::Protocol;
+use crate::message::Message;
+use crate::turn::Turn;
+
+impl Protocol {
+    /// Whether this turn has done what a turn may do: see [Turns](Self#turns). If so, `handle_data` returned `Ok(None)` though
+    /// there may be whole frames in the buffer.
+    #[must_use]
+    #[inline]
+    pub const fn is_turn_over(&self) -> bool {
+        self.turn.is_over()
+    }
+
+    /// Counts a received message that was kept outside and is handed on now: taking many of those is work too.
+    pub fn charge_kept(&mut self, message: &Message) {
+        self.turn.charge_frame();
+        self.turn.charge_plain(message.len());
+    }
+
+    /// Others have had their turn, or there are none: the next one begins, with its whole allowance.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use bytes::BytesMut;
+    /// use tautline_frame::{Config, Protocol, Role};
+    ///
+    /// let now = Instant::now();
+    /// let mut client = Protocol::new(Role::Client, Config::new(), now);
+    /// // 1,000 messages of two bytes.
+    /// let mut wire = BytesMut::from(&b"\x82\x02hi".repeat(1000)[..]);
+    /// let (mut messages, mut turns) = (0, 1);
+    /// loop {
+    ///     match client.handle_data(&mut wire, now)? {
+    ///         Some(_) => messages += 1,
+    ///         None if client.is_turn_over() => {
+    ///             // Here others have theirs.
+    ///             client.begin_turn();
+    ///             turns += 1;
+    ///         }
+    ///         None => break,
+    ///     }
+    /// }
+    /// assert_eq!((messages, turns), (1000, 2));
+    /// # Ok::<(), tautline_frame::ProtocolError>(())
+    /// ```
+    #[inline]
+    pub fn begin_turn(&mut self) {
+        self.turn = Turn::WHOLE;
+    }
+}

@@ -1,0 +1,103 @@
+//! A message that has begun to come has to get on, or the peer could have us hold what it became for as long as it likes.
+
+use std::time::{Duration, Instant};
+
+use super::Protocol;
+use crate::close::{CloseCode, CloseFrame};
+use crate::config::HELD_PER_BYTE;
+use crate::error::Timeout;
+use crate::header::Header;
+use crate::state::{Event, Verdict};
+use crate::timers::is_due;
+
+/// How long after the deadline it is looked again for a message that may be there already, and was not looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Kept from when the rest of a message is first waited for until it is whole.
+#[derive(Debug)]
+pub(super) struct Underway {
+    /// When to look whether it got on.
+    deadline: Option<Instant>,
+    /// When it last did.
+    progress: Instant,
+    /// Bytes of its frames since then.
+    came: usize,
+    /// Up to when all that was received has been looked at.
+    looked: Instant,
+}
+
+impl Underway {
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl Protocol {
+    /// Whether the peer still owes a part of a message that counts.
+    fn is_mid_message(&self) -> bool {
+        let data = |header: &Header| !header.opcode.is_control();
+        let mid = self.incoming.is_some() || self.reader.current().is_some_and(data);
+        mid && self.state.on(Event::ReceiveData).1 == Verdict::Act
+    }
+
+    /// Whether [`await_rest`](Self::await_rest) has anything to do: at nearly all times it has not.
+    #[inline]
+    pub(super) fn may_be_mid_message(&self) -> bool {
+        self.incoming.is_some() || self.underway.is_some() || self.reader.current().is_some()
+    }
+
+    /// All that came was looked at, and more is needed.
+    #[inline(never)]
+    pub(super) fn await_rest(&mut self, now: Instant) {
+        if !self.is_mid_message() {
+            self.underway = None;
+            return;
+        }
+        let looked = self.last_received;
+        if let Some(underway) = &mut self.underway {
+            underway.looked = looked;
+            return;
+        }
+        if let Some(timeout) = self.config.message_timeout {
+            let deadline = now.checked_add(timeout);
+            let underway = Underway { deadline, progress: now, came: 0, looked };
+            self.underway = Some(Box::new(underway));
+        }
+    }
+
+    /// Bytes of a data frame came, `count` of them, when `in_buffer` bytes of it are in the buffer. Who has much held for
+    /// little has to send more.
+    #[inline(never)]
+    pub(super) fn note_progress(&mut self, count: usize, in_buffer: usize, now: Instant) {
+        let Some(underway) = &mut self.underway else { return };
+        let held = in_buffer + self.incoming.as_ref().map_or(0, |incoming| incoming.data.len());
+        underway.came = underway.came.saturating_add(count);
+        if underway.came > held / HELD_PER_BYTE {
+            underway.came = 0;
+            underway.progress = underway.progress.max(now);
+        }
+    }
+
+    /// Gives a peer up whose message did not get on.
+    pub(super) fn check_underway(&mut self, now: Instant) -> Result<(), Timeout> {
+        let Some(underway) = self.underway.as_mut().filter(|it| is_due(it.deadline, now)) else {
+            return Ok(());
+        };
+        // What nobody has looked at may be the rest: that is not the peer's fault, and it is asked again soon. A peer whose bytes
+        // are looked at all the time, such as pings, cannot put it off so.
+        let unseen = self.last_received > underway.looked;
+        if unseen && now.saturating_duration_since(underway.looked) > LOOK_AGAIN {
+            underway.deadline = now.checked_add(LOOK_AGAIN);
+            return Ok(());
+        }
+        let timeout = self.config.message_timeout;
+        underway.deadline = timeout.and_then(|timeout| underway.progress.checked_add(timeout));
+        if !is_due(underway.deadline, now) {
+            return Ok(());
+        }
+        let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "message timeout");
+        let frame = frame.unwrap_or(CloseFrame::from(CloseCode::POLICY_VIOLATION));
+        self.fail(frame, now);
+        Err(Timeout::Message)
+    }
+}

@@ -1,0 +1,301 @@
+//! What one end of a connection does next: read, write, wait, end. It decides; whoever has the transport carries it out.
+
+mod action;
+mod error;
+mod inbox;
+mod read_buffer;
+mod tasks;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+pub use self::action::{Action, Interest};
+pub use self::error::Error;
+use self::inbox::Inbox;
+use self::read_buffer::ReadBuffer;
+pub use self::tasks::{Listener, Progress, Snapshot};
+use crate::buffers;
+use crate::close::CloseFrame;
+use crate::compression::Compress;
+#[cfg(feature = "deflate")]
+use crate::compression::Compression;
+use crate::config::Config;
+use crate::message::Message;
+use crate::protocol::Protocol;
+use crate::role::Role;
+
+/// One end of a connection, from the opening handshake to the end of the transport: a [`Protocol`], the bytes that were read
+/// and not looked at, and what is to be done next. It has no transport, no clock and no waker; a driver has.
+///
+/// # Driving a session
+/// A task that waits for something asks for it with one of the `poll_*` methods: [`poll_message`](Self::poll_message),
+/// [`poll_room`](Self::poll_room), [`poll_flush`](Self::poll_flush), [`poll_over`](Self::poll_over), [`poll_pong`](Self::poll_pong). The answer is what
+/// it waited for, or an [`Interest`]. With the interest the driver asks for the [next action](Self::poll_action), carries
+/// it out, reports what happened through a `handle_*` method, and asks again. Each time that the task is woken the driver
+/// begins with [`handle_wake`](Self::handle_wake).
+///
+/// `now` is a function where the time is rarely needed: reading the clock costs as much as a short message.
+///
+/// ```
+/// use std::time::Instant;
+/// use bytes::{Buf, BytesMut};
+/// use tautline_frame::session::{Action, Progress, Session};
+/// use tautline_frame::{Config, Message, Role};
+///
+/// let now = Instant::now();
+/// let mut server = Session::new(Role::Server, Config::new(), BytesMut::new(), now);
+/// // What stands in for a socket: a masked "hello" (with a key of zeros) to read, and a place to write to.
+/// let mut incoming = &b"\x81\x85\0\0\0\0hello"[..];
+/// let mut outgoing = Vec::new();
+/// let message = loop {
+///     let interest = match server.poll_message(|| now) {
+///         Progress::Done(message) => break message,
+///         Progress::Needs(interest) => interest,
+///     };
+///     match server.poll_action(interest) {
+///         Action::Read => {
+///             let (buffer, most) = server.read_buffer();
+///             let count = most.min(incoming.len());
+///             buffer.extend_from_slice(&incoming[..count]);
+///             incoming.advance(count);
+///             server.handle_read(count, now);
+///         }
+///         Action::Write => {
+///             outgoing.extend_from_slice(server.queue().chunk());
+///             let count = server.queue().chunk().len();
+///             server.queue().advance(count);
+///             server.handle_written(|| now);
+///         }
+///         action => panic!("{action:?} is not needed here"),
+///     }
+/// };
+/// assert_eq!(message.unwrap()?, Message::from("hello"));
+/// # Ok::<(), tautline_frame::session::Error>(())
+/// ```
+pub struct Session {
+    protocol: Protocol,
+    read: ReadBuffer,
+    /// Whether something in it has not been looked at: the user takes one message at a time.
+    unread: bool,
+    phase: Phase,
+    read_side: ReadSide,
+    read_ready: Ready,
+    write_side: WriteSide,
+    write_ready: Ready,
+    /// Reads and turns since what was queued was last written.
+    reads: u8,
+    /// Messages that arrived while a task waited for something else; none at nearly all times.
+    inbox: Option<Box<Inbox>>,
+    /// Why the connection ended, if not in order.
+    failure: Option<Error>,
+    /// Why what was queued will not be written.
+    lost: Option<Box<Error>>,
+    /// Counts writes, also those that found the transport broken. It may wrap.
+    writes: u32,
+    /// The newest ping that a user waits for.
+    pinged: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Running,
+    /// The protocol is over; the transport is being ended.
+    Ending,
+    /// A deadline passed: what the transport takes at once is written, and nothing is waited for.
+    Leaving,
+    Done,
+    /// And the user was told.
+    Told,
+}
+
+/// Whether a side of the transport may be asked before the next wake-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ready {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ReadSide {
+    Open,
+    /// The transport gave its end.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum WriteSide {
+    Clean,
+    /// Something was written that the transport may still hold back.
+    Unflushed,
+    /// The transport was asked to let go of it, and had to wait.
+    HeldBack,
+    /// It was shut down.
+    Shut,
+    /// It failed.
+    Broken,
+}
+
+impl Session {
+    /// An end whose opening handshake is complete; `arrived` has what was read after the handshake.
+    #[must_use]
+    pub fn new(
+        role: Role,
+        config: impl Into<Arc<Config>>,
+        arrived: BytesMut,
+        now: Instant,
+    ) -> Self {
+        let mut protocol = Protocol::new(role, config, now);
+        if !arrived.is_empty() {
+            protocol.handle_received(now);
+        }
+        Self {
+            protocol,
+            unread: !arrived.is_empty(),
+            read: ReadBuffer::new(arrived),
+            phase: Phase::Running,
+            read_side: ReadSide::Open,
+            read_ready: Ready::Yes,
+            write_side: WriteSide::Clean,
+            write_ready: Ready::Yes,
+            reads: 0,
+            inbox: None,
+            failure: None,
+            lost: None,
+            writes: 0,
+            pinged: 0,
+        }
+    }
+
+    /// A session that is over, to be left in the place of one that is taken.
+    #[must_use]
+    pub fn ended(role: Role, now: Instant) -> Self {
+        let mut ended = Self::new(role, Config::new(), BytesMut::new(), now);
+        ended.phase = Phase::Told;
+        ended
+    }
+
+    /// Compresses as was agreed on (RFC 7692); to be called before the first message.
+    #[cfg(feature = "deflate")]
+    pub fn set_compression(&mut self, settings: Compression) {
+        self.protocol.set_compression(settings);
+    }
+}
+
+/// What the user wants.
+impl Session {
+    /// Queues a message whole, whether there is room or not: ask [`poll_room`](Self::poll_room) first.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
+    #[inline(always)]
+    pub fn send(&mut self, message: Message, wish: Compress) -> Result<(), Error> {
+        if !self.protocol.queue().has_buffer() {
+            self.lend_buffer();
+        }
+        Ok(self.protocol.send_with(message, wish)?)
+    }
+
+    /// Pings the peer; [`poll_pong`](Self::poll_pong) waits for the answer under the number that is returned.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the connection is not open.
+    pub fn ping(&mut self) -> Result<u64, Error> {
+        self.pinged = self.protocol.ping()?;
+        Ok(self.pinged)
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.2). Does nothing on a connection that is closing already.
+    ///
+    /// # Errors
+    /// [`Error::CloseCode`] when the code is not this role's to send.
+    pub fn close(&mut self, frame: CloseFrame, now: Instant) -> Result<(), Error> {
+        Ok(self.protocol.close(frame, now)?)
+    }
+
+    /// The next message, if it has come already and is short: a short cut of [`poll_message`](Self::poll_message), which has to be asked
+    /// after `None`. It is handed on in registers as far as the user's loop.
+    #[must_use = "it is a message of the peer"]
+    #[inline(always)]
+    pub fn take_short(&mut self) -> Option<Message> {
+        if !self.unread || self.phase != Phase::Running || self.inbox.is_some() {
+            return None;
+        }
+        let read = self.read.get()?;
+        let message = self.protocol.take_short(read)?;
+        self.unread = !read.is_empty();
+        Some(message)
+    }
+
+    #[inline(never)]
+    fn lend_buffer(&mut self) {
+        self.protocol.queue().lend_buffer(buffers::take());
+    }
+}
+
+/// What is asked of it.
+impl Session {
+    /// The rules underneath.
+    #[must_use]
+    #[inline]
+    pub const fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// Whether the connection is over and the transport has ended, or is to be dropped.
+    #[must_use]
+    #[inline]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done | Phase::Told)
+    }
+
+    /// Whether [`poll_message`](Self::poll_message) has given everything, the end included.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        let kept = self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty());
+        self.phase == Phase::Told && !kept
+    }
+
+    /// Whether the write side was shut down, or failed.
+    #[must_use]
+    pub const fn is_shut(&self) -> bool {
+        matches!(self.write_side, WriteSide::Shut | WriteSide::Broken)
+    }
+
+    /// Whether a message may be queued as things are.
+    #[must_use]
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.protocol.is_open() && self.protocol.ready()
+    }
+
+    /// Why the connection ended, if not in order.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Why a connection that is over ended, if not in order, for the first who asks. `None` before it is over.
+    pub fn tell_end(&mut self) -> Option<Error> {
+        if self.phase != Phase::Done {
+            return None;
+        }
+        self.phase = Phase::Told;
+        self.failure.clone()
+    }
+}
+
+/// Without what the peers say to each other: logs are for others to read.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("role", &self.protocol.role())
+            .field("phase", &self.phase)
+            .field("open", &self.protocol.is_open())
+            .field("read_side", &self.read_side)
+            .field("write_side", &self.write_side)
+            .finish_non_exhaustive()
+    }
+}

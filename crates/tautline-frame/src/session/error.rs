@@ -1,0 +1,197 @@
+//! What can go wrong on an open connection.
+
+use std::sync::Arc;
+use std::{fmt, io};
+
+use crate::close::CloseCode;
+use crate::error::{ProtocolError, SendError, Timeout};
+
+/// Why a connection ended otherwise than by the closing handshake, or why a command could not be carried out.
+///
+/// A clean close is not an error: `next` returns `None` then, and
+/// `close_frame` tells code and reason.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer broke a rule of the protocol or passed a limit. It was told, with the right close code. Nothing to do but to
+    /// connect anew; for a limit, the message names the setting of [`Config`](crate::Config).
+    Protocol(ProtocolError),
+    /// The peer ended the stream without a Close frame (RFC 6455 section 7.1.5 calls it 1006). Connect anew.
+    ConnectionLost,
+    /// The transport failed. Connect anew.
+    Io(Arc<io::Error>),
+    /// A deadline passed: the peer is gone, or does not read, or does not end. Reconnect, unless it came from `ping` and the
+    /// connection is still open: then only this pong did not come in time.
+    Timeout(Timeout),
+    /// The connection is closing or closed, so that nothing more can be sent. Read on until `None` or an error, which
+    /// tells why.
+    Closed,
+    /// This close code is not for this role to send (RFC 6455 section 7.4.1). Nothing was sent.
+    CloseCode(CloseCode),
+    /// More messages arrived while `ping` waited for its answer than it may keep for
+    /// `next`. None is lost: read them, then ping again.
+    Backlog,
+}
+
+impl Error {
+    /// Whether a new connection is likely to work where this one failed: [`ConnectionLost`](Self::ConnectionLost),
+    /// [`Io`](Self::Io) and [`Timeout`](Self::Timeout), which come from the network or from a peer that is gone or overloaded.
+    ///
+    /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and for
+    /// [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode) and [`Backlog`](Self::Backlog), which are about the call that
+    /// returned them and say nothing about the connection.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::ConnectionLost | Self::Io(_) | Self::Timeout(_) => true,
+            Self::Protocol(_) | Self::Closed | Self::CloseCode(_) | Self::Backlog => false,
+        }
+    }
+
+    /// The kind that an [`io::Error`] made of this has.
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Protocol(_) => io::ErrorKind::InvalidData,
+            Self::ConnectionLost => io::ErrorKind::UnexpectedEof,
+            Self::Io(error) => error.kind(),
+            Self::Timeout(_) => io::ErrorKind::TimedOut,
+            Self::Closed => io::ErrorKind::BrokenPipe,
+            Self::CloseCode(_) => io::ErrorKind::InvalidInput,
+            Self::Backlog => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// This level only: [`source`](std::error::Error::source) has the next.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(_) => f.write_str("the peer broke the protocol"),
+            Self::ConnectionLost => f.write_str("the peer ended the stream without a close frame"),
+            Self::Io(_) => f.write_str("the transport failed"),
+            Self::Timeout(_) => f.write_str("a deadline of the connection passed"),
+            Self::Closed => f.write_str("the connection is closing or closed"),
+            Self::CloseCode(code) => write!(f, "close code {code} is not for this role to send"),
+            Self::Backlog => f.write_str("too many messages wait to be read for a ping"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Protocol(error) => Some(error),
+            Self::Io(error) => Some(&**error),
+            Self::Timeout(timeout) => Some(timeout),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProtocolError> for Error {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl From<Timeout> for Error {
+    fn from(timeout: Timeout) -> Self {
+        Self::Timeout(timeout)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+/// For code that is written for [`std::io`]: the kind tells what happened, and the error itself is the payload
+/// ([`io::Error::get_ref`]).
+///
+/// | variant | kind |
+/// |---|---|
+/// | [`Protocol`](Error::Protocol) | `InvalidData` |
+/// | [`ConnectionLost`](Error::ConnectionLost) | `UnexpectedEof` |
+/// | [`Io`](Error::Io) | that of the transport's error |
+/// | [`Timeout`](Error::Timeout) | `TimedOut` |
+/// | [`Closed`](Error::Closed) | `BrokenPipe` |
+/// | [`CloseCode`](Error::CloseCode) | `InvalidInput` |
+/// | [`Backlog`](Error::Backlog) | `Other` |
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::CloseCode(code) => Self::CloseCode(code),
+            _ => Self::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No level repeats the text of the one behind it: who prints the chain would print it twice.
+    fn assert_one_level_each(error: &(dyn std::error::Error + 'static)) {
+        if let Some(source) = error.source() {
+            let text = error.to_string();
+            assert!(!text.contains(&source.to_string()), "{text:?} contains its source");
+            assert_one_level_each(source);
+        }
+    }
+
+    /// One of each variant, the kind of the `io::Error` made of it, and whether it is worth another try.
+    fn every() -> [(Error, io::ErrorKind, bool); 7] {
+        let reset = io::ErrorKind::ConnectionReset;
+        [
+            (ProtocolError::Utf8.into(), io::ErrorKind::InvalidData, false),
+            (Error::ConnectionLost, io::ErrorKind::UnexpectedEof, true),
+            (io::Error::new(reset, "reset by a test").into(), reset, true),
+            (Timeout::Send.into(), io::ErrorKind::TimedOut, true),
+            (SendError::Closed.into(), io::ErrorKind::BrokenPipe, false),
+            (SendError::CloseCode(CloseCode::TLS).into(), io::ErrorKind::InvalidInput, false),
+            (Error::Backlog, io::ErrorKind::Other, false),
+        ]
+    }
+
+    #[test]
+    fn each_error_tells_its_own_level() {
+        for (error, _, _) in every() {
+            assert_one_level_each(&error);
+        }
+    }
+
+    #[test]
+    fn time_heals_what_the_network_broke() {
+        for (error, _, retryable) in every() {
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+        }
+    }
+
+    // tokio-tungstenite's users have `io::Error` in their signatures, and found no way there.
+    #[test]
+    fn an_error_becomes_an_io_error_and_is_found_in_it() {
+        for (error, kind, _) in every() {
+            let text = format!("{error:?}");
+            let error = io::Error::from(error);
+            assert_eq!(error.kind(), kind);
+            assert_one_level_each(&error);
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+            assert_eq!(format!("{:?}", inner.expect("the payload")), text);
+        }
+    }
+
+    // The second half of a split connection got a copy without the payload of its `io::Error`.
+    #[test]
+    fn a_clone_has_the_same_io_error() {
+        let error = Error::from(io::Error::other("of the transport"));
+        let Error::Io(clone) = error.clone() else { unreachable!() };
+        assert_eq!(clone.to_string(), "of the transport");
+    }
+}

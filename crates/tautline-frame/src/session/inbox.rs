@@ -1,0 +1,57 @@
+//! Messages that arrived while a task waited for something else.
+
+use std::collections::VecDeque;
+
+use super::Session;
+use crate::message::Message;
+
+/// How much may arrive while a task waits for something else, in bytes; one message more than that is kept.
+const INBOX_LIMIT: usize = 1 << 20;
+
+/// What a kept message counts beside its payload.
+const MESSAGE_OVERHEAD: usize = size_of::<Message>();
+
+/// Kept messages, in order.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    pub(super) messages: VecDeque<Message>,
+    /// A message was not kept: those behind it are not to be delivered either, or there would be a gap.
+    pub(super) overflown: bool,
+    /// Of all of them, each with [`MESSAGE_OVERHEAD`].
+    pub(super) size: usize,
+}
+
+impl Session {
+    /// Keeps a message for [`poll_message`](Session::poll_message), as long as there is room and none was left out before it.
+    pub(super) fn keep(&mut self, message: Message) {
+        let full = self.is_inbox_full();
+        let inbox = self.inbox.get_or_insert_default();
+        if full || inbox.overflown {
+            inbox.overflown = true;
+            return;
+        }
+        inbox.size += message.len() + MESSAGE_OVERHEAD;
+        inbox.messages.push_back(message);
+    }
+
+    /// Takes what was kept: nobody will read any more. It may be a MiB and more of messages, so drop it outside of any lock.
+    pub fn take_inbox(&mut self) -> Option<Box<Inbox>> {
+        self.inbox.take()
+    }
+
+    /// Whether no further message should be kept.
+    pub(super) fn is_inbox_full(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.size > INBOX_LIMIT)
+    }
+
+    pub(super) fn take_kept(&mut self) -> Option<Message> {
+        let inbox = self.inbox.as_mut()?;
+        let message = inbox.messages.pop_front()?;
+        inbox.size -= message.len() + MESSAGE_OVERHEAD;
+        if inbox.messages.is_empty() && !inbox.overflown {
+            self.inbox = None;
+        }
+        self.protocol.charge_kept(&message);
+        Some(message)
+    }
+}

@@ -1,0 +1,279 @@
+//! What a task waits for: a message, room, the end, a pong.
+
+use std::time::{Duration, Instant};
+
+use super::{Error, Interest, Phase, Session, WriteSide};
+use crate::message::Message;
+
+/// What a task gets that waits for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver has to handle each")]
+pub enum Progress<T> {
+    /// What it waited for.
+    Done(T),
+    /// Nothing yet: carry out what [`Session::poll_action`] says for this interest, and ask again.
+    Needs(Interest),
+}
+
+/// Who takes the messages that arrive while a task waits for something else, such as the end or a pong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "who drives a session knows who reads")]
+pub enum Listener {
+    /// The same task, afterwards. What does not fit into the inbox is not kept; the end is told to this task.
+    Same,
+    /// Another one: nothing more is read while the inbox is full.
+    Other,
+    /// Nobody any more.
+    Nobody,
+}
+
+/// Differs when something happened that another task may be waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    writes: u32,
+    ponged: bool,
+    kept: usize,
+    compressing: bool,
+    open: bool,
+    done: bool,
+}
+
+impl Snapshot {
+    /// Whether the task that reads has to look again: the connection opened its end, there is an earlier deadline, or messages
+    /// were kept or taken.
+    #[must_use]
+    pub fn concerns_reader(&self, before: &Self) -> bool {
+        let ends = (before.open, before.done) != (self.open, self.done);
+        ends || (self.compressing && !before.compressing) || self.kept != before.kept
+    }
+}
+
+impl Session {
+    /// The next message, or the end, with its error once.
+    #[inline(always)]
+    pub fn poll_message(
+        &mut self,
+        now: impl Fn() -> Instant,
+    ) -> Progress<Option<Result<Message, Error>>> {
+        if self.awaits_arrival() {
+            return Progress::Needs(Interest::Read);
+        }
+        match self.take_short() {
+            Some(message) => Progress::Done(Some(Ok(message))),
+            None => self.poll_any_message(now),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_any_message(
+        &mut self,
+        now: impl Fn() -> Instant,
+    ) -> Progress<Option<Result<Message, Error>>> {
+        if self.inbox.is_some() {
+            if self.protocol.is_turn_over() && !self.is_done() {
+                return Progress::Needs(Interest::Read);
+            }
+            if let Some(message) = self.take_kept() {
+                return Progress::Done(Some(Ok(message)));
+            }
+            // A message was not kept: what is behind it is not to be delivered either.
+            while self.inbox.is_some() && self.receive(&now).is_some() {}
+        } else if let Some(message) = self.receive(&now) {
+            return Progress::Done(Some(Ok(message)));
+        }
+        if self.is_done() {
+            return Progress::Done(self.tell_end().map(Err));
+        }
+        Progress::Needs(Interest::Read)
+    }
+
+    /// Whether there is something to look at, or something else for [`poll_message`](Self::poll_message) than to wait for what arrives.
+    #[inline(always)]
+    pub fn poll_arrival(&mut self) -> Progress<()> {
+        if self.awaits_arrival() { Progress::Needs(Interest::Read) } else { Progress::Done(()) }
+    }
+
+    /// Whether nothing is kept or left to look at, and the connection is open.
+    #[must_use]
+    #[inline(always)]
+    pub fn awaits_arrival(&self) -> bool {
+        let all_taken = !self.unread && self.inbox.is_none();
+        self.phase == Phase::Running && all_taken && self.protocol.is_open()
+    }
+
+    /// The next message of what has been read, by the general way.
+    fn receive(&mut self, now: impl Fn() -> Instant) -> Option<Message> {
+        if !self.unread || self.phase != Phase::Running {
+            return None;
+        }
+        if !self.protocol.queue().has_buffer() {
+            // For a pong, which is encoded as soon as its ping is read.
+            self.lend_buffer();
+        }
+        let read = self.read.get()?;
+        let was_open = self.protocol.is_open();
+        match self.protocol.handle_arrived(read) {
+            Ok(message @ Some(_)) => {
+                self.unread = !read.is_empty();
+                self.read.release();
+                return message;
+            }
+            Ok(None) => self.unread = self.protocol.is_turn_over(),
+            Err(error) => {
+                self.failure = Some(error.into());
+                self.phase = Phase::Ending;
+            }
+        }
+        if was_open && !self.protocol.is_open() {
+            // The bytes may have waited here for long: how long our Close may take counts from now.
+            self.protocol.restart_close(now());
+        }
+        None
+    }
+
+    /// Room for a message; an error when none may be sent any more.
+    #[inline]
+    fn poll_ready(&mut self) -> Progress<Result<(), Error>> {
+        if !self.protocol.is_open() {
+            return Progress::Done(Err(self.failure.clone().unwrap_or(Error::Closed)));
+        }
+        if self.protocol.ready() {
+            return Progress::Done(Ok(()));
+        }
+        Progress::Needs(Interest::Write)
+    }
+
+    /// Room for a message; or an error, when none may be sent any more and the connection is over. Whoever learns from sending that it is closing is
+    /// likely to drop it: by then the peer has heard our Close and has been read out, as far as the deadline allows. What it still
+    /// sent is kept for [`poll_message`](Self::poll_message), within a limit. Where another task reads, the end is its work.
+    #[inline]
+    pub fn poll_room(
+        &mut self,
+        listener: Listener,
+        now: impl Fn() -> Instant,
+    ) -> Progress<Result<(), Error>> {
+        match self.poll_ready() {
+            Progress::Done(Err(error)) if listener != Listener::Other => {
+                match self.poll_over(listener, now) {
+                    Progress::Done(()) => Progress::Done(Err(error)),
+                    Progress::Needs(interest) => Progress::Needs(interest),
+                }
+            }
+            ready => ready,
+        }
+    }
+
+    /// Everything that was queued is written and flushed, or it never will be: [`flushed`](Self::flushed) tells which.
+    #[inline(always)]
+    pub fn poll_flush(&mut self) -> Progress<()> {
+        let all = match self.write_side {
+            WriteSide::Clean | WriteSide::Shut => {
+                self.protocol.is_flushed() && !self.protocol.poll_transmit()
+            }
+            WriteSide::Unflushed | WriteSide::HeldBack => false,
+            WriteSide::Broken => true,
+        };
+        if all || self.is_done() { Progress::Done(()) } else { Progress::Needs(Interest::Write) }
+    }
+
+    /// What became of everything that was queued, after [`poll_flush`](Self::poll_flush).
+    ///
+    /// # Errors
+    /// Why it was not written, perhaps by another task, or why the connection failed.
+    #[inline]
+    pub fn flushed(&self) -> Result<(), Error> {
+        match self.failure.as_ref().or(self.lost.as_deref()) {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// The connection is over: both Closes are exchanged, or it failed, and the transport has ended.
+    pub fn poll_over(&mut self, listener: Listener, now: impl Fn() -> Instant) -> Progress<()> {
+        loop {
+            match self.read_meanwhile(listener, &now) {
+                Meanwhile::Read => {}
+                Meanwhile::Over => return Progress::Done(()),
+                Meanwhile::Needs(interest) => return Progress::Needs(interest),
+            }
+        }
+    }
+
+    /// The answer to the ping with this number, or that it did not come in time.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::Backlog`] when the inbox of the [same task](Listener::Same) is full; otherwise why the
+    /// connection ended.
+    pub fn poll_pong(
+        &mut self,
+        id: u64,
+        listener: Listener,
+        now: impl Fn() -> Instant,
+    ) -> Progress<Result<Duration, Error>> {
+        loop {
+            if let Some(answer) = self.protocol.pong(id) {
+                return Progress::Done(answer.map_err(Error::from));
+            }
+            if listener == Listener::Same && self.is_inbox_full() {
+                return Progress::Done(Err(Error::Backlog));
+            }
+            match self.read_meanwhile(listener, &now) {
+                Meanwhile::Read => {}
+                Meanwhile::Over => {
+                    let told = listener == Listener::Same;
+                    let error = if told { self.tell_end() } else { self.failure.clone() };
+                    return Progress::Done(Err(error.unwrap_or(Error::Closed)));
+                }
+                Meanwhile::Needs(interest) => match self.protocol.pong(id) {
+                    Some(_) => {}
+                    None => return Progress::Needs(interest),
+                },
+            }
+        }
+    }
+
+    /// Reads on for a task that waits for something else.
+    fn read_meanwhile(&mut self, listener: Listener, now: impl Fn() -> Instant) -> Meanwhile {
+        if self.is_done() {
+            return Meanwhile::Over;
+        }
+        if listener == Listener::Other && self.is_inbox_full() {
+            // Its turn. What this end has to say goes out, and deadlines hold, all the same.
+            return Meanwhile::Needs(Interest::Write);
+        }
+        let Some(message) = self.receive(now) else { return Meanwhile::Needs(Interest::Read) };
+        if listener != Listener::Nobody {
+            self.keep(message);
+        }
+        Meanwhile::Read
+    }
+
+    /// Whether a task that writes may be waiting for what only reading brings: a pong, or the end.
+    #[must_use]
+    pub fn waits_for_reading(&self) -> bool {
+        let awaits_pong = self.pinged > 0 && self.protocol.pong(self.pinged).is_none();
+        !self.protocol.is_open() || awaits_pong
+    }
+
+    /// What other tasks may be waiting for.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            writes: self.writes,
+            ponged: self.protocol.pong(self.pinged).is_some(),
+            kept: self.inbox.as_ref().map_or(0, |inbox| inbox.size),
+            compressing: self.protocol.holds_compressor(),
+            open: self.protocol.is_open(),
+            done: self.is_done(),
+        }
+    }
+}
+
+/// What became of reading on.
+enum Meanwhile {
+    /// A message, which was kept or dropped.
+    Read,
+    /// The connection is over.
+    Over,
+    Needs(Interest),
+}

@@ -1,0 +1,57 @@
+//! How much one turn of a connection may do, so that the others of its thread have theirs.
+
+use crate::config::{FRAME_COST, PLAIN_STEP, TURN};
+
+/// What is left of a turn, in units of work: a unit is a byte that is read, unmasked, checked and copied.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// 0 or less: it is over.
+    left: i32,
+}
+
+impl Turn {
+    pub(crate) const WHOLE: Self = Self { left: TURN };
+
+    #[inline]
+    pub(crate) const fn is_over(&self) -> bool {
+        self.left <= 0
+    }
+
+    #[inline]
+    pub(crate) fn charge(&mut self, units: usize) {
+        self.left = self.left.saturating_sub(i32::try_from(units).unwrap_or(i32::MAX));
+    }
+
+    /// For a frame, whatever is in it. In a turn that is not over.
+    #[inline]
+    pub(crate) fn charge_frame(&mut self) {
+        self.left -= FRAME_COST;
+    }
+
+    /// For bytes that are unmasked, checked, copied or thrown away.
+    #[inline]
+    pub(crate) fn charge_plain(&mut self, bytes: usize) {
+        self.charge(bytes);
+    }
+
+    /// The same for as many as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
+    #[inline(always)]
+    pub(crate) fn charge_allowed(&mut self, bytes: usize) {
+        self.left -= bytes as i32;
+    }
+
+    /// For a short message: its frame and its bytes, a few thousand at most. In a turn that is not over.
+    #[inline(always)]
+    pub(crate) fn charge_short(&mut self, bytes: usize) {
+        self.left -= FRAME_COST + bytes as i32;
+    }
+
+    /// How many bytes of `there` may be unmasked, checked or copied at once. At least [`PLAIN_STEP`], so that each call gets on.
+    #[inline]
+    pub(crate) fn plain_bytes(&self, there: usize) -> usize {
+        if there <= PLAIN_STEP {
+            return there;
+        }
+        usize::try_from(self.left).unwrap_or(0).max(PLAIN_STEP)
+    }
+}

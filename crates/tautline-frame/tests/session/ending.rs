@@ -1,0 +1,187 @@
+//! How a session ends, and what is told of it.
+
+use std::io;
+use std::time::Duration;
+
+use tautline_frame::session::{Action, Error, Interest, Listener, Progress, Session};
+use tautline_frame::{CloseCode, Config, Timeout};
+
+use crate::conversations::{Pair, in_order, message};
+
+#[test]
+fn a_stream_that_ends_without_a_close_is_a_loss_and_told_once() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.client_send("last");
+    pair.client_flush().unwrap().unwrap();
+    pair.up.ended = true;
+    assert_eq!(message(pair.server_next()).as_text(), Some("last"));
+    assert!(matches!(pair.server_next(), Some(Some(Err(Error::ConnectionLost)))));
+    assert!(in_order(&pair.server_next()));
+    assert!(pair.server.session.is_exhausted());
+}
+
+#[test]
+fn what_is_queued_is_written_to_a_peer_that_ended_its_half() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.server_send("still for you");
+    pair.up.ended = true;
+    assert!(matches!(pair.server_next(), Some(Some(Err(Error::ConnectionLost)))));
+    assert_eq!(message(pair.client_next()).as_text(), Some("still for you"));
+}
+
+#[test]
+fn a_silent_peer_is_pinged_and_then_given_up_with_a_close() {
+    let config =
+        Config::new().ping_interval(Duration::from_secs(10)).ping_timeout(Duration::from_secs(5));
+    let mut pair = Pair::new(&config, 1 << 20);
+    assert!(pair.server_next().is_none());
+    // The interval has a tenth of jitter.
+    pair.pass(Duration::from_secs(11));
+    assert!(pair.server_next().is_none());
+    assert_eq!(pair.down.bytes[0], 0x89, "a ping");
+    pair.down.bytes.clear();
+    pair.pass(Duration::from_secs(6));
+    assert!(matches!(pair.server_next(), Some(Some(Err(Error::Timeout(Timeout::Ping))))));
+    assert_eq!(pair.down.bytes[0], 0x88, "a Close, if it is taken at once");
+}
+
+// A task that only sends found its peer silent, though the pong was there and nobody had read it.
+#[test]
+fn bytes_that_nobody_has_read_are_a_sign_of_life_for_a_writer_too() {
+    let config =
+        Config::new().ping_interval(Duration::from_secs(10)).ping_timeout(Duration::from_secs(5));
+    let mut pair = Pair::new(&config, 30);
+    assert!(pair.server_next().is_none());
+    pair.pass(Duration::from_secs(11));
+    assert!(pair.server_next().is_none());
+    assert!(pair.client_next().is_none(), "the client answers");
+    pair.server_send(vec![0; 100]);
+    pair.pass(Duration::from_secs(6));
+    assert!(pair.server_flush().is_none(), "blocked, not given up");
+    assert!(!pair.server.session.is_done());
+}
+
+#[test]
+fn a_close_that_is_not_answered_ends_at_its_deadline_whatever_else_comes() {
+    let config = Config::new().close_timeout(Duration::from_secs(5)).ping_interval(None);
+    let mut pair = Pair::new(&config, 1 << 20);
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    let mut waited = 0;
+    loop {
+        let now = pair.now;
+        let over = |session: &mut Session| session.poll_over(Listener::Nobody, || now);
+        if pair.client.wake(&mut pair.down, &mut pair.up, now, over).is_some() {
+            break;
+        }
+        // A ping of an odd server, which never answers a Close.
+        pair.down.bytes.extend_from_slice(b"\x89\x00");
+        pair.pass(Duration::from_secs(1));
+        waited += 1;
+        assert!(waited < 30);
+    }
+    assert!(matches!(pair.client.session.tell_end(), Some(Error::Timeout(Timeout::Close))));
+    assert!(pair.client.session.tell_end().is_none());
+}
+
+#[test]
+fn a_write_that_fails_leaves_what_the_peer_said_before_to_be_read() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.client_send("before");
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    pair.client_flush().unwrap().unwrap();
+    pair.server_send("into the void");
+    assert_eq!(pair.server.session.poll_action(Interest::Write), Action::Write);
+    pair.server.session.handle_write_error(io::ErrorKind::BrokenPipe.into(), pair.now);
+    assert!(matches!(pair.server_flush(), Some(Err(Error::Io(_)))), "lost, and said so");
+    assert_eq!(message(pair.server_next()).as_text(), Some("before"));
+    assert!(in_order(&pair.server_next()), "the peer had said its last word");
+    assert_eq!(pair.server.session.poll_flush(), Progress::Done(()));
+    assert!(matches!(pair.server.session.flushed(), Err(Error::Io(_))), "and it stays lost");
+}
+
+#[test]
+fn a_read_that_fails_is_the_end_and_the_cause() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    assert_eq!(pair.client.session.poll_action(Interest::Read), Action::Read);
+    pair.client.session.handle_read_error(io::ErrorKind::ConnectionReset.into(), pair.now);
+    assert!(pair.client.session.is_done());
+    assert_eq!(pair.client.session.poll_action(Interest::Read), Action::Done);
+    let given = pair.client_next();
+    assert!(
+        matches!(given, Some(Some(Err(Error::Io(error)))) if error.kind() == io::ErrorKind::ConnectionReset)
+    );
+}
+
+/// RFC 8446 section 6.1 has an end of its own; a peer that leaves it out has still said all that it had to, if it sent its Close.
+#[test]
+fn a_tls_stream_cut_after_the_close_is_in_order_and_before_it_a_loss() {
+    for (close, lost) in [(true, false), (false, true)] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        if close {
+            pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+            assert!(pair.client_next().is_none());
+            assert!(in_order(&pair.server_next()));
+            // The client awaits the server's end.
+            let now = pair.now;
+            pair.down.ended = false;
+            assert!(pair.client_next().is_none());
+            pair.client.session.handle_read_error(io::ErrorKind::UnexpectedEof.into(), now);
+        } else {
+            pair.client.session.handle_read_error(io::ErrorKind::UnexpectedEof.into(), pair.now);
+        }
+        let given = pair.client_next();
+        assert_eq!(matches!(given, Some(Some(Err(Error::ConnectionLost)))), lost, "{given:?}");
+    }
+}
+
+// A message in fragments that was under way beyond the write mark was cut when the peer closed and ended its half, and `send` said
+// that it was written.
+#[test]
+fn a_message_in_fragments_is_written_whole_to_a_peer_that_closes_and_ends_its_half() {
+    let config = Config::new().fragment_size(1000).write_mark(2000);
+    let mut pair = Pair::new(&config, 1 << 20);
+    pair.server_send(vec![7; 50_000]);
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    pair.client_flush().unwrap().unwrap();
+    pair.up.ended = true;
+    assert!(in_order(&pair.server_next()));
+    assert!(pair.server.session.flushed().is_ok());
+    let given = loop {
+        if let Some(given) = pair.client_next() {
+            break given;
+        }
+    };
+    assert_eq!(given.unwrap().unwrap().len(), 50_000);
+}
+
+// The send deadline of a shutdown that had to wait stayed in force, though nothing was left to send.
+#[test]
+fn a_shutdown_that_waits_has_the_deadline_of_the_end_alone() {
+    let config = Config::new().send_timeout(Duration::from_secs(1)).ping_interval(None);
+    let mut pair = Pair::new(&config, 1 << 20);
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    pair.client_flush().unwrap().unwrap();
+    let now = pair.now;
+    let (buffer, _) = pair.server.session.read_buffer();
+    buffer.extend_from_slice(&pair.up.bytes.split());
+    let count = buffer.len();
+    pair.server.session.handle_read(count, now);
+    assert!(matches!(pair.server.session.poll_message(|| now), Progress::Needs(Interest::Read)));
+    assert_eq!(pair.server.session.poll_action(Interest::Read), Action::Write);
+    let len = bytes::Buf::remaining(pair.server.session.queue());
+    bytes::Buf::advance(pair.server.session.queue(), len);
+    pair.server.session.handle_written(|| now);
+    assert_eq!(pair.server.session.poll_action(Interest::Read), Action::Flush);
+    pair.server.session.handle_flushed(|| now);
+    assert_eq!(pair.server.session.poll_action(Interest::Read), Action::Shutdown);
+    pair.server.session.handle_write_blocked(now);
+    let deadline = pair.server.session.poll_timeout().unwrap();
+    assert!(deadline - now > Duration::from_secs(1), "that of the close");
+}
+
+#[test]
+fn nobody_is_told_the_end_before_it() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    assert!(pair.client.session.tell_end().is_none());
+    assert!(!pair.client.session.is_done(), "asking ends nothing");
+}

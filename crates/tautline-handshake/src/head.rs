@@ -1,0 +1,178 @@
+//! The head of a request, borrowed from whoever holds it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::{Method, Request, Uri, Version, request};
+
+use crate::authority::Authority;
+use crate::error::HandshakeError;
+use crate::token::{Lines, lines, trim_ows};
+
+/// The `:protocol` of an extended CONNECT (RFC 8441 section 4), for which the `http` crate has no field.
+///
+/// It stands among the [extensions](http::Extensions) of a request: [`ClientRequest::build_connect`] puts it there, and
+/// [`RequestHead`] looks for it there. The crates that speak HTTP/2 have types of their own for it; a server passes on what they
+/// say by [`RequestHead::with_protocol`].
+///
+/// [`ClientRequest::build_connect`]: crate::ClientRequest::build_connect
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectProtocol(Cow<'static, str>);
+
+impl ConnectProtocol {
+    /// WebSocket (RFC 8441 section 5).
+    pub const WEBSOCKET: Self = Self(Cow::Borrowed("websocket"));
+
+    /// A protocol of this name.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The head of a request of any HTTP version, by reference: what a server looks at.
+///
+/// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the request stays with the framework that it
+/// belongs to.
+///
+/// ```
+/// use tautline_handshake::{RequestHead, is_upgrade_request};
+///
+/// let request = http::Request::get("/").header("host", "example.com").body("any body")?;
+/// assert_eq!(RequestHead::from(&request).authority()?, Some("example.com"));
+/// let (parts, _body) = request.into_parts();
+/// assert!(!is_upgrade_request(&parts));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) version: Version,
+    pub(crate) headers: &'a HeaderMap,
+    /// The `:protocol` of an extended CONNECT.
+    pub(crate) protocol: Option<&'a str>,
+}
+
+impl<'a, T> From<&'a Request<T>> for RequestHead<'a> {
+    fn from(request: &'a Request<T>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            protocol: request.extensions().get().map(ConnectProtocol::as_str),
+        }
+    }
+}
+
+impl<'a> From<&'a request::Parts> for RequestHead<'a> {
+    fn from(parts: &'a request::Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            protocol: parts.extensions.get().map(ConnectProtocol::as_str),
+        }
+    }
+}
+
+impl<'a> RequestHead<'a> {
+    /// The headers.
+    #[must_use]
+    pub const fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's extensions. For a request that came
+    /// over HTTP/2, this is what its own crate says: `parts.extensions.get::<hyper::ext::Protocol>()`, for instance.
+    ///
+    /// ```
+    /// use tautline_handshake::{RequestHead, ServerRequest};
+    ///
+    /// let request = http::Request::connect("https://example.com/chat")
+    ///     .version(http::Version::HTTP_2)
+    ///     .header("sec-websocket-version", "13")
+    ///     .body(())?;
+    /// let head = RequestHead::from(&request).with_protocol(Some("websocket"));
+    /// let (response, _agreed) = ServerRequest::check(head)?.accept::<&str>(&[], None);
+    /// assert_eq!(response.status(), 200);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn with_protocol(mut self, protocol: Option<&'a str>) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// The host, with its port if one is written, that a request of HTTP/1 is for (RFC 9112 section 3.2). `Host` stands once and
+    /// is well-formed; a target in absolute form, which a server must take, goes before it (section 3.2.2). HTTP/1.0 has no
+    /// need of either: `None`.
+    ///
+    /// # Errors
+    /// [`HandshakeError::MissingHost`], [`DuplicateHost`](HandshakeError::DuplicateHost) or
+    /// [`InvalidHost`](HandshakeError::InvalidHost); [`HandshakeError::Target`] for a target that is neither a path nor such a URI.
+    pub fn authority(&self) -> Result<Option<&'a str>, HandshakeError> {
+        if self.version < Version::HTTP_11 && !self.headers.contains_key(HOST) {
+            return Ok(None);
+        }
+        if !self.uri.path().starts_with('/') {
+            return Err(HandshakeError::Target);
+        }
+        let host = match lines(self.headers, &HOST) {
+            Lines::One(value) => value,
+            Lines::None => return Err(HandshakeError::MissingHost),
+            Lines::Several => return Err(HandshakeError::DuplicateHost),
+        };
+        let host = host.to_str().map(str::trim).map_err(|_| HandshakeError::InvalidHost)?;
+        if !Authority::is_valid(host) {
+            return Err(HandshakeError::InvalidHost);
+        }
+        match self.uri.scheme_str() {
+            None => return Ok(Some(host)),
+            Some("http" | "ws" | "https" | "wss") => {}
+            Some(_) => return Err(HandshakeError::Target),
+        }
+        // RFC 9110 section 4.2.4: userinfo in it is an error.
+        let named = self.uri.authority().map(http::uri::Authority::as_str);
+        let named = named.filter(|named| Authority::is_valid(named));
+        named.map(Some).ok_or(HandshakeError::Target)
+    }
+
+    /// No body, and no wish for `100 Continue`: what follows the head are frames.
+    pub(crate) fn check_no_body(&self) -> Result<(), HandshakeError> {
+        if self.headers.contains_key(TRANSFER_ENCODING) {
+            return Err(HandshakeError::TransferEncoding);
+        }
+        match lines(self.headers, &CONTENT_LENGTH) {
+            Lines::None => {}
+            Lines::One(value) if trim_ows(value.as_bytes()) == b"0" => {}
+            Lines::One(_) | Lines::Several => return Err(HandshakeError::ContentLength),
+        }
+        if self.headers.contains_key(EXPECT) {
+            return Err(HandshakeError::Expect);
+        }
+        Ok(())
+    }
+}
+
+/// Without the values of headers and the query: credentials are among them.
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .field("version", &self.version)
+            .field("headers", &names)
+            .finish_non_exhaustive()
+    }
+}

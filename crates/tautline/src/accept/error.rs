@@ -1,0 +1,112 @@
+//! Why a connection was not accepted.
+
+use std::fmt;
+use std::io;
+
+use http::StatusCode;
+use tautline_handshake::{BuildError, HandshakeError};
+
+/// Why a connection was not accepted. The peer was answered with a status, as far as it could be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The request broke a rule; it was answered with [`HandshakeError::status`].
+    Handshake(HandshakeError),
+    /// The hook of [`Server::on_upgrade`](crate::Server::on_upgrade) refused with this status.
+    Refused(StatusCode),
+    /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
+    Response(BuildError),
+    /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
+    /// all if none had begun), with 503 if it was the upgrade hook that was late. Or the client took nothing of its answer
+    /// for [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
+    Timeout,
+    /// There is no tokio runtime, or its time driver is off (`enable_time`).
+    Runtime(io::Error),
+    /// The upgrade hook or the fallback panicked; the client got 500.
+    Panic,
+    /// The stream failed, or ended before the request was complete.
+    Io(io::Error),
+    /// TLS failed: no common version, or not TLS at all.
+    Tls(io::Error),
+}
+
+/// This level only: [`source`](std::error::Error::source) has the next.
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake(error) => {
+                return write!(f, "the handshake was refused with {}", error.status());
+            }
+            Self::Refused(status) => return write!(f, "the application refused with {status}"),
+            Self::Response(_) => "the answer cannot be sent",
+            Self::Timeout => "the handshake took too long",
+            Self::Runtime(_) => "the runtime cannot be used",
+            Self::Panic => "the upgrade hook or the fallback panicked",
+            Self::Io(_) => "the stream failed during the handshake",
+            Self::Tls(_) => "TLS failed",
+        })
+    }
+}
+
+impl std::error::Error for AcceptError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Handshake(error) => Some(error),
+            Self::Response(error) => Some(error),
+            Self::Io(error) | Self::Tls(error) | Self::Runtime(error) => Some(error),
+            Self::Refused(_) | Self::Timeout | Self::Panic => None,
+        }
+    }
+}
+
+impl From<HandshakeError> for AcceptError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<BuildError> for AcceptError {
+    fn from(error: BuildError) -> Self {
+        Self::Response(error)
+    }
+}
+
+impl From<io::Error> for AcceptError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+    use crate::chain::tests::assert_one_level_each;
+
+    #[test]
+    fn each_error_tells_its_own_level() {
+        let io = || io::Error::other("a failure of the system");
+        for error in [
+            AcceptError::Handshake(HandshakeError::Head(tautline_handshake::HeadError::Tls)),
+            AcceptError::Handshake(HandshakeError::MissingKey),
+            AcceptError::Refused(StatusCode::FORBIDDEN),
+            AcceptError::Response(BuildError::SubprotocolNotOffered),
+            AcceptError::Timeout,
+            AcceptError::Runtime(io()),
+            AcceptError::Panic,
+            AcceptError::Io(io()),
+            AcceptError::Tls(io()),
+        ] {
+            assert_one_level_each(&error);
+        }
+    }
+
+    #[test]
+    fn a_chain_has_every_level_once() {
+        let error =
+            AcceptError::Handshake(HandshakeError::Head(tautline_handshake::HeadError::Header));
+        let text = "the handshake was refused with 400 Bad Request: the request cannot be read: a header line is malformed";
+        assert_eq!(Chain(&error).to_string(), text);
+        assert_eq!(Chain(&AcceptError::Panic).to_string(), AcceptError::Panic.to_string());
+    }
+}

@@ -1,0 +1,281 @@
+//! Why no connection was opened.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
+
+use crate::handshake_io::ReadHeadError;
+
+/// Why no connection was opened.
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URI is none, or not of `ws:` or `wss:`. Correct it.
+    Uri(UriError),
+    /// A header or subprotocol cannot be sent. Correct it.
+    Request(BuildError),
+    /// The host's name was not resolved. Try again later.
+    Resolve(io::Error),
+    /// No address of the host took the TCP connection; the last one's error. Try again later.
+    Tcp(io::Error),
+    /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
+    #[cfg(feature = "tls")]
+    Tls(crate::tls::TlsError),
+    /// The URI asks for TLS, and the crate was built without the feature `tls`.
+    NoTls,
+    /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
+    Runtime(io::Error),
+    /// It took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try again later.
+    Timeout,
+    /// The stream failed, or ended, before the response was complete. Try again later.
+    Io(io::Error),
+    /// What came is not an HTTP response, or one over the limits. The status is there if the first line was valid up to it.
+    #[non_exhaustive]
+    Head {
+        /// What is wrong.
+        error: HeadError,
+        /// The status of the response.
+        status: Option<StatusCode>,
+    },
+    /// The server answered with another status than 101: a refusal (see its status), a redirection (see its `location`; it
+    /// is not followed), a demand for credentials. The body is there up to 64 KiB, as far as it came in 2 seconds and before
+    /// the deadline.
+    Refused(Box<Response<Bytes>>),
+    /// The server switched protocols, but not as the RFC says: it is not a WebSocket server, or a broken one.
+    Response(ResponseError),
+}
+
+impl ConnectError {
+    /// The status with which the server refused, or that of a response whose head could not be read.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(response) => Some(response.status()),
+            Self::Head { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    /// Whether the same attempt may succeed later, because what failed was the network, or a server that is down or
+    /// overloaded:
+    ///
+    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and [`Timeout`](Self::Timeout);
+    /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a status that says so: 408, 425, 429, and
+    ///   those from 500 on but for 501 and 505. `retry-after` tells when to come back, if the server sent it;
+    /// - [`Tls`](Self::Tls) when the stream failed in the middle of the handshake.
+    ///
+    /// Not so for what stays as it is until somebody changes it: the URI, the request, the settings, a certificate that is not
+    /// trusted, a redirection, 401, 403, 404, and a server that does not speak WebSocket.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Resolve(_) | Self::Tcp(_) | Self::Io(_) | Self::Timeout => true,
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.is_retryable(),
+            Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
+            Self::Uri(_)
+            | Self::Request(_)
+            | Self::NoTls
+            | Self::Runtime(_)
+            | Self::Response(_) => false,
+        }
+    }
+}
+
+/// Whether a server that answers so may answer otherwise later (RFC 9110 section 15, RFC 6585 section 4, RFC 8470 section 5.2).
+fn is_temporary(status: StatusCode) -> bool {
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
+        status => status.is_server_error(),
+    }
+}
+
+/// Without headers and body of a refusal: cookies and tokens are among them.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple =
+            |name: &str, field: &dyn fmt::Debug| f.debug_tuple(name).field(field).finish();
+        match self {
+            Self::Uri(error) => tuple("Uri", error),
+            Self::Request(error) => tuple("Request", error),
+            Self::Resolve(error) => tuple("Resolve", error),
+            Self::Tcp(error) => tuple("Tcp", error),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => tuple("Tls", error),
+            Self::Io(error) => tuple("Io", error),
+            Self::Runtime(error) => tuple("Runtime", error),
+            Self::Refused(response) => tuple("Refused", &response.status()),
+            Self::Response(error) => tuple("Response", error),
+            Self::Head { error, status } => {
+                f.debug_struct("Head").field("error", error).field("status", status).finish()
+            }
+            Self::NoTls => f.write_str("NoTls"),
+            Self::Timeout => f.write_str("Timeout"),
+        }
+    }
+}
+
+/// This level only: [`source`](std::error::Error::source) has the next.
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uri(_) => "the URI is not one of a WebSocket",
+            Self::Request(_) => "the request cannot be sent",
+            Self::Resolve(_) => "the host's name was not resolved",
+            Self::Tcp(_) => "the TCP connection failed",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "TLS could not be set up",
+            Self::NoTls => "wss needs the feature `tls`",
+            Self::Runtime(_) => "the runtime cannot be used",
+            Self::Timeout => "opening the connection took too long",
+            Self::Io(_) => "the stream failed during the handshake",
+            Self::Head { status: None, .. } => "what the server sent is not an HTTP response",
+            Self::Head { status: Some(status), .. } => {
+                return write!(f, "the head of the server's response ({status}) cannot be read");
+            }
+            Self::Refused(response) => {
+                return write!(f, "the server refused with {}", response.status());
+            }
+            Self::Response(_) => "the server's response does not open a WebSocket",
+        })
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Uri(error) => Some(error),
+            Self::Request(error) => Some(error),
+            Self::Resolve(error) | Self::Tcp(error) | Self::Io(error) => Some(error),
+            Self::Runtime(error) => Some(error),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => Some(error),
+            Self::Head { error, .. } => Some(error),
+            Self::Response(error) => Some(error),
+            Self::NoTls | Self::Timeout | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl From<UriError> for ConnectError {
+    fn from(error: UriError) -> Self {
+        Self::Uri(error)
+    }
+}
+
+impl From<BuildError> for ConnectError {
+    fn from(error: BuildError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ResponseError> for ConnectError {
+    fn from(error: ResponseError) -> Self {
+        Self::Response(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::TlsError> for ConnectError {
+    fn from(error: crate::tls::TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<ReadHeadError> for ConnectError {
+    fn from(error: ReadHeadError) -> Self {
+        match error {
+            ReadHeadError::Head(error, status) => Self::Head { error, status },
+            ReadHeadError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+    use crate::chain::tests::assert_one_level_each;
+
+    fn refused(status: u16) -> ConnectError {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+        ConnectError::Refused(Box::new(response))
+    }
+
+    fn head(status: Option<u16>) -> ConnectError {
+        let status = status.map(|status| StatusCode::from_u16(status).expect("a status"));
+        ConnectError::Head { error: HeadError::Header, status }
+    }
+
+    fn io() -> io::Error {
+        io::Error::other("a failure of the system")
+    }
+
+    #[test]
+    fn time_heals_what_the_network_or_an_overloaded_server_refused() {
+        for error in [
+            ConnectError::Resolve(io()),
+            ConnectError::Tcp(io()),
+            ConnectError::Io(io()),
+            ConnectError::Timeout,
+            head(Some(503)),
+        ] {
+            assert!(error.is_retryable(), "{error}");
+            assert_one_level_each(&error);
+        }
+        for status in [408, 425, 429, 500, 502, 503, 504, 507, 599] {
+            assert!(refused(status).is_retryable(), "{status}");
+        }
+    }
+
+    #[test]
+    fn time_heals_nothing_that_somebody_has_to_change() {
+        for error in [
+            ConnectError::Uri(UriError::Scheme),
+            ConnectError::Request(BuildError::Host),
+            ConnectError::NoTls,
+            ConnectError::Runtime(io()),
+            ConnectError::Response(ResponseError::WrongAccept),
+            head(None),
+            head(Some(400)),
+        ] {
+            assert!(!error.is_retryable(), "{error}");
+            assert_one_level_each(&error);
+        }
+        for status in [200, 204, 301, 307, 400, 401, 403, 404, 426, 501, 505] {
+            assert!(!refused(status).is_retryable(), "{status}");
+            assert_one_level_each(&refused(status));
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn time_heals_no_certificate() {
+        use crate::tls::TlsError;
+
+        let distrust = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let distrust = io::Error::new(io::ErrorKind::InvalidData, distrust);
+        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+        for (error, retryable) in [
+            (TlsError::Handshake(distrust), false),
+            (TlsError::Handshake(cut), true),
+            (TlsError::ServerName, false),
+            (TlsError::NoRoots, false),
+            (TlsError::NoProvider, false),
+        ] {
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            let error = ConnectError::from(error);
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            assert_one_level_each(&error);
+        }
+    }
+}

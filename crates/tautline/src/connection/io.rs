@@ -1,0 +1,130 @@
+//! One step each on the transport, reported to the session.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BufMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{unconstrained, yield_now};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::{Connection, Wakers};
+use crate::timer::now;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// One read; returns whether there is something to look at: bytes, or the end.
+    #[inline]
+    pub(super) fn read(&mut self, wakers: Wakers<'_>) -> bool {
+        let Some(io) = &mut self.io else { return true };
+        let (buffer, most) = self.session.read_buffer();
+        let (io, mut cx) = (Pin::new(io), Context::from_waker(wakers.read));
+        let read = if buffer.capacity() - buffer.len() == most {
+            poll_read_buf(io, &mut cx, buffer)
+        } else {
+            poll_read_buf(io, &mut cx, &mut buffer.limit(most))
+        };
+        match read {
+            Poll::Ready(Ok(count @ 1..)) => self.session.handle_read(count, now()),
+            Poll::Ready(Ok(0)) => self.session.handle_eof(now()),
+            Poll::Ready(Err(error)) => {
+                self.session.handle_read_error(error, now());
+                self.end_if_done();
+            }
+            Poll::Pending => {
+                self.session.handle_read_blocked();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes all that is queued, and has the transport let go of it. What is in one piece, as small messages are, needs no
+    /// list of pieces.
+    pub(super) fn write(&mut self, wakers: Wakers<'_>) {
+        let mut cx = Context::from_waker(wakers.write);
+        match self.poll_write(&mut cx) {
+            Poll::Ready(Ok(())) => self.session.handle_flushed(now),
+            Poll::Ready(Err(error)) => self.write_failed(error),
+            Poll::Pending => self.session.handle_write_blocked(now()),
+        }
+    }
+
+    #[inline]
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        loop {
+            let (io, queue) = (Pin::new(&mut *io), self.session.queue());
+            if !queue.has_remaining() {
+                return io.poll_flush(cx);
+            }
+            let count = if queue.chunk().len() < queue.remaining() {
+                ready!(poll_write_buf(io, cx, queue))?
+            } else {
+                let count = ready!(io.poll_write(cx, queue.chunk()))?;
+                queue.advance(count);
+                count
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.session.handle_written(now);
+        }
+    }
+
+    #[cold]
+    fn write_failed(&mut self, error: io::Error) {
+        self.session.handle_write_error(error, now());
+        self.end_if_done();
+    }
+
+    #[cold]
+    pub(super) fn shut_down(&mut self, wakers: Wakers<'_>) {
+        let Some(io) = &mut self.io else { return };
+        match Pin::new(io).poll_shutdown(&mut Context::from_waker(wakers.write)) {
+            Poll::Ready(Ok(())) => self.session.handle_shut(),
+            Poll::Ready(Err(error)) => self.write_failed(error),
+            Poll::Pending => self.session.handle_write_blocked(now()),
+        }
+    }
+
+    /// The last that the peer sees: the end of the stream, if it has not seen that.
+    pub(super) fn drop_transport(&self, mut io: S) {
+        if !self.session.is_shut() {
+            let _ = Pin::new(&mut io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Has the task woken once the runtime has looked at all others, and at what arrived for them: waking it at once would put
+    /// it behind those alone that are ready already.
+    #[cold]
+    pub(super) fn poll_turn_of_others(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        self.session.handle_turn();
+        let _ = pin!(yield_now()).poll(&mut Context::from_waker(wakers.read));
+        self.poll_deadline(wakers)
+    }
+
+    /// Ready when a deadline passed.
+    #[inline]
+    pub(super) fn poll_deadline(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        let Some(deadline) = self.session.poll_timeout() else { return Poll::Pending };
+        ready!(self.timer.poll(deadline, wakers.write));
+        if self.session.should_probe() {
+            self.probe(wakers);
+        }
+        self.session.handle_timeout(now());
+        self.end_if_done();
+        Poll::Ready(())
+    }
+
+    /// Bytes that nobody has read yet are a sign of life too: the user may be busy sending.
+    fn probe(&mut self, wakers: Wakers<'_>) {
+        // Not for the task's share of the runtime: with none left, what is there would not be seen.
+        let look = pin!(unconstrained(poll_fn(|_| Poll::Ready(self.read(wakers)))));
+        if look.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
+            // Whoever reads has not seen this, and the transport will not tell again.
+            wakers.read.wake_by_ref();
+        }
+    }
+}

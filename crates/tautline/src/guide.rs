@@ -1,0 +1,32 @@
+//! [Connections]: connections
+//! [Servers]: servers
+//! [TLS]: tls
+//! [Compression]: compression
+//! [Limits and deadlines]: limits
+//! [Errors and reconnecting]: errors
+//! [Moving from other libraries]: migrating
+#![doc = include_str!("../docs/guide/README.md")]
+// The links above are for rustdoc. The page has its own ones, to files, for those who read it in the repository; of two
+// definitions the first counts.
+
+#[doc = include_str!("../docs/guide/connections.md")]
+pub mod connections {}
+
+#[doc = include_str!("../docs/guide/servers.md")]
+pub mod servers {}
+
+#[doc = include_str!("../docs/guide/tls.md")]
+pub mod tls {}
+
+#[cfg_attr(feature = "deflate", doc = include_str!("../docs/guide/compression.md"))]
+#[cfg_attr(not(feature = "deflate"), doc = "This page is there with the feature `deflate`.")]
+pub mod compression {}
+
+#[doc = include_str!("../docs/guide/limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("../docs/guide/errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("../docs/guide/migrating.md")]
+pub mod migrating {}

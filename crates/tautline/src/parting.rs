@@ -1,0 +1,138 @@
+//! What becomes of a connection that its user drops while it is open.
+//!
+//! The connection of a server goes to a task that closes it in order: with 1000 when its handler returned `Ok`, with 1011
+//! after an error or a panic. Any other writes what it can at once, a Close included, and is gone.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tautline_frame::CloseCode;
+use tautline_frame::session::{Listener, Session};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Connection, Wakers};
+use crate::server::BoxError;
+use crate::tasks::Place;
+use crate::timer::now;
+use crate::transport::Transport;
+
+/// What a connection does when it is dropped before its end. A function, because dropping knows nothing of the stream's type.
+pub(crate) type Leave<S> = fn(&mut Connection<S>);
+
+/// Writes what is queued, and a Close, as far as the stream takes it at once: 1001, as browsers do when a page is left, or
+/// 1011 when a panic is the cause.
+pub(crate) fn leave_at_once<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
+    let failed = std::thread::panicking();
+    say(connection, if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::GOING_AWAY });
+}
+
+fn say<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>, code: CloseCode) {
+    // The panic may be the stream's: asking it again must not end the process.
+    let _ = catch_unwind(AssertUnwindSafe(|| connection.say_at_once(code)));
+}
+
+/// Hands the connection of a server on to what closes it in order.
+pub(crate) fn leave_to_server(connection: &mut Connection<Transport>) {
+    let Some(place) = connection.take_place() else { return };
+    if place.is_over() {
+        return say(connection, CloseCode::GOING_AWAY);
+    }
+    let mut left = Box::new(connection.take_all());
+    left.keep_place(place, leave_at_once);
+    let mut left = Some(left);
+    // Without its slot, the thread is ending, and polls no handler.
+    let _ = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), &mut left));
+    if let Some(left) = left {
+        // Not its handler dropped it, which may have returned long ago.
+        close(left, ended(!std::thread::panicking()));
+    }
+}
+
+const fn ended(well: bool) -> CloseCode {
+    if well { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR }
+}
+
+/// The handler that this thread polls, and its connection, when it is dropped meanwhile.
+struct Polled {
+    place: Place,
+    left: Option<Box<Connection<Transport>>>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Polled>> = const { RefCell::new(None) };
+}
+
+/// Keeps the connection for [`poll_handler`] if it is that of the handler being polled.
+fn keep(polled: &mut Option<Polled>, left: &mut Option<Box<Connection<Transport>>>) {
+    if let Some(polled) = polled
+        && let Some(place) = left.as_ref().and_then(|left| left.place())
+        && place.is_same(&polled.place)
+    {
+        polled.left = left.take();
+    }
+}
+
+/// How a handler ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Well,
+    With(BoxError),
+    Panicked,
+}
+
+/// Polls a handler, and closes the connection if it drops it: the code tells how the handler ended, so the connection
+/// waits for that, which comes right behind it.
+///
+/// The place is moved into the slot of the thread and back: handlers are polled often, and this costs nearly nothing.
+pub(crate) fn poll_handler<F>(
+    place: &mut Option<Place>,
+    mut handler: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended>
+where
+    F: Future<Output = Result<(), BoxError>>,
+{
+    let polled = place.take().map(|place| Polled { place, left: None });
+    let outer = KEPT.replace(polled);
+    let polling = AssertUnwindSafe(|| {
+        let polled = match handler.as_mut().as_pin_mut() {
+            Some(handler) => handler.poll(cx),
+            None => Poll::Ready(Ok(())),
+        };
+        if polled.is_ready() {
+            handler.set(None);
+        }
+        polled
+    });
+    let ended = match catch_unwind(polling) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ended::Well),
+        Ok(Poll::Ready(Err(error))) => Poll::Ready(Ended::With(error)),
+        Err(_) => {
+            // What it still owns is dropped here, so that the connection is kept if it is among that.
+            let _ = catch_unwind(AssertUnwindSafe(|| handler.set(None)));
+            Poll::Ready(Ended::Panicked)
+        }
+    };
+    if let Some(polled) = KEPT.replace(outer) {
+        *place = Some(polled.place);
+        if let Some(left) = polled.left {
+            close(left, self::ended(matches!(ended, Poll::Pending | Poll::Ready(Ended::Well))));
+        }
+    }
+    ended
+}
+
+/// Closes in order in a task of its own, within the deadlines of the connection.
+fn close(mut left: Box<Connection<Transport>>, code: CloseCode) {
+    let Some(place) = left.place().map(Place::share) else { return };
+    place.spawn_closer(async move {
+        // One that is closing already goes on with that.
+        let _ = left.session().close(code.into(), now());
+        let over = |session: &mut Session| session.poll_over(Listener::Nobody, now);
+        poll_fn(|cx| left.drive(Wakers::one(cx), over)).await;
+    });
+}

@@ -1,0 +1,191 @@
+//! Which tasks look at a connection that is not split: one at nearly all times, two behind the `split` of `futures`.
+
+use std::task::Waker;
+
+use crate::wakers::SharedWakers;
+
+/// Which side of a connection a task is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+impl Side {
+    /// Who that is among the tasks of [`Seats`].
+    pub(crate) const fn key(self) -> Option<usize> {
+        match self {
+            Self::Read => None,
+            Self::Write => Some(WRITER),
+        }
+    }
+}
+
+/// The tasks of a connection that is not split by [`WebSocket::split`](crate::WebSocket::split): one at nearly all times, but
+/// behind the `split` of `futures` one polls the stream and another one the sink.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    reading: Seat,
+    /// From when a task first waits for the write side on: most connections never have one.
+    writing: Option<Box<Writing>>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    seat: Seat,
+    /// Made when two tasks are met at the same time; their wakers stand in there from then on.
+    shared: Option<Box<SharedWakers>>,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    waits: bool,
+    /// The newest task that waited. Kept when it waits no more, since it is likely to be the next one too.
+    task: Option<Waker>,
+}
+
+impl Seat {
+    #[inline(always)]
+    fn leave(&mut self, waker: &Waker, waits: bool) {
+        self.waits = waits;
+        if waits && !self.is_of(waker) {
+            self.task = Some(waker.clone());
+        }
+    }
+
+    fn is_taken_by_other(&self, waker: &Waker) -> bool {
+        self.waits && !self.is_of(waker)
+    }
+
+    fn is_of(&self, waker: &Waker) -> bool {
+        self.task.as_ref().is_some_and(|task| task.will_wake(waker))
+    }
+}
+
+/// The key of the only writer.
+const WRITER: usize = 0;
+
+impl Seats {
+    /// Whether nobody waits on the other side, so that there is nothing to [`enter`](Self::enter) or to be asked.
+    #[inline(always)]
+    pub(crate) fn is_other_free(&self, side: Side) -> bool {
+        match (&self.writing, side) {
+            (None, Side::Read) => true,
+            (None, Side::Write) => !self.reading.waits,
+            (Some(writing), Side::Read) => writing.shared.is_none() && !writing.seat.waits,
+            (Some(writing), Side::Write) => writing.shared.is_none() && !self.reading.waits,
+        }
+    }
+
+    /// To be called before a look: gives the wakers to use where a second task waits, and `None` where this one is alone.
+    pub(crate) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Box<SharedWakers>> {
+        let Self { reading, writing } = self;
+        let other = match side {
+            Side::Read => writing.as_ref().map(|writing| &writing.seat),
+            Side::Write => Some(&*reading),
+        };
+        let is_shared = writing.as_ref().is_some_and(|writing| writing.shared.is_some());
+        if !is_shared && !other.is_some_and(|other| other.is_taken_by_other(waker)) {
+            return None;
+        }
+        Some(self.share())
+    }
+
+    #[inline(never)]
+    fn share(&mut self) -> Box<SharedWakers> {
+        let Self { reading, writing } = self;
+        let Writing { seat, shared } = &mut **writing.get_or_insert_default();
+        shared.take().unwrap_or_else(|| {
+            let shared = Box::new(SharedWakers::default());
+            let key = shared.waiters.add_writer();
+            debug_assert_eq!(key, WRITER);
+            if let Some(task) = reading.task.take().filter(|_| reading.waits) {
+                shared.register(Side::Read, &task, true);
+            }
+            if let Some(task) = seat.task.take().filter(|_| seat.waits) {
+                // What it waits for is not known here.
+                shared.register(Side::Write, &task, true);
+            }
+            shared
+        })
+    }
+
+    /// To be called after a look with wakers of the task's own.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, side: Side, waker: &Waker, waits: bool) {
+        match (side, &mut self.writing) {
+            (Side::Read, _) => self.reading.leave(waker, waits),
+            (Side::Write, Some(writing)) => writing.seat.leave(waker, waits),
+            (Side::Write, none) if waits => none.get_or_insert_default().seat.leave(waker, waits),
+            (Side::Write, None) => {}
+        }
+    }
+
+    /// The task that reads, where it is another one, is to look at its deadlines: there is a new one.
+    pub(crate) fn tell_of_deadline(&self) {
+        if let Some(shared) = self.writing.as_ref().and_then(|writing| writing.shared.as_ref()) {
+            shared.waiters.wake_reader();
+        }
+    }
+
+    /// To be called after a look with shared wakers.
+    pub(crate) fn give_back(&mut self, shared: Box<SharedWakers>) {
+        self.writing.get_or_insert_default().shared = Some(shared);
+    }
+
+    /// Whether another task than this one may be reading.
+    pub(crate) fn has_other_reader(&self, waker: &Waker) -> bool {
+        // The newest task that read, whether it waits just now or works on a message.
+        let is_shared = self.writing.as_ref().is_some_and(|writing| writing.shared.is_some());
+        is_shared || (self.reading.task.is_some() && !self.reading.is_of(waker))
+    }
+}
+
+impl SharedWakers {
+    /// The task of this side found what it looked for.
+    pub(crate) fn forget(&self, side: Side) {
+        if side == Side::Write {
+            self.waiters.forget_writer(WRITER);
+        }
+    }
+
+    /// For the tasks of [`Seats`], of which one writes.
+    pub(crate) fn register(&self, side: Side, waker: &Waker, reads: bool) {
+        match side {
+            Side::Read => self.waiters.register_reader(waker),
+            Side::Write => self.waiters.register_writer(WRITER, waker, reads),
+        }
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+    use crate::wakers::tests::{counting, counts};
+
+    #[test]
+    fn a_connection_is_shared_when_two_tasks_wait_and_not_before() {
+        let mut seats = Seats::default();
+        let (one, two) = (counting(), counting());
+        // One task on both sides, and another one that takes over from it.
+        for (side, waker, waits) in [
+            (Side::Read, &one.0, true),
+            (Side::Write, &one.0, true),
+            (Side::Write, &one.0, false),
+            (Side::Read, &one.0, false),
+            (Side::Write, &two.0, true),
+            (Side::Read, &two.0, true),
+        ] {
+            assert!(seats.enter(side, waker).is_none());
+            seats.leave(side, waker, waits);
+        }
+        let shared = seats.enter(Side::Write, &one.0).expect("the other one waits to read");
+        shared.register(Side::Write, &one.0, false);
+        shared.write_ready.wake_by_ref();
+        assert_eq!(
+            counts(&[one, two]),
+            [1, 1],
+            "both, though one of them waited before it was shared"
+        );
+    }
+}

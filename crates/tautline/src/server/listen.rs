@@ -1,0 +1,65 @@
+//! The listening socket: how long its queue is, and accepting whatever happens to single connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
+
+/// How long accepting pauses when the system is out of files or memory: it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens on the first of these addresses that can be had.
+pub(super) async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Result<TcpListener> {
+    let mut failure = None;
+    for address in tokio::net::lookup_host(address).await? {
+        match listen(address, backlog) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that is started again is not kept from its port by connections of the one before. On Windows the same option
+    // would let two servers share a port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// The next connection, whatever happens to others: a peer that left already is skipped, a system that is out of files is
+/// given time.
+pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting pauses");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A peer that left before it was accepted says nothing about the listener; EMFILE (24) and ENFILE (23) do.
+    #[test]
+    fn errors_of_one_connection_do_not_pause_accepting() {
+        assert!(is_about_one_connection(&io::ErrorKind::ConnectionAborted.into()));
+        assert!(!is_about_one_connection(&io::Error::from_raw_os_error(24)));
+        assert!(!is_about_one_connection(&io::Error::from_raw_os_error(23)));
+    }
+}

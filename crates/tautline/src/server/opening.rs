@@ -1,0 +1,203 @@
+//! From an accepted stream to the future of a handler: TLS, the request, what the user decides, the answer.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::{BoxFuture, Decision, Fallback};
+use crate::accept::{
+    AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
+};
+use crate::parting::leave_to_server;
+use crate::shutdown::{Shutdown, ShutdownSignal};
+use crate::tasks::Place;
+use crate::transport::Transport;
+use crate::websocket::WebSocket;
+
+/// How long a handshake has when the server goes down: enough for a request that is on its way, and for a decision about it.
+/// A connection that says nothing, such as a browser opens ahead of need, is not waited for.
+const OPENING_GRACE: Duration = Duration::from_secs(1);
+
+/// What opens connections.
+pub(super) struct Opener<T> {
+    pub(super) acceptor: Acceptor,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<crate::tls::ServerTls>,
+    pub(super) decision: Decision<T>,
+    pub(super) fallback: Option<Fallback>,
+    pub(super) shutdown: Shutdown,
+}
+
+type Asked = Incoming<Transport>;
+
+impl<T> Opener<T> {
+    /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
+    pub(super) async fn open(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Result<Option<(WebSocket, T)>, AcceptError> {
+        let deadline = self.acceptor.deadline();
+        // Messages are batched in user space; the system must not hold them back.
+        stream.set_nodelay(true)?;
+        // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
+        let mut signal = self.shutdown.signal();
+        let read = {
+            let reading = pin!(self.read(stream, deadline));
+            let going_down = pin!(out_of_grace(&mut signal));
+            tokio::select! {
+                // A request that is there is heard, and the list is left alone then.
+                biased;
+                read = reading => Some(read),
+                () = going_down => None,
+            }
+        };
+        let Some(read) = read else {
+            return Ok(None);
+        };
+        let incoming = read?;
+        if let Some(fallback) = &self.fallback
+            && !is_upgrade_request(incoming.request())
+        {
+            fall_back(fallback, incoming, peer, &mut signal).await?;
+            return Ok(None);
+        }
+        let (mut ws, data) = match &self.decision {
+            Decision::Accept(data) => incoming.open(Upgrade::new(data()), Some(peer)).await?,
+            Decision::Ask(hook) => {
+                let incoming = incoming.checked().await?;
+                let (request, secure) = (incoming.shared_request(), incoming.get_ref().is_tls());
+                let asked = UpgradeRequest::new(request.clone(), peer, secure);
+                match decided(hook(asked), incoming.deadline(), &mut signal).await {
+                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade, Some(peer)).await?,
+                    Ok(Err(response)) => {
+                        let status = incoming.answer(response).await?;
+                        return Err(AcceptError::Refused(status));
+                    }
+                    Err(undecided) => return Err(undecided.answer(incoming).await),
+                }
+            }
+        };
+        ws.watch(signal);
+        ws.keep_place(place, leave_to_server);
+        tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
+        Ok(Some((ws, data)))
+    }
+
+    async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<Asked, AcceptError> {
+        #[cfg(feature = "tls")]
+        let transport = match &self.tls {
+            Some(tls) => {
+                // Boxed: it would be the larger part of the state of every handshake.
+                let mut securing = Box::pin(tls.accept(stream));
+                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
+            }
+            None => Transport::plain(stream),
+        };
+        #[cfg(not(feature = "tls"))]
+        let transport = Transport::plain(stream);
+        let acceptor = self.acceptor.clone();
+        PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end).read().await
+    }
+}
+
+/// Answers a request that asks for no WebSocket.
+async fn fall_back(
+    fallback: &Fallback,
+    asked: Asked,
+    peer: SocketAddr,
+    signal: &mut ShutdownSignal,
+) -> Result<(), AcceptError> {
+    if let Err(error) = RequestHead::from(asked.request()).authority() {
+        asked.answer(error.to_response()).await?;
+        return Err(error.into());
+    }
+    // The hook owns what it is shown.
+    let request = asked.request().clone();
+    match decided(fallback(request, peer), asked.deadline(), signal).await {
+        Ok(response) => asked.answer(response).await.map(|_| ()),
+        Err(undecided) => Err(undecided.answer(asked).await),
+    }
+}
+
+/// Why the user's code about a request gave nothing.
+enum Undecided {
+    Late,
+    GoingDown,
+    Panicked,
+}
+
+impl Undecided {
+    /// Tells the client, which is not to blame.
+    async fn answer(self, asked: Asked) -> AcceptError {
+        let (response, error) = match self {
+            Self::Late => (unavailable("the server took too long\n"), AcceptError::Timeout),
+            Self::GoingDown => {
+                let response = unavailable("the server is shutting down\n");
+                (response, AcceptError::Refused(StatusCode::SERVICE_UNAVAILABLE))
+            }
+            Self::Panicked => (internal_error(), AcceptError::Panic),
+        };
+        asked.answer(response).await.err().unwrap_or(error)
+    }
+}
+
+fn unavailable(why: &'static str) -> Response<Bytes> {
+    text_response(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+/// What the hook or the fallback says, by the deadline and before a server that goes down runs out of grace.
+async fn decided<R>(
+    mut deciding: BoxFuture<R>,
+    deadline: Instant,
+    signal: &mut ShutdownSignal,
+) -> Result<R, Undecided> {
+    let deciding = pin!(poll_fn(|cx| {
+        let polling = AssertUnwindSafe(|| deciding.as_mut().poll(cx));
+        match catch_unwind(polling) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }));
+    tokio::select! {
+        biased;
+        decision = until(deadline, deciding) => match decision {
+            Ok(Some(decision)) => Ok(decision),
+            Ok(None) => {
+                tracing::error!("the upgrade hook or the fallback panicked");
+                Err(Undecided::Panicked)
+            }
+            Err(_) => Err(Undecided::Late),
+        },
+        () = out_of_grace(signal) => Err(Undecided::GoingDown),
+    }
+}
+
+/// Ready when the server goes down and what is not open by now is not waited for any longer.
+async fn out_of_grace(signal: &mut ShutdownSignal) {
+    signal.fired().await;
+    tokio::time::sleep(OPENING_GRACE).await;
+}
+
+/// Calls the handler: what it does before its first await, it does here.
+pub(super) fn start<T, F, Fut>(handler: &F, ws: WebSocket, data: T) -> Option<Fut>
+where
+    F: Fn(WebSocket, T) -> Fut,
+{
+    let started = catch_unwind(AssertUnwindSafe(|| handler(ws, data)));
+    if started.is_err() {
+        tracing::error!("handler panicked");
+    }
+    started.ok()
+}

@@ -1,0 +1,132 @@
+//! Opening handshakes take turns, so that a burst of them does not keep the open connections of its thread waiting.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::sync::{Notify, Semaphore};
+
+/// How many steps of handshakes a server takes before it lets everything else have its turn.
+///
+/// A step of TLS is computing, 0.1 ms and more, and clients can have any number of them made at once, so the runtime's own
+/// fairness, which is between tasks, is none: thousands of handshakes would all run before a connection does. Here each step
+/// needs a permit, and there are new ones only after a round of the runtime. Accepting needs one too, in the same queue, so
+/// that it does not outpace the handshakes.
+#[derive(Debug)]
+pub(super) struct Turns {
+    permits: Semaphore,
+    used_up: Notify,
+    size: usize,
+}
+
+impl Turns {
+    pub(super) fn new(size: usize) -> Self {
+        let size = size.clamp(1, Semaphore::MAX_PERMITS);
+        Self { permits: Semaphore::new(size), used_up: Notify::new(), size }
+    }
+
+    /// Waits for a turn, which is over when the caller next waits.
+    pub(super) async fn take(&self) {
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.used_up.notify_one();
+                // Closed: nobody hands out turns any more, and none is needed.
+                let Ok(permit) = self.permits.acquire().await else { return };
+                permit
+            }
+        };
+        permit.forget();
+    }
+
+    /// Does this work, one turn for each time that it goes on.
+    pub(super) async fn of<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
+        loop {
+            self.take().await;
+            let mut polled = false;
+            let step = poll_fn(|cx| {
+                if std::mem::replace(&mut polled, true) {
+                    // Woken: there is more to do, in another turn.
+                    return Poll::Ready(None);
+                }
+                work.as_mut().poll(cx).map(Some)
+            });
+            if let Some(output) = step.await {
+                return output;
+            }
+        }
+    }
+
+    /// Hands out new turns, a round of the runtime after the last ones were taken, for as long as it is polled.
+    pub(super) async fn hand_out(&self) {
+        loop {
+            if self.permits.available_permits() > 0 {
+                self.used_up.notified().await;
+            }
+            // None left: others may wait, and told so once for all of them.
+            tokio::task::yield_now().await;
+            let left = self.permits.available_permits();
+            self.permits.add_permits(self.size.saturating_sub(left));
+        }
+    }
+
+    /// From now on every handshake goes on when it can.
+    pub(super) fn end(&self) {
+        self.permits.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    // 3,800 handshakes of clients that replayed a ClientHello were all worked on in one round, for 330 ms, in which no open
+    // connection was.
+    #[tokio::test]
+    async fn no_more_steps_than_turns_are_taken_before_others_run() {
+        let turns = Arc::new(Turns::new(4));
+        let steps = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::new(AtomicUsize::new(0));
+        for _ in 0..100 {
+            let (turns, steps, ended) = (turns.clone(), steps.clone(), ended.clone());
+            tokio::spawn(async move {
+                let work = pin!(async {
+                    for _ in 0..3 {
+                        steps.fetch_add(1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                    }
+                });
+                turns.of(work).await;
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let other = async {
+            let (mut before, mut most) = (0, 0);
+            while ended.load(Ordering::SeqCst) < 100 {
+                tokio::task::yield_now().await;
+                let now = steps.load(Ordering::SeqCst);
+                most = most.max(now - before);
+                before = now;
+            }
+            most
+        };
+        let most = tokio::select! {
+            () = turns.hand_out() => 0,
+            most = other => most,
+        };
+        assert!((1..=8).contains(&most), "{most} steps between two turns of another task");
+        assert_eq!(steps.load(Ordering::SeqCst), 300);
+    }
+
+    #[tokio::test]
+    async fn without_anybody_who_hands_out_turns_all_go_on() {
+        let turns = Turns::new(1);
+        turns.take().await;
+        turns.end();
+        assert_eq!(turns.of(pin!(async { 7 })).await, 7);
+    }
+}

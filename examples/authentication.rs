@@ -1,0 +1,43 @@
+//! Only who shows a known token is let in: `cargo run --example authentication`
+//!
+//! The server looks at the request before it answers: a client without a valid token gets a 401 and no connection; the
+//! handler of any other is given its user.
+
+use std::error::Error;
+
+use tautline::http::{HeaderMap, StatusCode, header};
+use tautline::{Client, ConnectError, Server, Upgrade, text_response};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let server = Server::bind("127.0.0.1:0").await?;
+    let uri = format!("ws://{}", server.local_addr()?);
+    let serving = server
+        .on_upgrade(|request| async move {
+            match user(request.headers()) {
+                Some(user) => Ok(Upgrade::new(user)),
+                None => Err(text_response(StatusCode::UNAUTHORIZED, "a valid token is needed\n")),
+            }
+        })
+        .serve_with(|mut ws, user: &'static str| async move {
+            ws.send(format!("hello {user}")).await?;
+            Ok(ws.close().await?)
+        });
+    tokio::spawn(serving);
+
+    match tautline::connect(&uri).await {
+        Err(ConnectError::Refused(response)) => println!("without a token: {}", response.status()),
+        other => return Err(format!("expected a refusal, not {other:?}").into()),
+    }
+    let mut ws = Client::new().header("authorization", "Bearer 3f2a").connect(&uri).await?;
+    while let Some(message) = ws.next().await {
+        println!("with a token: {}", message?);
+    }
+    Ok(())
+}
+
+/// Whose token the request has. In earnest this asks a database, or verifies a signature.
+fn user(headers: &HeaderMap) -> Option<&'static str> {
+    let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    (token == "3f2a").then_some("ada")
+}
