@@ -12,6 +12,7 @@ mod flood;
 mod idle_half;
 mod keepalive;
 mod leaving;
+mod slow_reader;
 mod split;
 mod two_tasks;
 

@@ -26,6 +26,7 @@ use self::target::Target;
 use crate::connection::Info;
 use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
+use crate::socket;
 use crate::transport::Transport;
 use crate::websocket::WebSocket;
 
@@ -256,8 +257,7 @@ impl Client {
             let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
             let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
             let stream = dial(addresses).await.map_err(ConnectError::Tcp)?;
-            // Messages are batched in user space; the system must not hold them back.
-            stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+            socket::prepare(&stream).map_err(ConnectError::Tcp)?;
             let peer = stream.peer_addr().map_err(ConnectError::Tcp)?;
             let transport = self.secure(stream, &uri).await?;
             let info = Info { peer: Some(peer), subprotocol: None };

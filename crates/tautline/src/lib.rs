@@ -22,6 +22,7 @@ mod runtime;
 mod seats;
 mod server;
 mod shutdown;
+mod socket;
 mod split;
 mod sync;
 mod tasks;

@@ -185,3 +185,39 @@ fn nobody_is_told_the_end_before_it() {
     assert!(pair.client.session.tell_end().is_none());
     assert!(!pair.client.session.is_done(), "asking ends nothing");
 }
+
+// A task whose turn was over waited for the write side of a connection that was ending, with messages at hand, until the deadline.
+#[test]
+fn kept_messages_do_not_wait_for_a_blocked_write_at_the_end() {
+    const COUNT: usize = 1000;
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.down.capacity = 10;
+    pair.server_send(vec![7; 100]);
+    for _ in 0..COUNT {
+        pair.client_send("kept");
+    }
+    pair.client_flush().unwrap().unwrap();
+    // A frame that a server does not take: not masked.
+    pair.up.bytes.extend_from_slice(b"\x81\x00");
+    let now = pair.now;
+    let over = |session: &mut Session| session.poll_over(Listener::Same, || now);
+    loop {
+        let turns = pair.server.turns;
+        assert!(pair.server.wake(&mut pair.up, &mut pair.down, now, over).is_none());
+        if turns == pair.server.turns {
+            break;
+        }
+    }
+    let mut given = 0;
+    while given < COUNT {
+        let turns = pair.server.turns;
+        match pair.server_next() {
+            Some(message) => {
+                assert_eq!(message.unwrap().unwrap().as_text(), Some("kept"));
+                given += 1;
+            }
+            None => assert!(pair.server.turns > turns, "it waits after {given} messages"),
+        }
+    }
+    assert!(pair.server_next().is_none(), "the Close is still to be written");
+}

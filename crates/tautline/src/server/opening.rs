@@ -20,6 +20,7 @@ use crate::accept::{
 };
 use crate::parting::leave_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
+use crate::socket;
 use crate::tasks::Place;
 use crate::transport::Transport;
 use crate::websocket::WebSocket;
@@ -49,8 +50,7 @@ impl<T> Opener<T> {
         place: Place,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         let deadline = self.acceptor.deadline();
-        // Messages are batched in user space; the system must not hold them back.
-        stream.set_nodelay(true)?;
+        socket::prepare(&stream)?;
         // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
         let mut signal = self.shutdown.signal();
         let read = {
