@@ -4,8 +4,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::ProtocolError;
-use crate::header::MAX_CONTROL_PAYLOAD;
+use crate::opcode::MAX_CONTROL_PAYLOAD;
 use crate::text::Text;
 
 /// Why a connection ends (RFC 6455 section 7.4).
@@ -159,15 +158,15 @@ impl CloseFrame {
     }
 
     /// Reads the body of a received Close frame.
-    pub(crate) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, InvalidCloseBody> {
         match body {
             [] => Ok(Self::empty()),
-            [_] => Err(ProtocolError::CloseLength),
+            [_] => Err(InvalidCloseBody::Length),
             [high, low, reason @ ..] => {
                 let number = u16::from_be_bytes([*high, *low]);
-                let code = CloseCode::new(number).map_err(|_| ProtocolError::CloseCode(number))?;
+                let code = CloseCode::new(number).map_err(|_| InvalidCloseBody::Code(number))?;
                 let reason = Text::try_from(Bytes::copy_from_slice(reason))
-                    .map_err(|_| ProtocolError::CloseReason)?;
+                    .map_err(|_| InvalidCloseBody::Reason)?;
                 Ok(Self { code, reason })
             }
         }
@@ -199,18 +198,19 @@ impl From<CloseCode> for CloseFrame {
     }
 }
 
-impl From<ProtocolError> for CloseFrame {
-    fn from(error: ProtocolError) -> Self {
-        let code = error.close_code();
-        Self::new(code, error.to_string()).unwrap_or_else(|_| Self::from(code))
-    }
-}
-
 impl fmt::Display for CloseFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.code.fmt(f)?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, " {}", self.reason()) }
     }
+}
+
+/// What is wrong with the body of a received Close frame. The error that it is stands above: `ProtocolError`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidCloseBody {
+    Length,
+    Code(u16),
+    Reason,
 }
 
 /// Why a Close frame cannot be made of these values.
@@ -251,7 +251,7 @@ mod tests {
             let body = code.to_be_bytes();
             match CloseFrame::decode(&body) {
                 Ok(frame) => assert_eq!(frame.code().as_u16(), code),
-                Err(error) => assert_eq!(error, ProtocolError::CloseCode(code)),
+                Err(error) => assert_eq!(error, InvalidCloseBody::Code(code)),
             }
         }
     }
@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn the_body_is_empty_or_a_code_with_a_reason_in_utf8() {
         assert_eq!(CloseFrame::decode(b""), Ok(CloseFrame::empty()));
-        assert_eq!(CloseFrame::decode(b"\x03"), Err(ProtocolError::CloseLength));
-        assert_eq!(CloseFrame::decode(b"\x03\xe8\xff"), Err(ProtocolError::CloseReason));
+        assert_eq!(CloseFrame::decode(b"\x03"), Err(InvalidCloseBody::Length));
+        assert_eq!(CloseFrame::decode(b"\x03\xe8\xff"), Err(InvalidCloseBody::Reason));
         let frame = CloseFrame::decode("\u{3}\u{0}bye".as_bytes());
-        assert_eq!(frame, Err(ProtocolError::CloseCode(768)));
+        assert_eq!(frame, Err(InvalidCloseBody::Code(768)));
         let frame = CloseFrame::decode(b"\x03\xe9bye").unwrap();
         assert_eq!((frame.code(), frame.reason()), (CloseCode::GOING_AWAY, "bye"));
         assert_eq!(frame.encode(), &b"\x03\xe9bye"[..]);
@@ -287,13 +287,5 @@ mod tests {
         );
         assert!(CloseFrame::new(CloseCode::NORMAL, "x".repeat(123)).is_ok());
         assert_eq!(CloseFrame::empty().encode(), &b""[..]);
-    }
-
-    #[test]
-    fn every_protocol_error_fits_into_a_close_frame() {
-        let error = ProtocolError::TooManyFragments { limit: u32::MAX };
-        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
-        let error = ProtocolError::MessageTooLong { limit: usize::MAX };
-        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
     }
 }
