@@ -238,22 +238,40 @@ impl std::error::Error for InvalidCloseFrame {}
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
-    // RFC 6455 sections 7.4.1 and 7.4.2 and the IANA registry: the whole table.
+    // The whole table, each range as its source has it.
     #[test]
     fn exactly_the_codes_of_the_table_are_valid() {
-        let valid = |code: u16| {
-            matches!(code, 1000 | 1001 | 1002 | 1003 | 3000..=4999) || (1007..=1014).contains(&code)
-        };
-        for code in 0..=u16::MAX {
-            assert_eq!(CloseCode::new(code).is_ok(), valid(code), "{code}");
-            let body = code.to_be_bytes();
-            match CloseFrame::decode(&body) {
-                Ok(frame) => assert_eq!(frame.code().as_u16(), code),
-                Err(error) => assert_eq!(error, InvalidCloseBody::Code(code)),
+        let table: [(RangeInclusive<u16>, bool); 11] = [
+            (0..=999, false),     // RFC 6455 section 7.4.2: not used
+            (1000..=1003, true),  // section 7.4.1
+            (1004..=1004, false), // reserved
+            (1005..=1006, false), // MUST NOT be set by an endpoint
+            (1007..=1011, true),
+            (1012..=1014, true),    // the IANA registry
+            (1015..=1015, false),   // MUST NOT be set by an endpoint
+            (1016..=2999, false),   // section 7.4.2: for the protocol, and none registered
+            (3000..=3999, true),    // for libraries and applications
+            (4000..=4999, true),    // for private use
+            (5000..=65_535, false), // of no range
+        ];
+        let mut next = 0;
+        for (codes, valid) in table {
+            assert_eq!(*codes.start(), next, "no code is left out");
+            next = codes.end().wrapping_add(1);
+            for code in codes {
+                let taken = valid.then_some(code);
+                assert_eq!(CloseCode::try_from(code).map(u16::from).ok(), taken, "{code}");
+                let received = CloseFrame::decode(&code.to_be_bytes());
+                let received = received.map(|frame| frame.code().as_u16());
+                let expected = taken.ok_or(InvalidCloseBody::Code(code));
+                assert_eq!(received, expected, "{code}");
             }
         }
+        assert_eq!(next, 0, "up to the largest");
     }
 
     // RFC 6455 section 5.5.1.
