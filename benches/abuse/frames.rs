@@ -4,34 +4,17 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use crate::support::Result;
 
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
 /// The last message of a flood, which is sent back: then all before it was worked through.
 pub(crate) const MARKER: &[u8] = b"that was all";
 
 /// A masked frame with this first byte (RFC 6455 section 5.2).
 pub(crate) fn client(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len());
-    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    frame
+    tautline_wire::encode(true, first, payload)
 }
 
 /// The header of a masked frame with a payload of that many bytes.
 pub(crate) fn header(first: u8, length: usize) -> Vec<u8> {
-    let mut frame = vec![first];
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short), _) if short < 126 => frame.push(0x80 | short),
-        (_, Ok(middle)) => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&middle.to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&KEY);
-    frame
+    tautline_wire::with_head(true, &tautline_wire::head(first, length as u64), &[])
 }
 
 /// A compressed binary message in one frame (RFC 7692 section 7.2.1), which refers to no other.

@@ -30,7 +30,7 @@ const MAX_MESSAGE: usize = 8 * 1024; // bytes: the page's 2000 UTF-16 units take
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let [listen] = support::arguments(["--listen"])?;
+    let [listen] = support::arguments(["--listen"], &[])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".into());
     let server = Server::bind(listen).await?.shutdown_on(support::stopped());
     println!("chat on http://{}", server.local_addr()?);

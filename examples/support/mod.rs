@@ -9,14 +9,17 @@ pub(crate) fn flag(name: &str) -> bool {
     std::env::args().any(|word| word == name)
 }
 
-/// The values of these options on the command line, in the order of the names; the one word that may stand there beside
-/// them is `--deflate`, a [`flag`].
-pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<[Option<String>; N], String> {
+/// The values of these options on the command line, in the order of the names. Nothing else may stand there but these flags.
+pub(crate) fn arguments<const N: usize>(
+    names: [&str; N],
+    flags: &[&str],
+) -> Result<[Option<String>; N], String> {
     let mut values = [const { None }; N];
-    let mut words = std::env::args().skip(1).filter(|word| word != "--deflate");
+    let mut words = std::env::args().skip(1).filter(|word| !flags.contains(&word.as_str()));
     while let Some(word) = words.next() {
         let place = names.iter().position(|name| *name == word);
-        let place = place.ok_or_else(|| format!("unknown option {word}; there are {names:?}"))?;
+        let place = place
+            .ok_or_else(|| format!("unknown option {word}; there are {names:?} and {flags:?}"))?;
         values[place] = Some(words.next().ok_or_else(|| format!("{word} needs a value"))?);
     }
     Ok(values)

@@ -14,7 +14,8 @@ use libfuzzer_sys::fuzz_target;
 use tautline_frame::{
     CloseCode, CloseFrame, Compress, Compression, Config, Message, Protocol, Role,
 };
-use tautline_fuzz::{Input, read_frame};
+use tautline_fuzz::Input;
+use tautline_wire::read_frame;
 
 /// The slow decoder of the tests.
 #[path = "../../crates/tautline-frame/tests/protocol/inflate.rs"]
@@ -234,7 +235,7 @@ impl End {
             count -= step;
         }
         while let Some((frame, len)) = read_frame(&self.tapped) {
-            assert!(frame.minimal && frame.masked == (self.role == Role::Client));
+            assert!(frame.minimal && frame.masked() == (self.role == Role::Client));
             self.tapped.drain(..len);
             let rsv1 = frame.first & 0x40 != 0;
             assert!(frame.first & 0x30 == 0);

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use tautline_frame::{CloseCode, CloseFrame, Config, Message, Protocol, Role};
-use tautline_fuzz::{Input, read_frame};
+use tautline_fuzz::Input;
+use tautline_wire::read_frame;
 
 const WRITE_MARK: usize = 2048;
 const LONGEST_MESSAGE: usize = 9000;
@@ -269,7 +270,7 @@ impl End {
         }
         while let Some((frame, len)) = read_frame(&self.tapped) {
             assert!(!self.closed || frame.opcode() == 0xA, "only pongs follow a Close");
-            assert!(frame.minimal && frame.masked == (self.role == Role::Client));
+            assert!(frame.minimal && frame.masked() == (self.role == Role::Client));
             self.closed = frame.opcode() == 0x8;
             self.tapped.drain(..len);
         }

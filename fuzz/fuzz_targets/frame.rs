@@ -7,7 +7,8 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use tautline_frame::{Codec, Frame, ProtocolError, Role, Rsv};
-use tautline_fuzz::{Input, Pieces, read_frame};
+use tautline_fuzz::{Input, Pieces};
+use tautline_wire::read_frame;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
@@ -54,11 +55,11 @@ fn check(role: Role, frames: &[Frame], mut stream: &[u8]) {
         let (raw, len) = read_frame(stream).expect("the parser reads it too");
         let first = u8::from(frame.fin) << 7 | frame.rsv.bits() | frame.opcode.bits();
         assert_eq!((raw.first, &raw.payload[..]), (first, &frame.payload[..]));
-        assert!(raw.minimal && raw.masked == (role == Role::Server));
+        assert!(raw.minimal && raw.masked() == (role == Role::Server));
         let mut again = BytesMut::new();
         encoder.encode(frame, &mut again).expect("what was received may be sent");
         assert_eq!(again.len(), len, "as long as it was");
-        if !raw.masked {
+        if !raw.masked() {
             assert_eq!(again, stream[..len], "and byte for byte the same");
         }
         if frame.rsv.is_none() {

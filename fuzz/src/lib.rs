@@ -1,4 +1,5 @@
-//! What the fuzz targets share: reading decisions off the input, and a frame parser that owes nothing to the crates.
+//! What the fuzz targets share: reading decisions off the input. Frames are read by `tautline-wire`, which owes nothing to the
+//! crates.
 
 /// Decisions from the start of a fuzz input; zeros once it is used up.
 #[derive(Debug)]
@@ -80,71 +81,4 @@ impl<'a> Iterator for Pieces<'a> {
         self.bytes = rest;
         Some(piece)
     }
-}
-
-/// One frame as an independent parser reads it (RFC 6455 section 5.2), unmasked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawFrame {
-    /// FIN, the reserved bits and the opcode.
-    pub first: u8,
-    /// Whether it was masked.
-    pub masked: bool,
-    /// Whether the length is in its shortest form.
-    pub minimal: bool,
-    /// The payload.
-    pub payload: Vec<u8>,
-}
-
-impl RawFrame {
-    /// The four bits of the opcode.
-    #[must_use]
-    pub fn opcode(&self) -> u8 {
-        self.first & 0x0F
-    }
-
-    /// Whether this ends its message.
-    #[must_use]
-    pub fn fin(&self) -> bool {
-        self.first & 0x80 != 0
-    }
-}
-
-/// Reads the first frame of `bytes`; gives it with its length on the wire, or `None` when it is not complete.
-#[must_use]
-pub fn read_frame(bytes: &[u8]) -> Option<(RawFrame, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let short = u64::from(second & 0x7F);
-    let field = match short {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    let extended =
-        bytes.get(2..2 + field)?.iter().fold(0u64, |len, &byte| len << 8 | u64::from(byte));
-    let (len, minimal) = match short {
-        126 => (extended, extended >= 126),
-        127 => (extended, extended > 0xFFFF && extended >> 63 == 0),
-        _ => (short, true),
-    };
-    let masked = second & 0x80 != 0;
-    let start = 2 + field + if masked { 4 } else { 0 };
-    let end = start.checked_add(usize::try_from(len).ok()?)?;
-    let mut payload = bytes.get(start..end)?.to_vec();
-    if masked {
-        for (i, byte) in payload.iter_mut().enumerate() {
-            *byte ^= bytes[2 + field + i % 4];
-        }
-    }
-    Some((RawFrame { first, masked, minimal, payload }, end))
-}
-
-/// Every complete frame of `bytes`, and what is left.
-#[must_use]
-pub fn read_frames(mut bytes: &[u8]) -> (Vec<RawFrame>, &[u8]) {
-    let mut frames = Vec::new();
-    while let Some((frame, len)) = read_frame(bytes) {
-        frames.push(frame);
-        bytes = &bytes[len..];
-    }
-    (frames, bytes)
 }

@@ -1,7 +1,7 @@
 // The `chat` example and `echo_peer`, used by a real browser.
 //
 //     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_peer \
-//       TAKEOVER_BIN=.../autobahn_server node run.mjs
+//       node run.mjs
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
 // "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
@@ -32,7 +32,6 @@ const { chromium } = createRequire(join(setting("SUITES_NODE"), "package.json"))
 const chromiumPath = setting("CHROMIUM");
 const chatPath = setting("CHAT_BIN");
 const echoPath = setting("ECHO_BIN");
-const takeoverPath = setting("TAKEOVER_BIN"); // echoes, too, and with --deflate refers to earlier messages
 const screens = fileURLToPath(new URL("../../target/suites/screens/", import.meta.url));
 mkdirSync(screens, { recursive: true });
 
@@ -500,7 +499,7 @@ const other = `http://127.0.0.1:${blank.address().port}/`;
 const echoes = [
   ["echo", echoPath, [], ""],
   ["echo, compressed", echoPath, ["--deflate"], "permessage-deflate; server_no_context_takeover"],
-  ["echo, compressed with takeover", takeoverPath, ["--deflate"], "permessage-deflate"],
+  ["echo, compressed with takeover", echoPath, ["--takeover"], "permessage-deflate"],
 ].map(([name, ...rest]) => [name, () => echoChecks(name, ...rest)]);
 
 for (const [name, group] of [["chat", chatChecks], ...echoes]) {

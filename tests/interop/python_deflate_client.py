@@ -2,7 +2,7 @@
 
 By hand: cargo run --example echo_peer -- --deflate, then
 python tests/interop/python_deflate_client.py ws://127.0.0.1:9001
-(for an `autobahn_server --deflate`, which refers to earlier messages, add --takeover).
+(for an `echo_peer --takeover`, which refers to earlier messages, add --takeover).
 """
 
 import argparse

@@ -1,7 +1,7 @@
 // Node's `ws` as the client of our servers with compression.
 // By hand: cargo run --example echo_peer -- --deflate, then
 // SUITES_NODE=target/suites/node node tests/interop/ws_deflate_client.mjs ws://127.0.0.1:9001
-// (for an `autobahn_server --deflate`, which refers to earlier messages, add --takeover).
+// (for an `echo_peer --takeover`, which refers to earlier messages, add --takeover).
 
 import { once } from 'node:events';
 

@@ -1,7 +1,9 @@
-//! The echo server that the suites of other implementations and browsers talk to: `cargo run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--deflate]`
+//! The echo server that the Autobahn TestSuite, other implementations and browsers talk to:
+//! `cargo run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--deflate | --takeover] [--send]`
 //!
-//! With a certificate it serves `wss`; with `--deflate` it compresses for clients that offer to. Any page may connect,
-//! because an echo gives nothing away.
+//! With a certificate it serves `wss`. With `--deflate` it compresses for clients that offer to, and forgets its context; with
+//! `--takeover` it accepts every offer, contexts and all. With `--send` each reply is on its way before the next message is read.
+//! Any page may connect, because an echo gives nothing away.
 
 #[path = "../../examples/support/mod.rs"]
 mod support;
@@ -11,22 +13,31 @@ use tautline::{Compression, OriginPolicy, Server, ServerTls};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [listen, cert, key] = arguments(["--listen", "--cert", "--key"])?;
+    let flags = ["--deflate", "--takeover", "--send"];
+    let [listen, cert, key] = arguments(["--listen", "--cert", "--key"], &flags)?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
     let mut server = Server::bind(listen).await?.origins(OriginPolicy::Any).shutdown_on(stopped());
     let mut scheme = "ws";
     if flag("--deflate") {
         server = server.compression(Compression::new());
     }
+    if flag("--takeover") {
+        server = server.compression(Compression::best_ratio().own_window_bits(15));
+    }
+    let send = flag("--send");
     if let (Some(cert), Some(key)) = (cert, key) {
         server = server.tls(ServerTls::from_pem_files(cert, key)?);
         scheme = "wss";
     }
     println!("listening on {scheme}://{}", server.local_addr()?);
     server
-        .serve(|mut ws| async move {
+        .serve(move |mut ws| async move {
             while let Some(message) = ws.next().await {
-                ws.feed(message?).await?;
+                if send {
+                    ws.send(message?).await?;
+                } else {
+                    ws.feed(message?).await?;
+                }
             }
             Ok(())
         })

@@ -1,7 +1,7 @@
 //! The public API of each crate as a committed listing, `docs/api/*.txt`, so that a change of it is seen in review.
 //!
-//! rustdoc says in JSON what is public, and where each item stands; the signature is then read from the source. That output of
-//! rustdoc is not stable, so `RUSTC_BOOTSTRAP=1` asks for it, and the listings are compared only with the compiler that made them.
+//! rustdoc says in JSON what is public, and `signature.rs` writes it as Rust. That output of rustdoc is not stable, so
+//! `RUSTC_BOOTSTRAP=1` asks for it, and the listings are compared only with the compiler that made them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
+use crate::signature::{Docs, kind_of, text};
 
 const LISTINGS: &str = "docs/api";
 /// The crates, and the features that are listed: all but aws-lc-rs, which adds nothing public and takes minutes to compile.
@@ -76,11 +77,12 @@ fn list(package: &str, features: &str) -> Outcome<Vec<String>> {
     .run()?;
     let name = package.replace('-', "_");
     let path = target.join("doc").join(format!("{name}.json"));
-    let docs: Value = serde_json::from_str(&project::read(&path)?)
+    let docs = serde_json::from_str(&project::read(&path)?)
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let docs = Docs(docs);
     let mut lister = Lister { docs: &docs, lines: BTreeSet::new() };
-    let root = lister
-        .item(&docs["root"])
+    let root = docs
+        .item(&docs.0["root"])
         .ok_or_else(|| Failure::Failed(format!("{} has another format", path.display())))?;
     lister.children(&name, &root["inner"]["module"]["items"]);
     lister.impls();
@@ -88,18 +90,14 @@ fn list(package: &str, features: &str) -> Outcome<Vec<String>> {
 }
 
 struct Lister<'a> {
-    docs: &'a Value,
+    docs: &'a Docs,
     lines: BTreeSet<String>,
 }
 
 impl<'a> Lister<'a> {
-    fn item(&self, id: &Value) -> Option<&'a Value> {
-        self.docs["index"].get(id.to_string())
-    }
-
-    fn children(&mut self, path: &str, ids: &Value) {
+    fn children(&mut self, path: &str, ids: &'a Value) {
         for id in ids.as_array().into_iter().flatten() {
-            if let Some(item) = self.item(id) {
+            if let Some(item) = self.docs.item(id) {
                 self.add(path, item);
             }
         }
@@ -107,13 +105,10 @@ impl<'a> Lister<'a> {
 
     /// Lists an item below this path, and what is below it.
     fn add(&mut self, parent: &str, item: &'a Value) {
-        let Some((kind, inner)) = item["inner"].as_object().and_then(|inner| inner.iter().next())
-        else {
-            return;
-        };
-        let name = item["name"].as_str().unwrap_or_default();
+        let (kind, inner) = kind_of(&item["inner"]);
+        let name = text(&item["name"]);
         let path = format!("{parent}::{name}");
-        match kind.as_str() {
+        match kind {
             "use" => return self.re_export(parent, inner),
             "impl" => return self.inherent(parent, item, inner),
             "module" if name == "guide" => return, // pages
@@ -121,9 +116,8 @@ impl<'a> Lister<'a> {
         }
         let attributes = item["attrs"].to_string();
         let open = if attributes.contains("non_exhaustive") { " #[non_exhaustive]" } else { "" };
-        let signature = signature(item).unwrap_or_else(|| kind.clone());
-        self.lines.insert(format!("{path}{open}: {signature}"));
-        match kind.as_str() {
+        self.lines.insert(format!("{path}{open}: {}", self.docs.signature(item)));
+        match kind {
             "module" | "trait" => self.children(&path, &inner["items"]),
             "struct" => {
                 self.children(&path, &inner["kind"]["plain"]["fields"]);
@@ -139,11 +133,10 @@ impl<'a> Lister<'a> {
     }
 
     fn re_export(&mut self, parent: &str, inner: &'a Value) {
-        let source = inner["source"].as_str().unwrap_or_default();
-        let name = inner["name"].as_str().unwrap_or_default();
-        match self.item(&inner["id"]).filter(|item| item["crate_id"] == 0) {
+        match self.docs.item(&inner["id"]).filter(|item| item["crate_id"] == 0) {
             Some(item) => self.add(parent, item),
             None => {
+                let (name, source) = (text(&inner["name"]), text(&inner["source"]));
                 self.lines.insert(format!("{parent}::{name}: pub use {source}"));
             }
         }
@@ -154,97 +147,33 @@ impl<'a> Lister<'a> {
         if !inner["trait"].is_null() || !inner["blanket_impl"].is_null() {
             return;
         }
-        let header = signature(item).unwrap_or_default();
+        // Bounds of the impl are bounds of its methods.
+        let header = self.docs.signature(item);
+        let of = if header.contains('<') { format!(" in {header}") } else { String::new() };
         for id in inner["items"].as_array().into_iter().flatten() {
-            let Some(method) = self.item(id).filter(|method| method["visibility"] == "public")
-            else {
-                continue;
-            };
-            let name = method["name"].as_str().unwrap_or_default();
-            let signature = signature(method).unwrap_or_default();
-            // Bounds of the impl are bounds of its methods.
-            let of = if header.contains('<') { format!(" in {header}") } else { String::new() };
-            self.lines.insert(format!("{parent}::{name}: {signature}{of}"));
+            if let Some(item) = self.docs.item(id).filter(|item| item["visibility"] == "public") {
+                let (name, signature) = (text(&item["name"]), self.docs.signature(item));
+                self.lines.insert(format!("{parent}::{name}: {signature}{of}"));
+            }
         }
     }
 
     /// The traits that this crate implements; those that the compiler finds by itself are left out.
     fn impls(&mut self) {
-        for item in self.docs["index"].as_object().into_iter().flat_map(|index| index.values()) {
+        for item in self.docs.0["index"].as_object().into_iter().flat_map(|index| index.values()) {
             let inner = &item["inner"]["impl"];
             let own = item["crate_id"] == 0 && inner["is_synthetic"] == false;
-            if !own || inner["trait"].is_null() || !inner["blanket_impl"].is_null() {
-                continue;
+            let listed = own && !inner["trait"].is_null() && inner["blanket_impl"].is_null();
+            if listed && !text(&inner["trait"]["path"]).ends_with(NOT_LISTED) {
+                self.lines.insert(self.docs.signature(item));
             }
-            let of = inner["trait"]["path"].as_str().unwrap_or_default();
-            if of.ends_with(NOT_LISTED) {
-                continue;
-            }
-            let line = match signature(item).filter(|text| text.contains("impl")) {
-                Some(header) => header,
-                None => {
-                    let path = inner["for"]["resolved_path"]["path"].as_str().unwrap_or_default();
-                    let name = path.rsplit("::").next().unwrap_or_default();
-                    format!(
-                        "impl {} for {name}, derived",
-                        of.rsplit("::").next().unwrap_or_default()
-                    )
-                }
-            };
-            self.lines.insert(line);
         }
     }
-}
-
-/// The signature of an item as it stands in the source, in one line.
-fn signature(item: &Value) -> Option<String> {
-    let span = &item["span"];
-    let source = project::read(Path::new(span["filename"].as_str()?)).ok()?;
-    let place = |end: &str, at: usize| span[end][at].as_u64().and_then(|n| usize::try_from(n).ok());
-    let (first, last) = (place("begin", 0)?, place("end", 0)?);
-    let (column, end) = (place("begin", 1)?, place("end", 1)?);
-    let mut text = String::new();
-    for (number, line) in (1..).zip(source.lines()).take(last).skip(first - 1) {
-        let line = if number == last { line.get(..end - 1).unwrap_or(line) } else { line };
-        let line = if number == first { line.get(column - 1..).unwrap_or(line) } else { line };
-        text.push_str(line.split("//").next().unwrap_or_default());
-        text.push(' ');
-    }
-    let kind = item["inner"].as_object()?.keys().next()?.as_str();
-    Some(shortened(kind, &text))
-}
-
-/// The text of an item without its body, and without its value if that may change.
-fn shortened(kind: &str, text: &str) -> String {
-    let text = match kind {
-        "function" | "impl" | "module" | "trait" | "struct" | "enum" | "union" => {
-            text.split(" {").next().unwrap_or_default()
-        }
-        _ => text,
-    };
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.replace("( ", "(").replace(", )", ")").trim_end_matches([';', ',', ' ']).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_signature_is_one_line_without_a_body() {
-        let text =
-            "pub fn f<T>(\n    self,\n    value: T,\n) -> T\nwhere\n    T: Copy,\n{\n    value\n}";
-        assert_eq!(
-            shortened("function", &text.replace('\n', " ")),
-            "pub fn f<T>(self, value: T) -> T where T: Copy"
-        );
-        assert_eq!(shortened("struct", "pub struct Unit;"), "pub struct Unit");
-        assert_eq!(shortened("variant", "Text(Text)"), "Text(Text)");
-        assert_eq!(
-            shortened("constant", "pub const MAX: usize = 1024;"),
-            "pub const MAX: usize = 1024"
-        );
-    }
 
     #[test]
     fn differences_name_what_came_and_went() {

@@ -14,12 +14,6 @@ use crate::structure::Tests;
 /// Imports against the direction that stand today, as (crate, from, to), to be removed one by one. A new one fails the check, and
 /// so does one of these that is no longer needed.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    // The longest control payload, and which close code an error has: both belong to the close frame.
-    ("tautline-frame", "close", "error"),
-    ("tautline-frame", "close", "header"),
-    // The pool keeps what it lends, and what it lends goes back by itself.
-    ("tautline-frame", "deflate::compressor", "deflate::pool"),
-    ("tautline-frame", "deflate::inflater", "deflate::pool"),
     // `BoxError`, the result of a handler.
     ("tautline", "parting", "server"),
     // What a dropped connection does is decided by whoever made it.

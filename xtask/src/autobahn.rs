@@ -40,7 +40,7 @@ struct Run {
 pub(crate) fn check(args: &[String]) -> Outcome {
     let options = Options::parse(args)?;
     let suite = suites::autobahn()?;
-    rust::examples(&["autobahn_server", "autobahn_client"])?;
+    rust::examples(&["echo_peer", "autobahn_client"])?;
     let mut runs = Vec::new();
     if options.server() {
         for run in [options.plain("server"), options.deflated("server-deflate")] {
@@ -139,18 +139,18 @@ fn patterns(sections: &[&str]) -> Vec<String> {
 /// The suite as the client of our server.
 fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Outcome {
     let mut program =
-        Cmd::program(project::example("autobahn_server")).args(["--listen", "127.0.0.1:0"]);
+        Cmd::program(project::example("echo_peer")).args(["--listen", "127.0.0.1:0", "--send"]);
     if let Some(Certificate { cert, key, .. }) = certificate {
         program = program.arg("--cert").arg(cert).arg("--key").arg(key);
     }
     if run.deflate {
-        program = program.arg("--deflate");
+        program = program.arg("--takeover");
     }
     let (server, url) = program.serve("listening on ")?;
     let servers = format!(r#""servers": [{{"agent": "tautline", "url": "{url}"}}]"#);
     let spec = specification(run, &servers)?;
     wstest(suite, run, "fuzzingclient", &spec).limit(LIMIT).output()?;
-    server.stop().map_err(|failure| Failure::Failed(format!("autobahn_server {failure}")))
+    server.stop().map_err(|failure| Failure::Failed(format!("echo_peer {failure}")))
 }
 
 /// The suite as the server of our client, which goes through the cases and asks for the report.

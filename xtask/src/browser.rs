@@ -8,12 +8,11 @@ use crate::suites;
 pub(crate) fn check() -> Outcome {
     let node = suites::node()?;
     let chromium = suites::chromium()?;
-    rust::examples(&["chat", "echo_peer", "autobahn_server"])?;
+    rust::examples(&["chat", "echo_peer"])?;
     Cmd::new("node tests/browser/run.mjs")
         .env("CHROMIUM", chromium)
         .env("CHAT_BIN", project::example("chat"))
         .env("ECHO_BIN", project::example("echo_peer"))
-        .env("TAKEOVER_BIN", project::example("autobahn_server"))
         .env("SUITES_NODE", node)
         .limit(5 * 60)
         .run()

@@ -15,7 +15,7 @@ pub(crate) fn check() -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_peer", "client", "autobahn_server", "autobahn_client"])?;
+    rust::examples(&["echo_peer", "client", "autobahn_client"])?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
@@ -32,7 +32,7 @@ pub(crate) fn check() -> Outcome {
 /// Their clients against our server.
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
-        let (server, url) = serve("echo_peer", secure.then_some(certificate), false)?;
+        let (server, url) = serve(secure.then_some(certificate), None)?;
         let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
         for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
             let mut cmd = scripts.run(script).arg(&url);
@@ -47,11 +47,11 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
     Ok(())
 }
 
-/// With permessage-deflate, over ws. `echo_peer` forgets what it compressed, `autobahn_server` refers
+/// With permessage-deflate, over ws. `echo_peer --deflate` forgets what it compressed, `echo_peer --takeover` refers
 /// back to it; `client` and `autobahn_client` likewise.
 fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
-    for (example, takeover) in [("echo_peer", false), ("autobahn_server", true)] {
-        let (server, url) = serve(example, None, true)?;
+    for (compression, takeover) in [("--deflate", false), ("--takeover", true)] {
+        let (server, url) = serve(None, Some(compression))?;
         for script in ["python_client.py", "ws_client.mjs", "undici_client.mjs"] {
             if !takeover {
                 tally.add(script, scripts.run(script).args([&url, "--deflate"]));
@@ -61,7 +61,7 @@ fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
             let cmd = scripts.run(script).arg(&url);
             tally.add(script, if takeover { cmd.arg("--takeover") } else { cmd });
         }
-        tally.one(&format!("{example} --deflate ends on SIGTERM"), server.stop());
+        tally.one(&format!("echo_peer {compression} ends on SIGTERM"), server.stop());
     }
     for script in ["python_deflate_server.py", "ws_deflate_server.mjs"] {
         let examples = ["client", "autobahn_client"].map(project::example);
@@ -81,17 +81,16 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
     tally.add(script, scripts.run(script).arg(project::example("echo_peer")));
 }
 
-/// Starts one of our servers that echo.
+/// Starts our server that echoes.
 fn serve(
-    example: &str,
     certificate: Option<&Certificate>,
-    deflate: bool,
+    compression: Option<&str>,
 ) -> Outcome<(Running, String)> {
-    let mut cmd = Cmd::program(project::example(example)).args(["--listen", "127.0.0.1:0"]);
+    let mut cmd = Cmd::program(project::example("echo_peer")).args(["--listen", "127.0.0.1:0"]);
     if let Some(Certificate { cert, key, .. }) = certificate {
         cmd = cmd.arg("--cert").arg(cert).arg("--key").arg(key);
     }
-    if deflate { cmd.arg("--deflate") } else { cmd }.serve("listening on ")
+    cmd.args(compression).serve("listening on ")
 }
 
 /// What the scripts run on.

@@ -17,6 +17,7 @@ mod project;
 mod rules;
 mod rust;
 mod shell;
+mod signature;
 mod spdx;
 mod structure;
 mod suites;

@@ -4,8 +4,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::ProtocolError;
-use crate::header::MAX_CONTROL_PAYLOAD;
+use crate::opcode::MAX_CONTROL_PAYLOAD;
 use crate::text::Text;
 
 /// Why a connection ends (RFC 6455 section 7.4).
@@ -159,15 +158,15 @@ impl CloseFrame {
     }
 
     /// Reads the body of a received Close frame.
-    pub(crate) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, InvalidCloseBody> {
         match body {
             [] => Ok(Self::empty()),
-            [_] => Err(ProtocolError::CloseLength),
+            [_] => Err(InvalidCloseBody::Length),
             [high, low, reason @ ..] => {
                 let number = u16::from_be_bytes([*high, *low]);
-                let code = CloseCode::new(number).map_err(|_| ProtocolError::CloseCode(number))?;
+                let code = CloseCode::new(number).map_err(|_| InvalidCloseBody::Code(number))?;
                 let reason = Text::try_from(Bytes::copy_from_slice(reason))
-                    .map_err(|_| ProtocolError::CloseReason)?;
+                    .map_err(|_| InvalidCloseBody::Reason)?;
                 Ok(Self { code, reason })
             }
         }
@@ -199,18 +198,19 @@ impl From<CloseCode> for CloseFrame {
     }
 }
 
-impl From<ProtocolError> for CloseFrame {
-    fn from(error: ProtocolError) -> Self {
-        let code = error.close_code();
-        Self::new(code, error.to_string()).unwrap_or_else(|_| Self::from(code))
-    }
-}
-
 impl fmt::Display for CloseFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.code.fmt(f)?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, " {}", self.reason()) }
     }
+}
+
+/// What is wrong with the body of a received Close frame. The error that it is stands above: `ProtocolError`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidCloseBody {
+    Length,
+    Code(u16),
+    Reason,
 }
 
 /// Why a Close frame cannot be made of these values.
@@ -238,32 +238,50 @@ impl std::error::Error for InvalidCloseFrame {}
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
-    // RFC 6455 sections 7.4.1 and 7.4.2 and the IANA registry: the whole table.
+    // The whole table, each range as its source has it.
     #[test]
     fn exactly_the_codes_of_the_table_are_valid() {
-        let valid = |code: u16| {
-            matches!(code, 1000 | 1001 | 1002 | 1003 | 3000..=4999) || (1007..=1014).contains(&code)
-        };
-        for code in 0..=u16::MAX {
-            assert_eq!(CloseCode::new(code).is_ok(), valid(code), "{code}");
-            let body = code.to_be_bytes();
-            match CloseFrame::decode(&body) {
-                Ok(frame) => assert_eq!(frame.code().as_u16(), code),
-                Err(error) => assert_eq!(error, ProtocolError::CloseCode(code)),
+        let table: [(RangeInclusive<u16>, bool); 11] = [
+            (0..=999, false),     // RFC 6455 section 7.4.2: not used
+            (1000..=1003, true),  // section 7.4.1
+            (1004..=1004, false), // reserved
+            (1005..=1006, false), // MUST NOT be set by an endpoint
+            (1007..=1011, true),
+            (1012..=1014, true),    // the IANA registry
+            (1015..=1015, false),   // MUST NOT be set by an endpoint
+            (1016..=2999, false),   // section 7.4.2: for the protocol, and none registered
+            (3000..=3999, true),    // for libraries and applications
+            (4000..=4999, true),    // for private use
+            (5000..=65_535, false), // of no range
+        ];
+        let mut next = 0;
+        for (codes, valid) in table {
+            assert_eq!(*codes.start(), next, "no code is left out");
+            next = codes.end().wrapping_add(1);
+            for code in codes {
+                let taken = valid.then_some(code);
+                assert_eq!(CloseCode::try_from(code).map(u16::from).ok(), taken, "{code}");
+                let received = CloseFrame::decode(&code.to_be_bytes());
+                let received = received.map(|frame| frame.code().as_u16());
+                let expected = taken.ok_or(InvalidCloseBody::Code(code));
+                assert_eq!(received, expected, "{code}");
             }
         }
+        assert_eq!(next, 0, "up to the largest");
     }
 
     // RFC 6455 section 5.5.1.
     #[test]
     fn the_body_is_empty_or_a_code_with_a_reason_in_utf8() {
         assert_eq!(CloseFrame::decode(b""), Ok(CloseFrame::empty()));
-        assert_eq!(CloseFrame::decode(b"\x03"), Err(ProtocolError::CloseLength));
-        assert_eq!(CloseFrame::decode(b"\x03\xe8\xff"), Err(ProtocolError::CloseReason));
+        assert_eq!(CloseFrame::decode(b"\x03"), Err(InvalidCloseBody::Length));
+        assert_eq!(CloseFrame::decode(b"\x03\xe8\xff"), Err(InvalidCloseBody::Reason));
         let frame = CloseFrame::decode("\u{3}\u{0}bye".as_bytes());
-        assert_eq!(frame, Err(ProtocolError::CloseCode(768)));
+        assert_eq!(frame, Err(InvalidCloseBody::Code(768)));
         let frame = CloseFrame::decode(b"\x03\xe9bye").unwrap();
         assert_eq!((frame.code(), frame.reason()), (CloseCode::GOING_AWAY, "bye"));
         assert_eq!(frame.encode(), &b"\x03\xe9bye"[..]);
@@ -287,13 +305,5 @@ mod tests {
         );
         assert!(CloseFrame::new(CloseCode::NORMAL, "x".repeat(123)).is_ok());
         assert_eq!(CloseFrame::empty().encode(), &b""[..]);
-    }
-
-    #[test]
-    fn every_protocol_error_fits_into_a_close_frame() {
-        let error = ProtocolError::TooManyFragments { limit: u32::MAX };
-        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
-        let error = ProtocolError::MessageTooLong { limit: usize::MAX };
-        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
     }
 }

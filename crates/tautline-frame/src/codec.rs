@@ -5,10 +5,9 @@ use bytes::{Bytes, BytesMut};
 use crate::config::{Config, SLICE_THRESHOLD};
 use crate::error::ProtocolError;
 use crate::frame_reader::FrameReader;
-use crate::header::MAX_CONTROL_PAYLOAD;
 use crate::header::{Header, Rsv};
 use crate::mask;
-use crate::opcode::OpCode;
+use crate::opcode::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::role::Role;
 
 /// One frame (RFC 6455 section 5.2), unmasked.

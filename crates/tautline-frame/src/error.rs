@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::close::CloseCode;
+use crate::close::{CloseCode, CloseFrame, InvalidCloseBody};
 
 /// A rule that the peer broke. Each has its close code: [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +122,24 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
+impl From<InvalidCloseBody> for ProtocolError {
+    fn from(body: InvalidCloseBody) -> Self {
+        match body {
+            InvalidCloseBody::Length => Self::CloseLength,
+            InvalidCloseBody::Code(code) => Self::CloseCode(code),
+            InvalidCloseBody::Reason => Self::CloseReason,
+        }
+    }
+}
+
+/// The frame that tells the peer of it.
+impl From<ProtocolError> for CloseFrame {
+    fn from(error: ProtocolError) -> Self {
+        let code = error.close_code();
+        Self::new(code, error.to_string()).unwrap_or_else(|_| Self::from(code))
+    }
+}
+
 /// Why a command of the user was not carried out. Nothing was sent; the connection is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -170,3 +188,16 @@ impl fmt::Display for Timeout {
 }
 
 impl std::error::Error for Timeout {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_error_fits_into_a_close_frame() {
+        let error = ProtocolError::TooManyFragments { limit: u32::MAX };
+        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
+        let error = ProtocolError::MessageTooLong { limit: usize::MAX };
+        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
+    }
+}

@@ -3,11 +3,8 @@
 use bytes::BytesMut;
 
 use crate::error::ProtocolError;
-use crate::opcode::OpCode;
+use crate::opcode::{MAX_CONTROL_PAYLOAD, OpCode};
 use crate::role::Role;
-
-/// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
-pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 const FIN: u8 = 0b1000_0000;
 const RSV: u8 = 0b0111_0000;

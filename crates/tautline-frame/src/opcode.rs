@@ -1,5 +1,8 @@
 //! Opcodes: what a frame is (RFC 6455 section 5.2).
 
+/// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
 /// What a frame carries (RFC 6455 section 5.2). The reserved values have no variant: a frame with one
 /// is refused as [`ReservedOpcode`](crate::ProtocolError::ReservedOpcode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

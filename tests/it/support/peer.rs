@@ -1,4 +1,4 @@
-//! A peer that speaks raw frames, with an encoder and a decoder of its own, and streams that misbehave.
+//! A peer that speaks raw frames, as `tautline-wire` writes and reads them, and streams that misbehave.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use tautline::{Config, Role, WebSocket};
+use tautline_wire::read_frame;
+pub(crate) use tautline_wire::{Frame, close_body, encode, with_head};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -20,51 +22,6 @@ pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xA;
 pub(crate) const FIN: u8 = 0x80;
-
-/// The key of every frame of a scripted client.
-const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
-/// A frame as it stands on the wire (RFC 6455 section 5.2): the first byte, and the payload unmasked.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Frame {
-    pub(crate) first: u8,
-    pub(crate) payload: Vec<u8>,
-}
-
-/// A whole frame with any first byte, masked or not.
-pub(crate) fn encode(masked: bool, first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut head = vec![first];
-    match payload.len() {
-        len @ 0..=125 => head.push(len as u8),
-        len @ 126..=0xFFFF => {
-            head.push(126);
-            head.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            head.push(127);
-            head.extend((len as u64).to_be_bytes());
-        }
-    }
-    with_head(masked, &head, payload)
-}
-
-/// A frame with any head, such as one that must not exist. The head is given without mask.
-pub(crate) fn with_head(masked: bool, head: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut wire = head.to_vec();
-    if masked {
-        wire[1] |= 0x80;
-        wire.extend(KEY);
-        wire.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    } else {
-        wire.extend(payload);
-    }
-    wire
-}
-
-/// The body of a Close frame.
-pub(crate) fn close_body(code: u16, reason: &str) -> Vec<u8> {
-    [&code.to_be_bytes()[..], reason.as_bytes()].concat()
-}
 
 /// The other end of a connection.
 pub(crate) struct Peer<S> {
@@ -131,22 +88,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     fn decode(&mut self) -> Option<Frame> {
-        let (first, second) = (*self.read.first()?, *self.read.get(1)?);
-        assert_eq!(second & 0x80 == 0, self.client, "masked by a server, or not by a client");
-        let (len, mut at) = match second & 0x7F {
-            126 => (usize::from(u16::from_be_bytes(self.read.get(2..4)?.try_into().unwrap())), 4),
-            127 => (u64::from_be_bytes(self.read.get(2..10)?.try_into().unwrap()) as usize, 10),
-            len => (usize::from(len), 2),
-        };
-        let mut key = [0; 4];
-        if !self.client {
-            key.copy_from_slice(self.read.get(at..at + 4)?);
-            at += 4;
-        }
-        let payload = self.read.get(at..at + len)?;
-        let payload = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
-        let frame = Frame { first, payload: payload.collect() };
-        let _ = self.read.split_to(at + len);
+        let (frame, len) = read_frame(&self.read)?;
+        assert_eq!(frame.masked(), !self.client, "masked by a server, or not by a client");
+        let _ = self.read.split_to(len);
         Some(frame)
     }
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 
+use super::TAIL;
+use super::kept::{self, Kept};
 use super::window::Window;
-use super::{TAIL, pool};
 
 /// What a flush may need beyond the data. With less room than this it could be cut in two, and would be repeated.
 const FLUSH_ROOM: usize = 32;
@@ -12,6 +13,18 @@ const FLUSH_ROOM: usize = 32;
 /// How many bytes are looked at before binary data is compressed, in pieces from all over it.
 const SAMPLE: usize = 256;
 const PIECES: usize = 8;
+
+/// How many compressors a thread keeps, which compresses one message at a time.
+const KEPT_COMPRESSORS: usize = 2;
+
+/// How much room for output a thread keeps, in bytes.
+const KEPT_SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    /// They have forgotten what they compressed.
+    static COMPRESSORS: Kept<Box<Compressor>> = const { Kept::new(KEPT_COMPRESSORS) };
+    static SCRATCH: Kept<Vec<u8>> = const { Kept::new(1) };
+}
 
 #[derive(Debug)]
 pub(super) struct Compressor {
@@ -23,17 +36,18 @@ pub(super) struct Compressor {
 impl Compressor {
     /// One that knows of no message before.
     pub(super) fn borrow(window_bits: u8, level: u8) -> Box<Self> {
-        pool::take_compressor(|kept| kept.window_bits == window_bits && kept.level == level)
-            .unwrap_or_else(|| {
-                let level_of = Compression::new(u32::from(level));
-                let stream = Compress::new_with_window_bits(level_of, false, window_bits);
-                Box::new(Self { stream, window_bits, level })
-            })
+        let kept =
+            kept::take(&COMPRESSORS, |kept| kept.window_bits == window_bits && kept.level == level);
+        kept.unwrap_or_else(|| {
+            let level_of = Compression::new(u32::from(level));
+            let stream = Compress::new_with_window_bits(level_of, false, window_bits);
+            Box::new(Self { stream, window_bits, level })
+        })
     }
 
     pub(super) fn give_back(mut self: Box<Self>) {
         self.forget();
-        pool::give_compressor(self);
+        kept::give(&COMPRESSORS, self);
     }
 
     /// Begins with an empty window again.
@@ -57,18 +71,18 @@ impl Compressor {
             // RFC 7692 section 7.2.3.6. Compressors have nothing to flush then, or write it twice.
             return (limit > 1).then(|| Bytes::from_static(&[0]));
         }
-        let mut out = pool::take_scratch();
+        let mut out = kept::take(&SCRATCH, |_| true).unwrap_or_default();
         let whole = self.compress_into(message, &mut out, limit);
         if !whole || out.len() >= limit {
-            pool::give_scratch(out);
+            give_scratch(out);
             return None;
         }
-        if out.capacity() > pool::KEPT_SCRATCH {
+        if out.capacity() > KEPT_SCRATCH {
             // It would not be kept anyway.
             return Some(Bytes::from(out));
         }
         let compressed = Bytes::copy_from_slice(&out);
-        pool::give_scratch(out);
+        give_scratch(out);
         Some(compressed)
     }
 
@@ -95,6 +109,13 @@ impl Compressor {
         }
         out.truncate(out.len() - TAIL.len());
         true
+    }
+}
+
+fn give_scratch(mut scratch: Vec<u8>) {
+    if scratch.capacity() <= KEPT_SCRATCH {
+        scratch.clear();
+        kept::give(&SCRATCH, scratch);
     }
 }
 

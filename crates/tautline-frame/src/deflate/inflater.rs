@@ -2,11 +2,12 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::TAIL;
+use super::kept::{self, Kept};
 use super::window::Window;
-use super::{TAIL, pool};
 use crate::config::{
     BARREN_INPUT_COST, BARREN_INPUT_FREE, DICTIONARY_BYTES_PER_UNIT, FREE_RESTARTS,
-    INFLATE_INPUT_COST, INFLATE_INPUT_STEP, INFLATE_OUTPUT_COST, INFLATE_START_COST,
+    INFLATE_INPUT_COST, INFLATE_INPUT_STEP, INFLATE_OUTPUT_COST, INFLATE_START_COST, INFLATE_STEP,
     RESTART_UNITS_PER_BYTE,
 };
 use crate::turn::Turn;
@@ -16,6 +17,15 @@ const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
 const MOST_BACK: usize = 1 << 15;
+
+/// How many inflaters a thread keeps. It inflates several messages at a time when they arrive in pieces.
+const KEPT_INFLATERS: usize = 8;
+
+thread_local! {
+    static INFLATERS: Kept<Box<Inflater>> = const { Kept::new(KEPT_INFLATERS) };
+    /// What one step of inflating goes to.
+    static STEP: Kept<Vec<u8>> = const { Kept::new(1) };
+}
 
 /// Why compressed data was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +62,7 @@ impl Inflater {
     pub(super) fn borrow(before: &Window, turn: &mut Turn) -> Box<Self> {
         // Always with the largest window, which can read what was written with any other; also because a window of 256
         // bytes has no decoder of its own in zlib. What the peer agreed to bounds what is kept between messages.
-        let mut inflater = pool::take_inflater().unwrap_or_else(|| {
+        let mut inflater = kept::take(&INFLATERS, |_| true).unwrap_or_else(|| {
             Box::new(Self { stream: Decompress::new(false), ended: false, came: 0, restarting: 0 })
         });
         inflater.came = 0;
@@ -62,7 +72,7 @@ impl Inflater {
     }
 
     pub(super) fn give_back(self: Box<Self>) {
-        pool::give_inflater(self);
+        kept::give(&INFLATERS, self);
     }
 
     /// Begins a stream behind what was inflated so far; gives how much work that was, in units.
@@ -121,14 +131,16 @@ impl Inflater {
             }
             self.restart(before, message, turn)?;
         }
-        let mut out = pool::take_step();
+        let mut out = kept::take(&STEP, |_| true).unwrap_or_default();
+        out.reserve_exact(INFLATE_STEP);
         let result = self.step(input, &mut out, turn);
         let full = out.len() == out.capacity();
         if out.len() > limit - message.len() {
             return Err(InflateError::TooLong);
         }
         append(message, &out, limit);
-        pool::give_step(out);
+        out.clear();
+        kept::give(&STEP, out);
         result?;
         Ok(if full || !input.is_empty() { More::Yes } else { More::No })
     }

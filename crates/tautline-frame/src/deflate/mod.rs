@@ -7,7 +7,7 @@
 mod backoff;
 mod compressor;
 mod inflater;
-mod pool;
+mod kept;
 mod window;
 
 use std::time::Instant;

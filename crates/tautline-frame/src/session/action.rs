@@ -70,11 +70,10 @@ impl Session {
 
     #[cold]
     fn next_after_running(&mut self) -> Action {
-        match self.phase {
-            Phase::Running | Phase::Ending => self.next_to_end(),
-            Phase::Leaving => self.next_to_leave(),
-            Phase::Done | Phase::Told => Action::Done,
+        if self.is_done() {
+            return Action::Done;
         }
+        if self.phase == Phase::Leaving { self.next_to_leave() } else { self.next_to_end() }
     }
 
     fn next_to_read(&mut self) -> Action {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tautline_frame::{Config, Message, Protocol, ProtocolError, Role, Timeout};
+pub(crate) use tautline_wire::close_body;
+use tautline_wire::{read_frames, with_head};
 
 pub(crate) const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -22,13 +24,9 @@ pub(crate) const PART: u8 = 0x00;
 /// The last frame of a message in several.
 pub(crate) const LAST_PART: u8 = 0x80;
 
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
 /// A frame as the peer of an endpoint of this role sends it.
 pub(crate) fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(to, first, payload.len() as u64);
-    bytes.extend(payload.iter().zip(0..).map(|(byte, i)| byte ^ key_byte(to, i)));
-    bytes
+    tautline_wire::encode(to == Role::Server, first, payload)
 }
 
 /// Several frames on end.
@@ -38,30 +36,12 @@ pub(crate) fn frames(to: Role, list: &[(u8, &[u8])]) -> Vec<u8> {
 
 /// A header alone, with the length in its shortest form.
 pub(crate) fn header(to: Role, first: u8, len: u64) -> Vec<u8> {
-    match len {
-        0..=125 => raw_header(to, first, len as u8, &[]),
-        126..=0xFFFF => raw_header(to, first, 126, &(len as u16).to_be_bytes()),
-        _ => raw_header(to, first, 127, &len.to_be_bytes()),
-    }
+    with_head(to == Role::Server, &tautline_wire::head(first, len), &[])
 }
 
 /// A header with whatever length fields.
 pub(crate) fn raw_header(to: Role, first: u8, short: u8, extended: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first, short | if to == Role::Server { 0x80 } else { 0 }];
-    bytes.extend_from_slice(extended);
-    if to == Role::Server {
-        bytes.extend_from_slice(&KEY);
-    }
-    bytes
-}
-
-fn key_byte(to: Role, position: usize) -> u8 {
-    if to == Role::Server { KEY[position % 4] } else { 0 }
-}
-
-/// The body of a Close frame.
-pub(crate) fn close_body(code: u16, reason: impl AsRef<[u8]>) -> Vec<u8> {
-    [&code.to_be_bytes(), reason.as_ref()].concat()
+    with_head(to == Role::Server, &[&[first, short], extended].concat(), &[])
 }
 
 /// A frame that the endpoint wrote: its first byte and its payload, unmasked.
@@ -81,34 +61,15 @@ pub(crate) fn close_for(error: ProtocolError, code: u16) -> Sent {
 
 /// Reads what an endpoint of this role wrote; the masking and the shortest length form are checked on the way
 /// (RFC 6455 sections 5.1 and 5.2). The second value is the keys.
-pub(crate) fn read(from: Role, mut bytes: &[u8]) -> (Vec<Sent>, Vec<[u8; 4]>) {
-    let mut sent = Vec::new();
-    let mut keys = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        assert_eq!(second >> 7 == 1, from == Role::Client, "clients mask, servers do not");
-        let (len, mut rest) = match second & 0x7F {
-            126 => (u64::from(u16::from_be_bytes(rest[..2].try_into().unwrap())), &rest[2..]),
-            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()), &rest[8..]),
-            len => (u64::from(len), rest),
-        };
-        let shortest = match second & 0x7F {
-            126 => (126..=0xFFFF).contains(&len),
-            127 => (0x1_0000..1 << 63).contains(&len),
-            _ => true,
-        };
-        assert!(shortest, "{len} in its shortest form");
-        let mut key = [0; 4];
-        if from == Role::Client {
-            key.copy_from_slice(&rest[..4]);
-            keys.push(key);
-            rest = &rest[4..];
-        }
-        let (payload, behind) = rest.split_at(len as usize);
-        sent.push(Sent(*first, payload.iter().zip(0..).map(|(b, i)| b ^ key[i % 4]).collect()));
-        bytes = behind;
+pub(crate) fn read(from: Role, bytes: &[u8]) -> (Vec<Sent>, Vec<[u8; 4]>) {
+    let (frames, rest) = read_frames(bytes);
+    assert!(rest.is_empty(), "whole frames only");
+    for frame in &frames {
+        assert_eq!(frame.masked(), from == Role::Client, "clients mask, servers do not");
+        assert!(frame.minimal, "{} in its shortest form", frame.payload.len());
     }
-    assert!(bytes.is_empty(), "whole frames only");
-    (sent, keys)
+    let keys = frames.iter().filter_map(|frame| frame.key).collect();
+    (frames.into_iter().map(|frame| Sent(frame.first, frame.payload)).collect(), keys)
 }
 
 /// An endpoint under test, with its read buffer and its clock.

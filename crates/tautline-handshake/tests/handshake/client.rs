@@ -1,16 +1,13 @@
 //! The client's side of RFC 6455 section 4.1: the request it sends, and the responses it refuses.
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderName, Response, StatusCode, Version};
 use tautline_frame::Compression;
 use tautline_handshake::{
     BuildError, ClientRequest, DeflateError, Expectation, ExtensionError, ResponseError,
-    ServerRequest, SubprotocolError, WsUri, accept_key,
+    ServerRequest, SubprotocolError, accept_key,
 };
 
-fn client(uri: &str) -> ClientRequest {
-    ClientRequest::new(&WsUri::parse(uri).unwrap())
-}
+use crate::support::{client, set};
 
 /// A request and the response that accepts it.
 fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
@@ -21,13 +18,6 @@ fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
 
 /// Wishes that add no parameter to the offer.
 const PLAIN: Compression = Compression::new().own_context_takeover(true);
-
-fn set(response: &mut Response<()>, name: &'static str, values: &[&[u8]]) {
-    response.headers_mut().remove(name);
-    for value in values {
-        response.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
-    }
-}
 
 #[test]
 fn the_request_has_what_rfc6455_4_1_demands() {
@@ -187,7 +177,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_1() {
     let (expectation, accepting) = exchange(client("ws://h/"));
     for (name, values, expected) in rows {
         let mut response = accepting.clone();
-        set(&mut response, name, values);
+        set(response.headers_mut(), name, values);
         assert_eq!(expectation.check(&response).map(|_| ()), *expected, "{name}: {values:?}");
     }
 }
@@ -206,7 +196,7 @@ fn accept_is_compared_exactly_after_trimming_rfc6455_4_1() {
         (format!("{accept}="), false),
         (format!("{accept}, {accept}"), false),
     ] {
-        set(&mut response, "sec-websocket-accept", &[value.as_bytes()]);
+        set(response.headers_mut(), "sec-websocket-accept", &[value.as_bytes()]);
         assert_eq!(expectation.check(&response).is_ok(), right, "{value:?}");
     }
 }
@@ -225,7 +215,7 @@ fn the_chosen_subprotocol_is_one_of_the_offered_rfc6455_4_1() {
         (&[b"a", b"__proto__"], Err(ResponseError::DuplicateSubprotocol)),
     ] {
         let mut response = accepting.clone();
-        set(&mut response, "sec-websocket-protocol", values);
+        set(response.headers_mut(), "sec-websocket-protocol", values);
         let result = expectation.check(&response).map(|accepted| accepted.subprotocol);
         assert_eq!(result, expected, "{values:?}");
     }
@@ -239,7 +229,7 @@ fn an_extension_that_was_not_offered_fails_rfc6455_9_1_and_rfc7692_7_1() {
     let (expectation, accepting) = exchange(client("ws://h/").compression(PLAIN));
     let check = |values: &[&[u8]]| {
         let mut response = accepting.clone();
-        set(&mut response, "sec-websocket-extensions", values);
+        set(response.headers_mut(), "sec-websocket-extensions", values);
         expectation.check(&response).map(|agreed| agreed.compression)
     };
     assert_eq!(check(&[]), Ok(None));
@@ -275,9 +265,9 @@ fn any_byte_in_any_header_is_never_a_panic() {
     ] {
         for byte in 0x80..=0xff {
             let mut response = accepting.clone();
-            set(&mut response, "sec-websocket-protocol", &[b"a"]);
+            set(response.headers_mut(), "sec-websocket-protocol", &[b"a"]);
             assert!(expectation.check(&response).is_ok());
-            set(&mut response, name, &[&[byte]]);
+            set(response.headers_mut(), name, &[&[byte]]);
             assert!(expectation.check(&response).is_err(), "{name} {byte:#x}");
         }
     }

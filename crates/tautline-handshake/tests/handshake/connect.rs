@@ -1,13 +1,14 @@
 //! WebSocket over HTTP/2 and HTTP/3: extended CONNECT (RFC 8441 sections 4 and 5, RFC 9220), both roles.
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tautline_frame::Compression;
 use tautline_handshake::{
     BuildError, ClientRequest, ConnectProtocol, ConnectRefusal, DeflateError, Expectation,
     ExtensionError, HandshakeError, OriginPolicy, RequestHead, ResponseError, ServerRequest,
-    SubprotocolError, WsUri, is_connect_request, is_upgrade_request,
+    SubprotocolError, is_connect_request, is_upgrade_request,
 };
+
+use crate::support::{client, set};
 
 /// What RFC 9113 section 8.2.2 forbids in HTTP/2.
 const CONNECTION_FIELDS: [&str; 6] =
@@ -27,12 +28,10 @@ fn request() -> Request<()> {
     request
 }
 
+/// The request with all lines of `name` replaced.
 fn with(name: &'static str, values: &[&[u8]]) -> Request<()> {
     let mut request = request();
-    request.headers_mut().remove(name);
-    for value in values {
-        request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
-    }
+    set(request.headers_mut(), name, values);
     request
 }
 
@@ -42,10 +41,6 @@ fn refusal(request: &Request<()>) -> Option<HandshakeError> {
 
 fn refused(request: &Request<()>, refusal: ConnectRefusal) {
     assert_eq!(ServerRequest::check(request).err(), Some(HandshakeError::Connect(refusal)));
-}
-
-fn client(uri: &str) -> ClientRequest {
-    ClientRequest::new(&WsUri::parse(uri).unwrap())
 }
 
 /// What a client expects, and the response that accepts its request.

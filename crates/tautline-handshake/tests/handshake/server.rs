@@ -1,5 +1,4 @@
 //! The server's side of RFC 6455 section 4.2: what it refuses, with which status, and what it answers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use tautline_frame::Compression;
@@ -7,6 +6,8 @@ use tautline_handshake::{
     BuildError, ExtensionError, HandshakeError, HeadError, OriginPolicy, ServerRequest,
     SubprotocolError, is_upgrade_request, text_response,
 };
+
+use crate::support::set;
 
 /// The client's request of RFC 6455 section 1.2, without its optional headers.
 fn request() -> Request<()> {
@@ -23,10 +24,7 @@ fn request() -> Request<()> {
 /// The request with all lines of `name` replaced.
 fn with(name: &'static str, values: &[&[u8]]) -> Request<()> {
     let mut request = request();
-    request.headers_mut().remove(name);
-    for value in values {
-        request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
-    }
+    set(request.headers_mut(), name, values);
     request
 }
 

@@ -1,6 +1,4 @@
 //! HTTP/1.1 heads from and to bytes (RFC 9112), and what is refused of them.
-#![cfg(feature = "http1")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot build its input has failed")]
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Version};
