@@ -52,7 +52,7 @@ use crate::write_queue::WriteQueue;
 ///
 /// # Turns
 /// What a peer sends may be cheap to send and dear to take in. So all work on received bytes is counted, in bytes and in
-/// frames, inflated ones too, and a turn of a connection ends after some 100 us of it: after 512 frames, 256 KiB that are not
+/// frames, inflated ones too, and a turn of a connection ends after some 100 to 200 us of it: after 512 frames, 1.25 MiB that are not
 /// compressed, or 64 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
 /// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
 /// [`is_turn_over`](Self::is_turn_over) tells this from missing bytes. Whoever serves several connections lets others

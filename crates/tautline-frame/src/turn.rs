@@ -1,8 +1,8 @@
 //! How much one turn of a connection may do, so that the others of its thread have theirs.
 
-use crate::config::{FRAME_COST, PLAIN_STEP, TURN};
+use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
 
-/// What is left of a turn, in units of work: a unit is a byte that is read, unmasked, checked and copied.
+/// What is left of a turn, in units of work of some 0.4 ns.
 #[derive(Debug)]
 pub(crate) struct Turn {
     /// 0 or less: it is over.
@@ -31,13 +31,13 @@ impl Turn {
     /// For bytes that are unmasked, checked, copied or thrown away.
     #[inline]
     pub(crate) fn charge_plain(&mut self, bytes: usize) {
-        self.charge(bytes);
+        self.charge(bytes.div_ceil(PLAIN_PER_UNIT));
     }
 
     /// The same for as many as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
     #[inline(always)]
     pub(crate) fn charge_allowed(&mut self, bytes: usize) {
-        self.left -= bytes as i32;
+        self.left -= bytes.div_ceil(PLAIN_PER_UNIT) as i32;
     }
 
     /// For a short message: its frame and its bytes, a few thousand at most. In a turn that is not over.
@@ -52,6 +52,6 @@ impl Turn {
         if there <= PLAIN_STEP {
             return there;
         }
-        usize::try_from(self.left).unwrap_or(0).max(PLAIN_STEP)
+        (usize::try_from(self.left).unwrap_or(0) * PLAIN_PER_UNIT).max(PLAIN_STEP)
     }
 }

@@ -14,6 +14,11 @@ const MAX_READ: usize = 256 << 10;
 /// peer that stalls in the middle of a frame does not hold a whole read buffer.
 const SMALL_REST: usize = MIN_READ / 2;
 
+/// How many times what has arrived of a frame may stay reserved while a connection waits for more of it: at most what the peer
+/// has sent before in one frame. A reader that is faster than its peer waits often in the middle of a frame, and would move what
+/// is there each time; one that sends little and then nothing must not hold a block for long messages.
+const RESERVED: usize = 64;
+
 /// Bytes that were read and not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffer {
@@ -154,14 +159,14 @@ impl ReadBuffer {
     }
 
     /// The connection goes to wait: it holds no buffer, unless it has a part of a frame. Then it holds one of that size, or,
-    /// from [`SMALL_REST`] on, the one in which the frame grows: one of the pool, or one of at most four times what is there.
+    /// from [`SMALL_REST`] on, the one in which the frame grows: one of the pool, or one of at most [`RESERVED`] times what is there.
     pub(super) fn rest(&mut self) {
         let Some(block) = self.block.take() else { return };
         let len = block.len();
         let small = len <= SMALL_REST && block.capacity() >= buffers::BUFFER_SIZE;
         if len == 0 {
             self.give_back(block);
-        } else if small || len < self.large / 4 {
+        } else if small || len < self.large / RESERVED {
             self.block = Some(Box::new(BytesMut::from(&block[..])));
             self.give_back(block);
             // It grows step by step from here: a peer that says little after that has not paid for more.
@@ -247,7 +252,7 @@ mod tests {
 
     // 4,200 bytes of a frame that declared 16 MiB reserved all of them, once such a message had come before.
     #[test]
-    fn a_connection_that_waits_reserves_no_more_than_four_times_what_came() {
+    fn a_connection_that_waits_reserves_little_for_little() {
         let mut buffer = ReadBuffer::default();
         arrive(&mut buffer, 16 << 20, 1 << 20, false);
         buffer.clear();
@@ -256,7 +261,7 @@ mod tests {
         buffer.handle_filled(4200);
         assert!(buffer.get().unwrap().capacity() >= 16 << 20, "all at once, while it goes on");
         buffer.rest();
-        assert!(buffer.get().unwrap().capacity() <= 4 * 4200);
+        assert!(buffer.get().unwrap().capacity() <= RESERVED * 4200);
         // And it grows step by step from there, not at once to what an earlier frame had.
         buffer.room((16 << 20) - 4200);
         assert!(buffer.get().unwrap().capacity() <= 2 * buffers::BUFFER_SIZE);
