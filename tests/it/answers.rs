@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tautline::Server;
+use tautline::{Peer, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use crate::support::handshake::{Http, Identity, bind, echo};
 const LARGE: usize = 20 << 20;
 const PAGE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-async fn large(_: Request<()>, _: std::net::SocketAddr) -> Response<bytes::Bytes> {
+async fn large(_: Request<()>, _: Peer) -> Response<bytes::Bytes> {
     Response::new(vec![b'x'; LARGE].into())
 }
 

@@ -569,6 +569,7 @@ async fn a_connection_over_a_stream_of_ones_own_is_like_any_other() {
     let (near, far) = tokio::io::duplex(64);
     let server = tokio::spawn(async move { echo(tautline::accept(far).await.unwrap()).await });
     let mut ws = Client::new().connect_over("ws://example.com/", near).await.unwrap();
+    assert_eq!(*ws.peer(), tautline::Peer::unknown());
     assert_eq!(ws.peer_addr(), None);
     expect_echo(&mut ws, "hello").await;
     ws.close().await.unwrap();

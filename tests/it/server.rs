@@ -31,12 +31,12 @@ async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
         .on_upgrade(|request| async move {
             assert_eq!(request.request().method(), "GET");
             let user = request.headers()["x-user"].to_str().unwrap().to_owned();
-            let (uri, peer) = (request.uri().clone(), request.peer_addr());
+            let (uri, peer) = (request.uri(), request.peer());
             let offers = request.subprotocols().join("+");
-            Ok(Upgrade::new(format!("{user} {uri} {peer} {offers} {}", request.is_secure())))
+            Ok(Upgrade::new(format!("{user} {uri} {peer} {offers} {}", peer.is_secure())))
         })
         .serve_with(|mut ws, seen| async move {
-            assert_eq!(ws.peer_addr().unwrap().to_string(), seen.split(' ').nth(2).unwrap());
+            assert_eq!(ws.peer().to_string(), seen.split(' ').nth(2).unwrap());
             ws.send(seen).await?;
             Ok(ws.close().await?)
         });

@@ -82,7 +82,7 @@ async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
         let mut ws = identity.client().connect(uri).await.unwrap();
         assert!(ws.get_ref().unwrap().is_tls());
         assert!(ws.get_ref().unwrap().tcp().unwrap().nodelay().unwrap());
-        assert_eq!(ws.peer_addr(), Some(address));
+        assert_eq!(*ws.peer(), tautline::Peer::from(address).with_secure(true));
         assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
         assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(said));
         expect_echo(&mut ws, "hello").await;

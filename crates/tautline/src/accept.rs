@@ -6,7 +6,6 @@ mod upgrade;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ pub use self::incoming::Incoming;
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::connection::Info;
 use crate::handshake_io::{Answer, NEVER, ReadHeadError, deadline_in, read_request};
+use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
 /// Room for an answer with a subprotocol and compression: 129 bytes without either.
@@ -181,7 +181,7 @@ impl Acceptor {
         // Boxed: the state of a handshake is large, and gone when the connection is there.
         Box::pin(async move {
             let incoming = acceptor.read_request(stream).await?;
-            Ok(incoming.open(Upgrade::default(), None).await?.0)
+            Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
 
@@ -260,7 +260,8 @@ impl Acceptor {
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
-            Ok(pending.read().await?.open(Upgrade::default(), None).await?.0)
+            let incoming = pending.read().await?.with_peer(Peer::unknown().with_secure(true));
+            Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
 
@@ -459,7 +460,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     pub(crate) async fn switch(
         mut self,
         (response, agreed): (Response<()>, Agreed),
-        peer: Option<SocketAddr>,
+        peer: Peer,
     ) -> Result<WebSocket<S>, AcceptError> {
         let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
         encode_response(&response.map(|()| ""), &mut wire);

@@ -26,7 +26,7 @@ use self::target::Target;
 use crate::connection::Info;
 use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
 /// What [`connect`] uses: one for all, so that the system's roots are read once and TLS sessions resume.
@@ -258,10 +258,10 @@ impl Client {
             let stream = dial(addresses).await.map_err(ConnectError::Tcp)?;
             // Messages are batched in user space; the system must not hold them back.
             stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-            let peer = stream.peer_addr().map_err(ConnectError::Tcp)?;
+            let peer = Peer::from(stream.peer_addr().map_err(ConnectError::Tcp)?);
             let transport = self.secure(stream, &uri).await?;
-            let info = Info { peer: Some(peer), subprotocol: None };
-            self.upgrade(request, transport, info).await
+            let peer = peer.with_secure(transport.is_tls());
+            self.upgrade(request, transport, peer).await
         };
         self.in_time(opening).await
     }
@@ -299,7 +299,8 @@ impl Client {
             let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
             let opening = async {
                 let transport = self.secure(stream, &uri).await?;
-                self.upgrade(request, transport, Info::default()).await
+                let peer = Peer::unknown().with_secure(transport.is_tls());
+                self.upgrade(request, transport, peer).await
             };
             Ok(self.in_time(opening).await?.0)
         })
@@ -321,7 +322,7 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (_, request) = self.prepare(target, Secrecy::OfTheStream)?;
-            Ok(self.in_time(self.upgrade(request, stream, Info::default())).await?.0)
+            Ok(self.in_time(self.upgrade(request, stream, Peer::unknown())).await?.0)
         })
     }
 
@@ -399,7 +400,7 @@ impl Client {
         &self,
         (request, expectation): (Request<()>, Expectation),
         mut stream: S,
-        mut info: Info,
+        peer: Peer,
     ) -> Result<Reply<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -419,9 +420,9 @@ impl Client {
             }
             Err(error) => return Err(error.into()),
         };
-        info.subprotocol = agreed.subprotocol.map(String::into_boxed_str);
+        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
         tracing::debug!(
-            peer = info.peer.map(tracing::field::display),
+            peer = %info.peer,
             subprotocol = info.subprotocol.as_deref(),
             "connection opened"
         );

@@ -40,7 +40,7 @@ pub use split::{Reader, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, ServerTls, TlsError, TlsInfo};
-pub use transport::Transport;
+pub use transport::{Peer, Transport};
 pub use websocket::WebSocket;
 
 pub use tautline_frame::{

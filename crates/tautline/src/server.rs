@@ -22,12 +22,13 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use self::opening::Opener;
-use self::turns::Turns;
+use self::turns::{EndOfTurns, Turns};
 use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest};
 use crate::chain::Chain;
 use crate::parting::{Ended, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
+use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
 /// How long tasks have to end when they are told to, at the end of the drain: enough for all that await something.
@@ -38,7 +39,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Hook<T> =
     Arc<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
-type Fallback = Arc<dyn Fn(Request<()>, SocketAddr) -> BoxFuture<Response<Bytes>> + Send + Sync>;
+type Fallback = Arc<dyn Fn(Request<()>, Peer) -> BoxFuture<Response<Bytes>> + Send + Sync>;
 
 /// Who decides about the upgrades that are valid.
 enum Decision<T> {
@@ -271,7 +272,7 @@ impl<T> Server<T> {
     #[must_use]
     pub fn fallback<F, Fut>(mut self, fallback: F) -> Self
     where
-        F: Fn(Request<()>, SocketAddr) -> Fut + Send + Sync + 'static,
+        F: Fn(Request<()>, Peer) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response<Bytes>> + Send + 'static,
     {
         let fallback = Arc::new(fallback);
@@ -399,7 +400,8 @@ impl<T: Send + 'static> Server<T> {
             loop {
                 places.fewer_than(self.max_connections).await;
                 accept_turns.take().await;
-                let (stream, peer) = listen::accept(&self.listener).await;
+                let (stream, addr) = listen::accept(&self.listener).await;
+                let peer = Peer::from(addr);
                 let (opener, handler) = (opener.clone(), handler.clone());
                 let turns = accept_turns.clone();
                 let span = tracing::debug_span!("connection", %peer);
@@ -446,14 +448,6 @@ async fn drain(tasks: &Tasks, timeout: Duration) {
             connections = tasks.count(),
             "leaving behind handlers that block their thread, or connections that others hold"
         );
-    }
-}
-
-struct EndOfTurns<'a>(&'a Turns);
-
-impl Drop for EndOfTurns<'_> {
-    fn drop(&mut self) {
-        self.0.end();
     }
 }
 

@@ -1,4 +1,6 @@
-//! A stream as it is, or TLS over it.
+//! A stream as it is, or TLS over it, and who is at its other end.
+
+mod peer;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,6 +16,8 @@ use tokio_rustls::{client, server};
 use crate::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 use crate::tls::TlsInfo;
+
+pub use self::peer::Peer;
 
 /// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream, plain or under TLS.
 ///

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{AcceptError, PendingUpgrade, Upgrade};
+use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
 /// A client's request to open a WebSocket, checked and not answered yet, with the stream that it came on: what
@@ -22,11 +22,12 @@ use crate::websocket::WebSocket;
 pub struct Incoming<S> {
     pending: PendingUpgrade<S>,
     request: Arc<Request<()>>,
+    peer: Peer,
 }
 
 impl<S> Incoming<S> {
     pub(super) fn new(pending: PendingUpgrade<S>, request: Request<()>) -> Self {
-        Self { pending, request: Arc::new(request) }
+        Self { pending, request: Arc::new(request), peer: Peer::unknown() }
     }
 
     /// The request: what is asked for, and the headers with cookies, credentials, origin and offers.
@@ -37,6 +38,18 @@ impl<S> Incoming<S> {
 
     pub(crate) const fn shared_request(&self) -> &Arc<Request<()>> {
         &self.request
+    }
+
+    /// Who asks, as far as [`with_peer`](Self::with_peer) says.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Says who is at the other end of the stream: what [`WebSocket::peer`] tells of the connection.
+    pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.peer = peer.into();
+        self
     }
 
     /// The stream, for inspection. Do not read from it or write to it.
@@ -67,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         upgrade: Upgrade,
     ) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
         // Boxed: the state of a handshake is large, and gone when the connection is there.
-        Box::pin(async move { Ok(self.open_checked(upgrade, None).await?.0) })
+        Box::pin(async move { Ok(self.open_checked(upgrade).await?.0) })
     }
 
     /// Answers with a refusal, and ends the stream when the client has it. Returns the status that was sent: that of the response,
@@ -108,30 +121,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     pub(crate) async fn open<T>(
         self,
         upgrade: Upgrade<T>,
-        peer: Option<SocketAddr>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         let answer = self.check().map(|request| self.pending.acceptor.answer(&request, upgrade));
-        self.answer_with(answer, peer).await
+        self.answer_with(answer).await
     }
 
     /// The same for one that was [checked](Self::checked): its origin is not asked about again.
     pub(crate) async fn open_checked<T>(
         self,
         upgrade: Upgrade<T>,
-        peer: Option<SocketAddr>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         let answer = ServerRequest::check(&*self.request)
             .map(|request| self.pending.acceptor.answer(&request, upgrade));
-        self.answer_with(answer, peer).await
+        self.answer_with(answer).await
     }
 
     async fn answer_with<T>(
         mut self,
         answer: Result<Result<(Answer, T), BuildError>, HandshakeError>,
-        peer: Option<SocketAddr>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         match answer {
-            Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, peer).await?, data)),
+            Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, self.peer).await?, data)),
             Ok(Err(error)) => Err(self.pending.fail(error).await),
             Err(error) => {
                 let head_only = self.is_head();
@@ -147,6 +157,9 @@ type Answer = (Response<()>, Agreed);
 /// Without the headers and the query: credentials are among them.
 impl<S> fmt::Debug for Incoming<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("path", &self.request.uri().path()).finish_non_exhaustive()
+        f.debug_struct("Incoming")
+            .field("path", &self.request.uri().path())
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

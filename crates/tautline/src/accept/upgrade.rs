@@ -1,23 +1,23 @@
 //! A request to open a WebSocket, and the yes to it.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::{Request, Uri};
 use tautline_handshake::{Headers, Offer};
 
+use crate::transport::Peer;
+
 /// A client's wish to open a WebSocket: checked, and not answered yet.
 pub struct UpgradeRequest {
     request: Arc<Request<()>>,
-    peer: SocketAddr,
-    secure: bool,
+    peer: Peer,
 }
 
 impl UpgradeRequest {
-    pub(crate) fn new(request: Arc<Request<()>>, peer: SocketAddr, secure: bool) -> Self {
-        Self { request, peer, secure }
+    pub(crate) fn new(request: Arc<Request<()>>, peer: Peer) -> Self {
+        Self { request, peer }
     }
 
     /// The whole request.
@@ -38,16 +38,10 @@ impl UpgradeRequest {
         self.request().headers()
     }
 
-    /// Where the connection comes from.
+    /// Who asks: the address, and whether the connection is encrypted.
     #[must_use]
-    pub const fn peer_addr(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Whether the connection is encrypted.
-    #[must_use]
-    pub const fn is_secure(&self) -> bool {
-        self.secure
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The `Origin`: which page asks. Browsers always send it, other clients seldom do. It is allowed by the server's
@@ -71,7 +65,6 @@ impl fmt::Debug for UpgradeRequest {
         f.debug_struct("UpgradeRequest")
             .field("path", &self.uri().path())
             .field("peer", &self.peer)
-            .field("secure", &self.secure)
             .finish_non_exhaustive()
     }
 }

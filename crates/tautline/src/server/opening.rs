@@ -1,7 +1,6 @@
 //! From an accepted stream to the future of a handler: TLS, the request, what the user decides, the answer.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::accept::{
 use crate::parting::leave_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
 /// How long a handshake has when the server goes down: enough for a request that is on its way, and for a decision about it.
@@ -45,7 +44,7 @@ impl<T> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
+        peer: Peer,
         place: Place,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         let deadline = self.acceptor.deadline();
@@ -67,20 +66,22 @@ impl<T> Opener<T> {
             return Ok(None);
         };
         let incoming = read?;
+        let peer = peer.with_secure(incoming.get_ref().is_tls());
+        let incoming = incoming.with_peer(peer);
         if let Some(fallback) = &self.fallback
             && !is_upgrade_request(incoming.request())
         {
-            fall_back(fallback, incoming, peer, &mut signal).await?;
+            fall_back(fallback, incoming, &mut signal).await?;
             return Ok(None);
         }
         let (mut ws, data) = match &self.decision {
-            Decision::Accept(data) => incoming.open(Upgrade::new(data()), Some(peer)).await?,
+            Decision::Accept(data) => incoming.open(Upgrade::new(data())).await?,
             Decision::Ask(hook) => {
                 let incoming = incoming.checked().await?;
-                let (request, secure) = (incoming.shared_request(), incoming.get_ref().is_tls());
-                let asked = UpgradeRequest::new(request.clone(), peer, secure);
+                let (request, peer) = (incoming.shared_request().clone(), incoming.peer().clone());
+                let asked = UpgradeRequest::new(request, peer);
                 match decided(hook(asked), incoming.deadline(), &mut signal).await {
-                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade, Some(peer)).await?,
+                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
                         let status = incoming.answer(response).await?;
                         return Err(AcceptError::Refused(status));
@@ -116,7 +117,6 @@ impl<T> Opener<T> {
 async fn fall_back(
     fallback: &Fallback,
     asked: Asked,
-    peer: SocketAddr,
     signal: &mut ShutdownSignal,
 ) -> Result<(), AcceptError> {
     if let Err(error) = RequestHead::from(asked.request()).authority() {
@@ -124,7 +124,7 @@ async fn fall_back(
         return Err(error.into());
     }
     // The hook owns what it is shown.
-    let request = asked.request().clone();
+    let (request, peer) = (asked.request().clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
         Err(undecided) => Err(undecided.answer(asked).await),

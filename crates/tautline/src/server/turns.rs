@@ -76,6 +76,15 @@ impl Turns {
     }
 }
 
+/// [Ends](Turns::end) the turns when it is dropped.
+pub(super) struct EndOfTurns<'a>(pub(super) &'a Turns);
+
+impl Drop for EndOfTurns<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
