@@ -20,14 +20,10 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     // The pool keeps what it lends, and what it lends goes back by itself.
     ("tautline-frame", "deflate::compressor", "deflate::pool"),
     ("tautline-frame", "deflate::inflater", "deflate::pool"),
-    // `BoxError`, the result of a handler.
-    ("tautline", "parting", "server"),
     // What a dropped connection does is decided by whoever made it.
     ("tautline", "parting", "connection"),
     // The wakers lock the connection that they wake.
     ("tautline", "wakers", "connection"),
-    // A transport shows what TLS agreed on, and the settings of TLS make a transport.
-    ("tautline", "transport", "tls"),
 ];
 
 /// Modules that still take names through the root of their crate. One that no longer does is told, to be removed from here.

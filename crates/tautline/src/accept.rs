@@ -245,7 +245,7 @@ impl Acceptor {
     pub fn accept_tls<S>(
         &self,
         stream: S,
-        tls: &crate::tls::ServerTls,
+        tls: &crate::transport::ServerTls,
     ) -> impl Future<Output = Result<WebSocket<crate::transport::Transport<S>>, AcceptError>> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,

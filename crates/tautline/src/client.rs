@@ -84,7 +84,7 @@ pub struct Client {
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
-    tls: crate::tls::ClientTls,
+    tls: crate::transport::ClientTls,
 }
 
 /// Without the values of headers and the subprotocols: credentials are among them.
@@ -111,7 +111,7 @@ impl Default for Client {
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
-            tls: crate::tls::ClientTls::default(),
+            tls: crate::transport::ClientTls::default(),
         }
     }
 }
@@ -218,7 +218,7 @@ impl Client {
     /// TLS settings for `wss`, for instance an `Arc<rustls::ClientConfig>`. Default: the system's roots.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<crate::tls::ClientTls>) -> Self {
+    pub fn tls(mut self, tls: impl Into<crate::transport::ClientTls>) -> Self {
         self.tls = tls.into();
         self
     }

@@ -13,7 +13,7 @@ use tautline_frame::session::{Action, Error, Interest, Progress, Session};
 use tautline_frame::{CloseCode, Compress, Config, Message, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::chain::Chain;
+use crate::error::Chain;
 use crate::parting::{Leave, leave_at_once};
 use crate::seats::Seats;
 use crate::shutdown::ShutdownSignal;

@@ -4,7 +4,6 @@ mod listen;
 mod opening;
 mod turns;
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,7 +23,7 @@ use tracing::Instrument;
 use self::opening::Opener;
 use self::turns::{EndOfTurns, Turns};
 use crate::accept::{AcceptError, Acceptor, Upgrade, UpgradeRequest};
-use crate::chain::Chain;
+use crate::error::{BoxError, Chain};
 use crate::parting::{Ended, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
@@ -34,8 +33,6 @@ use crate::websocket::WebSocket;
 /// How long tasks have to end when they are told to, at the end of the drain: enough for all that await something.
 const ABORT_GRACE: Duration = Duration::from_millis(200);
 
-/// What a handler's error becomes: `?` turns any error into it.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Hook<T> =
     Arc<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
@@ -101,7 +98,7 @@ pub struct Server<T = ()> {
     listener: TcpListener,
     acceptor: Acceptor,
     #[cfg(feature = "tls")]
-    tls: Option<crate::tls::ServerTls>,
+    tls: Option<crate::transport::ServerTls>,
     hook: Option<Hook<T>>,
     fallback: Option<Fallback>,
     max_connections: usize,
@@ -217,11 +214,11 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.head_limits(limits))
     }
 
-    /// Serves `wss` with this certificate. Plain `ws` is refused then.
+    /// Serves `wss` with these settings, for instance an `Arc<rustls::ServerConfig>`. Plain `ws` is refused then.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: crate::tls::ServerTls) -> Self {
-        self.tls = Some(tls);
+    pub fn tls(mut self, tls: impl Into<crate::transport::ServerTls>) -> Self {
+        self.tls = Some(tls.into());
         self
     }
 

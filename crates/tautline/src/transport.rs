@@ -1,6 +1,10 @@
 //! A stream as it is, or TLS over it, and who is at its other end.
 
 mod peer;
+#[cfg(feature = "tls")]
+mod read_ahead;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -12,12 +16,11 @@ use tokio::net::TcpStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::{client, server};
 
-#[cfg(feature = "tls")]
-use crate::read_ahead::ReadAhead;
-#[cfg(feature = "tls")]
-use crate::tls::TlsInfo;
-
 pub use self::peer::Peer;
+#[cfg(feature = "tls")]
+use self::read_ahead::ReadAhead;
+#[cfg(feature = "tls")]
+pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
 
 /// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream, plain or under TLS.
 ///

@@ -80,8 +80,8 @@ impl From<io::Error> for AcceptError {
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
-    use crate::chain::Chain;
-    use crate::chain::tests::assert_one_level_each;
+    use crate::error::Chain;
+    use crate::error::tests::assert_one_level_each;
 
     #[test]
     fn each_error_tells_its_own_level() {

@@ -22,7 +22,7 @@ pub enum ConnectError {
     Tcp(io::Error),
     /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
     #[cfg(feature = "tls")]
-    Tls(crate::tls::TlsError),
+    Tls(crate::transport::TlsError),
     /// The URI asks for TLS, and the crate was built without the feature `tls`.
     NoTls,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
@@ -185,8 +185,8 @@ impl From<ResponseError> for ConnectError {
 }
 
 #[cfg(feature = "tls")]
-impl From<crate::tls::TlsError> for ConnectError {
-    fn from(error: crate::tls::TlsError) -> Self {
+impl From<crate::transport::TlsError> for ConnectError {
+    fn from(error: crate::transport::TlsError) -> Self {
         Self::Tls(error)
     }
 }
@@ -203,7 +203,7 @@ impl From<ReadHeadError> for ConnectError {
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
-    use crate::chain::tests::assert_one_level_each;
+    use crate::error::tests::assert_one_level_each;
 
     fn refused(status: u16) -> ConnectError {
         let mut response = Response::new(Bytes::new());
@@ -260,7 +260,7 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn time_heals_no_certificate() {
-        use crate::tls::TlsError;
+        use crate::transport::TlsError;
 
         let distrust = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let distrust = io::Error::new(io::ErrorKind::InvalidData, distrust);

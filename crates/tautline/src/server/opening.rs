@@ -31,7 +31,7 @@ const OPENING_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Opener<T> {
     pub(super) acceptor: Acceptor,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<crate::tls::ServerTls>,
+    pub(super) tls: Option<crate::transport::ServerTls>,
     pub(super) decision: Decision<T>,
     pub(super) fallback: Option<Fallback>,
     pub(super) shutdown: Shutdown,

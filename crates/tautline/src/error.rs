@@ -1,7 +1,10 @@
-//! An error with all of its causes, for logs: each error's own text tells its level only.
+//! Errors of any type: boxed, and with all of their causes for logs, since each error's own text tells its level only.
 
 use std::error::Error;
 use std::fmt;
+
+/// What a handler's error becomes: `?` turns any error into it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Displays an error and, after colons, the sources behind it.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
