@@ -41,7 +41,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--ca" => {
-                client = client.tls(ClientTls::from_ca_file(words.next().ok_or("--ca FILE")?)?)
+                client = client.tls(ClientTls::from_ca_file(words.next().ok_or("--ca FILE")?)?);
             }
             "--deflate" => client = client.compression(Compression::new()),
             _ => uri = Some(word),

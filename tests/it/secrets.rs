@@ -149,7 +149,7 @@ async fn no_event_shows_a_header_a_body_a_query_or_credentials() {
     // Accepted, refused by the hook with a body, answered with 500, refused for its origin.
     let (server, address) = bind().await;
     let serving = server
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             tracing::info!("{request:?}");
             match request.uri().path() {
                 "/refused" => Err(text_response(http::StatusCode::FORBIDDEN, SECRET)),

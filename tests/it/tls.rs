@@ -54,7 +54,7 @@ async fn unreachable_server(identity: &Identity) -> SocketAddr {
     let (server, address) = bind().await;
     let serving = server
         .tls(identity.server())
-        .on_upgrade(|_| async { panic!("a request on a connection that is not to be trusted") })
+        .authorize(|_| async { panic!("a request on a connection that is not to be trusted") })
         .serve_with(|_, ()| async { Ok(()) });
     tokio::spawn(serving);
     address

@@ -13,7 +13,8 @@ use tautline::{Compression, OriginPolicy, Server, ServerTls};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [listen, cert, key] = arguments(["--listen", "--cert", "--key"])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
-    let mut server = Server::bind(listen).await?.origins(OriginPolicy::Any).shutdown_on(stopped());
+    let mut server =
+        Server::bind(listen).await?.origins(OriginPolicy::Any).with_graceful_shutdown(stopped());
     let mut scheme = "ws";
     if flag("--deflate") {
         server = server.compression(Compression::new());

@@ -146,8 +146,12 @@ impl Acceptor {
         self
     }
 
-    /// How long the handshake may take until its request is there and decided about. Default:
-    /// [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT). A client that has sent only part of its request by then is answered with 408.
+    /// How long TLS and the opening handshake may take together, until the request is read, and, in a
+    /// [`Server`](crate::Server), until [`authorize`](crate::Server::authorize) or [`fallback`](crate::Server::fallback) has
+    /// decided about it. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT).
+    ///
+    /// A client that has sent only part of its request by then is answered with 408; if it is the decision that is late, with
+    /// 503.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings().timeout = timeout;

@@ -12,17 +12,17 @@ use tautline_handshake::{BuildError, HandshakeError};
 pub enum AcceptError {
     /// The request broke a rule; it was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
-    /// The hook of [`Server::on_upgrade`](crate::Server::on_upgrade) refused with this status.
+    /// [`Server::authorize`](crate::Server::authorize) refused with this status.
     Refused(StatusCode),
-    /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
+    /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent in an answer; the client got 500.
     Response(BuildError),
     /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
-    /// all if none had begun), with 503 if it was the upgrade hook that was late. Or the client took nothing of its answer
+    /// all if none had begun), with 503 if the application was late to decide. Or the client took nothing of its answer
     /// for [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
     Timeout,
     /// There is no tokio runtime, or its time driver is off (`enable_time`).
     Runtime(io::Error),
-    /// The upgrade hook or the fallback panicked; the client got 500.
+    /// [`Server::authorize`](crate::Server::authorize) or [`Server::fallback`](crate::Server::fallback) panicked; the client got 500.
     Panic,
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),
@@ -41,7 +41,7 @@ impl fmt::Display for AcceptError {
             Self::Response(_) => "the answer cannot be sent",
             Self::Timeout => "the handshake took too long",
             Self::Runtime(_) => "the runtime cannot be used",
-            Self::Panic => "the upgrade hook or the fallback panicked",
+            Self::Panic => "`authorize` or `fallback` panicked",
             Self::Io(_) => "the stream failed during the handshake",
             Self::Tls(_) => "TLS failed",
         })

@@ -44,8 +44,9 @@ impl UpgradeRequest {
         &self.peer
     }
 
-    /// The `Origin`: which page asks. Browsers always send it, other clients seldom do. It is allowed by the server's
-    /// [`OriginPolicy`](crate::OriginPolicy) when the hook sees it; a hook that decides itself is given all of them by [`OriginPolicy::Any`](crate::OriginPolicy::Any).
+    /// The `Origin`: which page asks. Browsers always send it, other clients seldom do. The server's
+    /// [`OriginPolicy`](crate::OriginPolicy) has allowed it already; with [`OriginPolicy::Any`](crate::OriginPolicy::Any) the
+    /// decision is yours alone.
     #[must_use]
     pub fn origin(&self) -> Option<&HeaderValue> {
         self.headers().get(ORIGIN)
@@ -54,7 +55,7 @@ impl UpgradeRequest {
     /// The subprotocols that the client offers, in its order.
     #[must_use]
     pub fn subprotocols(&self) -> Vec<&str> {
-        // It was read without an error before the hook was asked.
+        // It was read without an error before this was made.
         Offer::read(self.headers()).map_or(Vec::new(), |offer| offer.subprotocols().to_vec())
     }
 }

@@ -1,19 +1,18 @@
 //! From an accepted stream to the future of a handler: TLS, the request, what the user decides, the answer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{BoxFuture, Decision, Fallback};
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
@@ -26,6 +25,19 @@ use crate::websocket::WebSocket;
 /// How long a handshake has when the server goes down: enough for a request that is on its way, and for a decision about it.
 /// A connection that says nothing, such as a browser opens ahead of need, is not waited for.
 const OPENING_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Authorize<T> =
+    Box<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
+pub(super) type Fallback =
+    Box<dyn Fn(Request<()>, Peer) -> BoxFuture<Response<Bytes>> + Send + Sync>;
+
+/// Who decides about the requests that are valid.
+pub(super) enum Decision<T> {
+    /// All are accepted; what makes the data for their handlers.
+    Accept(fn() -> T),
+    Ask(Authorize<T>),
+}
 
 /// What opens connections.
 pub(super) struct Opener<T> {
@@ -76,11 +88,11 @@ impl<T> Opener<T> {
         }
         let (mut ws, data) = match &self.decision {
             Decision::Accept(data) => incoming.open(Upgrade::new(data())).await?,
-            Decision::Ask(hook) => {
+            Decision::Ask(authorize) => {
                 let incoming = incoming.checked().await?;
                 let (request, peer) = (incoming.shared_request().clone(), incoming.peer().clone());
                 let asked = UpgradeRequest::new(request, peer);
-                match decided(hook(asked), incoming.deadline(), &mut signal).await {
+                match decided(authorize(asked), incoming.deadline(), &mut signal).await {
                     Ok(Ok(upgrade)) => incoming.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
                         let status = incoming.answer(response).await?;
@@ -123,7 +135,7 @@ async fn fall_back(
         asked.answer(error.to_response()).await?;
         return Err(error.into());
     }
-    // The hook owns what it is shown.
+    // It owns what it is shown.
     let (request, peer) = (asked.request().clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
@@ -157,7 +169,7 @@ fn unavailable(why: &'static str) -> Response<Bytes> {
     text_response(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// What the hook or the fallback says, by the deadline and before a server that goes down runs out of grace.
+/// What `authorize` or `fallback` says, by the deadline and before a server that goes down runs out of grace.
 async fn decided<R>(
     mut deciding: BoxFuture<R>,
     deadline: Instant,
@@ -175,7 +187,7 @@ async fn decided<R>(
         decision = until(deadline, deciding) => match decision {
             Ok(Some(decision)) => Ok(decision),
             Ok(None) => {
-                tracing::error!("the upgrade hook or the fallback panicked");
+                tracing::error!("`authorize` or `fallback` panicked");
                 Err(Undecided::Panicked)
             }
             Err(_) => Err(Undecided::Late),
