@@ -9,8 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 #[cfg(feature = "deflate")]
 use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
@@ -26,6 +25,7 @@ use self::target::Target;
 use crate::connection::Info;
 use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
+use crate::headers::header_setters;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
@@ -140,45 +140,18 @@ impl Client {
         self
     }
 
-    /// Sets a header of each request, such as `authorization`, `cookie` or `origin`; it replaces what was set under that name.
-    /// The headers of the handshake itself cannot be set; such a one, or one with a control character, is the error of
-    /// [`connect`](Self::connect), which names it.
-    ///
-    /// ```
-    /// use tautline::Client;
-    ///
-    /// let client = Client::new().header("authorization", "Bearer 3f2a");
-    /// let other = client.clone().header("authorization", "Bearer 77c1"); // sends the new one alone
-    /// # let _ = other;
-    /// ```
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.set(name, value);
-        self
-    }
-
-    /// Adds a header line to those of that name, for fields that may have several (RFC 9110 section 5.3). Cookies are joined
-    /// into the one line that a request may have (RFC 6265 section 5.4).
-    #[must_use]
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets all of these headers, as [`header`](Self::header) does with one: the lines of each name in the map replace what
-    /// was set under that name.
-    #[must_use]
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
+    header_setters! {
+        /// It is sent with each request, such as `authorization`, `cookie` or `origin`. The headers of the handshake itself
+        /// cannot be set; such a one, or one with a control character, is the error of [`connect`](Self::connect), which
+        /// names it.
+        ///
+        /// ```
+        /// use tautline::Client;
+        ///
+        /// let client = Client::new().header("authorization", "Bearer 3f2a");
+        /// let other = client.clone().header("authorization", "Bearer 77c1"); // sends the new one alone
+        /// # let _ = other;
+        /// ```
     }
 
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9).

@@ -11,6 +11,7 @@ mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handshake_io;
+mod headers;
 mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;

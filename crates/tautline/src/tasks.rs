@@ -1,13 +1,15 @@
 //! The connections of a server and the tasks of their handlers: counted, waited for, ended.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// A set of places. Each is held by a connection, by the task of its handler, or by both, and is free when both are gone: a
 /// handler may give its connection away and return, or go on when the connection has ended.
@@ -92,7 +94,7 @@ impl Tasks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Taken>> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.taken)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Request, Uri};
 use tautline_handshake::{Headers, Offer};
 
+use crate::headers::header_setters;
 use crate::transport::Peer;
 
 /// A client's wish to open a WebSocket: checked, and not answered yet.
@@ -105,34 +106,9 @@ impl<T> Upgrade<T> {
         self
     }
 
-    /// Sets a header of the answer; it replaces what was set under that name. A header that is not valid, or that belongs to
-    /// the handshake, turns the answer into 500; the error that is logged names it.
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.set(name, value);
-        self
-    }
-
-    /// Adds a header line to those of that name: a second cookie is a second `Set-Cookie` (RFC 6265 section 3).
-    #[must_use]
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets all of these headers: the lines of each name in the map replace what was set under that name.
-    #[must_use]
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
+    header_setters! {
+        /// It is sent with the answer. A header that is not valid, or that belongs to the handshake, turns the answer into
+        /// 500; the error that is logged names it.
     }
 }
 
