@@ -70,7 +70,7 @@ impl OriginPolicy {
     ///
     /// # Errors
     ///
-    /// [`InvalidOrigin`] when one is not.
+    /// [`InvalidOrigin`], which names the first that is not.
     pub fn list<I>(origins: I) -> Result<Self, InvalidOrigin>
     where
         I: IntoIterator,
@@ -104,7 +104,7 @@ impl OriginPolicy {
         };
         let text = std::str::from_utf8(value).ok();
         let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
-        let origin = || text?.parse::<Origin>().ok();
+        let origin = || Origin::parse(text?);
         let allowed = match self {
             Self::Any => true,
             Self::SameOrigin => origin().is_some_and(|origin| is_same(&origin, authority)),

@@ -18,6 +18,7 @@ use tautline_handshake::{
     WsUri, encode_request,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 pub use self::error::ConnectError;
 pub use self::target::IntoRequest;
@@ -226,12 +227,7 @@ impl Client {
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
         let opening = async {
-            let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
-            let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
-            let stream = dial(addresses).await.map_err(ConnectError::Tcp)?;
-            // Messages are batched in user space; the system must not hold them back.
-            stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-            let peer = Peer::from(stream.peer_addr().map_err(ConnectError::Tcp)?);
+            let (stream, peer) = connect_tcp(&uri).await?;
             let transport = self.secure(stream, &uri).await?;
             let peer = peer.with_secure(transport.is_tls());
             self.upgrade(request, transport, peer).await
@@ -407,6 +403,19 @@ impl Client {
         };
         Ok(Reply::Open(Box::new(ws), response))
     }
+}
+
+/// A TCP connection to the host of this URI, and who is at its other end.
+async fn connect_tcp(uri: &WsUri) -> Result<(TcpStream, Peer), ConnectError> {
+    let host = || uri.host().to_owned();
+    let failed = |error| ConnectError::Tcp { host: host(), port: uri.port(), error };
+    let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
+    let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
+    let stream = dial(addresses.collect()).await.map_err(failed)?;
+    // Messages are batched in user space; the system must not hold them back.
+    stream.set_nodelay(true).map_err(failed)?;
+    let peer = stream.peer_addr().map_err(failed)?;
+    Ok((stream, peer.into()))
 }
 
 /// What the head of a response says.

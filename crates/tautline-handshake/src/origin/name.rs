@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::shown;
 use crate::authority::Authority;
 
 /// An origin: `null`, or scheme, host and port (RFC 6454 section 4). Some devices send a whole URL; its path belongs to
@@ -40,6 +41,30 @@ pub(super) struct Named {
 }
 
 impl Origin {
+    /// As `from_str`, for peers' values: whether one is valid is all that matters.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self(Parts::Null));
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        if !is_scheme(scheme) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if !path.bytes().all(is_path_byte) {
+            return None;
+        }
+        let (host, port) = match authority {
+            "" if default_port(&scheme).is_none() => (String::new(), None),
+            _ => {
+                let authority = Authority::parse(authority).ok()?;
+                (authority.host, authority.port.or_else(|| default_port(&scheme)))
+            }
+        };
+        Some(Self(Parts::Named(Named { scheme, host, port, path: path.to_owned() })))
+    }
+
     /// Its parts, unless it is `null`.
     pub(super) const fn named(&self) -> Option<&Named> {
         match &self.0 {
@@ -54,26 +79,7 @@ impl FromStr for Origin {
 
     /// Reads `null` or `scheme://[host[:port]][/path]`; no userinfo, no fragment, and a host for `http` and `https`.
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        if text == "null" {
-            return Ok(Self(Parts::Null));
-        }
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin)?;
-        if !is_scheme(scheme) {
-            return Err(InvalidOrigin);
-        }
-        let scheme = scheme.to_ascii_lowercase();
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if !path.bytes().all(is_path_byte) {
-            return Err(InvalidOrigin);
-        }
-        let (host, port) = match authority {
-            "" if default_port(&scheme).is_none() => (String::new(), None),
-            _ => {
-                let authority = Authority::parse(authority).map_err(|_| InvalidOrigin)?;
-                (authority.host, authority.port.or_else(|| default_port(&scheme)))
-            }
-        };
-        Ok(Self(Parts::Named(Named { scheme, host, port, path: path.to_owned() })))
+        Self::parse(text).ok_or_else(|| InvalidOrigin::new(text))
     }
 }
 
@@ -113,15 +119,24 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The text is not an origin, and not one with `*.` in place of subdomains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct InvalidOrigin;
+/// A text is not an origin, nor one with `*.` in place of subdomains. `Display` names it, without userinfo and query.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidOrigin {
+    shown: String,
+}
+
+impl InvalidOrigin {
+    fn new(text: &str) -> Self {
+        Self { shown: shown(text) }
+    }
+}
 
 impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "an origin must read null, scheme://host, scheme://host:port or scheme://*.domain",
+        write!(
+            f,
+            "\"{}\" is not an origin: null, scheme://host, scheme://host:port or scheme://*.domain",
+            self.shown
         )
     }
 }
@@ -146,7 +161,10 @@ impl OriginList {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let entries = entries.into_iter().map(|entry| entry.as_ref().parse());
+        let entries = entries.into_iter().map(|entry| {
+            let text = entry.as_ref();
+            Entry::parse(text).ok_or_else(|| InvalidOrigin::new(text))
+        });
         Ok(Self(entries.collect::<Result<_, _>>()?))
     }
 
@@ -174,6 +192,20 @@ impl fmt::Display for OriginList {
 }
 
 impl Entry {
+    fn parse(text: &str) -> Option<Self> {
+        let Some((scheme, domain)) = text.split_once("://*.") else {
+            return Origin::parse(text).map(Self::Exact);
+        };
+        let origin = Origin::parse(&format!("{scheme}://{domain}"))?;
+        let Parts::Named(domain) = origin.0 else { return None };
+        let last = domain.host.rsplit('.').next().unwrap_or_default();
+        // Addresses have no subdomains, and a pattern is about hosts, not about pages.
+        let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && !domain.host.starts_with('.')
+            && !domain.host.contains(':');
+        (is_name && domain.path.is_empty()).then_some(Self::Subdomains(domain))
+    }
+
     fn allows(&self, origin: &Origin) -> bool {
         match (self, origin.named()) {
             (Self::Exact(allowed), named) => {
@@ -198,27 +230,6 @@ impl Entry {
 impl Named {
     fn same_place(&self, other: &Self) -> bool {
         (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
-    }
-}
-
-impl FromStr for Entry {
-    type Err = InvalidOrigin;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let Some((scheme, domain)) = text.split_once("://*.") else {
-            return Ok(Self::Exact(text.parse()?));
-        };
-        let origin: Origin = format!("{scheme}://{domain}").parse()?;
-        let Parts::Named(domain) = origin.0 else { return Err(InvalidOrigin) };
-        let last = domain.host.rsplit('.').next().unwrap_or_default();
-        // Addresses have no subdomains, and a pattern is about hosts, not about pages.
-        let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic())
-            && !domain.host.starts_with('.')
-            && !domain.host.contains(':');
-        if !is_name || !domain.path.is_empty() {
-            return Err(InvalidOrigin);
-        }
-        Ok(Self::Subdomains(domain))
     }
 }
 
@@ -315,8 +326,26 @@ mod tests {
             "https://*.a.test/",
             "data:text/html,x",
         ] {
-            assert_eq!(OriginList::parse([text]), Err(InvalidOrigin), "{text}");
+            assert_eq!(OriginList::parse([text]), Err(InvalidOrigin::new(text)), "{text}");
         }
+    }
+
+    // Of a list of twenty, "an origin must read .." left the user to find the wrong one.
+    #[test]
+    fn an_error_names_the_entry_that_is_not_valid() {
+        for (list, named) in [
+            (["https://a.test", "b.test", "c.test"], "\"b.test\" is not an origin"),
+            (["https://*.a.test", "https://*", "null"], "\"https://*\" is not an origin"),
+            (["null", "http://user:secret@a", "x"], "\"http://a\" is not an origin"),
+        ] {
+            let error = OriginList::parse(list).unwrap_err().to_string();
+            assert!(error.starts_with(named), "{error}");
+        }
+        let error = "b.test".parse::<Origin>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"b.test\" is not an origin: null, scheme://host, scheme://host:port or scheme://*.domain"
+        );
     }
 
     #[test]

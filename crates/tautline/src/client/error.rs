@@ -17,9 +17,23 @@ pub enum ConnectError {
     /// A header or subprotocol cannot be sent. Correct it.
     Request(BuildError),
     /// The host's name was not resolved. Try again later.
-    Resolve(io::Error),
-    /// No address of the host took the TCP connection; the last one's error. Try again later.
-    Tcp(io::Error),
+    #[non_exhaustive]
+    Resolve {
+        /// The host of the URI.
+        host: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Connecting failed for every address of the host. Try again later.
+    #[non_exhaustive]
+    Tcp {
+        /// The host of the URI; an IPv6 address is without brackets.
+        host: String,
+        /// The port of the URI.
+        port: u16,
+        /// The error of the last address.
+        error: io::Error,
+    },
     /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
     #[cfg(feature = "tls")]
     Tls(crate::transport::TlsError),
@@ -71,7 +85,7 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Resolve(_) | Self::Tcp(_) | Self::Io(_) | Self::Timeout => true,
+            Self::Resolve { .. } | Self::Tcp { .. } | Self::Io(_) | Self::Timeout => true,
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.is_retryable(),
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
@@ -101,8 +115,13 @@ impl fmt::Debug for ConnectError {
         match self {
             Self::Uri(error) => tuple("Uri", error),
             Self::Request(error) => tuple("Request", error),
-            Self::Resolve(error) => tuple("Resolve", error),
-            Self::Tcp(error) => tuple("Tcp", error),
+            Self::Resolve { host, error } => {
+                f.debug_struct("Resolve").field("host", host).field("error", error).finish()
+            }
+            Self::Tcp { host, port, error } => {
+                let mut debug = f.debug_struct("Tcp");
+                debug.field("host", host).field("port", port).field("error", error).finish()
+            }
             #[cfg(feature = "tls")]
             Self::Tls(error) => tuple("Tls", error),
             Self::Io(error) => tuple("Io", error),
@@ -124,8 +143,13 @@ impl fmt::Display for ConnectError {
         f.write_str(match self {
             Self::Uri(_) => "the URI is not one of a WebSocket",
             Self::Request(_) => "the request cannot be sent",
-            Self::Resolve(_) => "the host's name was not resolved",
-            Self::Tcp(_) => "the TCP connection failed",
+            Self::Resolve { host, .. } => return write!(f, "the name {host} was not resolved"),
+            Self::Tcp { host, port, .. } if host.contains(':') => {
+                return write!(f, "the TCP connection to [{host}]:{port} failed");
+            }
+            Self::Tcp { host, port, .. } => {
+                return write!(f, "the TCP connection to {host}:{port} failed");
+            }
             #[cfg(feature = "tls")]
             Self::Tls(_) => "TLS could not be set up",
             Self::NoTls => "wss needs the feature `tls`",
@@ -149,7 +173,7 @@ impl std::error::Error for ConnectError {
         match self {
             Self::Uri(error) => Some(error),
             Self::Request(error) => Some(error),
-            Self::Resolve(error) | Self::Tcp(error) | Self::Io(error) => Some(error),
+            Self::Resolve { error, .. } | Self::Tcp { error, .. } | Self::Io(error) => Some(error),
             Self::Runtime(error) => Some(error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => Some(error),
@@ -223,8 +247,8 @@ mod tests {
     #[test]
     fn time_heals_what_the_network_or_an_overloaded_server_refused() {
         for error in [
-            ConnectError::Resolve(io()),
-            ConnectError::Tcp(io()),
+            ConnectError::Resolve { host: "a.test".into(), error: io() },
+            ConnectError::Tcp { host: "::1".into(), port: 80, error: io() },
             ConnectError::Io(io()),
             ConnectError::Timeout,
             head(Some(503)),
@@ -255,6 +279,16 @@ mod tests {
             assert!(!refused(status).is_retryable(), "{status}");
             assert_one_level_each(&refused(status));
         }
+    }
+
+    // In the log of a service with several upstreams, "the TCP connection failed" did not say which.
+    #[test]
+    fn an_error_names_the_host_and_the_port() {
+        let tcp = |host: &str| ConnectError::Tcp { host: host.into(), port: 9001, error: io() };
+        let resolve = ConnectError::Resolve { host: "a.test".into(), error: io() };
+        assert_eq!(resolve.to_string(), "the name a.test was not resolved");
+        assert_eq!(tcp("a.test").to_string(), "the TCP connection to a.test:9001 failed");
+        assert_eq!(tcp("::1").to_string(), "the TCP connection to [::1]:9001 failed");
     }
 
     #[cfg(feature = "tls")]

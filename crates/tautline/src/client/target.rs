@@ -1,6 +1,7 @@
 //! What a client can be asked to connect to.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Uri};
 use tautline_handshake::{BuildError, WsUri};
@@ -9,7 +10,7 @@ use super::ConnectError;
 
 /// What [`Client::connect`](crate::Client::connect) and its like take: where to connect to, and possibly headers.
 ///
-/// - Text: `&str`, `String`, `&String`, `Cow<str>`.
+/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
 /// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers. Those take the place of the
 ///   headers of the same name that are set on the [`Client`](crate::Client), for this connection. The headers of the handshake
@@ -64,7 +65,8 @@ macro_rules! text {
     )*};
 }
 
-text!(&str, &&str, String, &String, Cow<'_, str>, &Cow<'_, str>);
+text!(&str, &&str, String, &String, Box<str>, &Box<str>, Arc<str>, &Arc<str>);
+text!(Cow<'_, str>, &Cow<'_, str>);
 
 macro_rules! uri {
     ($($uri:ty),*) => {$(
