@@ -1,5 +1,6 @@
 //! A client: from a URI to an open connection.
 
+mod dial;
 mod error;
 mod target;
 
@@ -20,11 +21,11 @@ use tautline_handshake::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use self::dial::dial;
 pub use self::error::ConnectError;
 pub use self::target::IntoRequest;
 use self::target::Target;
 use crate::connection::Info;
-use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
 use crate::headers::header_setters;
 use crate::transport::{Peer, Transport};

@@ -6,7 +6,6 @@
 mod accept;
 mod client;
 mod connection;
-mod dial;
 mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;

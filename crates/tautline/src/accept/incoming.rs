@@ -26,10 +26,6 @@ pub struct Incoming<S> {
 }
 
 impl<S> Incoming<S> {
-    pub(super) fn new(pending: PendingUpgrade<S>, request: Request<()>) -> Self {
-        Self { pending, request: Arc::new(request), peer: Peer::unknown() }
-    }
-
     /// The request: what is asked for, and the headers with cookies, credentials, origin and offers.
     #[must_use]
     pub fn request(&self) -> &Request<()> {
@@ -69,6 +65,12 @@ impl<S> Incoming<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
+    /// Reads the request of this stream; it is not checked.
+    pub(crate) async fn read(mut pending: PendingUpgrade<S>) -> Result<Self, AcceptError> {
+        let request = Arc::new(pending.read().await?);
+        Ok(Self { pending, request, peer: Peer::unknown() })
+    }
+
     /// Opens the connection. The answer has what the client offered and the [`Acceptor`](crate::Acceptor) takes, and what
     /// [`Upgrade`] adds.
     ///

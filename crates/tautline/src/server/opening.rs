@@ -121,7 +121,8 @@ impl<T> Opener<T> {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
-        PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end).read().await
+        let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
+        Incoming::read(pending).await
     }
 }
 

@@ -13,7 +13,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the first address that answers. An address that does not answer delays the next by a quarter of a second, one
 /// that refuses does not delay it at all.
-pub(crate) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = interleaved(addresses);
     let mut attempts = JoinSet::new();
     let mut last_error = None;
