@@ -27,8 +27,8 @@ use crate::handshake_io::deadline_in;
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
-/// Accepts a WebSocket connection on a stream that is already there: the server's end of the opening handshake (RFC 6455
-/// section 4.2), with the defaults of [`Acceptor`].
+/// Accepts a WebSocket connection on a stream of your own: does the server's side of the opening
+/// handshake (RFC 6455 section 4.2) with the defaults of [`Acceptor`].
 ///
 /// # Errors
 /// [`AcceptError`]. The peer has been answered with the status that says why.
@@ -54,7 +54,8 @@ where
     Acceptor::new().accept(stream)
 }
 
-/// How connections are accepted: limits, origins, subprotocols. Cheap to clone: clones share their settings.
+/// Settings for accepting connections: limits, origins, subprotocols. Cheap to clone: clones share
+/// their settings.
 #[derive(Clone, Debug, Default)]
 pub struct Acceptor {
     settings: Arc<Settings>,
@@ -87,10 +88,11 @@ impl Default for Settings {
 }
 
 impl Acceptor {
-    /// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
+    /// Ten seconds: enough for TLS over a bad mobile link, and a bound for a peer that sends one
+    /// byte at a time.
     pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// As for messages: see [`Config::send_timeout`].
+    /// The same as for messages: see [`Config::send_timeout`].
     pub const DEFAULT_ANSWER_TIMEOUT: Duration = Config::DEFAULT_SEND_TIMEOUT;
 
     /// The defaults: pages of other origins are refused, and there is no subprotocol.
@@ -106,23 +108,25 @@ impl Acceptor {
         self
     }
 
-    /// How large a request's head may be: 431 or 414 beyond.
+    /// How large the head of a request may be. A larger one is answered with 431 or 414.
     #[must_use]
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.settings().limits = limits;
         self
     }
 
-    /// Whose pages may connect (RFC 6455 section 10.2). Default: [`OriginPolicy::SameOrigin`], so that no other page can
-    /// use the cookies of this one's visitors. Clients that are not browsers send no `Origin` and are let in.
+    /// Whose pages may connect (RFC 6455 section 10.2). Default: [`OriginPolicy::SameOrigin`], so
+    /// that pages of other sites cannot use your visitors' cookies. Clients that are not browsers
+    /// send no `Origin` and are allowed.
     #[must_use]
     pub fn origins(mut self, origins: OriginPolicy) -> Self {
         self.settings().origins = origins;
         self
     }
 
-    /// The subprotocols that this server speaks, the preferred one first (RFC 6455 section 1.9). The first that the client
-    /// offers is agreed on; without a common one the connection goes on without.
+    /// The subprotocols that this server speaks, the preferred one first (RFC 6455 section 1.9).
+    /// The first one that the client offers too is selected; if there is none, the connection is
+    /// opened without a subprotocol.
     #[must_use]
     pub fn subprotocols<I>(mut self, names: I) -> Self
     where
@@ -132,8 +136,8 @@ impl Acceptor {
         self
     }
 
-    /// Accepts offers of compression (permessage-deflate, RFC 7692), as far as these settings allow; who offers none, or only
-    /// what cannot be accepted, is served without. Default: no offer is accepted.
+    /// Accepts offers of compression (permessage-deflate, RFC 7692) within these settings; clients
+    /// that offer nothing acceptable are served uncompressed. Default: no offer is accepted.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn compression(mut self, settings: Compression) -> Self {
@@ -141,20 +145,22 @@ impl Acceptor {
         self
     }
 
-    /// How long TLS and the opening handshake may take together, until the request is read, and, in a
-    /// [`Server`](crate::Server), until [`authorize`](crate::Server::authorize) or [`fallback`](crate::Server::fallback) has
-    /// decided about it. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT).
+    /// How long TLS and the opening handshake may take together, until the request is read, and, in
+    /// a [`Server`](crate::Server), until [`authorize`](crate::Server::authorize) or
+    /// [`fallback`](crate::Server::fallback) has decided about it. Default:
+    /// [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT).
     ///
-    /// A client that has sent only part of its request by then is answered with 408; if it is the decision that is late, with
-    /// 503.
+    /// A client that has sent only part of its request by then is answered with 408; if it is the
+    /// decision that is late, with 503.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings().timeout = timeout;
         self
     }
 
-    /// Cuts a client that accepts nothing of its answer for this long, whatever the answer is. A long answer may take any
-    /// time while it moves. Default: [`DEFAULT_ANSWER_TIMEOUT`](Self::DEFAULT_ANSWER_TIMEOUT).
+    /// Disconnects a client that accepts no byte of its answer for this long, whatever the answer
+    /// is. A long answer may take any time while the client keeps reading. Default:
+    /// [`DEFAULT_ANSWER_TIMEOUT`](Self::DEFAULT_ANSWER_TIMEOUT).
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.settings().answer_timeout = timeout;
@@ -165,7 +171,8 @@ impl Acceptor {
         Arc::make_mut(&mut self.settings)
     }
 
-    /// Accepts a connection on this stream, as [`accept`] does: [`read`](Self::read), and [`Incoming::accept`] at once.
+    /// Accepts a connection on this stream, as [`accept`] does: [`read`](Self::read), followed by
+    /// [`Incoming::accept`].
     ///
     /// # Errors
     /// [`AcceptError`]. The peer has been answered with the status that says why.
@@ -177,19 +184,20 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = self.clone();
-        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        // Boxed: the state of a handshake is large, and dropped when the connection is open.
         Box::pin(async move {
             let incoming = acceptor.read_request(stream).await?;
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
 
-    /// Reads the request of an opening handshake on this stream, and checks it and its origin: for who decides about it, for
-    /// instance by its credentials, before it is answered. The handshake's deadline holds until it is read; the decision may take any
-    /// time.
+    /// Reads the request of an opening handshake from this stream, and checks it and its origin.
+    /// Use it to decide about a request, for instance by its credentials, before it is answered.
+    /// The handshake's deadline applies until the request is read; the decision may take any time.
     ///
     /// # Errors
-    /// [`AcceptError`]. A request that is none, or whose origin may not connect, has been answered.
+    /// [`AcceptError`]. A request that is not a valid handshake, or whose origin is not allowed,
+    /// has been answered.
     ///
     /// ```
     /// use tautline::{Acceptor, Client, Upgrade};
@@ -225,7 +233,8 @@ impl Acceptor {
         Box::pin(async move { acceptor.read_request(stream).await?.checked().await })
     }
 
-    /// Accepts a `wss` connection on this stream: TLS first, then the opening handshake, within one deadline.
+    /// Accepts a `wss` connection on this stream: TLS, then the opening handshake, with one
+    /// deadline for both.
     ///
     /// # Errors
     /// [`AcceptError::Tls`] when TLS fails; the others as for [`accept`](Self::accept).
@@ -274,14 +283,14 @@ impl Acceptor {
         Incoming::read(PendingUpgrade::new(stream, self, deadline, |_| {})).await
     }
 
-    /// The answer to a request, decided without I/O: the response that opens the connection, and what is agreed on with it. It is
-    /// for a stream that somebody else upgrades: a framework, which has read the request, sends the response and hands over the
-    /// stream, for [`WebSocket::from_upgraded`]. Headers may be added to the response. [`accept`](Self::accept) answers in the
-    /// same way.
+    /// Answers a request without I/O: returns the response that opens the connection, and what it
+    /// agrees on. Use it behind a framework that has read the request, sends the response, and then
+    /// hands over the stream, for [`WebSocket::from_upgraded`]. You may add headers to the
+    /// response. [`accept`](Self::accept) answers in the same way.
     ///
     /// # Errors
-    /// [`HandshakeError`]: the request is no opening handshake, or its origin may not connect. Its
-    /// [`to_response`](HandshakeError::to_response) is the answer then.
+    /// [`HandshakeError`] if the request is not an opening handshake, or its origin is not allowed.
+    /// Answer with its [`to_response`](HandshakeError::to_response) then.
     ///
     /// ```
     /// use tautline::Acceptor;
@@ -314,8 +323,8 @@ impl Acceptor {
         Ok(request.accept(&self.settings.subprotocols, self.settings.compression.as_ref()))
     }
 
-    /// Checks the handshake and the origin. What an origin was compared with is logged, as most refusals of this kind are
-    /// mistakes in a proxy's settings or in this list.
+    /// Checks the handshake and the origin. What an origin was compared with is logged, since most
+    /// refusals of this kind are caused by the settings of a proxy, or by a mistake in the list.
     pub(crate) fn check<'a>(
         &self,
         head: RequestHead<'a>,
@@ -334,7 +343,7 @@ impl Acceptor {
         Ok(request)
     }
 
-    /// The answer to a request that was let in by this.
+    /// The answer to a request that was [checked](Self::check).
     pub(crate) fn answer<T>(
         &self,
         request: &ServerRequest<'_>,
@@ -352,7 +361,7 @@ impl Acceptor {
         Ok((response.build()?, upgrade.data))
     }
 
-    /// When a handshake that starts now must be over.
+    /// The deadline of a handshake that starts now.
     pub(crate) fn deadline(&self) -> Instant {
         deadline_in(self.settings.timeout)
     }

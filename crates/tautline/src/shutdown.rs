@@ -1,4 +1,4 @@
-//! How a server tells its connections that it goes down.
+//! How a server tells its connections that it is shutting down.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use slab::Slab;
 
 use crate::sync::{Mutex, lock};
 
-/// One signal for many connections. A connection that nothing happens to costs one atomic load for each poll.
+/// One signal for many connections. Without a shutdown, a connection pays for one atomic load per
+/// poll.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shutdown(Arc<Shared>);
 
@@ -20,12 +21,12 @@ struct Shared {
 }
 
 impl Shutdown {
-    /// What a connection watches.
+    /// A signal for one connection to watch.
     pub(crate) fn signal(&self) -> ShutdownSignal {
         ShutdownSignal { shutdown: self.clone(), registered: None }
     }
 
-    /// Wakes every connection that watches; those that come later find it fired.
+    /// Wakes every connection that watches; later ones find that it has fired.
     pub(crate) fn fire(&self) {
         self.0.fired.store(true, Ordering::SeqCst);
         let waiting = std::mem::take(&mut *lock(&self.0.waiting));
@@ -39,12 +40,12 @@ impl Shutdown {
 #[derive(Debug)]
 pub(crate) struct ShutdownSignal {
     shutdown: Shutdown,
-    /// The key in the list, and the waker that stands there.
+    /// The key in the list, and the waker that is stored there.
     registered: Option<(usize, Waker)>,
 }
 
 impl ShutdownSignal {
-    /// Ready when the server goes down.
+    /// Completes when the server shuts down.
     pub(crate) async fn fired(&mut self) {
         let poll = |cx: &mut Context<'_>| {
             if self.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
@@ -52,7 +53,7 @@ impl ShutdownSignal {
         poll_fn(poll).await;
     }
 
-    /// Whether the server goes down; if not, `waker` is woken when it does.
+    /// Whether the server is shutting down; if not, `waker` is woken when it does.
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         if self.shutdown.0.fired.load(Ordering::SeqCst) {
             return true;

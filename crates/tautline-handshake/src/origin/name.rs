@@ -1,4 +1,5 @@
-//! Origins as browsers and devices send them, and the lists that allow them (RFC 6454 sections 4 to 7).
+//! Origins as browsers and devices send them, and the lists that allow them (RFC 6454 sections 4 to
+//! 7).
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +7,11 @@ use std::str::FromStr;
 use super::shown;
 use crate::authority::Authority;
 
-/// An origin: `null`, or scheme, host and port (RFC 6454 section 4). Some devices send a whole URL; its path belongs to
-/// what is compared then.
+/// An origin: `null`, or scheme, host and port (RFC 6454 section 4). Some devices send a whole URL;
+/// its path is then compared too.
 ///
-/// Two are equal when all parts are: host and scheme whatever their case, a missing port as the default of the scheme, the
-/// path exactly.
+/// Two origins are equal if all parts are: host and scheme regardless of case, a missing port as
+/// the default of the scheme, the path exactly.
 ///
 /// ```
 /// use tautline_handshake::Origin;
@@ -25,7 +26,8 @@ pub struct Origin(Parts);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Parts {
-    /// A sandboxed frame, a `data:` URL, a local file in some browsers: nobody's in particular (RFC 6454 section 7.1).
+    /// A sandboxed frame, a `data:` URL, or a local file in some browsers: no particular origin
+    /// (RFC 6454 section 7.1).
     Null,
     Named(Named),
 }
@@ -33,15 +35,15 @@ enum Parts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) scheme: String,
-    /// Empty only for schemes that are not the web's: `file://`.
+    /// Empty only for schemes other than the web's: `file://`.
     pub(super) host: String,
     pub(super) port: Option<u16>,
-    /// Empty, as browsers send it, or from the slash on.
+    /// Empty, as browsers send it, or starting with the slash.
     pub(super) path: String,
 }
 
 impl Origin {
-    /// As `from_str`, for peers' values: whether one is valid is all that matters.
+    /// Like `from_str`, for values of peers, for which no error is needed.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text == "null" {
             return Some(Self(Parts::Null));
@@ -65,7 +67,7 @@ impl Origin {
         Some(Self(Parts::Named(Named { scheme, host, port, path: path.to_owned() })))
     }
 
-    /// Its parts, unless it is `null`.
+    /// Its parts; `None` for `null`.
     pub(super) const fn named(&self) -> Option<&Named> {
         match &self.0 {
             Parts::Null => None,
@@ -77,7 +79,8 @@ impl Origin {
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
-    /// Reads `null` or `scheme://[host[:port]][/path]`; no userinfo, no fragment, and a host for `http` and `https`.
+    /// Reads `null` or `scheme://[host[:port]][/path]`; no userinfo, no fragment, and a host for
+    /// `http` and `https`.
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         Self::parse(text).ok_or_else(|| InvalidOrigin::new(text))
     }
@@ -106,7 +109,8 @@ fn is_scheme(scheme: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-/// What stands in paths and queries (RFC 3986 section 3.4), without what separates values in a header.
+/// What is allowed in paths and queries (RFC 3986 section 3.4), except what separates values in a
+/// header.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b',' | b'\\' | b'"' | b'<' | b'>')
 }
@@ -119,7 +123,8 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// A text is not an origin, nor one with `*.` in place of subdomains. `Display` names it, without userinfo and query.
+/// A text that is not an origin, nor a pattern with `*.` for subdomains. `Display` names it,
+/// without userinfo and query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InvalidOrigin {
     shown: String,
@@ -143,7 +148,7 @@ impl fmt::Display for InvalidOrigin {
 
 impl std::error::Error for InvalidOrigin {}
 
-/// The origins that [`OriginPolicy::List`](super::OriginPolicy::List) allows; made by
+/// The origins that [`OriginPolicy::List`](super::OriginPolicy::List) allows, made by
 /// [`OriginPolicy::list`](super::OriginPolicy::list).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginList(Vec<Entry>);
@@ -151,7 +156,7 @@ pub struct OriginList(Vec<Entry>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     Exact(Origin),
-    /// `scheme://*.domain[:port]`: the origin of the domain, whose subdomains are meant.
+    /// `scheme://*.domain[:port]`: this is the origin of the domain, and its subdomains match.
     Subdomains(Named),
 }
 
@@ -199,7 +204,7 @@ impl Entry {
         let origin = Origin::parse(&format!("{scheme}://{domain}"))?;
         let Parts::Named(domain) = origin.0 else { return None };
         let last = domain.host.rsplit('.').next().unwrap_or_default();
-        // Addresses have no subdomains, and a pattern is about hosts, not about pages.
+        // Addresses have no subdomains, and a pattern matches hosts, not pages.
         let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic())
             && !domain.host.starts_with('.')
             && !domain.host.contains(':');
@@ -210,7 +215,7 @@ impl Entry {
         match (self, origin.named()) {
             (Self::Exact(allowed), named) => {
                 allowed == origin
-                    // A lone slash adds nothing: whoever wrote it means the origin, too.
+                    // A lone slash adds nothing: it means the origin too.
                     || matches!((allowed.named(), named), (Some(allowed), Some(named))
                         if allowed.path == "/" && named.path.is_empty()
                             && allowed.same_place(named))
@@ -242,8 +247,9 @@ mod tests {
         origin.parse().is_ok_and(|origin| list.contains(&origin))
     }
 
-    /// Applications in a shell of their own (Capacitor, Electron, VS Code, browser extensions), sandboxed frames, pages
-    /// from a file and devices with a fixed URL could be let in only together with everybody else.
+    /// Applications in a shell of their own (Capacitor, Electron, VS Code, browser extensions),
+    /// sandboxed frames, pages from a file and devices with a fixed URL could be let in only
+    /// together with everybody else.
     #[test]
     fn origins_that_are_not_the_webs_are_allowed_by_name() {
         for name in [
@@ -330,7 +336,7 @@ mod tests {
         }
     }
 
-    // Of a list of twenty, "an origin must read .." left the user to find the wrong one.
+    // With a list of twenty origins, the error did not say which one was wrong.
     #[test]
     fn an_error_names_the_entry_that_is_not_valid() {
         for (list, named) in [

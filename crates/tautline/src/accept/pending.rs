@@ -1,4 +1,4 @@
-//! A stream whose request is not answered: reads the request, and answers it.
+//! A stream whose request is not answered yet: reads the request, and writes the answer.
 
 use std::future::Future;
 use std::io;
@@ -23,8 +23,8 @@ use crate::websocket::WebSocket;
 /// Room for an answer with a subprotocol and compression: 129 bytes without either.
 const RESPONSE_SIZE: usize = 256;
 
-/// What this future gives, or [`AcceptError::Timeout`]. It is pinned where it stands: the state of a handshake is large, and
-/// each combinator that takes it by value would copy it.
+/// The output of this future, or [`AcceptError::Timeout`]. It is pinned by the caller: the state of
+/// a handshake is large, and each combinator that takes it by value would copy it.
 pub(crate) fn until<F: Future + ?Sized>(
     deadline: Instant,
     future: Pin<&mut F>,
@@ -33,14 +33,14 @@ pub(crate) fn until<F: Future + ?Sized>(
     async move { timeout.await.map_err(|_| AcceptError::Timeout) }
 }
 
-/// A stream whose request is not answered.
+/// A stream whose request is not answered yet.
 pub(crate) struct PendingUpgrade<S> {
     pub(super) stream: S,
     pub(super) acceptor: Acceptor,
-    /// A part of the request; then what came behind it: frames.
+    /// Part of the request; later, what came after it: frames.
     buffer: BytesMut,
     pub(super) deadline: Instant,
-    /// Makes the end of the stream a reset, where it can be one.
+    /// Turns the end of the stream into a reset, if the stream can do that.
     reset: fn(&S),
 }
 
@@ -49,12 +49,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
     }
 
-    /// How long the client may take nothing of an answer.
+    /// How long the client may read nothing of an answer.
     fn patience(&self) -> Duration {
         self.acceptor.settings.answer_timeout.min(NEVER)
     }
 
-    /// Reads the request. Who has sent a part of one by the deadline is answered.
+    /// Reads the request. A client that has sent only part of it by the deadline is answered.
     pub(super) async fn read(&mut self) -> Result<Request<()>, AcceptError> {
         let reader = RequestHeadReader::new(self.acceptor.settings.limits);
         let read = {
@@ -76,7 +76,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         }
     }
 
-    /// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
+    /// Answers with the reason of a refusal. The reason stays the same if the peer did not wait for
+    /// it.
     async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
         match self.refuse(response, head_only).await {
             Ok(()) => {}
@@ -87,11 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     async fn refuse(&mut self, response: &Response<Bytes>, head_only: bool) -> io::Result<()> {
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, response.status());
-        // Boxed: it is rare, and would be a large part of the state of every handshake.
+        // Boxed: this is rare, and would make the state of every handshake much larger.
         Box::pin(answer.refuse(response, head_only, patience)).await
     }
 
-    /// Answers a request that is refused.
+    /// Answers a request that is not a valid handshake or not allowed.
     pub(crate) async fn turn_away(
         &mut self,
         error: HandshakeError,
@@ -101,27 +102,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         error.into()
     }
 
-    /// Answers with 500, as what the application wants in the answer cannot be sent.
+    /// Answers with 500, because the answer that the application wants cannot be sent.
     pub(crate) async fn fail(&mut self, error: BuildError) -> AcceptError {
         self.tell(&internal_error(), false).await;
         error.into()
     }
 
-    /// Answers with something else than a WebSocket, and gives the status that was sent.
+    /// Answers without opening a WebSocket, and returns the status that was sent.
     pub(crate) async fn answer(
         mut self,
         mut response: Response<Bytes>,
         head_only: bool,
     ) -> Result<StatusCode, AcceptError> {
         if response.status().is_informational() {
-            // 101 would promise frames, and another interim status an answer that never comes (RFC 9110 section 15.2).
+            // 101 would promise frames, and another interim status an answer that never comes (RFC
+            // 9110 section 15.2).
             response = internal_error();
         }
         self.refuse(&response, head_only).await.map_err(late_or_failed)?;
         Ok(response.status())
     }
 
-    /// Switches protocols.
+    /// Answers with 101, and opens the connection.
     pub(crate) async fn switch(
         mut self,
         (response, agreed): (Response<()>, Agreed),
@@ -144,7 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     }
 }
 
-/// Who took nothing of the answer for too long is late, like who did not ask in time.
+/// A client that reads nothing of its answer is late, like one that does not send its request in
+/// time.
 fn late_or_failed(error: io::Error) -> AcceptError {
     match error.kind() {
         io::ErrorKind::TimedOut => AcceptError::Timeout,
@@ -152,7 +155,7 @@ fn late_or_failed(error: io::Error) -> AcceptError {
     }
 }
 
-/// What the client is told of a mistake of the application.
+/// What a client is told about a mistake of the application.
 pub(crate) fn internal_error() -> Response<Bytes> {
     text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }

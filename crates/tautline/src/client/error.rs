@@ -12,16 +12,16 @@ use crate::handshake_io::ReadHeadError;
 /// Why no connection was opened.
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URI is none, or not of `ws:` or `wss:`. Correct it.
+    /// Not a valid `ws:` or `wss:` URI.
     Uri(UriError),
-    /// A header or subprotocol cannot be sent. Correct it.
+    /// A header or subprotocol that cannot be sent.
     Request(BuildError),
     /// The host's name was not resolved. Try again later.
     #[non_exhaustive]
     Resolve {
         /// The host of the URI.
         host: String,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// Connecting failed for every address of the host. Try again later.
@@ -31,21 +31,24 @@ pub enum ConnectError {
         host: String,
         /// The port of the URI.
         port: u16,
-        /// The error of the last address.
+        /// The error for the last address.
         error: io::Error,
     },
-    /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
+    /// TLS could not be set up, for instance because the certificate is not trusted. Nothing was
+    /// sent in plain text.
     #[cfg(feature = "tls")]
     Tls(crate::transport::TlsError),
-    /// The URI asks for TLS, and the crate was built without the feature `tls`.
+    /// The URI asks for TLS, but the crate was built without the feature `tls`.
     NoTls,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
     Runtime(io::Error),
-    /// It took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try again later.
+    /// Opening took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try
+    /// again later.
     Timeout,
-    /// The stream failed, or ended, before the response was complete. Try again later.
+    /// The stream failed or ended before the response was complete. Try again later.
     Io(io::Error),
-    /// What came is not an HTTP response, or one over the limits. The status is there if the first line was valid up to it.
+    /// What arrived is not an HTTP response, or exceeds the limits. The status is known if the
+    /// first line was valid up to it.
     #[non_exhaustive]
     Head {
         /// What is wrong.
@@ -53,16 +56,17 @@ pub enum ConnectError {
         /// The status of the response.
         status: Option<StatusCode>,
     },
-    /// The server answered with another status than 101: a refusal (see its status), a redirection (see its `location`; it
-    /// is not followed), a demand for credentials. The body is there up to 64 KiB, as far as it came in 2 seconds and before
-    /// the deadline.
+    /// The server answered with a status other than 101: a refusal (see its status), a redirection
+    /// (see its `location`; it is not followed), a demand for credentials. The body holds up to 64
+    /// KiB, as far as it arrived within 2 seconds and before the deadline.
     Refused(Box<Response<Bytes>>),
-    /// The server switched protocols, but not as the RFC says: it is not a WebSocket server, or a broken one.
+    /// The server switched protocols, but not as the RFC requires: it is not a WebSocket server, or
+    /// a broken one.
     Response(ResponseError),
 }
 
 impl ConnectError {
-    /// The status with which the server refused, or that of a response whose head could not be read.
+    /// The status of the server's refusal, or of a response whose head could not be read.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -72,16 +76,19 @@ impl ConnectError {
         }
     }
 
-    /// Whether the same attempt may succeed later, because what failed was the network, or a server that is down or
-    /// overloaded:
+    /// Whether the same attempt may succeed later, because the cause is the network, or a server
+    /// that is down or overloaded:
     ///
-    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and [`Timeout`](Self::Timeout);
-    /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a status that says so: 408, 425, 429, and
-    ///   those from 500 on but for 501 and 505. `retry-after` tells when to come back, if the server sent it;
-    /// - [`Tls`](Self::Tls) when the stream failed in the middle of the handshake.
+    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and
+    ///   [`Timeout`](Self::Timeout);
+    /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
+    ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
+    ///   says when to try again, if the server sent it;
+    /// - [`Tls`](Self::Tls) if the stream failed in the middle of the handshake.
     ///
-    /// Not so for what stays as it is until somebody changes it: the URI, the request, the settings, a certificate that is not
-    /// trusted, a redirection, 401, 403, 404, and a server that does not speak WebSocket.
+    /// It is `false` for what stays the same until somebody changes it: the URI, the request, the
+    /// settings, a certificate that is not trusted, a redirection, 401, 403, 404, and a server that
+    /// does not speak WebSocket.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -98,7 +105,8 @@ impl ConnectError {
     }
 }
 
-/// Whether a server that answers so may answer otherwise later (RFC 9110 section 15, RFC 6585 section 4, RFC 8470 section 5.2).
+/// Whether a server with this answer may answer differently later (RFC 9110 section 15, RFC 6585
+/// section 4, RFC 8470 section 5.2).
 fn is_temporary(status: StatusCode) -> bool {
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,
@@ -107,7 +115,7 @@ fn is_temporary(status: StatusCode) -> bool {
     }
 }
 
-/// Without headers and body of a refusal: cookies and tokens are among them.
+/// Without headers and body of a refusal, which may hold cookies and tokens.
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tuple =
@@ -281,7 +289,8 @@ mod tests {
         }
     }
 
-    // In the log of a service with several upstreams, "the TCP connection failed" did not say which.
+    // In the log of a service with several upstreams, "the TCP connection failed" did not say
+    // which.
     #[test]
     fn an_error_names_the_host_and_the_port() {
         let tcp = |host: &str| ConnectError::Tcp { host: host.into(), port: 9001, error: io() };
