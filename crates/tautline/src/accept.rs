@@ -6,7 +6,6 @@ mod pending;
 mod upgrade;
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,8 @@ pub use self::incoming::Incoming;
 pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::handshake_io::deadline_in;
-use crate::transport::Peer;
+#[cfg(feature = "tls")]
+use crate::transport::{Peer, ServerTls, Transport};
 use crate::websocket::WebSocket;
 
 /// Accepts a WebSocket connection on a stream of your own: does the server's side of the opening
@@ -253,8 +253,8 @@ impl Acceptor {
     pub fn accept_tls<S>(
         &self,
         stream: S,
-        tls: &crate::transport::ServerTls,
-    ) -> impl Future<Output = Result<WebSocket<crate::transport::Transport<S>>, AcceptError>> + use<S>
+        tls: &ServerTls,
+    ) -> impl Future<Output = Result<WebSocket<Transport<S>>, AcceptError>> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -264,7 +264,7 @@ impl Acceptor {
             crate::runtime::check().map_err(AcceptError::Runtime)?;
             let deadline = acceptor.deadline();
             let transport = {
-                let securing = pin!(tls.accept(stream));
+                let securing = std::pin::pin!(tls.accept(stream));
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});

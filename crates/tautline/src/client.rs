@@ -28,6 +28,8 @@ use self::target::Target;
 use crate::connection::Info;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
 use crate::headers::header_setters;
+#[cfg(feature = "tls")]
+use crate::transport::ClientTls;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
@@ -88,7 +90,7 @@ pub struct Client {
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
-    tls: crate::transport::ClientTls,
+    tls: ClientTls,
 }
 
 /// Without the values of headers and without subprotocols, which may be credentials.
@@ -115,7 +117,7 @@ impl Default for Client {
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
-            tls: crate::transport::ClientTls::default(),
+            tls: ClientTls::default(),
         }
     }
 }
@@ -199,7 +201,7 @@ impl Client {
     /// roots.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<crate::transport::ClientTls>) -> Self {
+    pub fn tls(mut self, tls: impl Into<ClientTls>) -> Self {
         self.tls = tls.into();
         self
     }

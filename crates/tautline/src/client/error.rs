@@ -8,6 +8,8 @@ use http::{Response, StatusCode};
 use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
 
 use crate::handshake_io::ReadHeadError;
+#[cfg(feature = "tls")]
+use crate::transport::TlsError;
 
 /// Why no connection was opened.
 #[non_exhaustive]
@@ -37,7 +39,7 @@ pub enum ConnectError {
     /// TLS could not be set up, for instance because the certificate is not trusted. Nothing was
     /// sent in plain text.
     #[cfg(feature = "tls")]
-    Tls(crate::transport::TlsError),
+    Tls(TlsError),
     /// The URI asks for TLS, but the crate was built without the feature `tls`.
     NoTls,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
@@ -217,8 +219,8 @@ impl From<ResponseError> for ConnectError {
 }
 
 #[cfg(feature = "tls")]
-impl From<crate::transport::TlsError> for ConnectError {
-    fn from(error: crate::transport::TlsError) -> Self {
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
         Self::Tls(error)
     }
 }
@@ -303,7 +305,7 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn time_heals_no_certificate() {
-        use crate::transport::TlsError;
+        use TlsError;
 
         let distrust = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let distrust = io::Error::new(io::ErrorKind::InvalidData, distrust);
