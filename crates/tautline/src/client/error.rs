@@ -305,8 +305,6 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn time_heals_no_certificate() {
-        use TlsError;
-
         let distrust = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let distrust = io::Error::new(io::ErrorKind::InvalidData, distrust);
         let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
