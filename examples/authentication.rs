@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::bind("127.0.0.1:0").await?;
     let uri = format!("ws://{}", server.local_addr()?);
     let serving = server
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             match user(request.headers()) {
                 Some(user) => Ok(Upgrade::new(user)),
                 None => Err(text_response(StatusCode::UNAUTHORIZED, "a valid token is needed\n")),

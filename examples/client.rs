@@ -40,7 +40,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let (mut uri, mut client) = (None, Client::new());
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--ca" => client = client.tls(ClientTls::ca_file(words.next().ok_or("--ca FILE")?)?),
+            "--ca" => {
+                client = client.tls(ClientTls::from_ca_file(words.next().ok_or("--ca FILE")?)?);
+            }
             "--deflate" => client = client.compression(Compression::new()),
             _ => uri = Some(word),
         }

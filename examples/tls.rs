@@ -2,7 +2,7 @@
 //!
 //! The server has a certificate that it signed itself; the client trusts exactly that one. The second connection of the same
 //! client resumes the TLS session of the first, which saves the server the signature and the client the verification. In
-//! earnest the two sides have `ServerTls::from_pem_files` and, for a private authority, `ClientTls::ca_file`.
+//! earnest the two sides have `ServerTls::from_pem_files` and, for a private authority, `ClientTls::from_ca_file`.
 
 use std::error::Error;
 
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     }));
 
-    let client = Client::new().tls(ClientTls::ca_pem(certificate.as_bytes())?);
+    let client = Client::new().tls(ClientTls::from_ca_pem(certificate.as_bytes())?);
     for text in ["hello", "hello again"] {
         let mut ws = client.connect(&uri).await?;
         println!("connected: {}", session(&ws));

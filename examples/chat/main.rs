@@ -32,14 +32,14 @@ const MAX_MESSAGE: usize = 8 * 1024; // bytes: the page's 2000 UTF-16 units take
 async fn main() -> Result<(), BoxError> {
     let [listen] = support::arguments(["--listen"], &[])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".into());
-    let server = Server::bind(listen).await?.shutdown_on(support::stopped());
+    let server = Server::bind(listen).await?.with_graceful_shutdown(support::stopped());
     println!("chat on http://{}", server.local_addr()?);
 
     let rooms = Rooms::default();
     server
         .config(Config::new().max_message_size(MAX_MESSAGE))
         .fallback(|request, _peer| async move { page(&request) })
-        .on_upgrade(|request: UpgradeRequest| async move {
+        .authorize(|request: UpgradeRequest| async move {
             let refuse = |status| plain(status, "expected: /ws?room=ROOM&name=NAME\n");
             ticket(request.uri()).map(Upgrade::new).map_err(refuse)
         })

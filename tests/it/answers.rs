@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tautline::Server;
+use tautline::{Acceptor, Peer, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use crate::support::handshake::{Http, Identity, bind, echo};
 const LARGE: usize = 20 << 20;
 const PAGE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-async fn large(_: Request<()>, _: std::net::SocketAddr) -> Response<bytes::Bytes> {
+async fn large(_: Request<()>, _: Peer) -> Response<bytes::Bytes> {
     Response::new(vec![b'x'; LARGE].into())
 }
 
@@ -39,7 +39,8 @@ async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
     for secure in [false, true] {
         let tls = identity.server();
         let stream = slow_pair(|server| {
-            let server = server.answer_timeout(Duration::from_millis(50)).max_connections(1);
+            let acceptor = Acceptor::new().answer_timeout(Duration::from_millis(50));
+            let server = server.acceptor(acceptor).max_connections(1);
             if secure { server.tls(tls) } else { server }
         });
         let stream = stream.await;
@@ -80,7 +81,7 @@ async fn an_answer_that_a_drain_cuts_ends_with_a_reset() {
     let asked = std::sync::Mutex::new(Some(asked));
     let server = server
         .drain_timeout(Duration::from_millis(20))
-        .shutdown_on(async { drop(stopped.await) })
+        .with_graceful_shutdown(async { drop(stopped.await) })
         .fallback(move |request, peer| {
             let _ = asked.lock().unwrap().take().map(|asked| asked.send(()));
             large(request, peer)

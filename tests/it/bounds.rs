@@ -72,5 +72,5 @@ fn openings(client: &Client, acceptor: &Acceptor, server: Server, another: Serve
     send(Server::bind("localhost:0"));
     send(server.serve(|mut ws| async move { Ok(ws.close().await?) }));
     let upgrade = |_| async { Ok::<_, Response<Bytes>>(Upgrade::new("data")) };
-    send(another.on_upgrade(upgrade).serve_with(|mut ws, _| async move { Ok(ws.close().await?) }));
+    send(another.authorize(upgrade).serve_with(|mut ws, _| async move { Ok(ws.close().await?) }));
 }

@@ -455,9 +455,13 @@ async fn a_host_that_is_not_there_is_told_from_one_that_refuses() {
     // No resolver is asked: a label of DNS has at most 63 bytes (RFC 1035 section 2.3.4).
     let uri = format!("ws://{}.invalid/", "a".repeat(64));
     let error = connect(uri).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Resolve(_)), "{error}");
-    match connect(format!("ws://{}/", dead_address().await)).await {
-        Err(ConnectError::Tcp(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+    assert!(matches!(&error, ConnectError::Resolve { host, .. } if host.len() == 72), "{error}");
+    let dead = dead_address().await;
+    match connect(format!("ws://{dead}/")).await {
+        Err(ConnectError::Tcp { host, port, error, .. }) => {
+            assert_eq!((host, port), (dead.ip().to_string(), dead.port()));
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -569,6 +573,7 @@ async fn a_connection_over_a_stream_of_ones_own_is_like_any_other() {
     let (near, far) = tokio::io::duplex(64);
     let server = tokio::spawn(async move { echo(tautline::accept(far).await.unwrap()).await });
     let mut ws = Client::new().connect_over("ws://example.com/", near).await.unwrap();
+    assert_eq!(*ws.peer(), tautline::Peer::unknown());
     assert_eq!(ws.peer_addr(), None);
     expect_echo(&mut ws, "hello").await;
     ws.close().await.unwrap();

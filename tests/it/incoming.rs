@@ -1,7 +1,9 @@
 //! The request in hand: `Acceptor::read`, then `Incoming::accept` or `Incoming::refuse`, over a stream of one's own.
 
+use std::net::SocketAddr;
+
 use http::{Response, StatusCode};
-use tautline::{AcceptError, Acceptor, Client, ConnectError, HandshakeError, Upgrade};
+use tautline::{AcceptError, Acceptor, Client, ConnectError, HandshakeError, Peer, Upgrade};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use crate::support::handshake::{request_but, request_with};
@@ -112,6 +114,28 @@ async fn a_subprotocol_that_was_not_offered_is_a_500() {
     let mut answer = String::new();
     near.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+}
+
+/// A server behind a proxy knows its client's address from elsewhere, and so do its handlers and events then.
+#[tokio::test]
+async fn the_peer_is_whoever_the_application_says() {
+    let client = Peer::from(SocketAddr::from(([192, 0, 2, 7], 50_000))).with_secure(true);
+    let (mut near, far) = duplex(4096);
+    near.write_all(&request_with("")).await.unwrap();
+    let incoming = Acceptor::new().read(far).await.unwrap();
+    assert_eq!(*incoming.peer(), Peer::unknown());
+    assert_eq!(incoming.peer().to_string(), "unknown");
+    let incoming = incoming.with_peer(client.clone());
+    assert_eq!(*incoming.peer(), client);
+    let ws = incoming.accept(Upgrade::default()).await.unwrap();
+    assert_eq!(*ws.peer(), client);
+    let (reader, writer) = ws.with_peer(client.addr().unwrap()).split();
+    assert_eq!(reader.peer().to_string(), "192.0.2.7:50000");
+    assert_eq!(writer.peer(), client.with_secure(false));
+    assert_eq!(
+        (reader.peer_addr(), writer.peer_addr()),
+        (writer.peer().addr(), reader.peer().addr())
+    );
 }
 
 /// They stand in the task of the connection for as long as it lives: a pointer each.

@@ -202,7 +202,7 @@ async fn the_hook_sees_the_origin_and_can_decide_about_it() {
     let (server, address) = crate::support::handshake::bind().await;
     let serving = server
         .origins(OriginPolicy::Any)
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             match request.origin() {
                 Some(origin) if origin != "https://a.test" => {
                     Err(text_response(http::StatusCode::FORBIDDEN, "the Origin is none of ours\n"))
@@ -241,7 +241,7 @@ async fn any_lets_in_everybody() {
 async fn a_page_of_another_origin_does_not_reach_the_hook() {
     let (server, address) = crate::support::handshake::bind().await;
     let serving = server
-        .on_upgrade(|_| async { panic!("asked about a page of another origin") })
+        .authorize(|_| async { panic!("asked about a page of another origin") })
         .serve_with(|_, ()| async { Ok(()) });
     tokio::spawn(serving);
     let mut peer = Http::connect(address).await;

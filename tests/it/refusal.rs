@@ -327,7 +327,7 @@ async fn frames_in_the_same_segment_as_the_request_are_not_lost() {
 
 fn page(server: Server) -> Server {
     server.fallback(|request, peer| async move {
-        assert!(peer.ip().is_loopback());
+        assert!(peer.addr().unwrap().ip().is_loopback());
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/") => Response::new(Bytes::from("<p>page</p>")),
             (&Method::POST, "/") => text_response(http::StatusCode::METHOD_NOT_ALLOWED, "no\n"),

@@ -28,15 +28,15 @@ fn uri(address: SocketAddr) -> String {
 async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
     let (server, address) = bind().await;
     let serving = server
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             assert_eq!(request.request().method(), "GET");
             let user = request.headers()["x-user"].to_str().unwrap().to_owned();
-            let (uri, peer) = (request.uri().clone(), request.peer_addr());
+            let (uri, peer) = (request.uri(), request.peer());
             let offers = request.subprotocols().join("+");
-            Ok(Upgrade::new(format!("{user} {uri} {peer} {offers} {}", request.is_secure())))
+            Ok(Upgrade::new(format!("{user} {uri} {peer} {offers} {}", peer.is_secure())))
         })
         .serve_with(|mut ws, seen| async move {
-            assert_eq!(ws.peer_addr().unwrap().to_string(), seen.split(' ').nth(2).unwrap());
+            assert_eq!(ws.peer().to_string(), seen.split(' ').nth(2).unwrap());
             ws.send(seen).await?;
             Ok(ws.close().await?)
         });
@@ -50,11 +50,19 @@ async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
     assert!(ws.next().await.is_none());
 }
 
+// It was an error, found when the server ran.
+#[tokio::test]
+async fn a_handler_with_data_needs_no_hook() {
+    let (server, address) = bind().await;
+    tokio::spawn(server.serve_with(|ws, ()| echo(ws)));
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+}
+
 #[tokio::test]
 async fn the_hook_refuses_with_a_response_of_its_own() {
     let (server, address) = bind().await;
     let serving = server
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             let status: u16 = request.uri().path()[1..].parse().unwrap();
             let response = Response::builder().status(status).header("www-authenticate", "Basic");
             Err::<Upgrade, _>(response.body("who are you?".into()).unwrap())
@@ -101,7 +109,7 @@ async fn what_the_hook_adds_is_in_the_answer_or_the_answer_is_500() {
     };
     let serving = server
         .subprotocols(["a"])
-        .on_upgrade(move |request| future::ready(Ok(upgrade(request.uri().path()))))
+        .authorize(move |request| future::ready(Ok(upgrade(request.uri().path()))))
         .serve(echo);
     tokio::spawn(serving);
     let client = Client::new().subprotocols(["a", "b"]);
@@ -177,7 +185,7 @@ async fn a_handler_that_panics_or_fails_ends_its_own_connection_alone() {
 async fn a_hook_or_fallback_that_panics_is_answered_for_with_500() {
     let (server, address) = bind().await;
     let serving = server
-        .on_upgrade(|request| async move {
+        .authorize(|request| async move {
             assert_eq!(request.uri().path(), "/");
             Ok(Upgrade::new(()))
         })
@@ -289,8 +297,8 @@ async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
 #[tokio::test]
 async fn a_handshake_that_stalls_is_cut_and_its_place_is_free() {
     let tls = Identity::for_names(&["localhost"]).server();
-    let set_up =
-        |server: Server| server.max_connections(1).handshake_timeout(Duration::from_millis(30));
+    let acceptor = Acceptor::new().handshake_timeout(Duration::from_millis(30));
+    let set_up = |server: Server| server.max_connections(1).acceptor(acceptor.clone());
     let plain = echo_server(set_up).await;
     let secure = echo_server(|server| set_up(server).tls(tls)).await;
     let hello = b"\x16\x03\x01\x02\x00\x01\x00";
@@ -348,8 +356,8 @@ async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
 async fn a_client_is_told_when_it_is_the_server_that_is_late() {
     let (server, address) = bind().await;
     let serving = server
-        .handshake_timeout(Duration::from_millis(500))
-        .on_upgrade(|_| future::pending::<Result<Upgrade, _>>())
+        .acceptor(Acceptor::new().handshake_timeout(Duration::from_millis(500)))
+        .authorize(|_| future::pending::<Result<Upgrade, _>>())
         .fallback(|_, _| future::pending())
         .serve(|_| async { panic!("never decided, and handled all the same") });
     tokio::spawn(serving);
@@ -370,7 +378,9 @@ async fn a_client_is_told_when_it_is_the_server_that_is_late() {
 
 #[tokio::test]
 async fn no_deadline_is_too_far_away() {
-    let address = echo_server(|server| server.handshake_timeout(Duration::MAX)).await;
+    let address =
+        echo_server(|server| server.acceptor(Acceptor::new().handshake_timeout(Duration::MAX)))
+            .await;
     let client = Client::new().connect_timeout(Duration::MAX);
     expect_echo(&mut client.connect(uri(address)).await.unwrap(), "hello").await;
 }
@@ -407,7 +417,7 @@ async fn a_slow_hook_holds_up_nobody_else() {
     let gate = Arc::new(Notify::new());
     let opened = gate.clone();
     let serving = server
-        .on_upgrade(move |request| {
+        .authorize(move |request| {
             let gate = gate.clone();
             async move {
                 if request.uri().path() == "/slow" {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tautline::{CloseCode, ConnectError, Error, Message, Server, Upgrade, WebSocket, connect};
+use tautline::{
+    Acceptor, CloseCode, ConnectError, Error, Message, Server, Upgrade, WebSocket, connect,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,7 +34,8 @@ impl Running {
     {
         let (server, address) = bind().await;
         let (stop, stopped) = oneshot::channel();
-        let server = set_up(server.drain_timeout(HOUR)).shutdown_on(async { drop(stopped.await) });
+        let server = set_up(server.drain_timeout(HOUR))
+            .with_graceful_shutdown(async { drop(stopped.await) });
         Self { address, stop, serving: tokio::spawn(server.serve(handler)) }
     }
 
@@ -76,7 +79,9 @@ async fn idle_connections_hear_1001_and_their_handlers_the_end() {
         assert_eq!(ended.try_recv().unwrap(), CloseCode::GOING_AWAY);
     }
     match connect(format!("ws://{}/", running.address)).await {
-        Err(ConnectError::Tcp(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+        Err(ConnectError::Tcp { error, .. }) => {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -183,7 +188,7 @@ async fn a_connection_whose_request_is_being_decided_is_opened_and_hears_1001() 
     let opened = gate.clone();
     let running = Running::start(
         |server| {
-            server.on_upgrade(move |_| {
+            server.authorize(move |_| {
                 entered.send(()).unwrap();
                 let gate = gate.clone();
                 async move {
@@ -205,11 +210,16 @@ async fn a_connection_whose_request_is_being_decided_is_opened_and_hears_1001() 
     running.serving.await.unwrap().unwrap();
 }
 
+/// Handshakes may take as long as they like.
+fn patient(server: Server) -> Server {
+    server.acceptor(Acceptor::new().handshake_timeout(HOUR))
+}
+
 // A connection that a browser had opened ahead of need, and said nothing on, held up the end of the server for the whole of
 // the handshake's deadline.
 #[tokio::test]
 async fn connections_that_say_nothing_are_not_waited_for() {
-    let running = Running::start(|server| server.handshake_timeout(HOUR), echo).await;
+    let running = Running::start(patient, echo).await;
     let mut silent = Http::connect(running.address).await;
     let mut half = Http::connect(running.address).await;
     half.write("GET / HTTP/1.1\r\nHos").await;
@@ -228,7 +238,7 @@ async fn connections_that_say_nothing_are_not_waited_for() {
 
 #[tokio::test]
 async fn a_request_that_is_on_its_way_is_answered_and_hears_1001() {
-    let running = Running::start(|server| server.handshake_timeout(HOUR), echo).await;
+    let running = Running::start(patient, echo).await;
     let mut half = Http::connect(running.address).await;
     let (first, rest) = REQUEST.split_at(30);
     half.write(first).await;
@@ -350,11 +360,10 @@ async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() 
         let (server, address) = bind().await;
         let (asking, mut asked) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = server
-            .handshake_timeout(HOUR)
+        let serving = patient(server)
             .drain_timeout(drain)
-            .shutdown_on(async { drop(stopped.await) })
-            .on_upgrade(move |_| {
+            .with_graceful_shutdown(async { drop(stopped.await) })
+            .authorize(move |_| {
                 asking.send(()).unwrap();
                 std::future::pending::<Result<Upgrade, _>>()
             })

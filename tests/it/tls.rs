@@ -54,7 +54,7 @@ async fn unreachable_server(identity: &Identity) -> SocketAddr {
     let (server, address) = bind().await;
     let serving = server
         .tls(identity.server())
-        .on_upgrade(|_| async { panic!("a request on a connection that is not to be trusted") })
+        .authorize(|_| async { panic!("a request on a connection that is not to be trusted") })
         .serve_with(|_, ()| async { Ok(()) });
     tokio::spawn(serving);
     address
@@ -82,7 +82,7 @@ async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
         let mut ws = identity.client().connect(uri).await.unwrap();
         assert!(ws.get_ref().unwrap().is_tls());
         assert!(ws.get_ref().unwrap().tcp().unwrap().nodelay().unwrap());
-        assert_eq!(ws.peer_addr(), Some(address));
+        assert_eq!(*ws.peer(), tautline::Peer::from(address).with_secure(true));
         assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
         assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some(said));
         expect_echo(&mut ws, "hello").await;
@@ -334,7 +334,7 @@ async fn tls_that_is_cut_off_behind_a_close_is_a_clean_end() {
 async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     let identity = Identity::for_names(&LOCAL);
     let (server, address) = bind().await;
-    let server = server.tls(ServerTls::from_config(identity.server_config()));
+    let server = server.tls(identity.server_config());
     tokio::spawn(server.serve(echo));
     let mut config = identity.client_config();
     config.enable_sni = false;
@@ -374,10 +374,10 @@ async fn certificates_come_from_files_and_what_is_wrong_with_them_is_told() {
         ServerTls::from_pem_files(&empty, &key).map(|_| ()),
         ServerTls::from_pem_files(&certificate, &empty).map(|_| ()),
         ServerTls::from_pem_files(&certificate, &foreign).map(|_| ()),
-        ClientTls::ca_file(directory.join("none.pem")).map(|_| ()),
-        ClientTls::ca_file(&empty).map(|_| ()),
-        ClientTls::ca_pem(b"").map(|_| ()),
-        ClientTls::ca_pem(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        ClientTls::from_ca_file(directory.join("none.pem")).map(|_| ()),
+        ClientTls::from_ca_file(&empty).map(|_| ()),
+        ClientTls::from_ca_pem(b"").map(|_| ()),
+        ClientTls::from_ca_pem(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
             .map(|_| ()),
     ];
     let [no_file, no_certificate, no_key, no_match, no_ca, empty_ca, no_pem, bad_ca] = results;
@@ -385,13 +385,13 @@ async fn certificates_come_from_files_and_what_is_wrong_with_them_is_told() {
         assert!(matches!(result, Err(TlsError::Pem { .. })), "{result:?}");
     }
     for result in [no_match, bad_ca] {
-        assert!(matches!(result, Err(TlsError::Rustls(_))), "{result:?}");
+        assert!(matches!(result, Err(TlsError::Settings(_))), "{result:?}");
     }
     for result in [empty_ca, no_pem] {
         assert!(matches!(result, Err(TlsError::NoRoots)), "{result:?}");
     }
 
-    let client = Client::new().tls(ClientTls::ca_file(&certificate).unwrap());
+    let client = Client::new().tls(ClientTls::from_ca_file(&certificate).unwrap());
     std::fs::remove_dir_all(&directory).unwrap();
     let address = echo_server(|server: Server| server.tls(tls)).await;
     expect_echo(&mut client.connect(format!("wss://{address}/")).await.unwrap(), "hello").await;

@@ -16,7 +16,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = ["--deflate", "--takeover", "--send"];
     let [listen, cert, key] = arguments(["--listen", "--cert", "--key"], &flags)?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
-    let mut server = Server::bind(listen).await?.origins(OriginPolicy::Any).shutdown_on(stopped());
+    let mut server =
+        Server::bind(listen).await?.origins(OriginPolicy::Any).with_graceful_shutdown(stopped());
     let mut scheme = "ws";
     if flag("--deflate") {
         server = server.compression(Compression::new());

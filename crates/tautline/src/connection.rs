@@ -5,7 +5,6 @@ mod leaving;
 mod seated;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -14,12 +13,13 @@ use tautline_frame::session::{Action, Error, Interest, Progress, Session};
 use tautline_frame::{CloseCode, Compress, Config, Message, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::chain::Chain;
+use crate::error::Chain;
 use crate::parting::{Leave, leave_at_once};
 use crate::seats::Seats;
 use crate::shutdown::ShutdownSignal;
 use crate::tasks::Place;
 use crate::timer::{Timer, now};
+use crate::transport::Peer;
 
 /// Whom to wake: whoever reads, and whoever waits for the write side or the time. The same one before `split`.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ impl<'a> Wakers<'a> {
 /// What is known of a connection beside its messages.
 #[derive(Debug, Default)]
 pub(crate) struct Info {
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Peer,
     pub(crate) subprotocol: Option<Box<str>>,
 }
 
@@ -104,6 +104,10 @@ impl<S> Connection<S> {
         &self.info
     }
 
+    pub(crate) fn set_peer(&mut self, peer: Peer) {
+        self.info.peer = peer;
+    }
+
     pub(crate) const fn get_ref(&self) -> Option<&S> {
         self.io.as_ref()
     }
@@ -141,8 +145,7 @@ impl<S> fmt::Debug for Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         if !self.session.is_done() {
-            let peer = self.info.peer.map(tracing::field::display);
-            tracing::debug!(peer, "connection dropped before its end");
+            tracing::debug!(peer = %self.info.peer, "connection dropped before its end");
             (self.leave)(self);
         }
     }
@@ -211,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             protocol.peer_close().map(|_| "the peer")
         };
         tracing::debug!(
-            peer = self.info.peer.map(tracing::field::display),
+            peer = %self.info.peer,
             received = protocol.peer_close().map(tracing::field::display),
             sent = protocol.sent_close().map(tracing::field::display),
             by,

@@ -4,31 +4,25 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
-mod chain;
 mod client;
 mod connection;
-mod dial;
+mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handshake_io;
+mod headers;
 mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod parting;
-
-#[cfg(feature = "tls")]
-mod read_ahead;
 mod runtime;
 mod seats;
 mod server;
 mod shutdown;
-mod socket;
 mod split;
 mod sync;
 mod tasks;
 mod timer;
-#[cfg(feature = "tls")]
-mod tls;
 mod transport;
 mod wakers;
 mod websocket;
@@ -36,12 +30,13 @@ mod websocket;
 // The public face.
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use client::{Client, ConnectError, IntoRequest, connect};
-pub use server::{BoxError, Server};
+pub use error::BoxError;
+pub use server::Server;
 pub use split::{Reader, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
-pub use tls::{ClientTls, ServerTls, TlsError, TlsInfo};
-pub use transport::Transport;
+pub use transport::{ClientTls, ServerTls, TlsError, TlsInfo};
+pub use transport::{Peer, Transport};
 pub use websocket::WebSocket;
 
 pub use tautline_frame::{
@@ -54,8 +49,9 @@ pub use tautline_handshake::{
     UriError, WsUri, text_response,
 };
 
-// Whose types stand in the signatures above.
+// Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
+// For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this very version.
 #[cfg(feature = "tls")]
 pub use rustls;

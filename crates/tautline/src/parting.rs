@@ -14,7 +14,7 @@ use tautline_frame::session::{Listener, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Wakers};
-use crate::server::BoxError;
+use crate::error::BoxError;
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::Transport;

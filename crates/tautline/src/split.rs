@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::connection::Connection;
 use crate::sync::{Arc, Mutex, lock};
 use crate::timer::now;
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport};
 use crate::wakers::{SharedWakers, Waiters};
 
 #[derive(Debug)]
@@ -93,10 +93,16 @@ pub struct Reader<S = Transport> {
 }
 
 impl<S> Reader<S> {
-    /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
+    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        lock(&self.shared.inner).connection.info().peer.clone()
+    }
+
+    /// The peer's address, if it is known.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        lock(&self.shared.inner).connection.info().peer
+        self.peer().addr()
     }
 
     /// The Close that the peer sent, once it came.
@@ -204,10 +210,16 @@ impl<S> Drop for Writer<S> {
 }
 
 impl<S> Writer<S> {
-    /// The peer's address, as [`WebSocket::peer_addr`](crate::WebSocket::peer_addr).
+    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        lock(&self.shared.inner).connection.info().peer.clone()
+    }
+
+    /// The peer's address, if it is known.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        lock(&self.shared.inner).connection.info().peer
+        self.peer().addr()
     }
 
     /// Whether messages can be sent: neither end has sent a Close, and nothing failed.

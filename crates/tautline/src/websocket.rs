@@ -23,7 +23,7 @@ use crate::split;
 use crate::split::{Reader, Writer};
 use crate::tasks::Place;
 use crate::timer::now;
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport};
 use tautline_frame::session::Error;
 
 /// An open WebSocket connection.
@@ -85,10 +85,16 @@ impl<S> WebSocket<S> {
         self.connection.info().subprotocol.as_deref()
     }
 
-    /// The peer's address, when the connection was made by [`Client`](crate::Client) or [`Server`](crate::Server).
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.connection.info().peer
+    }
+
+    /// The peer's address, if it is known: see [`peer`](Self::peer).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.info().peer
+        self.peer().addr()
     }
 
     /// How messages are compressed, if that was agreed on (RFC 7692).
@@ -150,6 +156,14 @@ impl<S> WebSocket<S> {
     #[must_use]
     pub fn with_compression(mut self, agreed: Compression) -> Self {
         self.connection.session().set_compression(agreed);
+        self
+    }
+
+    /// Says who is at the other end, for a stream of your own. It is for [`peer`](Self::peer) and for events, and changes
+    /// nothing else.
+    #[must_use]
+    pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.connection.set_peer(peer.into());
         self
     }
 

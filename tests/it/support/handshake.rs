@@ -228,7 +228,7 @@ impl Identity {
 
     /// A client that trusts this certificate and no other.
     pub(crate) fn client(&self) -> Client {
-        Client::new().tls(ClientTls::ca_pem(self.certificate_pem.as_bytes()).unwrap())
+        Client::new().tls(ClientTls::from_ca_pem(self.certificate_pem.as_bytes()).unwrap())
     }
 
     pub(crate) fn server_config(&self) -> ServerConfig {

@@ -6,23 +6,28 @@ use std::io;
 use http::StatusCode;
 use tautline_handshake::{BuildError, HandshakeError};
 
-/// Why a connection was not accepted. The peer was answered with a status, as far as it could be.
+/// Why a connection was not accepted. The client has been answered with a status if that was
+/// possible.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// The request broke a rule; it was answered with [`HandshakeError::status`].
+    /// The request broke a rule, and was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
-    /// The hook of [`Server::on_upgrade`](crate::Server::on_upgrade) refused with this status.
+    /// [`Server::authorize`](crate::Server::authorize) refused with this status.
     Refused(StatusCode),
-    /// What the upgrade hook wanted in the answer cannot be sent; the client got 500.
+    /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent; the client was answered
+    /// with 500.
     Response(BuildError),
-    /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
-    /// all if none had begun), with 503 if it was the upgrade hook that was late. Or the client took nothing of its answer
-    /// for [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
+    /// The handshake took longer than
+    /// [`Acceptor::handshake_timeout`](crate::Acceptor::handshake_timeout): the client was answered
+    /// with 408 if its request was incomplete (and not at all if it had sent nothing), with 503 if
+    /// the application was late to decide. Or the client read nothing of its answer for
+    /// [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
     Timeout,
     /// There is no tokio runtime, or its time driver is off (`enable_time`).
     Runtime(io::Error),
-    /// The upgrade hook or the fallback panicked; the client got 500.
+    /// [`Server::authorize`](crate::Server::authorize) or
+    /// [`Server::fallback`](crate::Server::fallback) panicked; the client was answered with 500.
     Panic,
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),
@@ -41,7 +46,7 @@ impl fmt::Display for AcceptError {
             Self::Response(_) => "the answer cannot be sent",
             Self::Timeout => "the handshake took too long",
             Self::Runtime(_) => "the runtime cannot be used",
-            Self::Panic => "the upgrade hook or the fallback panicked",
+            Self::Panic => "`authorize` or `fallback` panicked",
             Self::Io(_) => "the stream failed during the handshake",
             Self::Tls(_) => "TLS failed",
         })
@@ -80,8 +85,8 @@ impl From<io::Error> for AcceptError {
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
-    use crate::chain::Chain;
-    use crate::chain::tests::assert_one_level_each;
+    use crate::error::Chain;
+    use crate::error::tests::assert_one_level_each;
 
     #[test]
     fn each_error_tells_its_own_level() {

@@ -1,39 +1,51 @@
-//! From an accepted stream to the future of a handler: TLS, the request, what the user decides, the answer.
+//! From an accepted stream to the future of a handler: TLS, the request, the application's
+//! decision, the answer.
 
-use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{BoxFuture, Decision, Fallback};
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
 use crate::parting::leave_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
-use crate::socket;
 use crate::tasks::Place;
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport, socket};
 use crate::websocket::WebSocket;
 
-/// How long a handshake has when the server goes down: enough for a request that is on its way, and for a decision about it.
-/// A connection that says nothing, such as a browser opens ahead of need, is not waited for.
+/// How long a handshake has when the server shuts down: enough for a request that is on its way,
+/// and for a decision about it. The server does not wait longer for a connection that is silent,
+/// such as one that a browser opened in advance.
 const OPENING_GRACE: Duration = Duration::from_secs(1);
 
-/// What opens connections.
+pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Authorize<T> =
+    Box<dyn Fn(UpgradeRequest) -> BoxFuture<Result<Upgrade<T>, Response<Bytes>>> + Send + Sync>;
+pub(super) type Fallback =
+    Box<dyn Fn(Request<()>, Peer) -> BoxFuture<Response<Bytes>> + Send + Sync>;
+
+/// How valid requests are decided about.
+pub(super) enum Decision<T> {
+    /// All are accepted; this makes the data for their handlers.
+    Accept(fn() -> T),
+    Ask(Authorize<T>),
+}
+
+/// Opens connections.
 pub(super) struct Opener<T> {
     pub(super) acceptor: Acceptor,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<crate::tls::ServerTls>,
+    pub(super) tls: Option<crate::transport::ServerTls>,
     pub(super) decision: Decision<T>,
     pub(super) fallback: Option<Fallback>,
     pub(super) shutdown: Shutdown,
@@ -42,22 +54,24 @@ pub(super) struct Opener<T> {
 type Asked = Incoming<Transport>;
 
 impl<T> Opener<T> {
-    /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
+    /// `None` if the request was not for a WebSocket and has been answered, or if none arrived
+    /// before the server shut down.
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
+        peer: Peer,
         place: Place,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         let deadline = self.acceptor.deadline();
         socket::prepare(&stream)?;
-        // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
+        // The connection keeps it: since nearly every handshake waits for its request, it is
+        // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
             let reading = pin!(self.read(stream, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
-                // A request that is there is heard, and the list is left alone then.
+                // A request that has arrived is taken, without registering in the list.
                 biased;
                 read = reading => Some(read),
                 () = going_down => None,
@@ -67,20 +81,22 @@ impl<T> Opener<T> {
             return Ok(None);
         };
         let incoming = read?;
+        let peer = peer.with_secure(incoming.get_ref().is_tls());
+        let incoming = incoming.with_peer(peer);
         if let Some(fallback) = &self.fallback
             && !is_upgrade_request(incoming.request())
         {
-            fall_back(fallback, incoming, peer, &mut signal).await?;
+            fall_back(fallback, incoming, &mut signal).await?;
             return Ok(None);
         }
         let (mut ws, data) = match &self.decision {
-            Decision::Accept(data) => incoming.open(Upgrade::new(data()), Some(peer)).await?,
-            Decision::Ask(hook) => {
+            Decision::Accept(data) => incoming.open(Upgrade::new(data())).await?,
+            Decision::Ask(authorize) => {
                 let incoming = incoming.checked().await?;
-                let (request, secure) = (incoming.shared_request(), incoming.get_ref().is_tls());
-                let asked = UpgradeRequest::new(request.clone(), peer, secure);
-                match decided(hook(asked), incoming.deadline(), &mut signal).await {
-                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade, Some(peer)).await?,
+                let (request, peer) = (incoming.shared_request().clone(), incoming.peer().clone());
+                let asked = UpgradeRequest::new(request, peer);
+                match decided(authorize(asked), incoming.deadline(), &mut signal).await {
+                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
                         let status = incoming.answer(response).await?;
                         return Err(AcceptError::Refused(status));
@@ -99,7 +115,7 @@ impl<T> Opener<T> {
         #[cfg(feature = "tls")]
         let transport = match &self.tls {
             Some(tls) => {
-                // Boxed: it would be the larger part of the state of every handshake.
+                // Boxed: it would be most of the state of every handshake.
                 let mut securing = Box::pin(tls.accept(stream));
                 until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
             }
@@ -108,30 +124,30 @@ impl<T> Opener<T> {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
-        PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end).read().await
+        let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
+        Incoming::read(pending).await
     }
 }
 
-/// Answers a request that asks for no WebSocket.
+/// Answers a request that is not for a WebSocket.
 async fn fall_back(
     fallback: &Fallback,
     asked: Asked,
-    peer: SocketAddr,
     signal: &mut ShutdownSignal,
 ) -> Result<(), AcceptError> {
     if let Err(error) = RequestHead::from(asked.request()).authority() {
         asked.answer(error.to_response()).await?;
         return Err(error.into());
     }
-    // The hook owns what it is shown.
-    let request = asked.request().clone();
+    // It takes ownership.
+    let (request, peer) = (asked.request().clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
         Err(undecided) => Err(undecided.answer(asked).await),
     }
 }
 
-/// Why the user's code about a request gave nothing.
+/// Why the application did not decide about a request.
 enum Undecided {
     Late,
     GoingDown,
@@ -139,7 +155,7 @@ enum Undecided {
 }
 
 impl Undecided {
-    /// Tells the client, which is not to blame.
+    /// Answers the client, whose fault it is not.
     async fn answer(self, asked: Asked) -> AcceptError {
         let (response, error) = match self {
             Self::Late => (unavailable("the server took too long\n"), AcceptError::Timeout),
@@ -157,7 +173,8 @@ fn unavailable(why: &'static str) -> Response<Bytes> {
     text_response(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// What the hook or the fallback says, by the deadline and before a server that goes down runs out of grace.
+/// What `authorize` or `fallback` returns, before the deadline and before the grace period of a
+/// shutdown is over.
 async fn decided<R>(
     mut deciding: BoxFuture<R>,
     deadline: Instant,
@@ -175,7 +192,7 @@ async fn decided<R>(
         decision = until(deadline, deciding) => match decision {
             Ok(Some(decision)) => Ok(decision),
             Ok(None) => {
-                tracing::error!("the upgrade hook or the fallback panicked");
+                tracing::error!("`authorize` or `fallback` panicked");
                 Err(Undecided::Panicked)
             }
             Err(_) => Err(Undecided::Late),
@@ -184,13 +201,13 @@ async fn decided<R>(
     }
 }
 
-/// Ready when the server goes down and what is not open by now is not waited for any longer.
+/// Completes when the server has begun to shut down, and the grace period for handshakes is over.
 async fn out_of_grace(signal: &mut ShutdownSignal) {
     signal.fired().await;
     tokio::time::sleep(OPENING_GRACE).await;
 }
 
-/// Calls the handler: what it does before its first await, it does here.
+/// Calls the handler, which may do work before it returns its future.
 pub(super) fn start<T, F, Fut>(handler: &F, ws: WebSocket, data: T) -> Option<Fut>
 where
     F: Fn(WebSocket, T) -> Fut,

@@ -1,4 +1,6 @@
-//! TLS with rustls, for both roles: settings that are made once and shared, so that sessions resume.
+//! TLS with rustls, for both roles. Settings are made once and shared, so that sessions resume.
+
+mod error;
 
 use std::fmt;
 use std::io;
@@ -13,25 +15,29 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::read_ahead::ReadAhead;
-use crate::transport::Transport;
+pub use self::error::TlsError;
 
-/// What is spoken inside TLS (RFC 7301): WebSocket's handshake is HTTP/1.1, and a server must not choose HTTP/2.
+use super::Transport;
+use super::read_ahead::ReadAhead;
+
+/// The protocol inside TLS (RFC 7301): the WebSocket handshake is HTTP/1.1, so a server must not
+/// select HTTP/2.
 const ALPN: &[u8] = b"http/1.1";
 
-/// How much rustls encrypts for one write, in bytes, and so holds at most when the peer does not read: its own 64 KiB and another
-/// record. A message of 64 KiB then goes out in one write with its header, instead of leaving a few bytes to a second one.
+/// How much rustls encrypts for one write, in bytes, and therefore buffers at most while the peer
+/// does not read: its own 64 KiB and another record. A message of 64 KiB is then sent in one write
+/// together with its header, without a second write for a few bytes.
 const WRITE_LIMIT: usize = 80 << 10;
 
-/// TLS settings of a client. Clones share sessions, so that later connections are quicker.
+/// TLS settings of a client. Clones share sessions, which makes later connections faster.
 ///
-/// The server's certificate is always verified, for the host name or the IP address of the URI.
+/// The server's certificate is always verified against the host name or IP address of the URI.
 #[derive(Clone)]
 pub struct ClientTls(Roots);
 
 #[derive(Clone)]
 enum Roots {
-    /// The system's, read when they are first needed.
+    /// Those of the system, read when they are first needed.
     System(Arc<OnceCell<Arc<ClientConfig>>>),
     Ready(Arc<ClientConfig>),
 }
@@ -43,28 +49,29 @@ impl Default for ClientTls {
 }
 
 impl ClientTls {
-    /// Trusts the authorities that the system trusts.
+    /// Trusts the certificate authorities that the system trusts.
     #[must_use]
     pub fn system_roots() -> Self {
         Self(Roots::System(Arc::default()))
     }
 
-    /// Trusts the authorities in this PEM file, and no others.
+    /// Trusts the certificate authorities in this PEM file, and no others.
     ///
     /// # Errors
-    /// [`TlsError::Pem`], or [`TlsError::NoRoots`] for a file without certificates; [`TlsError::NoProvider`].
-    pub fn ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
+    /// [`TlsError::Pem`] if the file cannot be read, [`TlsError::NoRoots`] if it has no
+    /// certificates, [`TlsError::Settings`] if one is not valid; [`TlsError::NoProvider`].
+    pub fn from_ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let what = in_file("certificates", path.as_ref());
         let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| pem(&what, error))?;
+            CertificateDer::pem_file_iter(path).map_err(|error| TlsError::pem(&what, error))?;
         Self::from_roots(certificates, &what)
     }
 
-    /// As [`ca_file`](Self::ca_file), with what would stand in the file.
+    /// Like [`from_ca_file`](Self::from_ca_file), but takes the PEM text itself.
     ///
     /// # Errors
-    /// As [`ca_file`](Self::ca_file).
-    pub fn ca_pem(certificates: &[u8]) -> Result<Self, TlsError> {
+    /// As [`from_ca_file`](Self::from_ca_file).
+    pub fn from_ca_pem(certificates: &[u8]) -> Result<Self, TlsError> {
         Self::from_roots(CertificateDer::pem_slice_iter(certificates), "certificates")
     }
 
@@ -74,13 +81,18 @@ impl ClientTls {
     ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
-            roots.add(certificate.map_err(|error| pem(what, error))?).map_err(TlsError::Rustls)?;
+            roots
+                .add(certificate.map_err(|error| TlsError::pem(what, error))?)
+                .map_err(TlsError::settings)?;
         }
         Ok(Self(Roots::Ready(client_config(roots)?)))
     }
 
-    /// The whole of rustls's settings: roots, client certificates, versions, verification. Where they name no protocol
-    /// (ALPN), `http/1.1` is added.
+    /// Takes complete rustls settings: roots, client certificates, versions, verification. If they
+    /// name no protocol (ALPN), `http/1.1` is added.
+    ///
+    /// They are of the rustls version that this crate re-exports as
+    /// [`tautline::rustls`](crate::rustls).
     #[must_use]
     pub fn from_config(config: impl Into<Arc<ClientConfig>>) -> Self {
         let mut config = config.into();
@@ -94,7 +106,8 @@ impl ClientTls {
         match &self.0 {
             Roots::Ready(config) => Ok(config.clone()),
             Roots::System(cell) => {
-                // Reading them takes milliseconds of disk: not on a thread that serves connections.
+                // Reading them from disk takes milliseconds: do not block a thread that serves
+                // connections.
                 let read = || async {
                     let reading = tokio::task::spawn_blocking(system_config);
                     reading.await.unwrap_or(Err(TlsError::NoRoots))
@@ -120,12 +133,14 @@ impl ClientTls {
 }
 
 impl From<Arc<ClientConfig>> for ClientTls {
+    /// As [`from_config`](Self::from_config).
     fn from(config: Arc<ClientConfig>) -> Self {
         Self::from_config(config)
     }
 }
 
 impl From<ClientConfig> for ClientTls {
+    /// As [`from_config`](Self::from_config).
     fn from(config: ClientConfig) -> Self {
         Self::from_config(config)
     }
@@ -146,7 +161,7 @@ fn system_config() -> Result<Arc<ClientConfig>, TlsError> {
         tracing::warn!(%error, "a trusted certificate of the system cannot be read");
     }
     let mut roots = RootCertStore::empty();
-    // Systems carry a few certificates that rustls does not take; the rest is what counts.
+    // Systems have a few certificates that rustls does not accept; the others are what matters.
     roots.add_parsable_certificates(found.certs);
     client_config(roots)
 }
@@ -157,17 +172,19 @@ fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     }
     let mut config = ClientConfig::builder_with_provider(provider()?)
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Rustls)?
+        .map_err(TlsError::settings)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }
 
-/// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can resume.
+/// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can
+/// resume.
 ///
-/// Sessions resume by tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so their number has no bound and costs
-/// the server nothing. The keys of the tickets are of this process and are replaced every six hours.
+/// Sessions resume with tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so any
+/// number of them costs the server nothing. The keys of the tickets belong to this process and are
+/// replaced every six hours.
 #[derive(Clone)]
 pub struct ServerTls(TlsAcceptor);
 
@@ -175,7 +192,8 @@ impl ServerTls {
     /// The certificate chain (the server's own first) and the private key, each in a PEM file.
     ///
     /// # Errors
-    /// [`TlsError::Pem`]; [`TlsError::Rustls`] when key and certificate do not fit; [`TlsError::NoProvider`].
+    /// [`TlsError::Pem`]; [`TlsError::Settings`] if the key does not belong to the certificate;
+    /// [`TlsError::NoProvider`].
     pub fn from_pem_files(
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -183,20 +201,22 @@ impl ServerTls {
         let what = in_file("certificates", certificates.as_ref());
         let chain = CertificateDer::pem_file_iter(certificates);
         let chain = chain.and_then(Iterator::collect).and_then(not_empty);
-        let chain = chain.map_err(|error| pem(&what, error))?;
+        let chain = chain.map_err(|error| TlsError::pem(&what, error))?;
         let what = in_file("private key", key.as_ref());
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(&what, error))?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::pem(&what, error))?;
         Self::from_parts(chain, key)
     }
 
-    /// As [`from_pem_files`](Self::from_pem_files), with what would stand in the files.
+    /// Like [`from_pem_files`](Self::from_pem_files), but takes the PEM text itself.
     ///
     /// # Errors
     /// As [`from_pem_files`](Self::from_pem_files).
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain: Result<_, _> = CertificateDer::pem_slice_iter(certificates).collect();
-        let chain = chain.and_then(not_empty).map_err(|error| pem("certificates", error))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| pem("private key", error))?;
+        let chain =
+            chain.and_then(not_empty).map_err(|error| TlsError::pem("certificates", error))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| TlsError::pem("private key", error))?;
         Self::from_parts(chain, key)
     }
 
@@ -206,17 +226,21 @@ impl ServerTls {
     ) -> Result<Self, TlsError> {
         let mut config = ServerConfig::builder_with_provider(provider()?)
             .with_safe_default_protocol_versions()
-            .map_err(TlsError::Rustls)?
+            .map_err(TlsError::settings)?
             .with_no_client_auth()
             .with_single_cert(certificates, key)
-            .map_err(TlsError::Rustls)?;
+            .map_err(TlsError::settings)?;
         remember_sessions(&mut config)?;
         Ok(Self::from_config(config))
     }
 
-    /// The whole of rustls's settings: several certificates, certificates of clients, versions. Where they name no protocol
-    /// (ALPN), `http/1.1` is added. How sessions resume is theirs to say: rustls's own default keeps 256 in memory, which
-    /// is room for 128 clients of TLS 1.3; a `ticketer` has no such bound.
+    /// Takes complete rustls settings: several certificates, client certificates, versions. If they
+    /// name no protocol (ALPN), `http/1.1` is added. They also decide how sessions resume: rustls
+    /// keeps 256 in memory by default, which is enough for 128 clients of TLS 1.3; a `ticketer` has
+    /// no such bound.
+    ///
+    /// They are of the rustls version that this crate re-exports as
+    /// [`tautline::rustls`](crate::rustls).
     #[must_use]
     pub fn from_config(config: impl Into<Arc<ServerConfig>>) -> Self {
         let mut config = config.into();
@@ -237,38 +261,55 @@ impl ServerTls {
     }
 }
 
+impl From<Arc<ServerConfig>> for ServerTls {
+    /// As [`from_config`](Self::from_config).
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self::from_config(config)
+    }
+}
+
+impl From<ServerConfig> for ServerTls {
+    /// As [`from_config`](Self::from_config).
+    fn from(config: ServerConfig) -> Self {
+        Self::from_config(config)
+    }
+}
+
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerTls")
     }
 }
 
-/// Tickets, which the client keeps: a cache in memory holds so few sessions that none resumes under load.
+/// Tickets, which the client keeps: a cache in memory holds so few sessions that none would resume
+/// under load.
 #[cfg(feature = "ring")]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsError::Rustls)?;
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsError::settings)?;
     Ok(())
 }
 
 /// As with `ring`.
 #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Rustls)?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::settings)?;
     Ok(())
 }
 
-/// The providers that a process installs have no common way to make tickets: a cache, larger than rustls's own.
+/// A provider that the process installed has no common interface for tickets: use a cache, larger
+/// than rustls's own.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(CACHED_SESSIONS);
     Ok(())
 }
 
-/// Sessions kept in memory where there are no tickets, two for each client of TLS 1.3: up to about 20 MiB.
+/// Sessions kept in memory if there are no tickets, two for each client of TLS 1.3: up to about 20
+/// MiB.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 const CACHED_SESSIONS: usize = 16 << 10;
 
-/// What TLS agreed on for a connection: see [`Transport::tls`].
+/// What TLS negotiated for a connection: see [`Transport::tls`].
 #[derive(Clone, Copy)]
 pub struct TlsInfo<'a> {
     common: &'a rustls::CommonState,
@@ -294,25 +335,27 @@ impl<'a> TlsInfo<'a> {
         }
     }
 
-    /// Whether an earlier session was resumed, which saves a round trip and most of the computing.
+    /// Whether an earlier session was resumed, which saves a round trip and most of the
+    /// computation.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.common.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
-    /// The protocol agreed on inside TLS (ALPN, RFC 7301), such as `http/1.1`.
+    /// The protocol negotiated by ALPN (RFC 7301), such as `http/1.1`.
     #[must_use]
     pub fn alpn(&self) -> Option<&'a [u8]> {
         self.common.alpn_protocol()
     }
 
-    /// At the server's end: the host name that the client asked for (SNI, RFC 6066 section 3).
+    /// On a server: the host name that the client requested (SNI, RFC 6066 section 3).
     #[must_use]
     pub const fn server_name(&self) -> Option<&'a str> {
         self.server_name
     }
 
-    /// The peer's certificates in DER, its own first; a server sees some when its settings ask clients for them.
+    /// The peer's certificate chain in DER, its own certificate first. A server has one only if its
+    /// settings request client certificates.
     pub fn peer_certificates(&self) -> impl Iterator<Item = &'a [u8]> {
         self.common.peer_certificates().unwrap_or_default().iter().map(AsRef::as_ref)
     }
@@ -329,7 +372,8 @@ impl fmt::Debug for TlsInfo<'_> {
     }
 }
 
-/// The cryptography: what the process chose, or else what this crate was built with. Never a panic.
+/// The crypto provider: the one that the process installed, or else the one that this crate was
+/// built with. Never panics.
 fn provider() -> Result<Arc<CryptoProvider>, TlsError> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Ok(provider.clone());
@@ -352,10 +396,6 @@ fn built_in() -> Option<CryptoProvider> {
     None
 }
 
-fn pem(what: &str, source: PemError) -> TlsError {
-    TlsError::Pem { what: what.to_owned(), source }
-}
-
 fn in_file(what: &str, path: &Path) -> String {
     format!("{what} in {}", path.display())
 }
@@ -366,103 +406,17 @@ fn not_empty(
     if chain.is_empty() { Err(PemError::NoItemsFound) } else { Ok(chain) }
 }
 
-/// Why TLS could not be set up or agreed on.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// The crate was built without a crypto provider (features `ring` and `aws-lc-rs`), and the process installed none.
-    NoProvider,
-    /// No certificate of an authority to trust was found.
-    NoRoots,
-    /// PEM data cannot be read, or holds no fitting item.
-    #[non_exhaustive]
-    Pem {
-        /// What was to be read, and from which file.
-        what: String,
-        /// What is wrong with it.
-        source: PemError,
-    },
-    /// rustls does not take these settings.
-    Rustls(rustls::Error),
-    /// The host of the URI is neither a DNS name nor an IP address that a certificate can be for.
-    ServerName,
-    /// The TLS handshake failed: among others, the certificate is not trusted or is not for this host.
-    Handshake(io::Error),
-}
-
-impl TlsError {
-    /// Whether the same attempt may succeed later: only when the stream failed in the middle of the handshake. What rustls
-    /// itself decided, such as that a certificate is not to be trusted, it decides again.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Handshake(error) => {
-                let decided = |inner: &(dyn std::error::Error + Send + Sync + 'static)| {
-                    inner.downcast_ref::<rustls::Error>().is_some()
-                };
-                !error.get_ref().is_some_and(decided)
-            }
-            Self::NoProvider
-            | Self::NoRoots
-            | Self::Pem { .. }
-            | Self::Rustls(_)
-            | Self::ServerName => false,
-        }
-    }
-}
-
-/// This level only: [`source`](std::error::Error::source) has the next.
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoProvider => {
-                "no crypto provider: enable the feature `ring` or `aws-lc-rs`, or install one"
-            }
-            Self::NoRoots => "no trusted certificates were found",
-            Self::Pem { what, .. } => return write!(f, "cannot read the {what}"),
-            Self::Rustls(_) => "rustls rejected the TLS settings",
-            Self::ServerName => "the host is not a name that a certificate can have",
-            Self::Handshake(_) => "the TLS handshake failed",
-        })
-    }
-}
-
-impl std::error::Error for TlsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Pem { source, .. } => Some(source),
-            Self::Rustls(error) => Some(error),
-            Self::Handshake(error) => Some(error),
-            Self::NoProvider | Self::NoRoots | Self::ServerName => None,
-        }
-    }
-}
-
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
-    use crate::chain::tests::assert_one_level_each;
 
-    #[test]
-    fn each_error_tells_its_own_level() {
-        for error in [
-            TlsError::NoProvider,
-            TlsError::NoRoots,
-            pem("certificates in chain.pem", PemError::NoItemsFound),
-            TlsError::Rustls(rustls::Error::FailedToGetRandomBytes),
-            TlsError::ServerName,
-            TlsError::Handshake(io::Error::other("cut")),
-        ] {
-            assert_one_level_each(&error);
-        }
-    }
-
-    // Of two files that were named, the error of one that is missing, or of both in the wrong order, said neither which nor what.
+    // With two files, the error for one that is missing, or for both in the wrong order, named
+    // neither the file nor what was wrong.
     #[test]
     fn an_error_names_the_file_and_what_was_to_be_in_it() {
         let error = ServerTls::from_pem_files("/none/chain.pem", "/none/key.pem").unwrap_err();
         assert_eq!(error.to_string(), "cannot read the certificates in /none/chain.pem");
-        let error = ClientTls::ca_file("/none/ca.pem").unwrap_err();
+        let error = ClientTls::from_ca_file("/none/ca.pem").unwrap_err();
         assert_eq!(error.to_string(), "cannot read the certificates in /none/ca.pem");
         let error = ServerTls::from_pem(b"", b"").unwrap_err();
         assert_eq!(error.to_string(), "cannot read the certificates");
