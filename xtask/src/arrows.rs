@@ -20,10 +20,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     // The pool keeps what it lends, and what it lends goes back by itself.
     ("tautline-frame", "deflate::compressor", "deflate::pool"),
     ("tautline-frame", "deflate::inflater", "deflate::pool"),
-    // What a dropped connection does is decided by whoever made it.
-    ("tautline", "parting", "connection"),
-    // The wakers lock the connection that they wake.
-    ("tautline", "wakers", "connection"),
 ];
 
 /// Modules that still take names through the root of their crate. One that no longer does is told, to be removed from here.

@@ -8,10 +8,10 @@ mod client;
 mod connection;
 mod dial;
 mod error;
+pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handshake_io;
-mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod parting;
