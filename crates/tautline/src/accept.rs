@@ -24,7 +24,6 @@ use tokio::time::Instant;
 pub use self::error::AcceptError;
 pub use self::incoming::Incoming;
 pub use self::upgrade::{Upgrade, UpgradeRequest};
-use crate::connection::Info;
 use crate::handshake_io::{Answer, NEVER, ReadHeadError, deadline_in, read_request};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
@@ -280,7 +279,7 @@ impl Acceptor {
 
     /// The answer to a request, decided without I/O: the response that opens the connection, and what is agreed on with it. It is
     /// for a stream that somebody else upgrades: a framework, which has read the request, sends the response and hands over the
-    /// stream, for [`WebSocket::from_upgraded`]. Headers may be added to the response. [`accept`](Self::accept) answers in the
+    /// stream, for [`WebSocket::builder`]. Headers may be added to the response. [`accept`](Self::accept) answers in the
     /// same way.
     ///
     /// # Errors
@@ -471,15 +470,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
         answer.switch(&wire, patience).await.map_err(late_or_failed)?;
-        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
-        let config = self.acceptor.settings.config.clone();
-        let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
-        #[cfg(feature = "deflate")]
-        let ws = match agreed.compression {
-            Some(compression) => ws.with_compression(compression),
-            None => ws,
-        };
-        Ok(ws)
+        Ok(WebSocket::builder(Role::Server)
+            .config(self.acceptor.settings.config.clone())
+            .agreed(agreed)
+            .peer(peer)
+            .leftover(self.buffer)
+            .build(self.stream))
     }
 }
 

@@ -23,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 pub use self::error::ConnectError;
 pub use self::target::IntoRequest;
 use self::target::Target;
-use crate::connection::Info;
 use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
 use crate::transport::{Peer, Transport};
@@ -420,18 +419,13 @@ impl Client {
             }
             Err(error) => return Err(error.into()),
         };
-        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
-        tracing::debug!(
-            peer = %info.peer,
-            subprotocol = info.subprotocol.as_deref(),
-            "connection opened"
-        );
-        let ws = WebSocket::with_info(stream, Role::Client, self.config.clone(), buffer, info);
-        #[cfg(feature = "deflate")]
-        let ws = match agreed.compression {
-            Some(compression) => ws.with_compression(compression),
-            None => ws,
-        };
+        tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "connection opened");
+        let ws = WebSocket::builder(Role::Client)
+            .config(self.config.clone())
+            .agreed(agreed)
+            .peer(peer)
+            .leftover(buffer)
+            .build(stream);
         Ok(Reply::Open(Box::new(ws), response))
     }
 }

@@ -5,12 +5,10 @@ mod leaving;
 mod seated;
 
 use std::fmt;
-use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use bytes::BytesMut;
+use tautline_frame::CloseCode;
 use tautline_frame::session::{Action, Interest, Progress, Session};
-use tautline_frame::{CloseCode, Config, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::leaving::{Leave, leave_at_once};
@@ -45,15 +43,7 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// `read` has what arrived after the handshake.
-    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read: BytesMut, info: Info) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        Self::over(Some(io), Session::new(role, config, read, now()), info)
-    }
-
-    fn over(io: Option<S>, session: Session, info: Info) -> Self
+    pub(crate) fn new(io: Option<S>, session: Session, info: Info) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
+mod builder;
 mod client;
 mod connection;
 mod dial;
@@ -29,6 +30,7 @@ mod websocket;
 
 // The public face.
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
+pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use error::BoxError;
 pub use server::Server;

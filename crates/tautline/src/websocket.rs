@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Message, Role};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Connection, Info, Leave};
+use crate::connection::{Connection, Leave};
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
 };
@@ -121,43 +119,6 @@ impl<S> WebSocket<S> {
         self.connection.get_ref()
     }
 
-    pub(crate) fn with_info(
-        io: S,
-        role: Role,
-        config: Arc<Config>,
-        leftover: BytesMut,
-        info: Info,
-    ) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
-    }
-
-    /// Compresses and inflates messages: for a connection that was [upgraded elsewhere](Self::from_upgraded), with what was
-    /// agreed on there, seen from this end. To be called once, before the first message.
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use tautline::{Compression, Config, Role, WebSocket};
-    ///
-    /// # let (near, far) = tokio::io::duplex(1024);
-    /// // Agreed on: `permessage-deflate; server_no_context_takeover; client_max_window_bits=12`.
-    /// let server = Compression::new().own_context_takeover(false).peer_window_bits(12);
-    /// let client = Compression::new().peer_context_takeover(false).own_context_takeover(true).own_window_bits(12);
-    /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    /// # let _entered = rt.enter();
-    /// let server = WebSocket::from_upgraded(near, Role::Server, Config::new(), BytesMut::new()).with_compression(server);
-    /// # let client = WebSocket::from_upgraded(far, Role::Client, Config::new(), BytesMut::new()).with_compression(client);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[cfg(feature = "deflate")]
-    #[must_use]
-    pub fn with_compression(mut self, agreed: Compression) -> Self {
-        self.connection.session_mut().set_compression(agreed);
-        self
-    }
-
     /// Says who is at the other end, for a stream of your own. It is for [`peer`](Self::peer) and for events, and changes
     /// nothing else.
     #[must_use]
@@ -175,34 +136,13 @@ impl<S> WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// A connection over a stream whose opening handshake was done elsewhere, for instance by an HTTP library that handed
-    /// over the upgraded stream. `leftover` are the bytes that were read behind the handshake: they are frames.
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use tautline::{Config, Role, WebSocket};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (near, far) = tokio::io::duplex(1024);
-    /// let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new());
-    /// let mut server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new());
-    /// client.send("hello").await?;
-    /// assert_eq!(server.next().await.unwrap()?.as_text(), Some("hello"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn from_upgraded(
-        stream: S,
-        role: Role,
-        config: impl Into<Arc<Config>>,
-        leftover: BytesMut,
-    ) -> Self {
-        let connection = Connection::new(stream, role, config.into(), leftover, Info::default());
+impl<S> From<Connection<S>> for WebSocket<S> {
+    fn from(connection: Connection<S>) -> Self {
         Self { connection: Box::new(connection) }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The next message. Queued messages and automatic replies are written before it waits.
     ///
     /// `None`: the connection was closed in order. An error comes once; `None` follows. Cancel safe: no message is lost.

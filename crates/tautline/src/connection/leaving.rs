@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Moves out, and leaves a connection that is over.
     pub(crate) fn take(&mut self) -> Self {
         let ended = Session::ended(self.session.protocol().role(), now());
-        std::mem::replace(self, Self::over(None, ended, Info::default()))
+        std::mem::replace(self, Self::new(None, ended, Info::default()))
     }
 
     /// Writes what is queued and this Close, unless there was one, if the transport takes it without waiting.
