@@ -247,11 +247,11 @@ fn client_receive(len: usize, batch: usize) -> Result<usize> {
 }
 
 fn server(memory: &Memory) -> WebSocket<Memory> {
-    WebSocket::from_upgraded(memory.clone(), Role::Server, Config::new(), BytesMut::new())
+    WebSocket::builder(Role::Server).build(memory.clone())
 }
 
 fn client(memory: &Memory) -> WebSocket<Memory> {
-    WebSocket::from_upgraded(memory.clone(), Role::Client, Config::new(), BytesMut::new())
+    WebSocket::builder(Role::Client).build(memory.clone())
 }
 
 /// Drives what never waits.

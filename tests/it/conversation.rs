@@ -189,7 +189,7 @@ async fn what_arrived_with_the_handshake_comes_first() {
         let mut leftover = BytesMut::from(&encode(masked, FIN | TEXT, b"first")[..]);
         leftover.extend_from_slice(&encode(masked, FIN | PING, b"ping"));
         leftover.extend_from_slice(&second[..3]);
-        let mut ws = WebSocket::from_upgraded(near, role, Config::new(), leftover);
+        let mut ws = WebSocket::builder(role).leftover(leftover).build(near);
         assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("first"));
         assert!(ws.next().now_or_never().is_none());
         peer.expect(FIN | PONG, "ping").await;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::StreamExt;
 use tautline::{
     Acceptor, Client, Compress, Compression, Config, Error, Message, ProtocolError, Role, Timeout,
@@ -216,8 +215,8 @@ async fn it_crosses_tls() {
 async fn upgraded(settings: Compression) -> (WebSocket<tokio::net::TcpStream>, PeerOfServer) {
     let (near, far) = tcp_streams().await;
     let config = Arc::new(Config::new());
-    let ws = WebSocket::from_upgraded(near, Role::Server, config, BytesMut::new());
-    (ws.with_compression(settings), Peer::of(Role::Server, far))
+    let ws = WebSocket::builder(Role::Server).config(config).compression(settings).build(near);
+    (ws, Peer::of(Role::Server, far))
 }
 
 type PeerOfServer = Peer<tokio::net::TcpStream>;
@@ -258,9 +257,9 @@ async fn a_message_that_cannot_be_inflated_is_told_with_1007() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_gives_its_compressor_back() {
     let (near, far) = tokio::io::duplex(1 << 12);
-    let ws = WebSocket::from_upgraded(near, Role::Server, Config::new(), BytesMut::new());
     let idle = Duration::from_secs(3);
-    let ws = ws.with_compression(Compression::best_ratio().idle_timeout(idle));
+    let compression = Compression::best_ratio().idle_timeout(idle);
+    let ws = WebSocket::builder(Role::Server).compression(compression).build(near);
     let mut peer = Peer::of(Role::Server, far);
     tokio::spawn(echo(ws));
     let text = feed(1000, 0);
@@ -280,9 +279,9 @@ async fn an_idle_connection_gives_its_compressor_back() {
 async fn a_split_connection_gives_its_compressor_back() {
     let (near, far) = tokio::io::duplex(1 << 14);
     let config = Config::new().ping_interval(None);
-    let ws = WebSocket::from_upgraded(near, Role::Server, config, BytesMut::new());
     let idle = Duration::from_secs(3);
-    let ws = ws.with_compression(Compression::best_ratio().idle_timeout(idle));
+    let compression = Compression::best_ratio().idle_timeout(idle);
+    let ws = WebSocket::builder(Role::Server).config(config).compression(compression).build(near);
     let mut peer = Peer::of(Role::Server, far);
     let (mut reader, mut writer) = ws.split();
     tokio::spawn(async move { while reader.next().await.is_some() {} });
@@ -340,8 +339,7 @@ async fn writers_of_a_split_connection_share_one_context() {
 async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever() {
     for role in [Role::Client, Role::Server] {
         let (near, far) = tokio::io::duplex(1 << 16);
-        let ws = WebSocket::from_upgraded(near, role, Config::new(), BytesMut::new());
-        let mut ws = ws.with_compression(Compression::new());
+        let mut ws = WebSocket::builder(role).compression(Compression::new()).build(near);
         let mut peer = Peer::of(role, far);
         // A block that is not compressed, with the next one missing.
         peer.send(RSV1 | BINARY, [0x00, 0x05, 0x00, 0xFA, 0xFF, 1, 2, 3, 4, 5]).await;
@@ -370,10 +368,8 @@ async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_th
     const LEN: usize = 64 << 10;
     let (near, far) = tokio::io::duplex(1 << 20);
     let agreed = Compression::new();
-    let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new())
-        .with_compression(agreed);
-    let mut server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new())
-        .with_compression(agreed);
+    let mut client = WebSocket::builder(Role::Client).compression(agreed).build(near);
+    let mut server = WebSocket::builder(Role::Server).compression(agreed).build(far);
     for _ in 0..COUNT {
         client.feed(vec![7; LEN]).await.unwrap();
     }

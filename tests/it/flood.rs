@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tautline::{Compression, Config, Error, Message, Role, Timeout, WebSocket};
 use tautline_frame::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -74,8 +74,8 @@ fn flooded(compressed: bool, stuck: bool, config: Config) -> WebSocket<Flood> {
     client.poll_transmit();
     let len = client.queue().remaining();
     let flood = Flood { frame: client.queue().copy_to_bytes(len), at: 0, stuck };
-    let ws = WebSocket::from_upgraded(flood, Role::Server, config, BytesMut::new());
-    if compressed { ws.with_compression(agreed()) } else { ws }
+    let builder = WebSocket::builder(Role::Server).config(config);
+    if compressed { builder.compression(agreed()) } else { builder }.build(flood)
 }
 
 // Every read that was looked at to its end started `close_timeout` anew, not only the one that brought the peer's Close: who kept

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::{FutureExt, future};
 use tautline::{CloseCode, Compression, Config, Error, Message, Reader, Role, Timeout, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
@@ -332,7 +331,7 @@ async fn what_a_dropped_writer_had_queued_is_written_by_the_waiting_reader() {
         let reading = collect(reader);
         tokio::task::yield_now().await;
         for number in 0..20u8 {
-            writer.feed(&[number]).await.unwrap();
+            writer.feed([number]).await.unwrap();
         }
         let start = Instant::now();
         drop(writer);
@@ -361,7 +360,7 @@ async fn a_reader_alone_works_on_and_a_writer_alone_works_on() {
     drop(reader);
     for number in 0..100u8 {
         let (sent, ()) =
-            future::join(writer.send(&[number]), peer.expect(FIN | BINARY, [number])).await;
+            future::join(writer.send([number]), peer.expect(FIN | BINARY, [number])).await;
         sent.unwrap();
     }
 }
@@ -459,10 +458,8 @@ async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_c
 async fn a_writer_without_a_reader_that_sends_while_closing_reads_much_that_was_compressed() {
     let agreed = Compression::new();
     let (near, far) = tokio::io::duplex(1 << 20);
-    let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new())
-        .with_compression(agreed);
-    let server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new())
-        .with_compression(agreed);
+    let mut client = WebSocket::builder(Role::Client).compression(agreed).build(near);
+    let server = WebSocket::builder(Role::Server).compression(agreed).build(far);
     for _ in 0..100 {
         client.feed(vec![7; 64 << 10]).await.unwrap();
     }

@@ -72,8 +72,8 @@ fn framed(payload: &[u8], size: usize) -> Vec<u8> {
 fn server() -> (WebSocket<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(1 << 12);
     let config = Config::new().max_message_size(LIMIT).max_frame_size(16 << 20);
-    let ws = WebSocket::from_upgraded(near, Role::Server, config, BytesMut::new());
-    (ws.with_compression(Compression::best_ratio()), far)
+    let builder = WebSocket::builder(Role::Server).compression(Compression::best_ratio());
+    (builder.config(config).build(near), far)
 }
 
 /// Sends this to a server; gives how many messages came of it, and the close code that the server answers with.

@@ -1,15 +1,13 @@
 //! What a message that the user keeps keeps alive: no more than twice its own size.
 
-use bytes::BytesMut;
-use tautline::{Config, Message, Role, WebSocket};
+use tautline::{Message, Role, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{allocated, alone};
 
 fn pair() -> (WebSocket<DuplexStream>, WebSocket<DuplexStream>) {
     let (near, far) = tokio::io::duplex(64 << 10);
-    let open =
-        |stream, role| WebSocket::from_upgraded(stream, role, Config::new(), BytesMut::new());
+    let open = |stream, role| WebSocket::builder(role).build(stream);
     (open(near, Role::Client), open(far, Role::Server))
 }
 
@@ -111,7 +109,7 @@ fn a_connection_that_is_over_has_no_socket_whoever_keeps_a_half() {
         for _ in 0..50 {
             let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
             let (stream, _) = listener.accept().await.unwrap();
-            let ws = WebSocket::from_upgraded(stream, Role::Server, Config::new(), BytesMut::new());
+            let ws = WebSocket::builder(Role::Server).build(stream);
             let (mut reader, writer) = ws.split();
             members.push(writer);
             peer.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();

@@ -285,7 +285,7 @@ impl Acceptor {
 
     /// Answers a request without I/O: returns the response that opens the connection, and what it
     /// agrees on. Use it behind a framework that has read the request, sends the response, and then
-    /// hands over the stream, for [`WebSocket::from_upgraded`]. You may add headers to the
+    /// hands over the stream, for [`WebSocket::builder`]. You may add headers to the
     /// response. [`accept`](Self::accept) answers in the same way.
     ///
     /// # Errors

@@ -25,7 +25,6 @@ use self::dial::dial;
 pub use self::error::ConnectError;
 pub use self::target::IntoRequest;
 use self::target::Target;
-use crate::connection::Info;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
 use crate::headers::header_setters;
 #[cfg(feature = "tls")]
@@ -399,18 +398,13 @@ impl Client {
             }
             Err(error) => return Err(error.into()),
         };
-        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
-        tracing::debug!(
-            peer = %info.peer,
-            subprotocol = info.subprotocol.as_deref(),
-            "connection opened"
-        );
-        let ws = WebSocket::with_info(stream, Role::Client, self.config.clone(), buffer, info);
-        #[cfg(feature = "deflate")]
-        let ws = match agreed.compression {
-            Some(compression) => ws.with_compression(compression),
-            None => ws,
-        };
+        tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "connection opened");
+        let ws = WebSocket::builder(Role::Client)
+            .config(self.config.clone())
+            .agreed(agreed)
+            .peer(peer)
+            .leftover(buffer)
+            .build(stream);
         Ok(Reply::Open(Box::new(ws), response))
     }
 }

@@ -5,34 +5,20 @@ mod leaving;
 mod seated;
 
 use std::fmt;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, ready};
 
-use bytes::BytesMut;
-use tautline_frame::session::{Action, Error, Interest, Progress, Session};
-use tautline_frame::{CloseCode, Compress, Config, Message, Protocol, Role};
+use tautline_frame::CloseCode;
+use tautline_frame::session::{Action, Interest, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use self::leaving::{Leave, leave_at_once};
 use crate::error::Chain;
-use crate::parting::{Leave, leave_at_once};
 use crate::seats::Seats;
 use crate::shutdown::ShutdownSignal;
 use crate::tasks::Place;
 use crate::timer::{Timer, now};
 use crate::transport::Peer;
-
-/// Whom to wake: whoever reads, and whoever waits for the write side or the time. The same one before `split`.
-#[derive(Clone, Copy)]
-pub(crate) struct Wakers<'a> {
-    pub(crate) read: &'a Waker,
-    pub(crate) write: &'a Waker,
-}
-
-impl<'a> Wakers<'a> {
-    pub(crate) fn one(cx: &Context<'a>) -> Self {
-        Self { read: cx.waker(), write: cx.waker() }
-    }
-}
+use crate::wakers::Wakers;
 
 /// What is known of a connection beside its messages.
 #[derive(Debug, Default)]
@@ -48,7 +34,7 @@ pub(crate) struct Connection<S> {
     timer: Timer,
     /// Who waits, where the connection is not split.
     pub(crate) seats: Seats,
-    info: Info,
+    pub(crate) info: Info,
     shutdown: Option<ShutdownSignal>,
     /// Counts for a server until the end.
     place: Option<Place>,
@@ -57,15 +43,7 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// `read` has what arrived after the handshake.
-    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read: BytesMut, info: Info) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        Self::over(Some(io), Session::new(role, config, read, now()), info)
-    }
-
-    fn over(io: Option<S>, session: Session, info: Info) -> Self
+    pub(crate) fn new(io: Option<S>, session: Session, info: Info) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -87,25 +65,13 @@ impl<S> Connection<S> {
     }
 
     #[inline(always)]
-    pub(crate) const fn session(&mut self) -> &mut Session {
+    pub(crate) const fn session_mut(&mut self) -> &mut Session {
         &mut self.session
     }
 
     #[inline(always)]
-    pub(crate) const fn session_ref(&self) -> &Session {
+    pub(crate) const fn session(&self) -> &Session {
         &self.session
-    }
-
-    pub(crate) const fn protocol(&self) -> &Protocol {
-        self.session.protocol()
-    }
-
-    pub(crate) const fn info(&self) -> &Info {
-        &self.info
-    }
-
-    pub(crate) fn set_peer(&mut self, peer: Peer) {
-        self.info.peer = peer;
     }
 
     pub(crate) const fn get_ref(&self) -> Option<&S> {
@@ -115,20 +81,7 @@ impl<S> Connection<S> {
     /// Whether messages may be compressed.
     #[inline]
     pub(crate) fn compresses(&self) -> bool {
-        self.protocol().compression().is_some()
-    }
-
-    /// Queues the message of a future that may have done it already.
-    #[inline(always)]
-    pub(crate) fn start_feed(
-        &mut self,
-        message: &mut Option<Message>,
-        wish: Compress,
-    ) -> Result<(), Error> {
-        match message.take() {
-            Some(message) => self.session.send(message, wish),
-            None => Ok(()),
-        }
+        self.session.protocol().compression().is_some()
     }
 }
 

@@ -4,14 +4,15 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
+mod builder;
 mod client;
 mod connection;
 mod error;
+pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handshake_io;
 mod headers;
-mod hot;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod parting;
@@ -29,6 +30,7 @@ mod websocket;
 
 // The public face.
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
+pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use error::BoxError;
 pub use server::Server;

@@ -9,7 +9,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 
-use bytes::BytesMut;
 use futures_core::Stream;
 use futures_sink::Sink;
 use loom::sync::Notify;
@@ -77,7 +76,7 @@ impl Pipe {
             .send_timeout(None)
             .close_timeout(std::time::Duration::MAX)
             .write_mark(1024);
-        WebSocket::from_upgraded(self.clone(), Role::Server, config, BytesMut::new())
+        WebSocket::builder(Role::Server).config(config).build(self.clone())
     }
 }
 

@@ -11,36 +11,21 @@ use std::task::{Context, Poll};
 
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Listener, Session};
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Connection, Wakers};
+use crate::connection::{Connection, leave_at_once};
 use crate::error::BoxError;
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::Transport;
-
-/// What a connection does when it is dropped before its end. A function, because dropping knows nothing of the stream's type.
-pub(crate) type Leave<S> = fn(&mut Connection<S>);
-
-/// Writes what is queued, and a Close, as far as the stream takes it at once: 1001, as browsers do when a page is left, or
-/// 1011 when a panic is the cause.
-pub(crate) fn leave_at_once<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
-    let failed = std::thread::panicking();
-    say(connection, if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::GOING_AWAY });
-}
-
-fn say<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>, code: CloseCode) {
-    // The panic may be the stream's: asking it again must not end the process.
-    let _ = catch_unwind(AssertUnwindSafe(|| connection.say_at_once(code)));
-}
+use crate::wakers::Wakers;
 
 /// Hands the connection of a server on to what closes it in order.
 pub(crate) fn leave_to_server(connection: &mut Connection<Transport>) {
     let Some(place) = connection.take_place() else { return };
     if place.is_over() {
-        return say(connection, CloseCode::GOING_AWAY);
+        return connection.leave_with(CloseCode::GOING_AWAY);
     }
-    let mut left = Box::new(connection.take_all());
+    let mut left = Box::new(connection.take());
     left.keep_place(place, leave_at_once);
     let mut left = Some(left);
     // Without its slot, the thread is ending, and polls no handler.
@@ -131,7 +116,7 @@ fn close(mut left: Box<Connection<Transport>>, code: CloseCode) {
     let Some(place) = left.place().map(Place::share) else { return };
     place.spawn_closer(async move {
         // One that is closing already goes on with that.
-        let _ = left.session().close(code.into(), now());
+        let _ = left.session_mut().close(code.into(), now());
         let over = |session: &mut Session| session.poll_over(Listener::Nobody, now);
         poll_fn(|cx| left.drive(Wakers::one(cx), over)).await;
     });

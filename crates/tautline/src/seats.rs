@@ -100,11 +100,11 @@ impl Seats {
             let key = shared.waiters.add_writer();
             debug_assert_eq!(key, WRITER);
             if let Some(task) = reading.task.take().filter(|_| reading.waits) {
-                shared.register(Side::Read, &task, true);
+                shared.waiters.register(Side::Read.key(), &task, true);
             }
             if let Some(task) = seat.task.take().filter(|_| seat.waits) {
                 // What it waits for is not known here.
-                shared.register(Side::Write, &task, true);
+                shared.waiters.register(Side::Write.key(), &task, true);
             }
             shared
         })
@@ -141,23 +141,6 @@ impl Seats {
     }
 }
 
-impl SharedWakers {
-    /// The task of this side found what it looked for.
-    pub(crate) fn forget(&self, side: Side) {
-        if side == Side::Write {
-            self.waiters.forget_writer(WRITER);
-        }
-    }
-
-    /// For the tasks of [`Seats`], of which one writes.
-    pub(crate) fn register(&self, side: Side, waker: &Waker, reads: bool) {
-        match side {
-            Side::Read => self.waiters.register_reader(waker),
-            Side::Write => self.waiters.register_writer(WRITER, waker, reads),
-        }
-    }
-}
-
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
@@ -180,7 +163,7 @@ mod tests {
             seats.leave(side, waker, waits);
         }
         let shared = seats.enter(Side::Write, &one.0).expect("the other one waits to read");
-        shared.register(Side::Write, &one.0, false);
+        shared.waiters.register(Side::Write.key(), &one.0, false);
         shared.write_ready.wake_by_ref();
         assert_eq!(
             counts(&[one, two]),

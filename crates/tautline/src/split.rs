@@ -1,9 +1,8 @@
 //! A connection in two halves, for different tasks.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::{FusedStream, Stream};
@@ -13,6 +12,9 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::Connection;
+use crate::futures::{
+    self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
+};
 use crate::sync::{Arc, Mutex, lock};
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
@@ -39,9 +41,20 @@ impl<S> Inner<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
-    /// One look at the connection, by the writer with this key or by the reader. Whoever else waits for what it changed is
-    /// woken, outside the lock. The second is whether a writer that waits needs the reader's side too.
+    /// Looks until the writer has what it waits for, or is registered for it.
     fn look<T>(
+        &self,
+        key: usize,
+        cx: &Context<'_>,
+        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> Poll<T> {
+        self.wakers.look(Some(key), cx.waker(), || self.look_once(Some(key), &mut wanted))
+    }
+
+    /// One look, by the writer with this key or by the reader. Whoever else waits for what it changed is woken, outside the
+    /// lock. The second is whether the task waits for what only reading brings.
+    #[inline(always)]
+    fn look_once<T>(
         &self,
         who: Option<usize>,
         mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
@@ -49,9 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         let mut inner = lock(&self.inner);
         let listener = inner.listener();
         let wanted = |session: &mut Session| wanted(session, listener);
-        let (given, changes) = self.wakers.look(who, &mut inner.connection, wanted);
-        let needs_reading =
-            given.is_pending() && inner.connection.session_ref().waits_for_reading();
+        let (given, needs_reading, changes) = inner.connection.look(&self.wakers, who, wanted);
         drop(inner);
         changes.tell();
         (given, needs_reading)
@@ -62,7 +73,10 @@ impl<S> Shared<S> {
     /// A command, by the writer with this key. Whoever waits for what it changed is woken, outside the lock.
     fn change<T>(&self, who: usize, change: impl FnOnce(&mut Session) -> T) -> T {
         let mut inner = lock(&self.inner);
-        let (result, changes) = self.wakers.change(Some(who), &mut inner.connection, change);
+        let before = inner.connection.session().snapshot();
+        let result = change(inner.connection.session_mut());
+        let after = inner.connection.session().snapshot();
+        let changes = self.wakers.changes(Some(who), before, after);
         drop(inner);
         changes.tell();
         result
@@ -96,7 +110,7 @@ impl<S> Reader<S> {
     /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
     #[must_use]
     pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info().peer.clone()
+        lock(&self.shared.inner).connection.info.peer.clone()
     }
 
     /// The peer's address, if it is known.
@@ -108,7 +122,7 @@ impl<S> Reader<S> {
     /// The Close that the peer sent, once it came.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
-        lock(&self.shared.inner).connection.protocol().peer_close().cloned()
+        lock(&self.shared.inner).connection.session().protocol().peer_close().cloned()
     }
 }
 
@@ -119,53 +133,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         clippy::should_implement_trait,
         reason = "it is that of `StreamExt`, not of `Iterator`"
     )]
-    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message, Error>>> {
-        ReaderNext { reader: self }
+    #[inline(always)]
+    pub fn next(&mut self) -> Next<'_, Self> {
+        Next { from: self }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Receive for Reader<S> {
     /// One lock and nothing else for one of many messages that came together: taking it changes nothing that others wait for.
     #[inline(always)]
-    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        if let Some(message) = lock(&self.shared.inner).connection.session().take_short() {
+    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if let Some(message) = lock(&self.shared.inner).connection.session_mut().take_short() {
             return Poll::Ready(Some(Ok(message)));
         }
         let mut given = Poll::Pending;
-        self.poll_registered(cx, &mut given);
+        self.poll_any_message(cx, &mut given);
         given
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     #[inline(never)]
-    fn poll_registered(&self, cx: &Context<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
+    fn poll_any_message(&self, cx: &Context<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
         self.shared.waiters().register_reader(cx.waker());
-        (*given, _) = self.shared.look(None, |session, _| session.poll_message(now));
-    }
-}
-
-/// Receives a message. Written out for the same reason as those in `hot.rs`.
-struct ReaderNext<'a, S> {
-    reader: &'a Reader<S>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for ReaderNext<'_, S> {
-    type Output = Option<Result<Message, Error>>;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.reader.poll(cx)
+        (*given, _) = self.shared.look_once(None, |session, _| session.poll_message(now));
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Reader<S> {
     type Item = Result<Message, Error>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll(cx)
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_message(cx)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for Reader<S> {
     fn is_terminated(&self) -> bool {
-        lock(&self.shared.inner).connection.session_ref().is_exhausted()
+        lock(&self.shared.inner).connection.session().is_exhausted()
     }
 }
 
@@ -174,7 +179,7 @@ impl<S> Drop for Reader<S> {
         let kept = {
             let mut inner = lock(&self.shared.inner);
             inner.reader_alive = false;
-            inner.connection.session().take_inbox()
+            inner.connection.session_mut().take_inbox()
         };
         // Outside the lock: it may be a MiB and more of messages.
         drop(kept);
@@ -213,7 +218,7 @@ impl<S> Writer<S> {
     /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
     #[must_use]
     pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info().peer.clone()
+        lock(&self.shared.inner).connection.info.peer.clone()
     }
 
     /// The peer's address, if it is known.
@@ -225,15 +230,7 @@ impl<S> Writer<S> {
     /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        lock(&self.shared.inner).connection.protocol().is_open()
-    }
-
-    fn start_send(&self, message: Message) -> Result<(), Error> {
-        self.shared.change(self.key, |session| session.send(message, Compress::Auto))
-    }
-
-    fn start_close(&self, frame: CloseFrame) -> Result<(), Error> {
-        self.shared.change(self.key, |session| session.close(frame, now()))
+        lock(&self.shared.inner).connection.session().protocol().is_open()
     }
 }
 
@@ -242,12 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
-    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, Compress::Auto, cx))?;
-            self.poll_flush_shared(cx)
-        })
+    #[inline(always)]
+    pub fn send(&mut self, message: impl Into<Message>) -> Send<'_, Self> {
+        Send { to: self, message: Some(message.into()) }
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message: as
@@ -255,16 +249,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_with(
-        &mut self,
-        message: impl Into<Message>,
-        wish: Compress,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| {
-            ready!(self.poll_feed(&mut message, wish, cx))?;
-            self.poll_flush_shared(cx)
-        })
+    pub fn send_with(&mut self, message: impl Into<Message>, wish: Compress) -> SendWith<'_, Self> {
+        SendWith { send: self.send(message), wish }
     }
 
     /// Queues a message: as [`WebSocket::feed`](crate::WebSocket::feed). It goes out with the next
@@ -272,59 +258,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        WriterFeed { writer: self, message: Some(message.into()) }
+    #[inline(always)]
+    pub fn feed(&mut self, message: impl Into<Message>) -> Feed<'_, Self> {
+        Feed { to: self, message: Some(message.into()) }
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed_with(
-        &mut self,
-        message: impl Into<Message>,
-        wish: Compress,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| self.poll_feed(&mut message, wish, cx))
-    }
-
-    #[inline(always)]
-    fn poll_feed(
-        &self,
-        message: &mut Option<Message>,
-        wish: Compress,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        {
-            // One lock and nothing else where there is room: what is queued changes nothing that others wait for, but for the
-            // deadline of a compressor.
-            let mut inner = lock(&self.shared.inner);
-            if inner.connection.session_ref().has_room() && !inner.connection.compresses() {
-                return Poll::Ready(inner.connection.start_feed(message, wish));
-            }
-        }
-        self.poll_feed_registered(message, wish, cx)
-    }
-
-    #[inline(never)]
-    fn poll_feed_registered(
-        &self,
-        message: &mut Option<Message>,
-        wish: Compress,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        if message.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        // Under one lock, or other writers could fill the room in between.
-        self.look(cx, |session, listener| match session.poll_room(listener, now) {
-            Progress::Done(Ok(())) => Progress::Done(match message.take() {
-                Some(message) => session.send(message, wish),
-                None => Ok(()),
-            }),
-            other => other,
-        })
+    pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
+        FeedWith { feed: self.feed(message), wish }
     }
 
     /// Writes everything that is queued, by whomever. Cancel safe.
@@ -332,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// Why the connection failed.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_flush_shared(cx)).await
+        futures::flush(self).await
     }
 
     /// Closes in order with 1000: as [`WebSocket::close`](crate::WebSocket::close).
@@ -351,8 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
-        self.start_close(frame.into())?;
-        poll_fn(|cx| self.poll_over(cx)).await
+        futures::close(self, frame.into()).await
     }
 
     /// Pings the peer and returns the round-trip time. Messages that come meanwhile go to the [`Reader`]; if that was dropped,
@@ -364,87 +307,72 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// [`Config::ping_timeout`](crate::Config::ping_timeout) after the ping was written; the connection goes on if anything else
     /// was received since. Otherwise why the connection ended.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let id = self.shared.change(self.key, Session::ping)?;
-        let poll = |cx: &mut Context<'_>| {
-            self.look(cx, |session, listener| session.poll_pong(id, listener, now))
-        };
-        poll_fn(poll).await
+        futures::ping(self).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
+    const SHARED: bool = true;
+
+    fn look<T>(
+        &mut self,
+        _: Option<Listener>,
+        cx: &Context<'_>,
+        wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> Poll<T> {
+        self.shared.look(self.key, cx, wanted)
     }
 
-    fn poll_flush_shared(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.look(cx, |session, _| match session.poll_flush() {
+    fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
+        self.shared.change(self.key, change)
+    }
+
+    #[inline(always)]
+    fn poll_queue(
+        &mut self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        {
+            // One lock and nothing else where there is room: what is queued changes nothing that others wait for, but for the
+            // deadline of a compressor.
+            let mut inner = lock(&self.shared.inner);
+            if inner.connection.session().has_room() && !inner.connection.compresses() {
+                return Poll::Ready(queue(inner.connection.session_mut(), message, wish));
+            }
+        }
+        self.poll_queue_registered(message, wish, cx)
+    }
+
+    fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.look(self.key, cx, |session, _| match session.poll_flush() {
             Progress::Done(()) => Progress::Done(session.flushed()),
             Progress::Needs(interest) => Progress::Needs(interest),
         })
     }
+}
 
-    fn poll_over(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.look(cx, |session, listener| match session.poll_over(listener, now) {
-            Progress::Done(()) => Progress::Done(session.failure().cloned().map_or(Ok(()), Err)),
-            Progress::Needs(interest) => Progress::Needs(interest),
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+    #[inline(never)]
+    fn poll_queue_registered(
+        &self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if message.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        // Under one lock, or other writers could fill the room in between.
+        self.shared.look(self.key, cx, |session, listener| match session.poll_room(listener, now) {
+            Progress::Done(Ok(())) => Progress::Done(queue(session, message, wish)),
+            other => other,
         })
     }
-
-    /// A look that may have to wait.
-    fn look<T>(
-        &self,
-        cx: &Context<'_>,
-        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
-    ) -> Poll<T> {
-        let (waiters, key) = (self.shared.waiters(), self.key);
-        let mut reads = false;
-        loop {
-            waiters.register_writer(key, cx.waker(), reads);
-            let (given, needs_reading) = self.shared.look(Some(key), &mut wanted);
-            if given.is_ready() {
-                waiters.forget_writer(key);
-                return given;
-            }
-            if reads || !needs_reading {
-                return given;
-            }
-            // It waits for what only reading brings, and is to be woken for that from the next look on.
-            reads = true;
-        }
-    }
 }
 
-/// Queues a message. Written out for the same reason as those in `hot.rs`.
-struct WriterFeed<'a, S> {
-    writer: &'a Writer<S>,
-    message: Option<Message>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for WriterFeed<'_, S> {
-    type Output = Result<(), Error>;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { writer, message } = self.get_mut();
-        writer.poll_feed(message, Compress::Auto, cx)
-    }
-}
-
-/// Closing the sink is [`close`](Writer::close).
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
-    type Error = Error;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.look(cx, |session, listener| session.poll_room(listener, now))
-    }
-
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        Self::start_send(&self, message)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_flush_shared(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.is_open() {
-            self.start_close(CloseCode::NORMAL.into())?;
-        }
-        self.poll_over(cx)
-    }
+impl_sink! {
+    /// Closing the sink is [`close`](Writer::close).
+    Writer
 }

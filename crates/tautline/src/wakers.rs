@@ -4,15 +4,26 @@
 //! would take the place of the others. So every task gives the transport the same two wakers, and those wake whoever is
 //! registered here. A task registers before it looks; a wake-up between its look and its sleep finds it registered.
 
-use std::task::{Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
+use tautline_frame::session::Snapshot;
 
-use tautline_frame::session::{Progress, Session, Snapshot};
-use tokio::io::{AsyncRead, AsyncWrite};
-
-use crate::connection::{Connection, Wakers};
 use crate::sync::{Arc, Mutex, MutexGuard};
+
+/// What a transport and a timer are given to wake: whoever reads, and whoever waits for the write side or the time.
+#[derive(Clone, Copy)]
+pub(crate) struct Wakers<'a> {
+    pub(crate) read: &'a Waker,
+    pub(crate) write: &'a Waker,
+}
+
+impl<'a> Wakers<'a> {
+    /// Those of a task that is alone.
+    pub(crate) fn one(cx: &Context<'a>) -> Self {
+        Self { read: cx.waker(), write: cx.waker() }
+    }
+}
 
 /// The tasks that wait: the one that reads, and any number that write.
 #[derive(Debug, Default)]
@@ -67,6 +78,16 @@ impl Waiters {
         let _gone = self.lock().reader.take();
     }
 
+    /// To be called before a look, by the writer with this key or by the reader: see
+    /// [`register_reader`](Self::register_reader) and [`register_writer`](Self::register_writer).
+    #[inline]
+    pub(crate) fn register(&self, who: Option<usize>, waker: &Waker, reads: bool) {
+        match who {
+            None => self.register_reader(waker),
+            Some(key) => self.register_writer(key, waker, reads),
+        }
+    }
+
     /// To be called by the reader before it looks whether there is something to read.
     pub(crate) fn register_reader(&self, waker: &Waker) {
         let _old = {
@@ -80,7 +101,7 @@ impl Waiters {
 
     /// To be called by a writer before it looks whether there is room, or, with `reads`, whether there is something that
     /// only reading brings.
-    pub(crate) fn register_writer(&self, key: usize, waker: &Waker, reads: bool) {
+    fn register_writer(&self, key: usize, waker: &Waker, reads: bool) {
         let mut waiting = self.lock();
         let Waiting { places, writers, .. } = &mut *waiting;
         let Some(place) = places.get_mut(key) else { return };
@@ -102,7 +123,7 @@ impl Waiters {
     }
 
     /// A writer found what it looked for, and waits no more.
-    pub(crate) fn forget_writer(&self, key: usize) {
+    fn forget_writer(&self, key: usize) {
         let _gone = self.lock().remove(key);
     }
 
@@ -200,39 +221,42 @@ impl Default for SharedWakers {
 }
 
 impl SharedWakers {
-    /// One look at the connection, by the writer with this key or by the reader. The second is whom to wake for what it
-    /// changed, once no lock is held any more.
-    pub(crate) fn look<S: AsyncRead + AsyncWrite + Unpin, T>(
-        &self,
-        who: Option<usize>,
-        connection: &mut Connection<S>,
-        wanted: impl FnMut(&mut Session) -> Progress<T>,
-    ) -> (Poll<T>, Changes<'_>) {
-        let before = connection.session_ref().snapshot();
-        let wakers = Wakers { read: &self.read_ready, write: &self.write_ready };
-        let given = connection.drive(wakers, wanted);
-        (given, self.changes(who, before, connection))
+    pub(crate) const fn wakers(&self) -> Wakers<'_> {
+        Wakers { read: &self.read_ready, write: &self.write_ready }
     }
 
-    /// The same for what needs no transport.
-    pub(crate) fn change<S, T>(
+    /// Looks, as the writer with this key or as the reader, until the task has what it wants or is registered for what it waits for.
+    /// `look` gives what came of one look, and whether it waits for what only reading brings.
+    #[inline]
+    pub(crate) fn look<T>(
         &self,
         who: Option<usize>,
-        connection: &mut Connection<S>,
-        change: impl FnOnce(&mut Session) -> T,
-    ) -> (T, Changes<'_>) {
-        let before = connection.session_ref().snapshot();
-        let result = change(connection.session());
-        (result, self.changes(who, before, connection))
+        waker: &Waker,
+        mut look: impl FnMut() -> (Poll<T>, bool),
+    ) -> Poll<T> {
+        let mut reads = who.is_none();
+        loop {
+            self.waiters.register(who, waker, reads);
+            let (given, needs_reading) = look();
+            if let (Poll::Ready(_), Some(key)) = (&given, who) {
+                self.waiters.forget_writer(key);
+            }
+            if given.is_ready() || reads || !needs_reading {
+                return given;
+            }
+            // It is to be woken for what is read from here on: whoever closes, or waits for a pong, waits for that.
+            reads = true;
+        }
     }
 
-    fn changes<S>(
+    /// What the task of a look changed, from the snapshots before and after it.
+    pub(crate) fn changes(
         &self,
         who: Option<usize>,
         before: Snapshot,
-        connection: &Connection<S>,
+        after: Snapshot,
     ) -> Changes<'_> {
-        Changes { waiters: &self.waiters, who, before, after: connection.session_ref().snapshot() }
+        Changes { waiters: &self.waiters, who, before, after }
     }
 }
 

@@ -1,22 +1,20 @@
 //! A connection as its user has it: a `Stream` and a `Sink` of messages.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
-use tautline_frame::session::{Listener, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Config, Message, Role};
+use tautline_frame::session::{Error, Listener, Progress, Session};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Connection, Info};
-use crate::hot::{Feed, Next, Sending};
-use crate::parting::Leave;
+use crate::connection::{Connection, Leave};
+use crate::futures::{
+    self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
+};
 use crate::seats::Side;
 use crate::shutdown::ShutdownSignal;
 use crate::split;
@@ -24,7 +22,6 @@ use crate::split::{Reader, Writer};
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
-use tautline_frame::session::Error;
 
 /// An open WebSocket connection.
 ///
@@ -76,19 +73,19 @@ impl<S> WebSocket<S> {
     /// The Close that the peer sent, once it came. A frame without a code reads as [`CloseCode::NO_STATUS`].
     #[must_use]
     pub fn close_frame(&self) -> Option<&CloseFrame> {
-        self.connection.protocol().peer_close()
+        self.connection.session().protocol().peer_close()
     }
 
     /// The subprotocol that was agreed on (RFC 6455 section 1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.connection.info().subprotocol.as_deref()
+        self.connection.info.subprotocol.as_deref()
     }
 
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.connection.info().peer
+        &self.connection.info.peer
     }
 
     /// The peer's address, if it is known: see [`peer`](Self::peer).
@@ -100,19 +97,19 @@ impl<S> WebSocket<S> {
     /// How messages are compressed, if that was agreed on (RFC 7692).
     #[must_use]
     pub fn compression(&self) -> Option<&Compression> {
-        self.connection.protocol().compression()
+        self.connection.session().protocol().compression()
     }
 
     /// Whether this is the client's or the server's end.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.connection.protocol().role()
+        self.connection.session().protocol().role()
     }
 
     /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.connection.protocol().is_open()
+        self.connection.session().protocol().is_open()
     }
 
     /// The underlying transport, for inspection; `None` once the connection has ended, which closes it. Do not read from it or
@@ -122,48 +119,11 @@ impl<S> WebSocket<S> {
         self.connection.get_ref()
     }
 
-    pub(crate) fn with_info(
-        io: S,
-        role: Role,
-        config: Arc<Config>,
-        leftover: BytesMut,
-        info: Info,
-    ) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        Self { connection: Box::new(Connection::new(io, role, config, leftover, info)) }
-    }
-
-    /// Compresses and inflates messages: for a connection that was [upgraded elsewhere](Self::from_upgraded), with what was
-    /// agreed on there, seen from this end. To be called once, before the first message.
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use tautline::{Compression, Config, Role, WebSocket};
-    ///
-    /// # let (near, far) = tokio::io::duplex(1024);
-    /// // Agreed on: `permessage-deflate; server_no_context_takeover; client_max_window_bits=12`.
-    /// let server = Compression::new().own_context_takeover(false).peer_window_bits(12);
-    /// let client = Compression::new().peer_context_takeover(false).own_context_takeover(true).own_window_bits(12);
-    /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    /// # let _entered = rt.enter();
-    /// let server = WebSocket::from_upgraded(near, Role::Server, Config::new(), BytesMut::new()).with_compression(server);
-    /// # let client = WebSocket::from_upgraded(far, Role::Client, Config::new(), BytesMut::new()).with_compression(client);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[cfg(feature = "deflate")]
-    #[must_use]
-    pub fn with_compression(mut self, agreed: Compression) -> Self {
-        self.connection.session().set_compression(agreed);
-        self
-    }
-
     /// Says who is at the other end, for a stream of your own. It is for [`peer`](Self::peer) and for events, and changes
     /// nothing else.
     #[must_use]
     pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
-        self.connection.set_peer(peer.into());
+        self.connection.info.peer = peer.into();
         self
     }
 
@@ -176,34 +136,13 @@ impl<S> WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// A connection over a stream whose opening handshake was done elsewhere, for instance by an HTTP library that handed
-    /// over the upgraded stream. `leftover` are the bytes that were read behind the handshake: they are frames.
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use tautline::{Config, Role, WebSocket};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (near, far) = tokio::io::duplex(1024);
-    /// let mut client = WebSocket::from_upgraded(near, Role::Client, Config::new(), BytesMut::new());
-    /// let mut server = WebSocket::from_upgraded(far, Role::Server, Config::new(), BytesMut::new());
-    /// client.send("hello").await?;
-    /// assert_eq!(server.next().await.unwrap()?.as_text(), Some("hello"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn from_upgraded(
-        stream: S,
-        role: Role,
-        config: impl Into<Arc<Config>>,
-        leftover: BytesMut,
-    ) -> Self {
-        let connection = Connection::new(stream, role, config.into(), leftover, Info::default());
+impl<S> From<Connection<S>> for WebSocket<S> {
+    fn from(connection: Connection<S>) -> Self {
         Self { connection: Box::new(connection) }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The next message. Queued messages and automatic replies are written before it waits.
     ///
     /// `None`: the connection was closed in order. An error comes once; `None` follows. Cancel safe: no message is lost.
@@ -211,8 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         clippy::should_implement_trait,
         reason = "it is that of `StreamExt`, not of `Iterator`"
     )]
-    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message, Error>>> {
-        Next { connection: &mut self.connection }
+    #[inline(always)]
+    pub fn next(&mut self) -> Next<'_, Self> {
+        Next { from: self }
     }
 
     /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). Many messages in a row are cheaper with `feed`.
@@ -221,8 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Closed`] when the connection is closing, once that is over, within [`Config::close_timeout`]; otherwise why it
     /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
     /// taken whole or not at all; what was taken is written by whatever method comes next.
-    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        Sending { connection: &mut self.connection, message: Some(message.into()) }
+    #[inline(always)]
+    pub fn send(&mut self, message: impl Into<Message>) -> Send<'_, Self> {
+        Send { to: self, message: Some(message.into()) }
     }
 
     /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as
@@ -250,16 +191,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_with(
-        &mut self,
-        message: impl Into<Message>,
-        wish: Compress,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| {
-            ready!(self.connection.poll_feed_seated(&mut message, wish, cx))?;
-            self.connection.poll_flush_seated(cx)
-        })
+    pub fn send_with(&mut self, message: impl Into<Message>, wish: Compress) -> SendWith<'_, Self> {
+        SendWith { send: self.send(message), wish }
     }
 
     /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
@@ -267,21 +200,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
-    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        Feed { connection: &mut self.connection, message: Some(message.into()) }
+    #[inline(always)]
+    pub fn feed(&mut self, message: impl Into<Message>) -> Feed<'_, Self> {
+        Feed { to: self, message: Some(message.into()) }
     }
 
     /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed_with(
-        &mut self,
-        message: impl Into<Message>,
-        wish: Compress,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| self.connection.poll_feed_seated(&mut message, wish, cx))
+    pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
+        FeedWith { feed: self.feed(message), wish }
     }
 
     /// Writes everything that is queued.
@@ -289,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// Why the connection failed. Cancel safe.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.connection.poll_flush_seated(cx)).await
+        futures::flush(self).await
     }
 
     /// Closes in order with 1000 and no reason: see [`close_with`](Self::close_with).
@@ -308,8 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong. Cancel safe:
     /// called again, or [`next`](Self::next), it goes on.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
-        self.connection.session().close(frame.into(), now())?;
-        poll_fn(|cx| self.connection.poll_over_seated(Listener::Nobody, cx)).await
+        futures::close(self, frame.into()).await
     }
 
     /// Pings the peer and returns the round-trip time, from the last byte written to the pong read. Messages that come
@@ -320,9 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// goes on if anything else was received since, and has failed otherwise. [`Error::Backlog`] when more than 1 MiB of
     /// messages came first; otherwise why the connection ended. Cancel safe.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let id = self.connection.session().ping()?;
-        let wanted = |session: &mut Session| session.poll_pong(id, Listener::Same, now);
-        poll_fn(|cx| self.connection.seated(Side::Write, cx, wanted)).await
+        futures::ping(self).await
     }
 
     /// Parts the connection into a half that reads and one that writes, for different tasks. The writer can be cloned.
@@ -338,40 +264,103 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.connection.poll_next_seated(cx)
+        self.poll_message(cx)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
     fn is_terminated(&self) -> bool {
-        self.connection.session_ref().is_exhausted()
+        self.connection.session().is_exhausted()
     }
 }
 
-/// Closing the sink is [`close`](WebSocket::close), but what arrives meanwhile is kept for the stream.
-///
-/// Stream and sink may be polled by two tasks, as behind `futures_util::StreamExt::split`: each task is woken for its side, and
-/// deadlines hold whichever of them is polled. [`split`](WebSocket::split) does the same with a lock of its own, and lets writers
-/// be cloned.
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
-    type Error = Error;
+impl_sink! {
+    /// Closing the sink is [`close`](WebSocket::close), but what arrives meanwhile is kept for the stream.
+    ///
+    /// Stream and sink may be polled by two tasks, as behind `futures_util::StreamExt::split`: each task is woken for its side, and
+    /// deadlines hold whichever of them is polled. [`split`](WebSocket::split) does the same with a lock of its own, and lets writers
+    /// be cloned.
+    WebSocket
+}
 
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.connection.poll_room_seated(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.connection.start_send_seated(message)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.connection.poll_flush_seated(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.connection.protocol().is_open() {
-            self.connection.session().close(CloseCode::NORMAL.into(), now())?;
+impl<S: AsyncRead + AsyncWrite + Unpin> Receive for WebSocket<S> {
+    #[inline(always)]
+    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        let connection = &mut *self.connection;
+        loop {
+            if let Some(message) = connection.session_mut().take_short() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            if !connection.session().awaits_arrival() {
+                break;
+            }
+            ready!(poll_arrival(connection, cx));
         }
-        self.connection.poll_close_seated(cx)
+        // Into a place of its own: one that the way above shares would be one in memory for both.
+        let mut given = Poll::Pending;
+        poll_any_message(connection, cx, &mut given);
+        given
+    }
+}
+
+#[inline(never)]
+fn poll_arrival<S>(connection: &mut Connection<S>, cx: &Context<'_>) -> Poll<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.seated(Side::Read, cx, Session::poll_arrival)
+}
+
+#[inline(never)]
+fn poll_any_message<S>(
+    connection: &mut Connection<S>,
+    cx: &Context<'_>,
+    given: &mut Poll<Option<Result<Message, Error>>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    *given = connection.seated(Side::Read, cx, |session| session.poll_message(now));
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
+    const SHARED: bool = false;
+
+    #[inline]
+    fn look<T>(
+        &mut self,
+        listener: Option<Listener>,
+        cx: &Context<'_>,
+        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> Poll<T> {
+        let listener = listener.unwrap_or_else(|| self.connection.listener(cx));
+        self.connection.seated(Side::Write, cx, |session| wanted(session, listener))
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
+        let result = change(self.connection.session_mut());
+        if self.connection.compresses() {
+            // A compressor comes with a deadline, which may be earlier than the one that the reader waits for.
+            self.connection.seats.tell_of_deadline();
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn poll_queue(
+        &mut self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        // The message stays where it is meanwhile: one that others are shown is one in memory.
+        if !self.connection.session().has_room() && message.is_some() {
+            ready!(self.poll_room(cx))?;
+        }
+        Poll::Ready(queue(self.connection.session_mut(), message, wish))
+    }
+
+    fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.connection.seated(Side::Write, cx, Session::poll_flush));
+        Poll::Ready(self.connection.session().flushed())
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn open<S>(stream: S, role: Role, config: Config) -> WebSocket<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    WebSocket::from_upgraded(stream, role, config, BytesMut::new())
+    WebSocket::builder(role).config(config).build(stream)
 }
 
 /// A connection in memory, each direction holding this many bytes.

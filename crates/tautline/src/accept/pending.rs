@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{AcceptError, Acceptor};
-use crate::connection::Info;
 use crate::handshake_io::{Answer, NEVER, ReadHeadError, read_request};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
@@ -134,15 +133,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
         answer.switch(&wire, patience).await.map_err(late_or_failed)?;
-        let info = Info { peer, subprotocol: agreed.subprotocol.map(String::into_boxed_str) };
-        let config = self.acceptor.settings.config.clone();
-        let ws = WebSocket::with_info(self.stream, Role::Server, config, self.buffer, info);
-        #[cfg(feature = "deflate")]
-        let ws = match agreed.compression {
-            Some(compression) => ws.with_compression(compression),
-            None => ws,
-        };
-        Ok(ws)
+        Ok(WebSocket::builder(Role::Server)
+            .config(self.acceptor.settings.config.clone())
+            .agreed(agreed)
+            .peer(peer)
+            .leftover(self.buffer)
+            .build(self.stream))
     }
 }
 

@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{unconstrained, yield_now};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use super::{Connection, Wakers};
+use super::Connection;
 use crate::timer::now;
+use crate::wakers::Wakers;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// One read; returns whether there is something to look at: bytes, or the end.

@@ -1,0 +1,152 @@
+//! A connection over a stream whose opening handshake was done elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tautline_frame::session::Session;
+use tautline_frame::{Config, Role};
+use tautline_handshake::Agreed;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Connection, Info};
+use crate::timer::now;
+use crate::transport::Peer;
+use crate::websocket::WebSocket;
+
+/// Opens a [`WebSocket`] over a stream whose opening handshake was done elsewhere, for instance by an HTTP library that
+/// handed over the upgraded stream. [`WebSocket::builder`] returns one.
+///
+/// ```
+/// use tautline::{Config, Role, WebSocket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1024);
+/// let mut client = WebSocket::builder(Role::Client).build(near);
+/// let mut server = WebSocket::builder(Role::Server)
+///     .config(Config::new().max_message_size(1 << 16))
+///     .subprotocol("chat.v1")
+///     .build(far);
+/// client.send("hello").await?;
+/// assert_eq!(server.next().await.unwrap()?.as_text(), Some("hello"));
+/// assert_eq!(server.subprotocol(), Some("chat.v1"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "it opens nothing before `build`"]
+pub struct WebSocketBuilder {
+    role: Role,
+    /// The default where none is set, which would be allocated for nothing here.
+    config: Option<Arc<Config>>,
+    agreed: Agreed,
+    peer: Peer,
+    leftover: BytesMut,
+}
+
+impl WebSocket {
+    /// Builds a connection over a stream whose opening handshake was done elsewhere, as this end of it. Without further settings it
+    /// has the default [`Config`], no subprotocol and no compression.
+    pub fn builder(role: Role) -> WebSocketBuilder {
+        WebSocketBuilder {
+            role,
+            config: None,
+            agreed: Agreed::default(),
+            peer: Peer::unknown(),
+            leftover: BytesMut::new(),
+        }
+    }
+}
+
+impl WebSocketBuilder {
+    /// Sets the limits and deadlines of the connection. Pass an `Arc<Config>` to share one among many connections.
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = Some(config.into());
+        self
+    }
+
+    /// Sets what the handshake agreed on, as [`Acceptor::respond`](crate::Acceptor::respond) returns it. Replaces the
+    /// [subprotocol](Self::subprotocol) and the [compression](Self::compression).
+    pub fn agreed(mut self, agreed: Agreed) -> Self {
+        self.agreed = agreed;
+        self
+    }
+
+    /// Sets the subprotocol that was agreed on (RFC 6455 section 1.9), for [`WebSocket::subprotocol`]. It changes nothing else.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.agreed.subprotocol = Some(name.into());
+        self
+    }
+
+    /// Compresses messages as the handshake agreed, seen from this end (RFC 7692). Without this, a compressed message of the peer
+    /// is an error.
+    ///
+    /// ```
+    /// use tautline::{Compression, Role, WebSocket};
+    ///
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # let _entered = rt.enter();
+    /// // Agreed on: `permessage-deflate; server_no_context_takeover; client_max_window_bits=12`.
+    /// let agreed = Compression::new().own_context_takeover(false).peer_window_bits(12);
+    /// let server = WebSocket::builder(Role::Server).compression(agreed).build(near);
+    ///
+    /// let agreed = Compression::new()
+    ///     .peer_context_takeover(false)
+    ///     .own_context_takeover(true)
+    ///     .own_window_bits(12);
+    /// let client = WebSocket::builder(Role::Client).compression(agreed).build(far);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn compression(mut self, agreed: tautline_frame::Compression) -> Self {
+        self.agreed.compression = Some(agreed);
+        self
+    }
+
+    /// Sets who is at the other end, for [`WebSocket::peer`] and for events. It changes nothing else.
+    pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.peer = peer.into();
+        self
+    }
+
+    /// Sets the bytes that were read after the handshake: they are the first of the frames.
+    pub fn leftover(mut self, leftover: impl Into<BytesMut>) -> Self {
+        self.leftover = leftover.into();
+        self
+    }
+
+    /// Opens the connection over this stream. It must be called within a Tokio runtime, or with one
+    /// [entered](tokio::runtime::Handle::enter).
+    #[must_use]
+    pub fn build<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> WebSocket<S> {
+        let config = self.config.unwrap_or_default();
+        let session = Session::new(self.role, config, self.leftover, now());
+        #[cfg(feature = "deflate")]
+        let session = match self.agreed.compression {
+            Some(agreed) => {
+                let mut session = session;
+                session.set_compression(agreed);
+                session
+            }
+            None => session,
+        };
+        let subprotocol = self.agreed.subprotocol.map(String::into_boxed_str);
+        let info = Info { peer: self.peer, subprotocol };
+        Connection::new(Some(stream), session, info).into()
+    }
+}
+
+/// Without the bytes that were read.
+impl fmt::Debug for WebSocketBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketBuilder")
+            .field("role", &self.role)
+            .field("config", &self.config)
+            .field("agreed", &self.agreed)
+            .field("peer", &self.peer)
+            .field("leftover", &self.leftover.len())
+            .finish()
+    }
+}

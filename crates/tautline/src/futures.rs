@@ -1,0 +1,227 @@
+//! The futures that [`WebSocket`](crate::WebSocket) and its halves return, to name them in types of your own.
+
+// Each operation is written once, for a task that has the connection to itself and for tasks that share it. `Next`, `Feed` and `Send`
+// are written out where `poll_fn` would do, so that they are inlined into the user's loop however long the compiler finds them: moving a
+// message through memory costs more than everything else that is done with it (see `short.rs` of the frame crate).
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tautline_frame::session::{Error, Listener, Progress, Session};
+use tautline_frame::{CloseFrame, Compress, Message};
+
+use crate::timer::now;
+
+/// What messages are received from.
+pub(crate) trait Receive {
+    /// The next message, or the end, with its error once.
+    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>>;
+}
+
+/// What messages are sent to.
+pub(crate) trait Transmit {
+    /// Whether other tasks may be waiting for the end too, so that each of them gets its error.
+    const SHARED: bool;
+
+    /// One look that may have to wait. `listener` is who takes what arrives meanwhile, as far as the method knows; the closure
+    /// gets who it is.
+    fn look<T>(
+        &mut self,
+        listener: Option<Listener>,
+        cx: &Context<'_>,
+        wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
+    ) -> Poll<T>;
+
+    /// A command. Tasks that wait for what it changes are woken.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T;
+
+    /// Queues the message, whole, once there is room; `None` is one that was queued already.
+    fn poll_queue(
+        &mut self,
+        message: &mut Option<Message>,
+        wish: Compress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>>;
+
+    /// Room for a message.
+    fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.look(None, cx, |session, listener| session.poll_room(listener, now))
+    }
+
+    /// Writes all that is queued.
+    fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>>;
+
+    /// The end.
+    fn poll_end(
+        &mut self,
+        listener: Option<Listener>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.look(listener, cx, |session, listener| match session.poll_over(listener, now) {
+            Progress::Done(()) if Self::SHARED || listener == Listener::Other => {
+                Progress::Done(session.failure().cloned().map_or(Ok(()), Err))
+            }
+            Progress::Done(()) => Progress::Done(session.tell_end().map_or(Ok(()), Err)),
+            Progress::Needs(interest) => Progress::Needs(interest),
+        })
+    }
+}
+
+/// Queues the message of a future that may have done so already.
+#[inline(always)]
+pub(crate) fn queue(
+    session: &mut Session,
+    message: &mut Option<Message>,
+    wish: Compress,
+) -> Result<(), Error> {
+    match message.take() {
+        Some(message) => session.send(message, wish),
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn flush<C: Transmit>(to: &mut C) -> Result<(), Error> {
+    poll_fn(|cx| to.poll_written(cx)).await
+}
+
+pub(crate) async fn close<C: Transmit>(to: &mut C, frame: CloseFrame) -> Result<(), Error> {
+    to.change(|session| session.close(frame, now()))?;
+    poll_fn(|cx| to.poll_end(Some(Listener::Nobody), cx)).await
+}
+
+pub(crate) async fn ping<C: Transmit>(to: &mut C) -> Result<Duration, Error> {
+    let id = to.change(Session::ping)?;
+    let pong = |session: &mut Session, listener| session.poll_pong(id, listener, now);
+    poll_fn(|cx| to.look(Some(Listener::Same), cx, pong)).await
+}
+
+/// Receives a message: see [`WebSocket::next`](crate::WebSocket::next).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Next<'a, C> {
+    pub(crate) from: &'a mut C,
+}
+
+impl<C: Receive> Future for Next<'_, C> {
+    type Output = Option<Result<Message, Error>>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().from.poll_message(cx)
+    }
+}
+
+/// Queues a message: see [`WebSocket::feed`](crate::WebSocket::feed).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Feed<'a, C> {
+    pub(crate) to: &'a mut C,
+    pub(crate) message: Option<Message>,
+}
+
+impl<C: Transmit> Future for Feed<'_, C> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { to, message } = self.get_mut();
+        to.poll_queue(message, Compress::Auto, cx)
+    }
+}
+
+/// Queues a message and writes everything that is queued: see [`WebSocket::send`](crate::WebSocket::send).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Send<'a, C> {
+    pub(crate) to: &'a mut C,
+    pub(crate) message: Option<Message>,
+}
+
+impl<C: Transmit> Future for Send<'_, C> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { to, message } = self.get_mut();
+        ready!(to.poll_queue(message, Compress::Auto, cx))?;
+        to.poll_written(cx)
+    }
+}
+
+/// Queues a message, compressed or not as you say: see [`WebSocket::feed_with`](crate::WebSocket::feed_with).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct FeedWith<'a, C> {
+    pub(crate) feed: Feed<'a, C>,
+    pub(crate) wish: Compress,
+}
+
+impl<C: Transmit> Future for FeedWith<'_, C> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { feed: Feed { to, message }, wish } = self.get_mut();
+        to.poll_queue(message, *wish, cx)
+    }
+}
+
+/// Queues a message, compressed or not as you say, and writes everything that is queued: see
+/// [`WebSocket::send_with`](crate::WebSocket::send_with).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct SendWith<'a, C> {
+    pub(crate) send: Send<'a, C>,
+    pub(crate) wish: Compress,
+}
+
+impl<C: Transmit> Future for SendWith<'_, C> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { send: Send { to, message }, wish } = self.get_mut();
+        ready!(to.poll_queue(message, *wish, cx))?;
+        to.poll_written(cx)
+    }
+}
+
+/// `Sink`, the same for all that messages are sent to.
+macro_rules! impl_sink {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for $name<S> {
+            type Error = Error;
+
+            fn poll_ready(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<(), Error>> {
+                self.poll_room(cx)
+            }
+
+            fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+                self.change(|session| session.send(message, Compress::Auto))
+            }
+
+            fn poll_flush(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<(), Error>> {
+                self.poll_written(cx)
+            }
+
+            fn poll_close(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<(), Error>> {
+                if self.is_open() {
+                    self.change(|session| session.close(CloseCode::NORMAL.into(), now()))?;
+                }
+                self.poll_end(None, cx)
+            }
+        }
+    };
+}
+
+pub(crate) use impl_sink;
