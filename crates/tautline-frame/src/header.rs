@@ -69,15 +69,10 @@ impl Header {
     /// The longest header, in bytes: two, eight of extended length, four of masking key.
     pub const MAX_LEN: usize = 14;
 
-    /// The first byte of a whole message in one frame, without extensions: FIN and the opcode.
-    pub(crate) const WHOLE_TEXT: u8 = FIN | OpCode::Text.bits();
-    pub(crate) const WHOLE_BINARY: u8 = FIN | OpCode::Binary.bits();
-    /// The bit of the second byte that tells of a masking key.
-    pub(crate) const MASK: u8 = MASK;
-    /// The greatest length that stands in the second byte itself.
-    pub(crate) const MAX_SHORT: u8 = LENGTH_IN_16_BITS - 1;
-    /// The second byte's length when it stands in the next two.
-    pub(crate) const LENGTH_IN_16_BITS: u8 = LENGTH_IN_16_BITS;
+    /// The first byte of a text message in a single frame, without extensions.
+    pub(crate) const WHOLE_TEXT: u8 = first_byte(true, Rsv::NONE, OpCode::Text);
+    /// The first byte of a binary message in a single frame, without extensions.
+    pub(crate) const WHOLE_BINARY: u8 = first_byte(true, Rsv::NONE, OpCode::Binary);
 
     /// Reads a header from the start of `bytes`; gives it with its own length, or `None` while bytes are missing.
     ///
@@ -96,49 +91,42 @@ impl Header {
     /// assert_eq!(Header::decode(&[0x81, 0x05], Role::Server, Rsv::NONE), Err(ProtocolError::MaskMissing));
     /// # Ok::<(), ProtocolError>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn decode(
         bytes: &[u8],
         role: Role,
         allowed: Rsv,
     ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let &[first, second, ..] = bytes else { return Ok(None) };
-        let opcode = check_first_two(first, second, role, allowed)?;
-        let (len, start) = match second & LENGTH {
-            LENGTH_IN_16_BITS => {
-                let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else {
-                    return Ok(None);
-                };
-                let len = u64::from(u16::from_be_bytes(field));
-                if len < u64::from(LENGTH_IN_16_BITS) {
-                    return Err(ProtocolError::LengthNotMinimal);
-                }
-                (len, 4)
-            }
-            LENGTH_IN_64_BITS => {
-                let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else {
-                    return Ok(None);
-                };
-                let len = u64::from_be_bytes(field);
-                if len >> 63 != 0 {
-                    return Err(ProtocolError::LengthTopBit);
-                }
-                if len <= u64::from(u16::MAX) {
-                    return Err(ProtocolError::LengthNotMinimal);
-                }
-                (len, 10)
-            }
-            len => (u64::from(len), 2),
+        let opcode = check_first(first, second, allowed)?;
+        let Some((len, start)) = length(bytes, length_bits(second, role)?)? else {
+            return Ok(None);
         };
-        let (mask, end) = if second & MASK == 0 {
-            (None, start)
-        } else {
-            let Some(&key) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
-                return Ok(None);
-            };
-            (Some(key), start + 4)
+        let Some((mask, payload)) = Self::split_key(&bytes[start..], role) else {
+            return Ok(None);
         };
+        let end = bytes.len() - payload.len();
         Ok(Some((Self { fin: first & FIN != 0, rsv: Rsv(first & RSV), opcode, mask, len }, end)))
+    }
+
+    /// As [`decode`](Self::decode), for a frame whose first byte is [`WHOLE_TEXT`](Self::WHOLE_TEXT) or
+    /// [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no rule: the length of the payload, and where the length ends in the
+    /// header. `None` while bytes are missing, and for whatever `decode` refuses.
+    #[inline(always)]
+    pub(crate) fn decode_whole(bytes: &[u8], role: Role) -> Option<(u64, usize)> {
+        let &[_, second, ..] = bytes else { return None };
+        length(bytes, length_bits(second, role).ok()?).ok()?
+    }
+
+    /// Splits what follows the length into the masking key, which only a server receives, and the payload. `None` while bytes of
+    /// the key are missing.
+    #[inline(always)]
+    pub(crate) fn split_key(bytes: &[u8], role: Role) -> Option<(Option<[u8; 4]>, &[u8])> {
+        if role == Role::Client {
+            return Some((None, bytes));
+        }
+        let (&key, payload) = bytes.split_first_chunk()?;
+        Some((Some(key), payload))
     }
 
     /// Appends what [`encode`](Self::encode) writes. In all but the largest it is a constant number of bytes, which takes no
@@ -174,8 +162,8 @@ impl Header {
     }
 
     #[inline]
-    fn first(&self) -> u8 {
-        (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode.bits()
+    const fn first(&self) -> u8 {
+        first_byte(self.fin, self.rsv, self.opcode)
     }
 
     /// Writes the header into `out` in the fewest bytes (RFC 6455 section 5.2) and gives their number.
@@ -205,14 +193,15 @@ impl Header {
     }
 }
 
-/// Everything that the first two bytes can break, so that a wrong frame is refused before more of it is awaited.
 #[inline]
-fn check_first_two(
-    first: u8,
-    second: u8,
-    role: Role,
-    allowed: Rsv,
-) -> Result<OpCode, ProtocolError> {
+const fn first_byte(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
+    ((fin as u8) << 7) | rsv.0 | opcode.bits()
+}
+
+/// Checks the first byte, and the second as far as the opcode decides: with [`length_bits`], everything that two bytes can
+/// break, so that a wrong frame is refused before more of it is awaited.
+#[inline]
+fn check_first(first: u8, second: u8, allowed: Rsv) -> Result<OpCode, ProtocolError> {
     let opcode =
         OpCode::from_bits(first & OPCODE).ok_or(ProtocolError::ReservedOpcode(first & OPCODE))?;
     let rsv = Rsv(first & RSV);
@@ -231,12 +220,52 @@ fn check_first_two(
             return Err(ProtocolError::ControlTooLong);
         }
     }
-    // RFC 6455 section 5.1: the direction decides, before any of the payload is looked at.
-    match (role, second & MASK != 0) {
-        (Role::Server, false) => Err(ProtocolError::MaskMissing),
-        (Role::Client, true) => Err(ProtocolError::MaskUnexpected),
-        _ => Ok(opcode),
+    Ok(opcode)
+}
+
+/// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455 section 5.1: the direction
+/// decides, before any of the payload is looked at).
+#[inline(always)]
+fn length_bits(second: u8, role: Role) -> Result<u8, ProtocolError> {
+    let (right, wrong) = match role {
+        Role::Server => (MASK, ProtocolError::MaskMissing),
+        Role::Client => (0, ProtocolError::MaskUnexpected),
+    };
+    // One test for both: a wrong mask bit is left over.
+    let bits = second ^ right;
+    if bits > LENGTH { Err(wrong) } else { Ok(bits) }
+}
+
+/// The length of the payload, given the length bits of the second byte, and where the length ends in the header (RFC 6455
+/// section 5.2). `None` while bytes are missing.
+#[inline(always)]
+fn length(bytes: &[u8], bits: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
+    match bits {
+        LENGTH_IN_16_BITS => {
+            let &[_, _, high, low, ..] = bytes else { return Ok(None) };
+            let len = u16::from_be_bytes([high, low]);
+            if len < u16::from(LENGTH_IN_16_BITS) {
+                return Err(ProtocolError::LengthNotMinimal);
+            }
+            Ok(Some((u64::from(len), 4)))
+        }
+        LENGTH_IN_64_BITS => length_in_64_bits(bytes),
+        len => Ok(Some((u64::from(len), 2))),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn length_in_64_bits(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+    let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
+    let len = u64::from_be_bytes(field);
+    if len >> 63 != 0 {
+        return Err(ProtocolError::LengthTopBit);
+    }
+    if len <= u64::from(u16::MAX) {
+        return Err(ProtocolError::LengthNotMinimal);
+    }
+    Ok(Some((len, 10)))
 }
 
 #[cfg(test)]

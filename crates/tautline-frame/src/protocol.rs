@@ -2,9 +2,9 @@
 
 mod closing;
 mod compressed;
+mod fast_path;
 mod pings;
 mod receive;
-mod short;
 mod transmit;
 mod turns;
 mod underway;
@@ -252,7 +252,7 @@ impl Protocol {
     /// Whether messages may be sent: no Close was sent or received, and nothing failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.state == State::Open
+        self.state.allows(Event::SendData)
     }
 
     /// Whether a message that is sent now is taken without passing the write mark by more than itself.

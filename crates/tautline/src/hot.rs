@@ -1,6 +1,6 @@
 //! The futures of the loop that every user has: receive, send. Written out, where `poll_fn` would do, so that they are inlined
 //! into that loop whatever the compiler thinks of their length: a message that is handed on in memory costs more than all
-//! that is done with it (see `short.rs` of the frame crate). Handlers wait with them in their own futures, so that they hold
+//! that is done with it (see `protocol/fast_path.rs` of the frame crate). Handlers wait with them in their own futures, so that they hold
 //! a message once and nothing that could be done without.
 
 use std::future::Future;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Protocol;
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{SendError, Timeout};
-use crate::state::{Event, State, Verdict};
+use crate::state::{Event, State};
 use crate::timers::is_due;
 
 /// Pings of ours, of two kinds. Keepalive asks whether the peer is there at all: any byte answers. A user asks for the pong, and
@@ -103,7 +103,7 @@ impl Protocol {
     /// # Errors
     /// [`SendError::Closed`] when the connection is not open.
     pub fn ping(&mut self) -> Result<u64, SendError> {
-        if self.state.on(Event::SendPing).1 != Verdict::Act {
+        if !self.state.allows(Event::SendPing) {
             return Err(SendError::Closed);
         }
         let asked = self.pings.asked.get_or_insert_default();

@@ -12,7 +12,7 @@ use crate::error::ProtocolError;
 use crate::header::{Header, Rsv};
 use crate::message::Message;
 use crate::opcode::OpCode;
-use crate::state::{Event, State, Verdict};
+use crate::state::{Event, State};
 use crate::text::Text;
 
 /// What a look at the buffer came to.
@@ -70,7 +70,7 @@ impl Protocol {
             if self.turn.is_over() {
                 return Ok(None);
             }
-            if self.state.on(Event::ReceiveData).1 != Verdict::Act {
+            if !self.state.allows(Event::ReceiveData) {
                 self.discard(buffer);
                 return Ok(None);
             }
@@ -141,7 +141,7 @@ impl Protocol {
         // Between two calls the buffer is the caller's, who may have changed what was checked: `Text` relies on these bytes.
         if text && fresh.start > 0 {
             self.turn.charge_plain(payload.len());
-            simdutf8::basic::from_utf8(&payload).map_err(|_| ProtocolError::Utf8)?;
+            check_utf8(&payload)?;
         }
         self.deliver(text, payload)
     }
@@ -154,14 +154,8 @@ impl Protocol {
         let len = header.len as usize;
         match header.opcode {
             OpCode::Text | OpCode::Binary => {
-                if self.incoming.is_some() {
-                    return Err(ProtocolError::ContinuationExpected);
-                }
-                // The limit is for what comes of a compressed message, which its length does not tell.
+                self.admit_message(header.rsv, len)?;
                 let compressed = header.rsv != Rsv::NONE;
-                if !compressed && len > limit {
-                    return Err(ProtocolError::MessageTooLong { limit });
-                }
                 if compressed || !header.fin {
                     let text = header.opcode == OpCode::Text;
                     self.incoming = Some(Box::new(Incoming {
@@ -186,6 +180,20 @@ impl Protocol {
                 }
             }
             OpCode::Close | OpCode::Ping | OpCode::Pong => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a message may begin with a frame of this length: not in the middle of another one, nor above the limit.
+    #[inline(always)]
+    pub(super) fn admit_message(&self, rsv: Rsv, len: usize) -> Result<(), ProtocolError> {
+        if self.incoming.is_some() {
+            return Err(ProtocolError::ContinuationExpected);
+        }
+        let limit = self.config.max_message_size;
+        // For a compressed message the limit applies to what it inflates to, which its length does not say.
+        if rsv.is_none() && len > limit {
+            return Err(ProtocolError::MessageTooLong { limit });
         }
         Ok(())
     }
@@ -256,13 +264,13 @@ impl Protocol {
         payload: Bytes,
         now: Instant,
     ) -> Result<(), ProtocolError> {
-        if self.state.on(Event::ReceiveControl).1 != Verdict::Act {
+        if !self.state.allows(Event::ReceiveControl) {
             return Ok(());
         }
         match opcode {
             OpCode::Close => self.handle_close(&payload, now)?,
             OpCode::Ping => {
-                if self.state.on(Event::SendPong).1 == Verdict::Act && !self.broken {
+                if self.state.allows(Event::SendPong) && !self.broken {
                     self.answer_ping(payload);
                 }
             }
@@ -298,4 +306,10 @@ impl Protocol {
             asked.deadline = None;
         }
     }
+}
+
+/// RFC 6455 section 8.1, for a whole text.
+#[inline(always)]
+pub(super) fn check_utf8(text: &[u8]) -> Result<(), ProtocolError> {
+    simdutf8::basic::from_utf8(text).map(drop).map_err(|_| ProtocolError::Utf8)
 }

@@ -12,7 +12,7 @@ use crate::error::SendError;
 use crate::header::{Header, Rsv};
 use crate::message::Message;
 use crate::opcode::OpCode;
-use crate::state::{Event, Verdict};
+use crate::state::Event;
 use crate::write_queue::WriteQueue;
 
 impl Protocol {
@@ -49,18 +49,25 @@ impl Protocol {
         payload: Bytes,
         wish: Compress,
     ) -> Result<(), SendError> {
-        if self.state.on(Event::SendData).1 != Verdict::Act {
+        if !self.is_open() {
             return Err(SendError::Closed);
         }
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, wish),
         };
-        match self.config.fragment_size {
-            None if self.outgoing.is_none() => self.push(true, rsv, opcode, payload),
-            _ => self.send_in_fragments(rsv, opcode, payload),
+        if self.sends_whole() {
+            self.push(true, rsv, opcode, payload);
+        } else {
+            self.send_in_fragments(rsv, opcode, payload);
         }
         Ok(())
+    }
+
+    /// Whether a message goes out in a single frame: no fragment size is set, and no other message is going out in fragments.
+    #[inline]
+    pub(super) fn sends_whole(&self) -> bool {
+        self.outgoing.is_none() && self.config.fragment_size.is_none()
     }
 
     /// RFC 7692 section 6.1: RSV1 tells of a compressed message, on its first frame.
@@ -208,7 +215,7 @@ impl Protocol {
     }
 
     fn encode_pings(&mut self) {
-        let act = self.state.on(Event::SendPing).1 == Verdict::Act;
+        let act = self.state.allows(Event::SendPing);
         if self.pings.keepalive == PingState::Due {
             self.pings.keepalive = self.encode_ping(act, Bytes::new());
         }

@@ -7,7 +7,7 @@ use crate::close::{CloseCode, CloseFrame};
 use crate::config::HELD_PER_BYTE;
 use crate::error::Timeout;
 use crate::header::Header;
-use crate::state::{Event, Verdict};
+use crate::state::Event;
 use crate::timers::is_due;
 
 /// How long after the deadline it is looked again for a message that may be there already, and was not looked at.
@@ -37,7 +37,7 @@ impl Protocol {
     fn is_mid_message(&self) -> bool {
         let data = |header: &Header| !header.opcode.is_control();
         let mid = self.incoming.is_some() || self.reader.current().is_some_and(data);
-        mid && self.state.on(Event::ReceiveData).1 == Verdict::Act
+        mid && self.state.allows(Event::ReceiveData)
     }
 
     /// Whether [`await_rest`](Self::await_rest) has anything to do: at nearly all times it has not.

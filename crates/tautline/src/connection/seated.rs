@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         cx: &Context<'_>,
         given: &mut Poll<Option<Result<Message, Error>>>,
     ) {
-        *given = self.seated(Side::Read, cx, |session| session.poll_message(now));
+        *given = self.seated(Side::Read, cx, |session| session.poll_any_message(now));
     }
 
     /// Queues the message, whole, once there is room.
