@@ -98,10 +98,8 @@ impl Header {
         allowed: Rsv,
     ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let &[first, second, ..] = bytes else { return Ok(None) };
-        let opcode = check_first(first, second, allowed)?;
-        let Some((len, start)) = length(bytes, length_bits(second, role)?)? else {
-            return Ok(None);
-        };
+        let (opcode, bits) = check_first_two(first, second, role, allowed)?;
+        let Some((len, start)) = length(bytes, bits)? else { return Ok(None) };
         let Some((mask, payload)) = Self::split_key(&bytes[start..], role) else {
             return Ok(None);
         };
@@ -198,10 +196,15 @@ const fn first_byte(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
     ((fin as u8) << 7) | rsv.0 | opcode.bits()
 }
 
-/// Checks the first byte, and the second as far as the opcode decides: with [`length_bits`], everything that two bytes can
-/// break, so that a wrong frame is refused before more of it is awaited.
+/// Checks everything that the first two bytes can break, so that a wrong frame is refused before more of it is awaited. Returns
+/// the opcode and the length bits.
 #[inline]
-fn check_first(first: u8, second: u8, allowed: Rsv) -> Result<OpCode, ProtocolError> {
+fn check_first_two(
+    first: u8,
+    second: u8,
+    role: Role,
+    allowed: Rsv,
+) -> Result<(OpCode, u8), ProtocolError> {
     let opcode =
         OpCode::from_bits(first & OPCODE).ok_or(ProtocolError::ReservedOpcode(first & OPCODE))?;
     let rsv = Rsv(first & RSV);
@@ -220,7 +223,7 @@ fn check_first(first: u8, second: u8, allowed: Rsv) -> Result<OpCode, ProtocolEr
             return Err(ProtocolError::ControlTooLong);
         }
     }
-    Ok(opcode)
+    Ok((opcode, length_bits(second, role)?))
 }
 
 /// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455 section 5.1: the direction
