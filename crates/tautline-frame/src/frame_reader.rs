@@ -1,4 +1,4 @@
-//! One frame out of bytes that arrive in any pieces.
+//! Reads one frame from bytes that arrive in pieces of any size.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use crate::header::{Header, Rsv};
 use crate::mask;
 use crate::role::Role;
 
-/// Takes headers off a buffer and unmasks payloads in it, as far as they have arrived.
+/// Takes headers off a buffer, and unmasks payloads in place as far as they have arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameReader {
     role: Role,
     allowed: Rsv,
     max_frame_size: usize,
-    /// How much of the current payload, at the start of the buffer, is unmasked.
+    /// How many bytes of the current payload, at the start of the buffer, are unmasked.
     unmasked: usize,
     current: Option<Header>,
 }
@@ -26,13 +26,13 @@ impl FrameReader {
         Self { role, allowed, max_frame_size, unmasked: 0, current: None }
     }
 
-    /// Lets these reserved bits through, where they may stand.
+    /// Lets these reserved bits through where they may be set.
     #[cfg(feature = "deflate")]
     pub(crate) fn allow(&mut self, allowed: Rsv) {
         self.allowed = allowed;
     }
 
-    /// The frame whose payload is awaited.
+    /// The frame whose payload has not been completely received.
     #[inline]
     pub(crate) fn current(&self) -> Option<&Header> {
         self.current.as_ref()
@@ -64,8 +64,8 @@ impl FrameReader {
         len <= self.max_frame_size as u64
     }
 
-    /// The length of the payload and the place of masking key and payload in the buffer, if a whole frame is at its start that is
-    /// short enough to be copied out. The caller has checked that its first byte is [`Header::WHOLE_TEXT`] or
+    /// If the buffer starts with a whole frame that is short enough to be copied out: the length of its payload, and the place of
+    /// its masking key and payload. The caller has checked that its first byte is [`Header::WHOLE_TEXT`] or
     /// [`Header::WHOLE_BINARY`]. `None` for anything else, right or wrong: [`read_header`](Self::read_header) decides.
     #[inline(always)]
     pub(crate) fn peek_whole(&self, buffer: &[u8]) -> Option<(usize, Range<usize>)> {
@@ -91,7 +91,7 @@ impl FrameReader {
         Some(payload.into_boxed_slice())
     }
 
-    /// Unmasks what has newly arrived of the current payload, up to `most` bytes of it, and tells where it stands in the buffer.
+    /// Unmasks what has newly arrived of the current payload, up to `most` bytes, and returns its place in the buffer.
     #[inline]
     pub(crate) fn unmask(&mut self, buffer: &mut BytesMut, most: usize) -> Range<usize> {
         let Some(header) = &self.current else { return 0..0 };
@@ -105,8 +105,8 @@ impl FrameReader {
         fresh
     }
 
-    /// The length of the current payload once all of it is unmasked at the start of the buffer. The frame is then over:
-    /// the caller takes so many bytes off the buffer.
+    /// Returns the length of the current payload once all of it is unmasked at the start of the buffer. The frame is then
+    /// complete, and the caller takes that many bytes off the buffer.
     #[inline]
     pub(crate) fn finish(&mut self) -> Option<usize> {
         let len = self.current.as_ref()?.len as usize;
@@ -117,7 +117,7 @@ impl FrameReader {
         Some(len)
     }
 
-    /// `count` unmasked bytes of the current payload were taken off the buffer ahead of its end.
+    /// The caller has taken `count` unmasked bytes of the current payload off the buffer before it is complete.
     pub(crate) fn consume(&mut self, count: usize) {
         if let Some(header) = &mut self.current {
             header.len -= count as u64;
@@ -128,7 +128,7 @@ impl FrameReader {
         }
     }
 
-    /// How many bytes of the current payload have not arrived, when `buffered` bytes are in the buffer.
+    /// How many bytes of the current payload are still to arrive when `buffered` bytes are in the buffer.
     pub(crate) fn missing(&self, buffered: usize) -> usize {
         self.current.as_ref().map_or(0, |header| (header.len as usize).saturating_sub(buffered))
     }

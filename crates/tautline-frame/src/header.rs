@@ -1,4 +1,4 @@
-//! The bits of a frame header (RFC 6455 section 5.2), strictly read and minimally written.
+//! The frame header (RFC 6455 section 5.2): read strictly, written in its shortest form.
 
 use bytes::BytesMut;
 
@@ -22,12 +22,12 @@ const LENGTH_IN_64_BITS: u8 = 127;
 pub struct Rsv(u8);
 
 impl Rsv {
-    /// No bit set: what every frame has when no extension was negotiated.
+    /// No bit set, as in every frame when no extension was negotiated.
     pub const NONE: Self = Self(0);
     /// The first bit, which permessage-deflate sets on the first frame of a compressed message (RFC 7692 section 6).
     pub const RSV1: Self = Self(0b0100_0000);
 
-    /// Whether every bit of `other` is set here too.
+    /// Whether every bit that is set in `other` is set here too.
     #[must_use]
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
@@ -41,7 +41,7 @@ impl Rsv {
         self.0 == 0
     }
 
-    /// The bits as they stand in the first byte of a header.
+    /// The bits at their places in the first byte of a header.
     #[must_use]
     #[inline]
     pub const fn bits(self) -> u8 {
@@ -57,16 +57,16 @@ pub struct Header {
     pub fin: bool,
     /// The reserved bits.
     pub rsv: Rsv,
-    /// What the frame is.
+    /// The kind of frame.
     pub opcode: OpCode,
-    /// The masking key: always there from a client, never from a server.
+    /// The masking key: always present in a client's frames, never in a server's.
     pub mask: Option<[u8; 4]>,
     /// The length of the payload in bytes, as the sender declares it: at most 2^63 - 1.
     pub len: u64,
 }
 
 impl Header {
-    /// The longest header, in bytes: two, eight of extended length, four of masking key.
+    /// The length of the longest header, in bytes: two, plus eight of extended length and four of masking key.
     pub const MAX_LEN: usize = 14;
 
     /// The first byte of a text message in a single frame, without extensions.
@@ -74,14 +74,14 @@ impl Header {
     /// The first byte of a binary message in a single frame, without extensions.
     pub(crate) const WHOLE_BINARY: u8 = first_byte(true, Rsv::NONE, OpCode::Binary);
 
-    /// Reads a header from the start of `bytes`; gives it with its own length, or `None` while bytes are missing.
+    /// Reads a header from the start of `bytes`. Returns it with its own length, or `None` while bytes are missing.
     ///
-    /// `role` is the reader's: a server takes masked frames only, a client unmasked ones only. `allowed` are the
-    /// reserved bits that negotiated extensions define.
+    /// `role` is the reader's: a server accepts only masked frames, a client only unmasked ones. `allowed` has the
+    /// reserved bits that the negotiated extensions define.
     ///
     /// # Errors
-    /// The first rule that the header breaks, as soon as the two bytes that tell it are there (RFC 6455 sections 5.1,
-    /// 5.2 and 5.5; RFC 7692 section 6.1 for the place of RSV1).
+    /// The first rule that the header breaks, as soon as the bytes that show it have arrived (RFC 6455 sections 5.1, 5.2
+    /// and 5.5; RFC 7692 section 6.1 for the place of RSV1).
     ///
     /// ```
     /// use tautline_frame::{Header, OpCode, ProtocolError, Role, Rsv};
@@ -108,8 +108,8 @@ impl Header {
     }
 
     /// As [`decode`](Self::decode), for a frame whose first byte is [`WHOLE_TEXT`](Self::WHOLE_TEXT) or
-    /// [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no rule: the length of the payload, and where the length ends in the
-    /// header. `None` while bytes are missing, and for whatever `decode` refuses.
+    /// [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no rule: the length of the payload, and where the length field ends.
+    /// `None` while bytes are missing, and for whatever `decode` refuses.
     #[inline(always)]
     pub(crate) fn decode_whole(bytes: &[u8], role: Role) -> Option<(u64, usize)> {
         let &[_, second, ..] = bytes else { return None };
@@ -127,8 +127,8 @@ impl Header {
         Some((Some(key), payload))
     }
 
-    /// Appends what [`encode`](Self::encode) writes. In all but the largest it is a constant number of bytes, which takes no
-    /// call of the C library's `memcpy`.
+    /// Appends what [`encode`](Self::encode) writes. All but the longest headers are appended as a constant number of bytes, which
+    /// needs no call of the C library's `memcpy`.
     #[inline(always)]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
@@ -164,7 +164,7 @@ impl Header {
         first_byte(self.fin, self.rsv, self.opcode)
     }
 
-    /// Writes the header into `out` in the fewest bytes (RFC 6455 section 5.2) and gives their number.
+    /// Writes the header into `out` in as few bytes as possible (RFC 6455 section 5.2) and returns their number.
     #[inline]
     pub fn encode(&self, out: &mut [u8; Self::MAX_LEN]) -> usize {
         out[0] = self.first();
@@ -209,7 +209,7 @@ fn check_first_two(
         OpCode::from_bits(first & OPCODE).ok_or(ProtocolError::ReservedOpcode(first & OPCODE))?;
     let rsv = Rsv(first & RSV);
     if !rsv.is_none() {
-        // RFC 7692 section 6.1: an extension's bit stands on the first frame of a data message and nowhere else.
+        // RFC 7692 section 6.1: an extension's bit is set on the first frame of a data message and nowhere else.
         let first_of_message = matches!(opcode, OpCode::Text | OpCode::Binary);
         if !first_of_message || !allowed.contains(rsv) {
             return Err(ProtocolError::ReservedBits);
@@ -227,20 +227,20 @@ fn check_first_two(
 }
 
 /// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455 section 5.1: the direction
-/// decides, before any of the payload is looked at).
+/// decides, before any of the payload is read).
 #[inline(always)]
 fn length_bits(second: u8, role: Role) -> Result<u8, ProtocolError> {
     let (right, wrong) = match role {
         Role::Server => (MASK, ProtocolError::MaskMissing),
         Role::Client => (0, ProtocolError::MaskUnexpected),
     };
-    // One test for both: a wrong mask bit is left over.
+    // A wrong mask bit is left over: one test for both roles.
     let bits = second ^ right;
     if bits > LENGTH { Err(wrong) } else { Ok(bits) }
 }
 
-/// The length of the payload, given the length bits of the second byte, and where the length ends in the header (RFC 6455
-/// section 5.2). `None` while bytes are missing.
+/// The length of the payload, given the length bits of the second byte, and where the length field ends (RFC 6455 section 5.2).
+/// `None` while bytes are missing.
 #[inline(always)]
 fn length(bytes: &[u8], bits: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
     match bits {
@@ -336,7 +336,7 @@ mod tests {
         );
     }
 
-    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms are wrong whatever they hold.
+    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms of the length are always wrong.
     #[test]
     fn control_frames_are_short_and_whole() {
         for opcode in [0x8u8, 0x9, 0xA] {

@@ -21,10 +21,10 @@ use crate::text::Text;
 use crate::write_queue::WriteQueue;
 
 impl Protocol {
-    /// What [`handle_data`](Self::handle_data) gives first, if that is a message of the most common kind: in one frame, short,
-    /// not compressed, and all of it there. `None` for whatever else is there, right or wrong, or when the turn is over, and nothing
-    /// has happened then: call `handle_data`. For a loop that is inlined as far as its user, and that tells
-    /// [`handle_received`](Self::handle_received) of each read once instead of with each message.
+    /// Takes the next message off the buffer if it is of the most common kind: a single short frame, completely received and not
+    /// compressed. Returns `None` for anything else, right or wrong, and when the turn is over. Nothing has changed then: call
+    /// [`handle_data`](Self::handle_data). Meant for a loop that is inlined up to the user's code, and that calls
+    /// [`handle_received`](Self::handle_received) once for each read rather than for each message.
     ///
     /// ```
     /// use std::time::Instant;

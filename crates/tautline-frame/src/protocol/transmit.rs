@@ -1,4 +1,4 @@
-//! Out: messages and our own control frames into the write queue.
+//! The sending side: messages and our own control frames into the write queue.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::write_queue::WriteQueue;
 impl Protocol {
     /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
     ///
-    /// It is always taken while the connection is open; ask [`ready`](Self::ready) first, or the queue grows.
+    /// While the connection is open, messages are always accepted: ask [`ready`](Self::ready) first, or the queue grows.
     ///
     /// # Errors
     /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
@@ -27,7 +27,7 @@ impl Protocol {
         self.send_with(message, Compress::Auto)
     }
 
-    /// As [`send`](Self::send), with a word on whether to compress this one, if compression was agreed on.
+    /// As [`send`](Self::send), choosing whether to compress this message, if compression was negotiated.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -41,7 +41,7 @@ impl Protocol {
         self.send_payload(opcode, payload, wish)
     }
 
-    /// The general way out: compressed, in fragments, or long; or refused.
+    /// The general path: for messages that are compressed, in fragments or long, and for those that are refused.
     #[inline(never)]
     fn send_payload(
         &mut self,
@@ -70,7 +70,7 @@ impl Protocol {
         self.outgoing.is_none() && self.config.fragment_size.is_none()
     }
 
-    /// RFC 7692 section 6.1: RSV1 tells of a compressed message, on its first frame.
+    /// RFC 7692 section 6.1: RSV1 marks a compressed message, on its first frame.
     fn compress(&mut self, payload: Bytes, opcode: OpCode, wish: Compress) -> (Rsv, Bytes) {
         let text = opcode == OpCode::Text;
         let deflate = self.deflate.as_mut().filter(|_| !self.broken);
@@ -88,8 +88,8 @@ impl Protocol {
         self.push_fragments();
     }
 
-    /// Encodes what is due: pong and ping ahead of further data, a Close behind it. Gives whether the queue holds
-    /// anything to be written.
+    /// Encodes what is due: pong and ping before further data, a Close after it. Returns whether the queue holds anything to be
+    /// written.
     #[inline]
     pub fn poll_transmit(&mut self) -> bool {
         if self.pong.is_some() && self.has_room() {
@@ -115,7 +115,7 @@ impl Protocol {
         &mut self.queue
     }
 
-    /// Lets go of what is queued: for a transport that has ended.
+    /// Drops what is queued, for a transport that has ended.
     pub fn drop_queue(&mut self) {
         self.queue = WriteQueue::default();
     }
@@ -127,13 +127,13 @@ impl Protocol {
         !self.queue.has_remaining()
     }
 
-    /// The transport took some of the queue.
+    /// The transport has taken some bytes of the queue.
     #[inline]
     pub fn handle_written(&mut self, now: Instant) {
         self.note_written(|| now);
     }
 
-    /// The time matters only when a ping or a Close is on its way: reading the clock costs as much as a short message.
+    /// The time matters only while a ping or a Close is on its way, and reading the clock costs as much as a short message.
     #[inline]
     pub(crate) fn note_written(&mut self, now: impl FnOnce() -> Instant) {
         self.timers.send = None;
@@ -151,7 +151,7 @@ impl Protocol {
     }
 
     fn note_written_pings(&mut self, now: Instant) {
-        // From here, not from when they were queued: a ping may wait behind a long message.
+        // From here on, not from when they were queued: a ping may wait until a long message is written.
         let written = self.queue.written();
         self.pings.keepalive.handle_written(written, now);
         if let Some(asked) = &mut self.pings.asked
@@ -162,7 +162,7 @@ impl Protocol {
         self.pings.note();
     }
 
-    /// The transport takes nothing for now, though the queue is not empty.
+    /// The transport accepts nothing for now, though the queue is not empty.
     pub fn handle_blocked(&mut self, now: Instant) {
         if self.timers.send.is_none() {
             self.timers.send =
@@ -170,8 +170,8 @@ impl Protocol {
         }
     }
 
-    /// The transport cannot be written to any more. What was queued is lost; what the peer sent before can still be
-    /// read, until its Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
+    /// The transport can no longer be written to. What was queued is lost. What the peer has sent can still be read until its
+    /// Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
     pub fn handle_broken(&mut self, now: Instant) {
         self.outgoing = None;
         self.pong = None;
@@ -181,7 +181,7 @@ impl Protocol {
         self.stop_compressing();
         self.timers.send = None;
         self.broken = true;
-        // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
+        // As if our Close had been sent: nothing more can be, and the peer's Close ends the connection.
         self.state = self.state.on(Event::SendClose).0;
         self.begin_closing(now);
     }
@@ -198,7 +198,7 @@ impl Protocol {
         self.queue.remaining() < self.config.write_mark
     }
 
-    /// Every ping gets its pong while there is room; beyond that, only the newest does (RFC 6455 section 5.5.3).
+    /// Every ping gets its pong while there is room; after that only the newest does (RFC 6455 section 5.5.3).
     pub(super) fn answer_ping(&mut self, payload: Bytes) {
         if self.has_room() {
             self.encode_pong();
@@ -255,7 +255,7 @@ impl Protocol {
         while self.has_room() && self.push_fragment() {}
     }
 
-    /// The next fragment, whatever the room; gives whether more are left.
+    /// Encodes the next fragment, whether there is room or not. Returns whether more are left.
     fn push_fragment(&mut self) -> bool {
         let Some(outgoing) = &mut self.outgoing else { return false };
         let size = self.config.fragment_size.unwrap_or(usize::MAX).min(outgoing.rest.len());
