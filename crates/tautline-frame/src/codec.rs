@@ -1,4 +1,4 @@
-//! Raw frames, for those who want them: no messages, no automatic replies.
+//! Raw frames, without messages and automatic replies.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,17 +18,17 @@ pub struct Frame {
     pub fin: bool,
     /// The reserved bits.
     pub rsv: Rsv,
-    /// What the frame is.
+    /// The kind of frame.
     pub opcode: OpCode,
     /// The payload.
     pub payload: Bytes,
 }
 
-/// Bytes to frames and back.
+/// Decodes bytes to frames and encodes frames to bytes.
 ///
-/// What one frame alone can break is checked: bits, lengths, masking, control frames. What needs several frames is not
-/// (fragments, UTF-8, the closing handshake): that is the work of [`Protocol`](crate::Protocol). With the feature `tokio-codec`
-/// it is a `tokio_util::codec::{Decoder, Encoder}`.
+/// It checks the rules for a single frame: bits, lengths, masking, control frames. It does not check those that concern several
+/// frames (fragments, UTF-8, the closing handshake): that is the work of [`Protocol`](crate::Protocol). With the feature
+/// `tokio-codec` it implements `tokio_util::codec::{Decoder, Encoder}`.
 ///
 /// ```
 /// use bytes::{Bytes, BytesMut};
@@ -53,7 +53,7 @@ impl Codec {
         Self::with_limits(role, Rsv::NONE, Config::DEFAULT_MAX_FRAME_SIZE)
     }
 
-    /// A codec that lets through the reserved bits in `allowed`, and frames of up to `max_frame_size` bytes, inclusive.
+    /// A codec that accepts the reserved bits in `allowed`, and payloads of up to `max_frame_size` bytes.
     #[must_use]
     pub fn with_limits(role: Role, allowed: Rsv, max_frame_size: usize) -> Self {
         Self { role, reader: FrameReader::new(role, allowed, max_frame_size) }
@@ -62,7 +62,7 @@ impl Codec {
     /// Takes the next frame off the buffer; `None` while bytes are missing.
     ///
     /// # Errors
-    /// The rule that the frame breaks. The stream cannot be read on after it.
+    /// The rule that the frame breaks. Nothing more can be decoded from the stream then.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         let header = match self.reader.current() {
             Some(header) => *header,
@@ -77,11 +77,11 @@ impl Codec {
         Ok(Some(Frame { fin: header.fin, rsv: header.rsv, opcode: header.opcode, payload }))
     }
 
-    /// Appends the frame to the buffer; a client's frame is masked with a fresh key.
+    /// Appends the frame to the buffer. A client's frame is masked with a fresh key.
     ///
     /// # Errors
     /// [`ControlTooLong`](ProtocolError::ControlTooLong) or [`ControlFragmented`](ProtocolError::ControlFragmented) for a control
-    /// frame that must not exist; nothing was appended.
+    /// frame that the protocol forbids. Nothing was appended.
     pub fn encode(&self, frame: &Frame, buffer: &mut BytesMut) -> Result<(), ProtocolError> {
         if frame.opcode.is_control() {
             if frame.payload.len() > MAX_CONTROL_PAYLOAD {
@@ -107,10 +107,10 @@ impl Codec {
     }
 }
 
-/// Takes a whole payload off the start of the buffer: a large one as a slice of it, a small one copied out.
+/// Takes a whole payload off the start of the buffer: a large one as a slice of the buffer, a small one as a copy.
 ///
-/// Inline, and by way of a `Vec`, which is inline too: a `Bytes` that goes from function to function in memory is stored in
-/// words and loaded in pairs of them, and each such load waits for the stores.
+/// Always inlined, and made from a `Vec`, which is inlined too: a `Bytes` that is passed between functions in memory is stored
+/// word by word and loaded in pairs of words, and each such load waits for the stores.
 #[inline(always)]
 pub(crate) fn take_payload(buffer: &mut BytesMut, len: usize) -> Bytes {
     if len < SLICE_THRESHOLD {

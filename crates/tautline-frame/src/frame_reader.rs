@@ -1,4 +1,4 @@
-//! One frame out of bytes that arrive in any pieces.
+//! Reads one frame from bytes that arrive in pieces of any size.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use crate::header::{Header, Rsv};
 use crate::mask;
 use crate::role::Role;
 
-/// Takes headers off a buffer and unmasks payloads in it, as far as they have arrived.
+/// Takes headers off a buffer, and unmasks payloads in place as far as they have arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameReader {
     role: Role,
     allowed: Rsv,
     max_frame_size: usize,
-    /// How much of the current payload, at the start of the buffer, is unmasked.
+    /// How many bytes of the current payload, at the start of the buffer, are unmasked.
     unmasked: usize,
     current: Option<Header>,
 }
@@ -26,13 +26,13 @@ impl FrameReader {
         Self { role, allowed, max_frame_size, unmasked: 0, current: None }
     }
 
-    /// Lets these reserved bits through, where they may stand.
+    /// Lets these reserved bits through where they may be set.
     #[cfg(feature = "deflate")]
     pub(crate) fn allow(&mut self, allowed: Rsv) {
         self.allowed = allowed;
     }
 
-    /// The frame whose payload is awaited.
+    /// The frame whose payload has not been completely received.
     #[inline]
     pub(crate) fn current(&self) -> Option<&Header> {
         self.current.as_ref()
@@ -48,8 +48,8 @@ impl FrameReader {
         let Some((header, len)) = Header::decode(buffer, self.role, self.allowed)? else {
             return Ok(None);
         };
-        // No length that the peer merely declared is believed beyond this line. Control frames are short anyway.
-        if header.len > self.max_frame_size as u64 && !header.opcode.is_control() {
+        // A declared length is believed only up to the limit. Control frames are short anyway.
+        if !self.admits(header.len) && !header.opcode.is_control() {
             return Err(ProtocolError::FrameTooLong { limit: self.max_frame_size });
         }
         buffer.advance(len);
@@ -58,34 +58,40 @@ impl FrameReader {
         Ok(Some(header))
     }
 
-    /// The payload of the frame at the start of the buffer, and how much of that the frame takes, if all of it has arrived and it
-    /// is short enough to be copied out; the copy unmasks it in the same pass. The first byte is the caller's to check: here
-    /// it is taken for a whole message without extensions. `None` for whatever else is there, right or wrong: the other
-    /// functions tell.
-    #[inline]
-    pub(crate) fn copy_short(&self, buffer: &[u8], limit: usize) -> Option<(Box<[u8]>, usize)> {
-        let &[_, second, ..] = buffer else { return None };
-        // A client's second byte has the mask bit, and a server's has not: a wrong one is no length here.
-        let masked = self.role == Role::Server;
-        let second = if masked { second ^ Header::MASK } else { second };
-        let (len, start) = match second {
-            0..=Header::MAX_SHORT => (usize::from(second), 2),
-            Header::LENGTH_IN_16_BITS => (medium_length(buffer)?, 4),
-            _ => return None,
-        };
-        let end = start + if masked { 4 } else { 0 } + len;
-        let too_long = len > limit || len > self.max_frame_size;
-        if too_long || self.current.is_some() || buffer.len() < end {
-            return None;
-        }
-        let payload = match buffer[start..end].split_first_chunk() {
-            Some((&key, payload)) if masked => mask::to_vec(key, payload),
-            _ => buffer[start..end].to_vec(),
-        };
-        Some((payload.into_boxed_slice(), end))
+    /// Whether the limit allows a data frame with a payload of this length.
+    #[inline(always)]
+    const fn admits(&self, len: u64) -> bool {
+        len <= self.max_frame_size as u64
     }
 
-    /// Unmasks what has newly arrived of the current payload, up to `most` bytes of it, and tells where it stands in the buffer.
+    /// If the buffer starts with a whole frame that is short enough to be copied out: the length of its payload, and the place of
+    /// its masking key and payload. The caller has checked that its first byte is [`Header::WHOLE_TEXT`] or
+    /// [`Header::WHOLE_BINARY`]. `None` for anything else, right or wrong: [`read_header`](Self::read_header) decides.
+    #[inline(always)]
+    pub(crate) fn peek_whole(&self, buffer: &[u8]) -> Option<(usize, Range<usize>)> {
+        let (len, start) = Header::decode_whole(buffer, self.role)?;
+        if self.current.is_some() || len >= SLICE_THRESHOLD as u64 || !self.admits(len) {
+            return None;
+        }
+        let len = len as usize;
+        let end = start + self.role.received_key_len() + len;
+        if buffer.len() < end {
+            return None;
+        }
+        Some((len, start..end))
+    }
+
+    /// The payload of a frame that [`peek_whole`](Self::peek_whole) found, unmasked while it is copied.
+    #[inline(always)]
+    pub(crate) fn copy_whole(&self, key_and_payload: &[u8]) -> Option<Box<[u8]>> {
+        let payload = match Header::split_key(key_and_payload, self.role)? {
+            (Some(key), payload) => mask::to_vec(key, payload),
+            (None, payload) => payload.to_vec(),
+        };
+        Some(payload.into_boxed_slice())
+    }
+
+    /// Unmasks what has newly arrived of the current payload, up to `most` bytes, and returns its place in the buffer.
     #[inline]
     pub(crate) fn unmask(&mut self, buffer: &mut BytesMut, most: usize) -> Range<usize> {
         let Some(header) = &self.current else { return 0..0 };
@@ -99,8 +105,8 @@ impl FrameReader {
         fresh
     }
 
-    /// The length of the current payload once all of it is unmasked at the start of the buffer. The frame is then over:
-    /// the caller takes so many bytes off the buffer.
+    /// Returns the length of the current payload once all of it is unmasked at the start of the buffer. The frame is then
+    /// complete, and the caller takes that many bytes off the buffer.
     #[inline]
     pub(crate) fn finish(&mut self) -> Option<usize> {
         let len = self.current.as_ref()?.len as usize;
@@ -111,7 +117,7 @@ impl FrameReader {
         Some(len)
     }
 
-    /// `count` unmasked bytes of the current payload were taken off the buffer ahead of its end.
+    /// The caller has taken `count` unmasked bytes of the current payload off the buffer before it is complete.
     pub(crate) fn consume(&mut self, count: usize) {
         if let Some(header) = &mut self.current {
             header.len -= count as u64;
@@ -122,27 +128,19 @@ impl FrameReader {
         }
     }
 
-    /// How many bytes of the current payload have not arrived, when `buffered` bytes are in the buffer.
+    /// How many bytes of the current payload are still to arrive when `buffered` bytes are in the buffer.
     pub(crate) fn missing(&self, buffered: usize) -> usize {
         self.current.as_ref().map_or(0, |header| (header.len as usize).saturating_sub(buffered))
     }
-}
-
-/// A length in 16 bits, if it is in order and that of a payload that is copied.
-#[inline]
-fn medium_length(buffer: &[u8]) -> Option<usize> {
-    let &[_, _, high, low, ..] = buffer else { return None };
-    let len = usize::from(u16::from_be_bytes([high, low]));
-    (len > usize::from(Header::MAX_SHORT) && len < SLICE_THRESHOLD).then_some(len)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the way for short messages takes must be just what the general one would, and it must leave all else to that.
+    /// The fast path must take exactly what the general path would, and leave everything else to it.
     #[test]
-    fn the_short_way_agrees_with_the_general_one() {
+    fn the_fast_path_agrees_with_the_general_one() {
         for first in 0..=255u8 {
             for second in [0, 1, 5, 125, 126, 127] {
                 for (role, mask_bit) in [(Role::Server, 0x80), (Role::Client, 0)] {
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_agrees_with_the_general_one_on_lengths_in_16_bits() {
+    fn the_fast_path_agrees_with_the_general_one_on_lengths_in_16_bits() {
         for len in [0u16, 125, 126, 127, 300, 4095, 4096, 4097, u16::MAX] {
             for (role, mask_bit, key) in [(Role::Server, 0x80, 4), (Role::Client, 0, 0)] {
                 for first in [0x81, 0x82, 0x02, 0xC2, 0x80, 0x89] {
@@ -182,10 +180,11 @@ mod tests {
     }
 
     fn check(role: Role, wire: &[u8], limit: usize) {
-        let short = FrameReader::new(role, Rsv::NONE, limit).copy_short(wire, limit);
+        let reader = FrameReader::new(role, Rsv::NONE, limit);
+        let peeked = reader.peek_whole(wire);
         let whole = matches!(wire.first(), Some(&(Header::WHOLE_TEXT | Header::WHOLE_BINARY)));
         let mut general = FrameReader::new(role, Rsv::NONE, limit);
-        let Some((payload, end)) = short.filter(|_| whole) else {
+        let Some((_, range)) = peeked.filter(|_| whole) else {
             let mut buffer = BytesMut::from(wire);
             if let Ok(Some(header)) = general.read_header(&mut buffer)
                 && whole
@@ -201,7 +200,8 @@ mod tests {
         general.unmask(&mut expected, usize::MAX);
         let len = general.finish().unwrap();
         assert!(header.fin && header.rsv.is_none() && !header.opcode.is_control());
+        let payload = reader.copy_whole(&wire[range.clone()]).unwrap();
         assert_eq!(payload[..], expected[..len]);
-        assert_eq!(wire[end..], expected[len..], "the rest stays");
+        assert_eq!(wire[range.end..], expected[len..], "the rest stays");
     }
 }

@@ -1,4 +1,4 @@
-//! The bits of a frame header (RFC 6455 section 5.2), strictly read and minimally written.
+//! The frame header (RFC 6455 section 5.2): read strictly, written in its shortest form.
 
 use bytes::BytesMut;
 
@@ -19,12 +19,12 @@ const LENGTH_IN_64_BITS: u8 = 127;
 pub struct Rsv(u8);
 
 impl Rsv {
-    /// No bit set: what every frame has when no extension was negotiated.
+    /// No bit set, as in every frame when no extension was negotiated.
     pub const NONE: Self = Self(0);
     /// The first bit, which permessage-deflate sets on the first frame of a compressed message (RFC 7692 section 6).
     pub const RSV1: Self = Self(0b0100_0000);
 
-    /// Whether every bit of `other` is set here too.
+    /// Whether every bit that is set in `other` is set here too.
     #[must_use]
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
@@ -38,7 +38,7 @@ impl Rsv {
         self.0 == 0
     }
 
-    /// The bits as they stand in the first byte of a header.
+    /// The bits at their places in the first byte of a header.
     #[must_use]
     #[inline]
     pub const fn bits(self) -> u8 {
@@ -54,36 +54,31 @@ pub struct Header {
     pub fin: bool,
     /// The reserved bits.
     pub rsv: Rsv,
-    /// What the frame is.
+    /// The kind of frame.
     pub opcode: OpCode,
-    /// The masking key: always there from a client, never from a server.
+    /// The masking key: always present in a client's frames, never in a server's.
     pub mask: Option<[u8; 4]>,
     /// The length of the payload in bytes, as the sender declares it: at most 2^63 - 1.
     pub len: u64,
 }
 
 impl Header {
-    /// The longest header, in bytes: two, eight of extended length, four of masking key.
+    /// The length of the longest header, in bytes: two, plus eight of extended length and four of masking key.
     pub const MAX_LEN: usize = 14;
 
-    /// The first byte of a whole message in one frame, without extensions: FIN and the opcode.
-    pub(crate) const WHOLE_TEXT: u8 = FIN | OpCode::Text.bits();
-    pub(crate) const WHOLE_BINARY: u8 = FIN | OpCode::Binary.bits();
-    /// The bit of the second byte that tells of a masking key.
-    pub(crate) const MASK: u8 = MASK;
-    /// The greatest length that stands in the second byte itself.
-    pub(crate) const MAX_SHORT: u8 = LENGTH_IN_16_BITS - 1;
-    /// The second byte's length when it stands in the next two.
-    pub(crate) const LENGTH_IN_16_BITS: u8 = LENGTH_IN_16_BITS;
+    /// The first byte of a text message in a single frame, without extensions.
+    pub(crate) const WHOLE_TEXT: u8 = first_byte(true, Rsv::NONE, OpCode::Text);
+    /// The first byte of a binary message in a single frame, without extensions.
+    pub(crate) const WHOLE_BINARY: u8 = first_byte(true, Rsv::NONE, OpCode::Binary);
 
-    /// Reads a header from the start of `bytes`; gives it with its own length, or `None` while bytes are missing.
+    /// Reads a header from the start of `bytes`. Returns it with its own length, or `None` while bytes are missing.
     ///
-    /// `role` is the reader's: a server takes masked frames only, a client unmasked ones only. `allowed` are the
-    /// reserved bits that negotiated extensions define.
+    /// `role` is the reader's: a server accepts only masked frames, a client only unmasked ones. `allowed` has the
+    /// reserved bits that the negotiated extensions define.
     ///
     /// # Errors
-    /// The first rule that the header breaks, as soon as the two bytes that tell it are there (RFC 6455 sections 5.1,
-    /// 5.2 and 5.5; RFC 7692 section 6.1 for the place of RSV1).
+    /// The first rule that the header breaks, as soon as the bytes that show it have arrived (RFC 6455 sections 5.1, 5.2
+    /// and 5.5; RFC 7692 section 6.1 for the place of RSV1).
     ///
     /// ```
     /// use tautline_frame::{Header, OpCode, ProtocolError, Role, Rsv};
@@ -93,53 +88,44 @@ impl Header {
     /// assert_eq!(Header::decode(&[0x81, 0x05], Role::Server, Rsv::NONE), Err(ProtocolError::MaskMissing));
     /// # Ok::<(), ProtocolError>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn decode(
         bytes: &[u8],
         role: Role,
         allowed: Rsv,
     ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let &[first, second, ..] = bytes else { return Ok(None) };
-        let opcode = check_first_two(first, second, role, allowed)?;
-        let (len, start) = match second & LENGTH {
-            LENGTH_IN_16_BITS => {
-                let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else {
-                    return Ok(None);
-                };
-                let len = u64::from(u16::from_be_bytes(field));
-                if len < u64::from(LENGTH_IN_16_BITS) {
-                    return Err(ProtocolError::LengthNotMinimal);
-                }
-                (len, 4)
-            }
-            LENGTH_IN_64_BITS => {
-                let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else {
-                    return Ok(None);
-                };
-                let len = u64::from_be_bytes(field);
-                if len >> 63 != 0 {
-                    return Err(ProtocolError::LengthTopBit);
-                }
-                if len <= u64::from(u16::MAX) {
-                    return Err(ProtocolError::LengthNotMinimal);
-                }
-                (len, 10)
-            }
-            len => (u64::from(len), 2),
+        let (opcode, bits) = check_first_two(first, second, role, allowed)?;
+        let Some((len, start)) = length(bytes, bits)? else { return Ok(None) };
+        let Some((mask, payload)) = Self::split_key(&bytes[start..], role) else {
+            return Ok(None);
         };
-        let (mask, end) = if second & MASK == 0 {
-            (None, start)
-        } else {
-            let Some(&key) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
-                return Ok(None);
-            };
-            (Some(key), start + 4)
-        };
+        let end = bytes.len() - payload.len();
         Ok(Some((Self { fin: first & FIN != 0, rsv: Rsv(first & RSV), opcode, mask, len }, end)))
     }
 
-    /// Appends what [`encode`](Self::encode) writes. In all but the largest it is a constant number of bytes, which takes no
-    /// call of the C library's `memcpy`.
+    /// As [`decode`](Self::decode), for a frame whose first byte is [`WHOLE_TEXT`](Self::WHOLE_TEXT) or
+    /// [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no rule: the length of the payload, and where the length field ends.
+    /// `None` while bytes are missing, and for whatever `decode` refuses.
+    #[inline(always)]
+    pub(crate) fn decode_whole(bytes: &[u8], role: Role) -> Option<(u64, usize)> {
+        let &[_, second, ..] = bytes else { return None };
+        length(bytes, length_bits(second, role).ok()?).ok()?
+    }
+
+    /// Splits what follows the length into the masking key, which only a server receives, and the payload. `None` while bytes of
+    /// the key are missing.
+    #[inline(always)]
+    pub(crate) fn split_key(bytes: &[u8], role: Role) -> Option<(Option<[u8; 4]>, &[u8])> {
+        if role == Role::Client {
+            return Some((None, bytes));
+        }
+        let (&key, payload) = bytes.split_first_chunk()?;
+        Some((Some(key), payload))
+    }
+
+    /// Appends what [`encode`](Self::encode) writes. All but the longest headers are appended as a constant number of bytes, which
+    /// needs no call of the C library's `memcpy`.
     #[inline(always)]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
@@ -171,11 +157,11 @@ impl Header {
     }
 
     #[inline]
-    fn first(&self) -> u8 {
-        (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode.bits()
+    const fn first(&self) -> u8 {
+        first_byte(self.fin, self.rsv, self.opcode)
     }
 
-    /// Writes the header into `out` in the fewest bytes (RFC 6455 section 5.2) and gives their number.
+    /// Writes the header into `out` in as few bytes as possible (RFC 6455 section 5.2) and returns their number.
     #[inline]
     pub fn encode(&self, out: &mut [u8; Self::MAX_LEN]) -> usize {
         out[0] = self.first();
@@ -202,19 +188,25 @@ impl Header {
     }
 }
 
-/// Everything that the first two bytes can break, so that a wrong frame is refused before more of it is awaited.
+#[inline]
+const fn first_byte(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
+    ((fin as u8) << 7) | rsv.0 | opcode.bits()
+}
+
+/// Checks everything that the first two bytes can break, so that a wrong frame is refused before more of it is awaited. Returns
+/// the opcode and the length bits.
 #[inline]
 fn check_first_two(
     first: u8,
     second: u8,
     role: Role,
     allowed: Rsv,
-) -> Result<OpCode, ProtocolError> {
+) -> Result<(OpCode, u8), ProtocolError> {
     let opcode =
         OpCode::from_bits(first & OPCODE).ok_or(ProtocolError::ReservedOpcode(first & OPCODE))?;
     let rsv = Rsv(first & RSV);
     if !rsv.is_none() {
-        // RFC 7692 section 6.1: an extension's bit stands on the first frame of a data message and nowhere else.
+        // RFC 7692 section 6.1: an extension's bit is set on the first frame of a data message and nowhere else.
         let first_of_message = matches!(opcode, OpCode::Text | OpCode::Binary);
         if !first_of_message || !allowed.contains(rsv) {
             return Err(ProtocolError::ReservedBits);
@@ -228,12 +220,52 @@ fn check_first_two(
             return Err(ProtocolError::ControlTooLong);
         }
     }
-    // RFC 6455 section 5.1: the direction decides, before any of the payload is looked at.
-    match (role, second & MASK != 0) {
-        (Role::Server, false) => Err(ProtocolError::MaskMissing),
-        (Role::Client, true) => Err(ProtocolError::MaskUnexpected),
-        _ => Ok(opcode),
+    Ok((opcode, length_bits(second, role)?))
+}
+
+/// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455 section 5.1: the direction
+/// decides, before any of the payload is read).
+#[inline(always)]
+fn length_bits(second: u8, role: Role) -> Result<u8, ProtocolError> {
+    let (right, wrong) = match role {
+        Role::Server => (MASK, ProtocolError::MaskMissing),
+        Role::Client => (0, ProtocolError::MaskUnexpected),
+    };
+    // A wrong mask bit is left over: one test for both roles.
+    let bits = second ^ right;
+    if bits > LENGTH { Err(wrong) } else { Ok(bits) }
+}
+
+/// The length of the payload, given the length bits of the second byte, and where the length field ends (RFC 6455 section 5.2).
+/// `None` while bytes are missing.
+#[inline(always)]
+fn length(bytes: &[u8], bits: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
+    match bits {
+        LENGTH_IN_16_BITS => {
+            let &[_, _, high, low, ..] = bytes else { return Ok(None) };
+            let len = u16::from_be_bytes([high, low]);
+            if len < u16::from(LENGTH_IN_16_BITS) {
+                return Err(ProtocolError::LengthNotMinimal);
+            }
+            Ok(Some((u64::from(len), 4)))
+        }
+        LENGTH_IN_64_BITS => length_in_64_bits(bytes),
+        len => Ok(Some((u64::from(len), 2))),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn length_in_64_bits(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+    let Some(&field) = bytes.get(2..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
+    let len = u64::from_be_bytes(field);
+    if len >> 63 != 0 {
+        return Err(ProtocolError::LengthTopBit);
+    }
+    if len <= u64::from(u16::MAX) {
+        return Err(ProtocolError::LengthNotMinimal);
+    }
+    Ok(Some((len, 10)))
 }
 
 #[cfg(test)]
@@ -301,7 +333,7 @@ mod tests {
         );
     }
 
-    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms are wrong whatever they hold.
+    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms of the length are always wrong.
     #[test]
     fn control_frames_are_short_and_whole() {
         for opcode in [0x8u8, 0x9, 0xA] {

@@ -2,9 +2,9 @@
 
 mod closing;
 mod compressed;
+mod fast_path;
 mod pings;
 mod receive;
-mod short;
 mod transmit;
 mod turns;
 mod underway;
@@ -35,12 +35,12 @@ use crate::write_queue::WriteQueue;
 
 /// One end of a WebSocket connection as a state machine, without I/O and without a clock.
 ///
-/// The methods fall into four kinds, and their names tell which:
+/// The methods are of four kinds, which their names show:
 ///
 /// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof),
 ///    [`handle_received`](Self::handle_received), [`handle_written`](Self::handle_written),
 ///    [`handle_blocked`](Self::handle_blocked), [`handle_broken`](Self::handle_broken),
-///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is a short cut of the first, and
+///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is the fast path of the first, and
 ///    [`begin_turn`](Self::begin_turn) says that others have had their turn.
 /// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close).
 /// 3. `poll_*`: what is to be done outside. [`poll_transmit`](Self::poll_transmit), then write from
@@ -48,16 +48,16 @@ use crate::write_queue::WriteQueue;
 /// 4. Questions: [`is_open`](Self::is_open), [`ready`](Self::ready), [`peer_close`](Self::peer_close),
 ///    [`is_turn_over`](Self::is_turn_over) and the like.
 ///
-/// After every call of the first two kinds, whoever drives it asks the third kind.
+/// After every call of the first two kinds, the driver calls those of the third.
 ///
 /// # Turns
-/// What a peer sends may be cheap to send and dear to take in. So all work on received bytes is counted, in bytes and in
-/// frames, inflated ones too, and a turn of a connection ends after some 100 to 200 us of it: after 512 frames, 1.25 MiB that are not
+/// What is cheap for a peer to send may be expensive to process. So all work on received bytes is counted, in bytes and in
+/// frames, inflated ones too, and a connection's turn ends after 100 to 200 us of work: after 512 frames, 1.25 MiB that are not
 /// compressed, or 64 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
 /// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
-/// [`is_turn_over`](Self::is_turn_over) tells this from missing bytes. Whoever serves several connections lets others
-/// have their turn in between; whoever has one begins the next turn at once. Then call `handle_data` again, even with an
-/// empty buffer: an inflater may have more to give.
+/// [`is_turn_over`](Self::is_turn_over) distinguishes this from missing bytes. A driver of several connections lets others have
+/// their turn in between; a driver of a single one begins the next turn at once. Then call `handle_data` again, even with an
+/// empty buffer: the inflater may have more output.
 ///
 /// ```
 /// use std::time::Instant;
@@ -84,7 +84,7 @@ pub struct Protocol {
     reader: FrameReader,
     /// The fragmented message that is being received.
     incoming: Option<Box<Incoming>>,
-    /// Whether the message that is being received, in whatever frames, gets on.
+    /// Whether the message that is being received, fragmented or not, makes progress.
     underway: Option<Box<Underway>>,
     utf8: Utf8Checker,
     /// What was negotiated of permessage-deflate.
@@ -93,7 +93,7 @@ pub struct Protocol {
     outgoing: Option<Box<Outgoing>>,
     queue: WriteQueue,
     /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section 5.5.3).
-    /// Boxed, since it stands here only while the queue is full.
+    /// Boxed, since it is set only while the queue is full.
     pong: Option<Box<Bytes>>,
     /// The Close that is still to be encoded.
     close: Option<Box<CloseFrame>>,
@@ -103,13 +103,13 @@ pub struct Protocol {
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
-    /// From when the end begins.
+    /// Set once closing has begun.
     closing: Option<Box<Closing>>,
-    /// The closing handshake was ours to start.
+    /// This end started the closing handshake.
     closed_first: bool,
-    /// Nothing can be written any more.
+    /// The transport can no longer be written to.
     broken: bool,
-    /// Whether the peer may still be sending what nobody reads: after a failure, or when it went on behind its Close.
+    /// Whether the peer may still be sending what is not read: after a failure, or when it sent more after its Close.
     unread: bool,
 }
 
@@ -118,25 +118,25 @@ struct Incoming {
     text: bool,
     coding: Coding,
     fragments: u32,
-    /// What has come of it, inflated.
+    /// What has arrived of it, inflated.
     data: Vec<u8>,
 }
 
-/// What the bytes of a message are, as RSV1 of its first frame says (RFC 7692 section 6), and how far inflating them is.
+/// Whether a message is compressed, as RSV1 of its first frame says (RFC 7692 section 6), and how far it is inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Plain,
-    /// Compressed, and not one byte has come.
+    /// Compressed, and no byte has arrived yet.
     Untouched,
-    /// All that came is inflated.
+    /// All that arrived is inflated.
     Inflated,
-    /// The turn was over before all that came was inflated.
+    /// The turn was over before all that arrived was inflated.
     Inflating,
 }
 
 #[derive(Debug)]
 struct Outgoing {
-    /// Those of the next fragment.
+    /// The opcode and reserved bits of the next fragment.
     opcode: OpCode,
     rsv: Rsv,
     rest: Bytes,
@@ -156,7 +156,7 @@ pub enum Ending {
     Drain,
 }
 
-/// Without messages, windows and payloads: what users say to each other is not for logs.
+/// Without messages, windows and payloads: what users send to each other does not belong in logs.
 impl fmt::Debug for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Protocol")
@@ -174,8 +174,7 @@ impl Protocol {
         let config = config.into();
         let keepalive =
             config.ping_interval.and_then(|interval| now.checked_add(jittered(interval)));
-        // As if something had been received so long before that the first ping is due at the random time, not at that
-        // time postponed to the full interval.
+        // In the past, so that the first ping is due at the random time and not a full interval from now.
         let last_received = keepalive
             .zip(config.ping_interval)
             .and_then(|(keepalive, interval)| keepalive.checked_sub(interval))
@@ -206,8 +205,8 @@ impl Protocol {
         }
     }
 
-    /// Compresses and inflates from here on: what the opening handshake agreed on, seen from this end (RFC 7692). To be
-    /// called once, before the first message: what either end knows of earlier messages is forgotten.
+    /// Enables compression with the settings that the opening handshake negotiated, as seen from this end (RFC 7692). To be
+    /// called once, before the first message: the context of earlier messages is lost.
     ///
     /// ```
     /// use std::time::Instant;
@@ -237,7 +236,7 @@ impl Protocol {
         self.deflate = Some(Box::new(Deflate::new(settings)));
     }
 
-    /// How messages are compressed, if that was agreed on.
+    /// How messages are compressed, if that was negotiated.
     #[must_use]
     pub fn compression(&self) -> Option<&Compression> {
         self.deflate.as_ref().map(|deflate| deflate.settings())
@@ -249,49 +248,50 @@ impl Protocol {
         self.role
     }
 
-    /// Whether messages may be sent: no Close was sent or received, and nothing failed.
+    /// Whether messages may be sent: no Close was sent or received, and the connection has not failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.state == State::Open
+        self.state.allows(Event::SendData)
     }
 
-    /// Whether a message that is sent now is taken without passing the write mark by more than itself.
+    /// Whether there is room for a message: fewer bytes are queued than the write mark, and no other message is still going out in
+    /// fragments.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.outgoing.is_none() && self.has_room()
     }
 
-    /// The Close that the peer sent.
+    /// The peer's Close, once received.
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {
         self.peer_close.as_deref()
     }
 
-    /// The code of the Close that this end sent, once it is encoded.
+    /// The code of this end's Close, once it is encoded.
     #[must_use]
     pub const fn sent_close(&self) -> Option<CloseCode> {
         self.sent_close
     }
 
-    /// Whether this end closed before it had heard of a Close of the peer's.
+    /// Whether this end closed before it had received the peer's Close.
     #[must_use]
     pub const fn closed_first(&self) -> bool {
         self.closed_first
     }
 
     /// How many bytes of the current frame are missing when `buffered` bytes of it have arrived; 0 when no header is
-    /// complete. What the peer declares, within [`Config::max_frame_size`]: a hint for the size of a read, not for that
-    /// of an allocation.
+    /// complete. This is what the peer declares, within [`Config::max_frame_size`]: a hint for the size of a read, not of an
+    /// allocation.
     #[must_use]
     pub fn missing(&self, buffered: usize) -> usize {
         self.reader.missing(buffered)
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that were sent before.
-    /// Does nothing when the connection is closing already.
+    /// Does nothing if the connection is already closing.
     ///
     /// # Errors
-    /// [`SendError::CloseCode`] when a server sends [`CloseCode::MANDATORY_EXTENSION`], which is the client's.
+    /// [`SendError::CloseCode`] when a server sends [`CloseCode::MANDATORY_EXTENSION`], which only a client may send.
     pub fn close(&mut self, frame: CloseFrame, now: Instant) -> Result<(), SendError> {
         if self.role == Role::Server && frame.code() == CloseCode::MANDATORY_EXTENSION {
             return Err(SendError::CloseCode(frame.code()));
@@ -303,17 +303,17 @@ impl Protocol {
         Ok(())
     }
 
-    /// Whether this end holds a compressor of its own, which [`handle_timeout`](Self::handle_timeout) gives back when it is idle.
+    /// Whether this end holds a compressor, which [`handle_timeout`](Self::handle_timeout) returns to the pool when it is idle.
     #[must_use]
     pub fn holds_compressor(&self) -> bool {
         self.deflate.as_ref().is_some_and(|deflate| deflate.deadline().is_some())
     }
 
-    /// The first deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. It may move with every
-    /// other call; a call that comes early does nothing.
+    /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. Every other call may move it. Calling
+    /// `handle_timeout` early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        // Asked for at every wake-up, and the keepalive is nearly always all that there is.
+        // Called at every wake-up, and the keepalive is nearly always the only deadline.
         let boxed = self.deflate.is_some() | self.underway.is_some() | self.closing.is_some();
         let pings = self.pings.asked.is_some() | (self.pings.keepalive != PingState::None);
         if !(boxed | pings | self.timers.send.is_some()) {
@@ -331,11 +331,11 @@ impl Protocol {
         first
     }
 
-    /// Does what is due: pings a silent peer, or gives it up.
+    /// Does what is due: pings a silent peer, or gives up on it.
     ///
     /// # Errors
-    /// The deadline that passed; the connection has failed then. After [`Timeout::Ping`] and [`Timeout::Message`] a Close is
-    /// left to be written if the transport takes it.
+    /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`] and [`Timeout::Message`] a Close is to be
+    /// written if the transport accepts it.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if is_due(self.close_deadline(), now) {
             self.abandon();
@@ -365,20 +365,20 @@ impl Protocol {
         Ok(())
     }
 
-    /// The transport ended. Returns whether that was in order: after the closing handshake, or after the peer's Close. What is
-    /// queued may still be written, within [`Config::close_timeout`]: the peer may have ended its half only.
+    /// The transport has ended. Returns whether that was in order, which is after the closing handshake or after the peer's Close.
+    /// What is queued may still be written, within [`Config::close_timeout`]: the peer may have ended only its half.
     pub fn handle_eof(&mut self, now: Instant) -> bool {
         let in_order = match self.state {
             State::Closed => self.peer_close.is_some() || self.unread,
             State::CloseReceived => true,
             State::Open | State::CloseSent => false,
         };
-        // The peer may have ended its half only: the rest of a message under way, and our answer behind it, are still owed.
+        // The peer may have ended only its half: the rest of a message under way, and our answer after it, are still owed.
         if self.state == State::CloseReceived && self.outgoing.is_none() {
             self.encode_close();
         }
         self.state = self.state.on(Event::Eof).0;
-        // An end that no Close began has a deadline too.
+        // An end without a Close has a deadline too.
         self.begin_closing(now);
         self.unread = false;
         self.incoming = None;
@@ -387,7 +387,7 @@ impl Protocol {
         in_order
     }
 
-    /// How the transport is to be ended, once everything was encoded that the peer must hear; `None` before.
+    /// How the transport is to be ended, once everything that the peer is owed has been encoded; `None` before.
     #[must_use]
     pub fn poll_ending(&self) -> Option<Ending> {
         if self.state != State::Closed || self.close.is_some() {
@@ -400,7 +400,7 @@ impl Protocol {
         })
     }
 
-    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tell the peer why, and read nothing of it any more.
+    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tells the peer why, and processes no more of its data.
     fn fail(&mut self, frame: CloseFrame, now: Instant) {
         let (next, verdict) = self.state.on(Event::Fail);
         self.incoming = None;
@@ -423,7 +423,7 @@ impl Protocol {
         self.begin_closing(now);
     }
 
-    /// Nothing more can be told to the peer.
+    /// Nothing more can be sent to the peer.
     fn abandon(&mut self) {
         self.state = State::Closed;
         self.incoming = None;
@@ -436,7 +436,7 @@ impl Protocol {
         self.stop_liveness();
     }
 
-    /// Nothing more is compressed or inflated; what was agreed on is still known.
+    /// Nothing more is compressed or inflated; the settings are kept.
     fn end_compression(&mut self) {
         if let Some(deflate) = &mut self.deflate {
             deflate.end();

@@ -15,6 +15,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// The length of the masking key of a frame that this end receives, in bytes.
+    #[inline]
+    pub(crate) const fn received_key_len(self) -> usize {
+        match self {
+            Self::Client => 0,
+            Self::Server => 4,
+        }
+    }
+
     /// The key for the next frame that this end sends: a fresh one for a client, none for a server.
     #[inline]
     pub(crate) fn fresh_key(self) -> Option<[u8; 4]> {

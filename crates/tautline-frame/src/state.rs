@@ -59,6 +59,12 @@ pub(crate) enum Verdict {
 }
 
 impl State {
+    /// Whether the event takes effect now.
+    #[inline]
+    pub(crate) const fn allows(self, event: Event) -> bool {
+        matches!(self.on(event).1, Verdict::Act)
+    }
+
     /// The state after the event, and what becomes of the event.
     #[inline]
     pub(crate) const fn on(self, event: Event) -> (Self, Verdict) {

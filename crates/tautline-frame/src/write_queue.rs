@@ -75,10 +75,16 @@ impl WriteQueue {
         self.written + self.len as u64
     }
 
+    /// Whether a payload of this length is copied into the buffer, rather than chained.
+    #[inline]
+    pub(crate) const fn copies(len: usize) -> bool {
+        len < CHAIN_THRESHOLD
+    }
+
     /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
     /// nobody else holds it, else while it is copied.
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
-        if payload.len() < CHAIN_THRESHOLD {
+        if Self::copies(payload.len()) {
             return self.push_copied(header, &payload);
         }
         let payload = match header.mask {
@@ -94,7 +100,7 @@ impl WriteQueue {
     }
 
     /// As [`push`](Self::push), for a payload that is to be copied.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_copied(&mut self, header: &Header, payload: &[u8]) {
         let tail = self.tail.get_or_insert_default();
         let before = tail.len();

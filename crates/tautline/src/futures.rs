@@ -2,7 +2,8 @@
 
 // Each operation is written once, for a task that has the connection to itself and for tasks that share it. `Next`, `Feed` and `Send`
 // are written out where `poll_fn` would do, so that they are inlined into the user's loop however long the compiler finds them: moving a
-// message through memory costs more than everything else that is done with it (see `short.rs` of the frame crate).
+// message through memory costs more than everything else that is done with it (see
+// `protocol/fast_path.rs` of the frame crate).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

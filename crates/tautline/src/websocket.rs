@@ -319,7 +319,7 @@ fn poll_any_message<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    *given = connection.seated(Side::Read, cx, |session| session.poll_message(now));
+    *given = connection.seated(Side::Read, cx, |session| session.poll_any_message(now));
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {

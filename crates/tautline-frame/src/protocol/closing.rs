@@ -1,24 +1,24 @@
-//! How long the end of a connection may take (RFC 6455 section 7.1.1), whatever the peer does.
+//! How long closing a connection may take (RFC 6455 section 7.1.1), whatever the peer does.
 
 use std::time::Instant;
 
 use super::Protocol;
 use crate::config::MAX_CLOSE_TIMEOUTS;
 
-/// What moves the deadline of the end.
+/// What the deadline for closing depends on.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// It must have ended by then.
+    /// The connection must have ended by then.
     pub(super) deadline: Option<Instant>,
-    /// It ends by then whatever the peer does.
+    /// How far the deadline may be extended.
     pub(super) last: Option<Instant>,
     pub(super) ours: OurClose,
 }
 
-/// How far our Close has come on its way out.
+/// How far our Close has got.
 #[derive(Debug, Default)]
 pub(super) enum OurClose {
-    /// There is none yet, or it waits for what goes before it.
+    /// There is none yet, or it waits for what goes out first.
     #[default]
     Awaited,
     /// Encoded; written when the transport has taken the stream up to this position.
@@ -27,19 +27,20 @@ pub(super) enum OurClose {
 }
 
 impl Protocol {
-    /// Counts [`Config::close_timeout`](crate::Config::close_timeout) anew, if something waits for it: for who hands in bytes long after they arrived.
+    /// Restarts [`Config::close_timeout`](crate::Config::close_timeout) if it is running: for a driver that hands in bytes long
+    /// after they arrived.
     pub fn restart_close(&mut self, now: Instant) {
         if self.close_deadline().is_some() {
             self.start_closing(now);
         }
     }
 
-    /// By when the connection must have ended, once it is closing.
+    /// The time by which the connection must have ended, once it is closing.
     pub(super) fn close_deadline(&self) -> Option<Instant> {
         self.closing.as_ref()?.deadline
     }
 
-    /// The end has begun, and has a deadline from here on.
+    /// Closing has begun, and has a deadline from now on.
     pub(super) fn begin_closing(&mut self, now: Instant) {
         if self.close_deadline().is_none() {
             self.start_closing(now);
@@ -55,8 +56,8 @@ impl Protocol {
         self.closing = Some(Box::new(Closing { deadline, last, ours }));
     }
 
-    /// Something was written. A peer that still takes what stands ahead of our Close is not late; what is written behind it,
-    /// such as the answers to its pings, does not count.
+    /// Something was written. A peer that still takes what goes before our Close is not late. What is written after it, such as
+    /// answers to pings, does not count.
     pub(super) fn extend_close(&mut self, now: Instant) {
         let Some(closing) = &mut self.closing else { return };
         match closing.ours {

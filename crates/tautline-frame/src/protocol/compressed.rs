@@ -1,4 +1,4 @@
-//! Messages that come compressed (RFC 7692 section 7.2.2).
+//! Receiving compressed messages (RFC 7692 section 7.2.2).
 
 use bytes::{Buf, BytesMut};
 
@@ -10,7 +10,7 @@ use crate::header::Header;
 use crate::turn::Turn;
 use crate::utf8::Utf8Checker;
 
-/// Where a compressed message comes together.
+/// What takes part in inflating a message.
 struct Inflating<'a> {
     deflate: &'a mut Deflate,
     incoming: &'a mut Incoming,
@@ -20,8 +20,8 @@ struct Inflating<'a> {
 }
 
 impl Protocol {
-    /// Takes what has newly arrived of a frame of a compressed message off the buffer: it is inflated at once, so that
-    /// neither it nor what it becomes waits for the rest. When the turn is over, what is left stays there, unmasked.
+    /// Takes what has newly arrived of a frame of a compressed message off the buffer and inflates it at once, without waiting for
+    /// the rest. When the turn is over, what is left stays in the buffer, unmasked.
     #[inline(never)]
     pub(super) fn inflate_frame(
         &mut self,
@@ -31,7 +31,7 @@ impl Protocol {
     ) -> Result<Step, ProtocolError> {
         let limit = self.config.max_message_size;
         let (Some(deflate), Some(incoming)) = (&mut self.deflate, &mut self.incoming) else {
-            // Not reached: RSV1 is let through with compression alone, and on frames that begin or go on with a message.
+            // Not reached: RSV1 is accepted only with compression, and on frames that begin or continue a message.
             return Err(ProtocolError::ReservedBits);
         };
         let (utf8, turn) = (&mut self.utf8, &mut self.turn);
@@ -50,7 +50,7 @@ impl Protocol {
 }
 
 impl Inflating<'_> {
-    /// Inflates until nothing is left or the turn is over, at least one step; gives how much of the input it took.
+    /// Inflates until nothing is left or the turn is over, at least one step. Returns how many bytes of the input it took.
     fn take(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
         let mut rest = input;
         if rest.is_empty() && self.incoming.coding != Coding::Inflating {
@@ -82,7 +82,7 @@ impl Inflating<'_> {
         Ok(())
     }
 
-    /// RFC 6455 section 8.1 holds for what was inflated (RFC 7692 section 6.2), as soon as it is there.
+    /// RFC 6455 section 8.1 applies to what was inflated (RFC 7692 section 6.2). Checked as soon as it is.
     fn check(&mut self, seen: usize) -> Result<(), ProtocolError> {
         if self.incoming.text {
             self.utf8.feed(&self.incoming.data[seen..]).map_err(|_| ProtocolError::Utf8)?;
@@ -99,7 +99,7 @@ impl Inflating<'_> {
     }
 }
 
-/// A message may be kept for long: not with as much room again as it fills.
+/// A message may be kept for long, so it is not to have much unused capacity.
 fn shrink(data: &mut Vec<u8>) {
     if data.capacity() - data.len() > data.len() / 4 {
         data.shrink_to_fit();

@@ -1,44 +1,44 @@
-//! Pings of ours: those of keepalive, and those that a user asks for.
+//! Our pings: those for keepalive, and those that a user asks for.
 
 use std::time::{Duration, Instant};
 
 use super::Protocol;
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{SendError, Timeout};
-use crate::state::{Event, State, Verdict};
+use crate::state::{Event, State};
 use crate::timers::is_due;
 
-/// Pings of ours, of two kinds. Keepalive asks whether the peer is there at all: any byte answers. A user asks for the pong, and
-/// how long it takes; whoever asks while such a ping is under way shares it.
+/// Our pings, of two kinds. Keepalive asks whether the peer is alive: any byte is an answer. A user asks for the pong and its
+/// round-trip time; asking again while such a ping is under way shares it.
 #[derive(Debug, Default)]
 pub(super) struct Pings {
     pub(super) keepalive: PingState,
-    /// Whether a ping is due, or encoded and not written: looked at with every write.
+    /// Whether a ping is due, or encoded and not written: checked at every write.
     pub(super) under_way: bool,
-    /// From the first ping of a user on. Boxed: most connections never have one.
+    /// Set from a user's first ping on. Boxed, since most connections never have one.
     pub(super) asked: Option<Box<AskedPings>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct AskedPings {
     pub(super) state: PingState,
-    /// Of the newest one.
+    /// The number of the newest one.
     pub(super) id: u64,
-    /// The pong must have come by then.
+    /// The time by which the pong must have arrived.
     pub(super) deadline: Option<Instant>,
-    /// The newest ping that is over, and how long its pong took, or that it did not come in time.
+    /// The number of the newest ping that is over, with the time that its pong took, or the timeout.
     pub(super) answered: Option<(u64, Result<Duration, Timeout>)>,
 }
 
 impl Pings {
-    /// To be called after a change of either.
+    /// To be called after a change to either.
     pub(super) fn note(&mut self) {
         let is_under_way = |ping: &_| matches!(ping, PingState::Due | PingState::Queued(_));
         let asked = self.asked.as_ref().is_some_and(|asked| is_under_way(&asked.state));
         self.under_way = asked || is_under_way(&self.keepalive);
     }
 
-    /// Nothing is asked any more.
+    /// Stops all pings.
     pub(super) fn stop(&mut self) {
         self.keepalive = PingState::None;
         if let Some(asked) = &mut self.asked {
@@ -48,7 +48,7 @@ impl Pings {
         self.note();
     }
 
-    /// Whether one of them waits for any sign of life.
+    /// Whether any of them waits for a sign of life.
     pub(super) fn are_unanswered(&self, last_received: Instant) -> bool {
         let asked = self.asked.as_ref();
         self.keepalive.is_unanswered(last_received)
@@ -69,7 +69,7 @@ pub(super) enum PingState {
 }
 
 impl PingState {
-    /// By when something must have been received, if it was written.
+    /// The time by which something must have been received, if the ping was written.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {
         match self {
             Self::Written(at) => at.checked_add(timeout),
@@ -77,7 +77,7 @@ impl PingState {
         }
     }
 
-    /// Whether it asks, or is about to, and nothing was received since it was written.
+    /// Whether it is due or under way, and nothing was received since it was written.
     pub(super) fn is_unanswered(&self, last_received: Instant) -> bool {
         match self {
             Self::None => false,
@@ -86,7 +86,7 @@ impl PingState {
         }
     }
 
-    /// The queue has been written up to this position; gives whether the ping has now left.
+    /// The queue has been written up to this position. Returns whether that has sent the ping.
     pub(super) fn handle_written(&mut self, position: u64, now: Instant) -> bool {
         let leaves = matches!(self, Self::Queued(end) if *end <= position);
         if leaves {
@@ -97,13 +97,13 @@ impl PingState {
 }
 
 impl Protocol {
-    /// Pings the peer; [`pong`](Self::pong) tells of the answer under the number that is returned. A ping that was asked for
-    /// before and is under way is shared.
+    /// Pings the peer, and returns a number to ask [`pong`](Self::pong) about. A ping that was asked for before and is under way is
+    /// shared.
     ///
     /// # Errors
     /// [`SendError::Closed`] when the connection is not open.
     pub fn ping(&mut self) -> Result<u64, SendError> {
-        if self.state.on(Event::SendPing).1 != Verdict::Act {
+        if !self.state.allows(Event::SendPing) {
             return Err(SendError::Closed);
         }
         let asked = self.pings.asked.get_or_insert_default();
@@ -116,7 +116,7 @@ impl Protocol {
         Ok(id)
     }
 
-    /// The round-trip time of the ping with this number, or of a later one, once it was answered; [`Timeout::Ping`] once
+    /// The round-trip time of the ping with this number, or of a later one, once it has been answered; [`Timeout::Ping`] once
     /// [`Config::ping_timeout`](crate::Config::ping_timeout) has passed since it was written, whatever else the peer sent.
     #[must_use]
     pub fn pong(&self, id: u64) -> Option<Result<Duration, Timeout>> {
@@ -124,8 +124,8 @@ impl Protocol {
         answered.filter(|(answered, _)| *answered >= id).map(|(_, time)| time)
     }
 
-    /// A ping that is over was written at this time: if nothing at all was received since, the peer is gone. Any byte is a sign of
-    /// life (RFC 6455 section 5.5.2 asks for a pong, but it may stand behind a long message, or be made by hand and wrong).
+    /// A ping has timed out: if nothing at all was received since it was written, the peer is gone. Any byte is a sign of life
+    /// (RFC 6455 section 5.5.2 asks for a pong, but that may follow a long message, or have the wrong payload).
     pub(super) fn look_for_life(&mut self, ping: &PingState, now: Instant) -> Result<(), Timeout> {
         if !ping.is_unanswered(self.last_received) {
             return Ok(());
@@ -150,7 +150,7 @@ impl Protocol {
             self.timers.keepalive = now.checked_add(interval);
             let heard = self.last_received;
             if !self.pings.are_unanswered(heard) {
-                // One that was answered waits for nothing more, though its time is not over.
+                // A ping that was answered waits for nothing more, though its time is not up.
                 self.pings.keepalive = PingState::Due;
                 self.pings.note();
             }

@@ -1,4 +1,4 @@
-//! In: bytes to frames to messages.
+//! The receiving side: bytes to frames to messages.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::error::ProtocolError;
 use crate::header::{Header, Rsv};
 use crate::message::Message;
 use crate::opcode::OpCode;
-use crate::state::{Event, State, Verdict};
+use crate::state::{Event, State};
 use crate::text::Text;
 
-/// What a look at the buffer came to.
+/// What one step through the buffer led to.
 pub(super) enum Step {
     Message(Message),
     Handled,
@@ -23,21 +23,21 @@ pub(super) enum Step {
 }
 
 impl Protocol {
-    /// Bytes arrived that nobody looks at yet: a sign of life, whatever they are.
-    /// [`handle_data`](Self::handle_data) counts those that it is given.
+    /// Notes that bytes have arrived, a sign of life whatever they are. Only needed for bytes that are not handed to
+    /// [`handle_data`](Self::handle_data) yet, which notes those that it is given.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
         self.last_received = self.last_received.max(now);
     }
 
-    /// Takes frames off the buffer up to the end of a message. Control frames on the way are answered.
+    /// Takes frames off the buffer up to the end of a message, and answers control frames on the way.
     ///
-    /// `now` is when the newest bytes in the buffer arrived. `None`: every complete frame was taken, and what is left
-    /// in the buffer (unmasked in place; leave it there) waits for more bytes; or [the turn is over](Self::is_turn_over).
+    /// `now` is when the newest bytes in the buffer arrived. `None` means that every complete frame was taken, and that what is
+    /// left in the buffer (unmasked in place; leave it there) needs more bytes; or that [the turn is over](Self::is_turn_over).
     ///
     /// # Errors
-    /// The rule that the peer broke. The connection has failed: a Close with the right code is left to be written, and
-    /// everything else that arrives is discarded.
+    /// The rule that the peer broke. The connection has failed: a Close with the right code is to be written, and everything
+    /// else that arrives is discarded.
     #[inline(always)]
     pub fn handle_data(
         &mut self,
@@ -58,8 +58,8 @@ impl Protocol {
         }
     }
 
-    /// As [`handle_data`](Self::handle_data), for bytes whose arrival was [told](Self::handle_received), and of which
-    /// [`take_short`](Self::take_short) took nothing.
+    /// The general path of [`handle_data`](Self::handle_data), for bytes whose arrival was [noted](Self::handle_received) and
+    /// for which [`take_short`](Self::take_short) returned `None`.
     #[inline(never)]
     pub(crate) fn handle_arrived(
         &mut self,
@@ -70,13 +70,13 @@ impl Protocol {
             if self.turn.is_over() {
                 return Ok(None);
             }
-            if self.state.on(Event::ReceiveData).1 != Verdict::Act {
+            if !self.state.allows(Event::ReceiveData) {
                 self.discard(buffer);
                 return Ok(None);
             }
             match self.step(buffer, now) {
                 Ok(Step::Message(message)) => return Ok(Some(message)),
-                // Nothing is left to look at, as behind most pings.
+                // Nothing is left to read, as after most pings.
                 Ok(Step::Handled) if buffer.is_empty() && !self.may_be_mid_message() => {
                     return Ok(None);
                 }
@@ -97,7 +97,7 @@ impl Protocol {
     }
 
     fn discard(&mut self, buffer: &mut BytesMut) {
-        // A peer that goes on behind its Close must be read out, or our answer is lost to a reset.
+        // If the peer sends more after its Close, that must be read and discarded, or a reset destroys our answer.
         self.unread |= !buffer.is_empty();
         self.turn.charge_plain(buffer.len());
         buffer.clear();
@@ -125,7 +125,7 @@ impl Protocol {
             return self.inflate_frame(&header, buffer, fresh.end);
         }
         if self.is_text(&header) {
-            // RFC 6455 section 8.1, as soon as the bytes are there: a wrong byte must not wait for the rest.
+            // RFC 6455 section 8.1, as soon as the bytes have arrived: an error is not to wait for the rest.
             self.utf8.feed(&buffer[fresh.clone()]).map_err(|_| ProtocolError::Utf8)?;
         }
         if self.incoming.is_some() && !header.opcode.is_control() {
@@ -138,15 +138,15 @@ impl Protocol {
             return Ok(Step::Handled);
         }
         let (text, payload) = (header.opcode == OpCode::Text, take_payload(buffer, len));
-        // Between two calls the buffer is the caller's, who may have changed what was checked: `Text` relies on these bytes.
+        // Between two calls the caller owns the buffer, and may have changed what was checked: `Text` relies on these bytes.
         if text && fresh.start > 0 {
             self.turn.charge_plain(payload.len());
-            simdutf8::basic::from_utf8(&payload).map_err(|_| ProtocolError::Utf8)?;
+            check_utf8(&payload)?;
         }
         self.deliver(text, payload)
     }
 
-    /// What the header alone tells about the message: legal here, and within the limits (RFC 6455 section 5.4).
+    /// Checks what the header alone decides: that the frame is legal here, and within the limits (RFC 6455 section 5.4).
     #[inline]
     fn begin_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let limit = self.config.max_message_size;
@@ -154,14 +154,8 @@ impl Protocol {
         let len = header.len as usize;
         match header.opcode {
             OpCode::Text | OpCode::Binary => {
-                if self.incoming.is_some() {
-                    return Err(ProtocolError::ContinuationExpected);
-                }
-                // The limit is for what comes of a compressed message, which its length does not tell.
+                self.admit_message(header.rsv, len)?;
                 let compressed = header.rsv != Rsv::NONE;
-                if !compressed && len > limit {
-                    return Err(ProtocolError::MessageTooLong { limit });
-                }
                 if compressed || !header.fin {
                     let text = header.opcode == OpCode::Text;
                     self.incoming = Some(Box::new(Incoming {
@@ -190,6 +184,20 @@ impl Protocol {
         Ok(())
     }
 
+    /// Checks that a message may begin with a frame of this length: not in the middle of another message, nor above the limit.
+    #[inline(always)]
+    pub(super) fn admit_message(&self, rsv: Rsv, len: usize) -> Result<(), ProtocolError> {
+        if self.incoming.is_some() {
+            return Err(ProtocolError::ContinuationExpected);
+        }
+        let limit = self.config.max_message_size;
+        // For a compressed message the limit applies to what it inflates to, which its length does not say.
+        if rsv.is_none() && len > limit {
+            return Err(ProtocolError::MessageTooLong { limit });
+        }
+        Ok(())
+    }
+
     #[inline]
     fn is_text(&self, header: &Header) -> bool {
         match header.opcode {
@@ -199,7 +207,7 @@ impl Protocol {
         }
     }
 
-    /// Whether the frame is one of a compressed message. Control frames never are, whatever they stand between (RFC 7692
+    /// Whether the frame belongs to a compressed message. Control frames never do, even between its fragments (RFC 7692
     /// section 6.1).
     #[inline]
     fn is_compressed(&self, header: &Header) -> bool {
@@ -208,8 +216,8 @@ impl Protocol {
             && self.incoming.as_ref().is_some_and(|incoming| incoming.coding != Coding::Plain)
     }
 
-    /// Moves what has newly arrived of a fragment to the others of its message. As it arrives: all of a long one at once
-    /// would take as long as it is.
+    /// Moves what has newly arrived of a fragment to the message. Piece by piece, since moving a long fragment at once would take
+    /// too long.
     #[inline(never)]
     fn append(
         &mut self,
@@ -228,7 +236,7 @@ impl Protocol {
         self.end_fragment(header)
     }
 
-    /// A frame of a message that comes together in [`Incoming`] is over.
+    /// A frame of a message that is assembled in [`Incoming`] is complete.
     pub(super) fn end_fragment(&mut self, header: &Header) -> Result<Step, ProtocolError> {
         if !header.fin {
             return Ok(Step::Handled);
@@ -256,13 +264,13 @@ impl Protocol {
         payload: Bytes,
         now: Instant,
     ) -> Result<(), ProtocolError> {
-        if self.state.on(Event::ReceiveControl).1 != Verdict::Act {
+        if !self.state.allows(Event::ReceiveControl) {
             return Ok(());
         }
         match opcode {
             OpCode::Close => self.handle_close(&payload, now)?,
             OpCode::Ping => {
-                if self.state.on(Event::SendPong).1 == Verdict::Act && !self.broken {
+                if self.state.allows(Event::SendPong) && !self.broken {
                     self.answer_ping(payload);
                 }
             }
@@ -272,7 +280,7 @@ impl Protocol {
     }
 
     /// RFC 6455 section 5.5.1: the answer echoes the Close, an empty one with an empty body. The reason is echoed with the
-    /// code: a browser shows its page the reason of the answer.
+    /// code, since browsers report the answer's reason to the page.
     fn handle_close(&mut self, body: &[u8], now: Instant) -> Result<(), ProtocolError> {
         let frame = CloseFrame::decode(body)?;
         self.state = self.state.on(Event::ReceiveClose).0;
@@ -287,7 +295,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// RFC 6455 section 5.5.3: a pong that answers no ping of ours is in order, and of no effect.
+    /// RFC 6455 section 5.5.3: a pong that answers no ping of ours is legal and has no effect.
     fn handle_pong(&mut self, payload: &[u8], now: Instant) {
         let Some(asked) = &mut self.pings.asked else { return };
         let PingState::Written(at) = asked.state else { return };
@@ -298,4 +306,10 @@ impl Protocol {
             asked.deadline = None;
         }
     }
+}
+
+/// Checks a whole text (RFC 6455 section 8.1).
+#[inline(always)]
+pub(super) fn check_utf8(text: &[u8]) -> Result<(), ProtocolError> {
+    simdutf8::basic::from_utf8(text).map(drop).map_err(|_| ProtocolError::Utf8)
 }

@@ -1,4 +1,4 @@
-//! Out: messages and our own control frames into the write queue.
+//! The sending side: messages and our own control frames into the write queue.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use crate::error::SendError;
 use crate::header::{Header, Rsv};
 use crate::message::Message;
 use crate::opcode::OpCode;
-use crate::state::{Event, Verdict};
+use crate::state::Event;
 use crate::write_queue::WriteQueue;
 
 impl Protocol {
     /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
     ///
-    /// It is always taken while the connection is open; ask [`ready`](Self::ready) first, or the queue grows.
+    /// While the connection is open, messages are always accepted: ask [`ready`](Self::ready) first, or the queue grows.
     ///
     /// # Errors
     /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
@@ -27,7 +27,7 @@ impl Protocol {
         self.send_with(message, Compress::Auto)
     }
 
-    /// As [`send`](Self::send), with a word on whether to compress this one, if compression was agreed on.
+    /// As [`send`](Self::send), choosing whether to compress this message, if compression was negotiated.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -41,7 +41,7 @@ impl Protocol {
         self.send_payload(opcode, payload, wish)
     }
 
-    /// The general way out: compressed, in fragments, or long; or refused.
+    /// The general path: for messages that are compressed, in fragments or long, and for those that are refused.
     #[inline(never)]
     fn send_payload(
         &mut self,
@@ -49,21 +49,28 @@ impl Protocol {
         payload: Bytes,
         wish: Compress,
     ) -> Result<(), SendError> {
-        if self.state.on(Event::SendData).1 != Verdict::Act {
+        if !self.is_open() {
             return Err(SendError::Closed);
         }
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, wish),
         };
-        match self.config.fragment_size {
-            None if self.outgoing.is_none() => self.push(true, rsv, opcode, payload),
-            _ => self.send_in_fragments(rsv, opcode, payload),
+        if self.sends_whole() {
+            self.push(true, rsv, opcode, payload);
+        } else {
+            self.send_in_fragments(rsv, opcode, payload);
         }
         Ok(())
     }
 
-    /// RFC 7692 section 6.1: RSV1 tells of a compressed message, on its first frame.
+    /// Whether a message goes out in a single frame: no fragment size is set, and no other message is going out in fragments.
+    #[inline]
+    pub(super) fn sends_whole(&self) -> bool {
+        self.outgoing.is_none() && self.config.fragment_size.is_none()
+    }
+
+    /// RFC 7692 section 6.1: RSV1 marks a compressed message, on its first frame.
     fn compress(&mut self, payload: Bytes, opcode: OpCode, wish: Compress) -> (Rsv, Bytes) {
         let text = opcode == OpCode::Text;
         let deflate = self.deflate.as_mut().filter(|_| !self.broken);
@@ -81,8 +88,8 @@ impl Protocol {
         self.push_fragments();
     }
 
-    /// Encodes what is due: pong and ping ahead of further data, a Close behind it. Gives whether the queue holds
-    /// anything to be written.
+    /// Encodes what is due: pong and ping before further data, a Close after it. Returns whether the queue holds anything to be
+    /// written.
     #[inline]
     pub fn poll_transmit(&mut self) -> bool {
         if self.pong.is_some() && self.has_room() {
@@ -108,7 +115,7 @@ impl Protocol {
         &mut self.queue
     }
 
-    /// Lets go of what is queued: for a transport that has ended.
+    /// Drops what is queued, for a transport that has ended.
     pub fn drop_queue(&mut self) {
         self.queue = WriteQueue::default();
     }
@@ -120,13 +127,13 @@ impl Protocol {
         !self.queue.has_remaining()
     }
 
-    /// The transport took some of the queue.
+    /// The transport has taken some bytes of the queue.
     #[inline]
     pub fn handle_written(&mut self, now: Instant) {
         self.note_written(|| now);
     }
 
-    /// The time matters only when a ping or a Close is on its way: reading the clock costs as much as a short message.
+    /// The time matters only while a ping or a Close is on its way, and reading the clock costs as much as a short message.
     #[inline]
     pub(crate) fn note_written(&mut self, now: impl FnOnce() -> Instant) {
         self.timers.send = None;
@@ -144,7 +151,7 @@ impl Protocol {
     }
 
     fn note_written_pings(&mut self, now: Instant) {
-        // From here, not from when they were queued: a ping may wait behind a long message.
+        // From here on, not from when they were queued: a ping may wait until a long message is written.
         let written = self.queue.written();
         self.pings.keepalive.handle_written(written, now);
         if let Some(asked) = &mut self.pings.asked
@@ -155,7 +162,7 @@ impl Protocol {
         self.pings.note();
     }
 
-    /// The transport takes nothing for now, though the queue is not empty.
+    /// The transport accepts nothing for now, though the queue is not empty.
     pub fn handle_blocked(&mut self, now: Instant) {
         if self.timers.send.is_none() {
             self.timers.send =
@@ -163,8 +170,8 @@ impl Protocol {
         }
     }
 
-    /// The transport cannot be written to any more. What was queued is lost; what the peer sent before can still be
-    /// read, until its Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
+    /// The transport can no longer be written to. What was queued is lost. What the peer has sent can still be read until its
+    /// Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
     pub fn handle_broken(&mut self, now: Instant) {
         self.outgoing = None;
         self.pong = None;
@@ -174,7 +181,7 @@ impl Protocol {
         self.stop_compressing();
         self.timers.send = None;
         self.broken = true;
-        // As if our Close were out: nothing more can be sent, and the peer's Close ends it.
+        // As if our Close had been sent: nothing more can be, and the peer's Close ends the connection.
         self.state = self.state.on(Event::SendClose).0;
         self.begin_closing(now);
     }
@@ -191,7 +198,7 @@ impl Protocol {
         self.queue.remaining() < self.config.write_mark
     }
 
-    /// Every ping gets its pong while there is room; beyond that, only the newest does (RFC 6455 section 5.5.3).
+    /// Every ping gets its pong while there is room; after that only the newest does (RFC 6455 section 5.5.3).
     pub(super) fn answer_ping(&mut self, payload: Bytes) {
         if self.has_room() {
             self.encode_pong();
@@ -208,7 +215,7 @@ impl Protocol {
     }
 
     fn encode_pings(&mut self) {
-        let act = self.state.on(Event::SendPing).1 == Verdict::Act;
+        let act = self.state.allows(Event::SendPing);
         if self.pings.keepalive == PingState::Due {
             self.pings.keepalive = self.encode_ping(act, Bytes::new());
         }
@@ -248,7 +255,7 @@ impl Protocol {
         while self.has_room() && self.push_fragment() {}
     }
 
-    /// The next fragment, whatever the room; gives whether more are left.
+    /// Encodes the next fragment, whether there is room or not. Returns whether more are left.
     fn push_fragment(&mut self) -> bool {
         let Some(outgoing) = &mut self.outgoing else { return false };
         let size = self.config.fragment_size.unwrap_or(usize::MAX).min(outgoing.rest.len());

@@ -1,11 +1,11 @@
-//! Turns: who drives a connection asks when one is over, and says when the next begins.
+//! Turns: the driver of a connection asks whether one is over, and says when the next begins.
 
 use super::Protocol;
 use crate::message::Message;
 use crate::turn::Turn;
 
 impl Protocol {
-    /// Whether this turn has done what a turn may do: see [Turns](Self#turns). If so, `handle_data` returned `Ok(None)` though
+    /// Whether this turn has used up its allowance: see [Turns](Self#turns). If so, `handle_data` returned `Ok(None)` though
     /// there may be whole frames in the buffer.
     #[must_use]
     #[inline]
@@ -13,13 +13,13 @@ impl Protocol {
         self.turn.is_over()
     }
 
-    /// Counts a received message that was kept outside and is handed on now: taking many of those is work too.
+    /// Counts a received message that was kept elsewhere and is delivered now: delivering many of those is work too.
     pub fn charge_kept(&mut self, message: &Message) {
         self.turn.charge_frame();
         self.turn.charge_plain(message.len());
     }
 
-    /// Others have had their turn, or there are none: the next one begins, with its whole allowance.
+    /// Begins the next turn, with its whole allowance: other connections have had theirs, or there are none.
     ///
     /// ```
     /// use std::time::Instant;
@@ -35,7 +35,7 @@ impl Protocol {
     ///     match client.handle_data(&mut wire, now)? {
     ///         Some(_) => messages += 1,
     ///         None if client.is_turn_over() => {
-    ///             // Here others have theirs.
+    ///             // Here other connections have their turns.
     ///             client.begin_turn();
     ///             turns += 1;
     ///         }

@@ -1,4 +1,4 @@
-//! A message that has begun to come has to get on, or the peer could have us hold what it became for as long as it likes.
+//! A message whose receipt has begun must make progress, or the peer could make us hold its parts for as long as it likes.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use crate::close::{CloseCode, CloseFrame};
 use crate::config::HELD_PER_BYTE;
 use crate::error::Timeout;
 use crate::header::Header;
-use crate::state::{Event, Verdict};
+use crate::state::Event;
 use crate::timers::is_due;
 
-/// How long after the deadline it is looked again for a message that may be there already, and was not looked at.
+/// How long after the deadline to check again for a message that may have arrived but has not been read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Kept from when the rest of a message is first waited for until it is whole.
+/// Exists from when the rest of a message is first waited for until the message is complete.
 #[derive(Debug)]
 pub(super) struct Underway {
-    /// When to look whether it got on.
+    /// When to check for progress.
     deadline: Option<Instant>,
-    /// When it last did.
+    /// When it last made progress.
     progress: Instant,
-    /// Bytes of its frames since then.
+    /// Bytes of its frames that have arrived since then.
     came: usize,
-    /// Up to when all that was received has been looked at.
+    /// Everything received up to this time has been read.
     looked: Instant,
 }
 
@@ -33,20 +33,20 @@ impl Underway {
 }
 
 impl Protocol {
-    /// Whether the peer still owes a part of a message that counts.
+    /// Whether the peer still owes a part of a message that will be delivered.
     fn is_mid_message(&self) -> bool {
         let data = |header: &Header| !header.opcode.is_control();
         let mid = self.incoming.is_some() || self.reader.current().is_some_and(data);
-        mid && self.state.on(Event::ReceiveData).1 == Verdict::Act
+        mid && self.state.allows(Event::ReceiveData)
     }
 
-    /// Whether [`await_rest`](Self::await_rest) has anything to do: at nearly all times it has not.
+    /// Whether [`await_rest`](Self::await_rest) may have anything to do: nearly always it has not.
     #[inline]
     pub(super) fn may_be_mid_message(&self) -> bool {
         self.incoming.is_some() || self.underway.is_some() || self.reader.current().is_some()
     }
 
-    /// All that came was looked at, and more is needed.
+    /// Everything that arrived has been read, and more is needed.
     #[inline(never)]
     pub(super) fn await_rest(&mut self, now: Instant) {
         if !self.is_mid_message() {
@@ -65,8 +65,8 @@ impl Protocol {
         }
     }
 
-    /// Bytes of a data frame came, `count` of them, when `in_buffer` bytes of it are in the buffer. Who has much held for
-    /// little has to send more.
+    /// Notes that `count` bytes of a data frame have arrived, when `in_buffer` bytes of it are in the buffer. A peer that makes us
+    /// hold much for few bytes has to send more.
     #[inline(never)]
     pub(super) fn note_progress(&mut self, count: usize, in_buffer: usize, now: Instant) {
         let Some(underway) = &mut self.underway else { return };
@@ -78,13 +78,13 @@ impl Protocol {
         }
     }
 
-    /// Gives a peer up whose message did not get on.
+    /// Fails the connection if the message has made no progress in time.
     pub(super) fn check_underway(&mut self, now: Instant) -> Result<(), Timeout> {
         let Some(underway) = self.underway.as_mut().filter(|it| is_due(it.deadline, now)) else {
             return Ok(());
         };
-        // What nobody has looked at may be the rest: that is not the peer's fault, and it is asked again soon. A peer whose bytes
-        // are looked at all the time, such as pings, cannot put it off so.
+        // What has not been read may be the rest: that is not the peer's fault, so check again soon. A peer whose bytes are read all
+        // the time, such as pings, cannot put off the deadline this way.
         let unseen = self.last_received > underway.looked;
         if unseen && now.saturating_duration_since(underway.looked) > LOOK_AGAIN {
             underway.deadline = now.checked_add(LOOK_AGAIN);

@@ -64,8 +64,10 @@ impl Session {
         }
     }
 
+    /// As [`poll_message`](Self::poll_message), for a driver that has just asked [`take_short`](Self::take_short) in vain: it
+    /// is not asked again.
     #[inline(never)]
-    fn poll_any_message(
+    pub fn poll_any_message(
         &mut self,
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Message, Error>>> {
