@@ -334,18 +334,19 @@ async fn tls_that_is_cut_off_behind_a_close_is_a_clean_end() {
 async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     let identity = Identity::for_names(&LOCAL);
     let (server, address) = bind().await;
-    let server = server.tls(identity.server_config());
+    let server = server.tls(ServerTls::from_config(identity.server_config()));
     tokio::spawn(server.serve(echo));
     let mut config = identity.client_config();
     config.enable_sni = false;
-    let client = Client::new().tls(Arc::new(config.clone()));
+    let client = Client::new().tls(ClientTls::from_config(config.clone()));
     let mut ws = client.connect(format!("wss://{address}/")).await.unwrap();
     assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
     assert_eq!(session(&ws).version(), Some("TLSv1.3"));
     expect_echo(&mut ws, "hello").await;
     // A list of one's own is left alone; with nothing in common the server refuses (RFC 7301 section 3.2).
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let error = Client::new().tls(config).connect(format!("wss://{address}/")).await.unwrap_err();
+    let client = Client::new().tls(ClientTls::from_config(Arc::new(config)));
+    let error = client.connect(format!("wss://{address}/")).await.unwrap_err();
     let refused = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
     assert_eq!(tls_error(error), refused);
 }

@@ -196,12 +196,11 @@ impl Client {
         self
     }
 
-    /// TLS settings for `wss`, for instance an `Arc<rustls::ClientConfig>`. Default: the system's
-    /// roots.
+    /// TLS settings for `wss`. Default: the system's roots.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<ClientTls>) -> Self {
-        self.tls = tls.into();
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = tls;
         self
     }
 

@@ -237,12 +237,11 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.compression(settings))
     }
 
-    /// Serves `wss` with these settings, for instance an `Arc<rustls::ServerConfig>`. Connections
-    /// without TLS are refused then.
+    /// Serves `wss` with these settings. Connections without TLS are refused then.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<ServerTls>) -> Self {
-        self.settings.tls = Some(tls.into());
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.settings.tls = Some(tls);
         self
     }
 

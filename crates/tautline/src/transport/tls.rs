@@ -132,20 +132,6 @@ impl ClientTls {
     }
 }
 
-impl From<Arc<ClientConfig>> for ClientTls {
-    /// As [`from_config`](Self::from_config).
-    fn from(config: Arc<ClientConfig>) -> Self {
-        Self::from_config(config)
-    }
-}
-
-impl From<ClientConfig> for ClientTls {
-    /// As [`from_config`](Self::from_config).
-    fn from(config: ClientConfig) -> Self {
-        Self::from_config(config)
-    }
-}
-
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
@@ -258,20 +244,6 @@ impl ServerTls {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         });
         Ok(Transport::tls_server(accepting.await?))
-    }
-}
-
-impl From<Arc<ServerConfig>> for ServerTls {
-    /// As [`from_config`](Self::from_config).
-    fn from(config: Arc<ServerConfig>) -> Self {
-        Self::from_config(config)
-    }
-}
-
-impl From<ServerConfig> for ServerTls {
-    /// As [`from_config`](Self::from_config).
-    fn from(config: ServerConfig) -> Self {
-        Self::from_config(config)
     }
 }
 
