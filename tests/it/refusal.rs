@@ -91,7 +91,7 @@ fn bad_requests() -> Vec<(Vec<u8>, u16, &'static str)> {
         (
             with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a\r\n"),
             400,
-            "Sec-WebSocket-Protocol has an element twice",
+            "Sec-WebSocket-Protocol lists an element twice",
         ),
         (but("\r\nHost", "\nHost"), 400, "a line does not end in CR LF"),
         (but("GET", "\r\n\r\nGET"), 400, "this is not HTTP/1.1"),
