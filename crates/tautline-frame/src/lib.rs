@@ -2,7 +2,7 @@
 //! pure state machine: bytes, commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no
 //! tasks.
 //!
-//! - - [`Protocol`] is one end of a connection. The `tautline` crate drives it over TCP and TLS; any other transport can
+//! - [`Protocol`] is one end of a connection. The `tautline` crate drives it over TCP and TLS; any other transport can
 //!   drive it just as well.
 //! - [`Codec`] converts between bytes and single [`Frame`]s, for those who need no more than that.
 //! - [`Message`], [`Text`], [`CloseFrame`] and [`CloseCode`] are what users see; [`Config`] has every limit and deadline.
