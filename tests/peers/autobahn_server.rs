@@ -1,6 +1,6 @@
 //! The server that the Autobahn TestSuite tests: `cargo run --release --example autobahn_server -- [--listen ADDR]`
 //!
-//! An echo without `feed`, so that each reply is on its way before the next message is read. `--cert FILE --key FILE`
+//! An echo without `feed`, so that each reply is sent before the next message is read. `--cert FILE --key FILE`
 //! make it `wss`; `--deflate` makes it accept every offer of compression, contexts and all.
 
 #[path = "../../examples/support/mod.rs"]

@@ -1,7 +1,7 @@
 //! The echo server that the suites of other implementations and browsers talk to: `cargo run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--deflate]`
 //!
-//! With a certificate it serves `wss`; with `--deflate` it compresses for clients that offer to. Any page may connect,
-//! because an echo gives nothing away.
+//! With a certificate it serves `wss`; with `--deflate` it compresses for clients that offer it. Any page may connect,
+//! because an echo reveals nothing.
 
 #[path = "../../examples/support/mod.rs"]
 mod support;
