@@ -7,7 +7,7 @@ const FIRST_DELAY = 2_000; // ms: the first attempt comes at a random moment wit
 const BASE_DELAY = 1_000; // ms: doubled for each further attempt ...
 const MAX_DELAY = 30_000; // ms: ... up to this
 const BUSY_DELAY = 5_000; // ms: at least this, when the server said "try again later"
-const OPEN_TIMEOUT = 10_000; // ms for connecting, before the attempt is given up
+const OPEN_TIMEOUT = 10_000; // ms for connecting, before the attempt is abandoned
 const STABLE_AFTER = 10_000; // ms that a connection must last before the delays start over
 
 // What a close code means for the user, and whether another attempt makes sense (RFC 6455 section 7.4.1).
