@@ -1,8 +1,10 @@
-//! Sends each line of standard input, prints each text message: `cargo run --example client -- URL [--ca FILE] [--deflate]`
+//! Sends each line of standard input and prints each text message: `cargo run --example client -- URL [--ca FILE]
+//! [--deflate]`
 //!
 //! With `--deflate` it offers compression.
-//! At the end of input it waits a few seconds for replies that are still due (one for each line), then closes. It exits
-//! with 0 after a clean close, whatever its code, which standard error tells; otherwise standard error says what went wrong.
+//! At the end of input it waits a few seconds for outstanding replies (one for each line), then closes. It exits with 0
+//! after a clean close, whatever the code, which is printed to standard error; otherwise standard error says what went
+//! wrong.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use tautline::{Client, ClientTls, Compression, Message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long the end of input waits for each reply that is due, for more than that, and in all.
+/// How long the end of input waits for each outstanding reply, for further messages, and in total.
 const PATIENCE: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(10);
@@ -23,7 +25,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("error: {error}");
-            // Each error tells its own level; its source has the next.
+            // Each error describes itself alone; its cause is its source.
             let mut source = error.source();
             while let Some(cause) = source {
                 eprint!(": {cause}");
@@ -48,7 +50,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut ws = client.connect(uri.ok_or("usage: client URL [--ca FILE] [--deflate]")?).await?;
-    // A thread of its own: tokio's standard input would hold up the end of the program until the next line.
+    // A separate thread: tokio's standard input would delay the end of the program until the next line.
     let (sender, mut lines) = mpsc::channel(16);
     std::thread::spawn(move || {
         std::io::stdin().lines().try_for_each(|line| sender.blocking_send(line))
@@ -61,7 +63,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
             line = lines.recv(), if input_ended.is_none() => match line.transpose()? {
                 Some(line) => match ws.send(line).await {
                     Ok(()) => due += 1,
-                    // `next` tells how it ended.
+                    // `next` returns how it ended.
                     Err(tautline::Error::Closed) => {}
                     Err(error) => return Err(error.into()),
                 },
@@ -89,7 +91,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A message as one line, on which no control character of the peer's reaches the terminal.
+/// A message as one line, so that no control character from the peer reaches the terminal.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

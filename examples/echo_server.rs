@@ -7,7 +7,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     server
         .serve(|mut ws| async move {
             while let Some(message) = ws.next().await {
-                ws.feed(message?).await?; // written when there is nothing more to read
+                ws.feed(message?).await?; // flushed once there is nothing left to read
             }
             Ok(())
         })

@@ -1,8 +1,8 @@
-//! `wss` with a certificate made on the spot: `cargo run --example tls`
+//! `wss` with a certificate made at startup: `cargo run --example tls`
 //!
-//! The server has a certificate that it signed itself; the client trusts exactly that one. The second connection of the same
-//! client resumes the TLS session of the first, which saves the server the signature and the client the verification. In
-//! earnest the two sides have `ServerTls::from_pem_files` and, for a private authority, `ClientTls::from_ca_file`.
+//! The server has a self-signed certificate; the client trusts exactly that one. The second connection of the same client
+//! resumes the TLS session of the first, which saves the server the signature and the client the verification. In
+//! production, use `ServerTls::from_pem_files` and, for a private authority, `ClientTls::from_ca_file`.
 
 use std::error::Error;
 
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ws.close().await?;
     }
 
-    // Without that trust, nothing is sent: the connection is not made at all.
+    // Without that trust, nothing is sent: the connection is not opened.
     match tautline::connect(&uri).await {
         Ok(_) => Err("a stranger was trusted".into()),
         Err(error) => {

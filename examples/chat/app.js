@@ -10,8 +10,8 @@ const ANSWER_TIMEOUT = 10_000; // ms for a sent message to come back, before the
 const MAX_PENDING = 50; // messages that wait for the server
 const MAX_SHOWN = 500; // lines kept on the page
 const MAX_SEEN = 2_000; // message ids kept; more than the history that a server sends
-const GROUP_WITHIN = 5 * 60_000; // ms between two messages of one person that stand together
-const RETURN_WITHIN = 30_000; // ms for the others to be back after a restart, without a word about it
+const GROUP_WITHIN = 5 * 60_000; // ms between two messages of one person that are grouped together
+const RETURN_WITHIN = 30_000; // ms for the others to be back after a restart before it is mentioned
 
 const $ = (id) => document.getElementById(id);
 const log = $("log");
@@ -120,7 +120,7 @@ function showState({ name, text, until, code }) {
     { online: "Online", connecting: "Connecting…", waiting: "Offline", stopped: "Offline" }[name];
   $("retry").hidden = name === "connecting";
   $("countdown").textContent = "";
-  if (name === "connecting") { // what was said about the loss stays in sight during an attempt
+  if (name === "connecting") { // the notice about the loss stays visible during an attempt
     $("countdown").textContent = "Trying again…";
   } else {
     $("banner").hidden = name === "online";
@@ -158,8 +158,8 @@ function receive(data) {
 
 // The state of the room: the first message of a connection, and again whenever this client was too slow.
 function welcome({ epoch, here, history }) {
-  log.setAttribute("aria-live", "off"); // the past is not read aloud
-  if (epoch !== session.epoch) session.seq = 0; // the server started anew, and counts from 1 again
+  log.setAttribute("aria-live", "off"); // the history is not read aloud
+  if (epoch !== session.epoch) session.seq = 0; // the server was restarted, and counts from 1 again
   const missed = history.length > 0 && history[0].seq > session.seq + 1;
   if (missed && session.epoch) showDivider("Some messages are missing here");
   session.epoch = epoch;
@@ -220,7 +220,7 @@ function submit() {
   scrollDown();
 }
 
-// Close code 1009: the message that the server choked on must not be sent again.
+// Close code 1009: the message that was too big for the server must not be sent again.
 function failOldest() {
   const [first] = session.pending;
   if (!first) return;
@@ -296,7 +296,7 @@ function showMessage(message) {
   }
 }
 
-// What the server has confirmed stands in the server's order; what still waits stays below it.
+// Confirmed messages are in the server's order; pending ones stay below them.
 function insert(element) {
   const follow = atBottom();
   const firstPending = log.querySelector(":scope > .pending");
@@ -384,7 +384,7 @@ function scrollDown() {
 scroller.addEventListener("scroll", () => { if (atBottom()) $("newer").hidden = true; }, { passive: true });
 $("newer").addEventListener("click", scrollDown);
 
-// When the keyboard of a phone opens, the last message stays in sight.
+// When the keyboard of a phone opens, the last message stays visible.
 let stuck = true;
 scroller.addEventListener("scroll", () => { stuck = atBottom(); }, { passive: true });
 new ResizeObserver(() => { if (stuck) scrollDown(); }).observe(scroller);

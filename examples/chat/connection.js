@@ -1,4 +1,4 @@
-// A WebSocket that comes back by itself.
+// A WebSocket that reconnects by itself.
 //
 // RFC 6455 section 7.2.3: after an abnormal closure a client waits a random time before the first
 // attempt, and then longer and longer, so that a server that restarts is not met by everybody at once.
@@ -7,8 +7,8 @@ const FIRST_DELAY = 2_000; // ms: the first attempt comes at a random moment wit
 const BASE_DELAY = 1_000; // ms: doubled for each further attempt ...
 const MAX_DELAY = 30_000; // ms: ... up to this
 const BUSY_DELAY = 5_000; // ms: at least this, when the server said "try again later"
-const OPEN_TIMEOUT = 10_000; // ms for connecting, before the attempt is given up
-const STABLE_AFTER = 10_000; // ms that a connection must last before the delays start anew
+const OPEN_TIMEOUT = 10_000; // ms for connecting, before the attempt is abandoned
+const STABLE_AFTER = 10_000; // ms that a connection must last before the delays start over
 
 // What a close code means for the user, and whether another attempt makes sense (RFC 6455 section 7.4.1).
 const CLOSE_CODES = new Map([
@@ -23,7 +23,7 @@ const CLOSE_CODES = new Map([
   [1012, { text: "The server is restarting.", again: true }],
   [1013, { text: "The server is full.", again: true }],
 ]);
-const LOST = { text: "Connection lost.", again: true }; // 1005, 1006 and whatever else
+const LOST = { text: "Connection lost.", again: true }; // 1005, 1006 and any other
 
 /** The time in ms before attempt number `attempt` (0 is the first); `random` is in [0, 1). */
 export function delayBefore(attempt, random = Math.random()) {
@@ -58,7 +58,7 @@ export class Connection {
     this.#open();
   }
 
-  /** Ends the connection for good, and says so to the server. */
+  /** Ends the connection permanently, and tells the server. */
   stop() {
     this.#running = false;
     removeEventListener("online", this.retry);
@@ -66,7 +66,7 @@ export class Connection {
     this.#forget(1000, "left");
   }
 
-  /** Takes the connection for dead, though no close was heard, and makes a new one. */
+  /** Treats the connection as dead, though no close was received, and opens a new one. */
   reset() {
     if (!this.#socket) return;
     this.#forget(4000, "no answer");

@@ -5,9 +5,9 @@
 //! cargo run --example chat -- --listen 0.0.0.0:8080         # for everybody on the network
 //! ```
 //!
-//! A browser connects to `/ws?room=ROOM&name=NAME` and sends each message as `id LF text`. It hears JSON:
-//! `welcome` (who is here, what was said), then `message` and `presence`. A message whose id the room
-//! already has is dropped, so a browser sends again after a reconnect whatever it has not seen come back.
+//! A browser connects to `/ws?room=ROOM&name=NAME` and sends each message as `id LF text`. It receives JSON: `welcome` (who
+//! is here, what was said), then `message` and `presence`. A message whose id the room already has is dropped, so after a
+//! reconnect a browser resends every message that it has not seen come back.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -48,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// One person's connection, from the first welcome to the last word.
+/// One person's connection, from welcome to close.
 async fn chat(mut ws: WebSocket, ticket: Ticket, rooms: Rooms) -> Result<(), BoxError> {
     let Some((seat, welcome, mut events)) = rooms.enter(ticket) else {
         let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "no free place")?;
@@ -68,9 +68,9 @@ async fn chat(mut ws: WebSocket, ticket: Ticket, rooms: Rooms) -> Result<(), Box
                 seat.say(id, text);
             }
             event = events.recv() => match event {
-                Ok(event) => ws.feed(event).await?, // written by the next `next`, many at a time
+                Ok(event) => ws.feed(event).await?, // written by the next call of `next`, many at a time
                 Err(RecvError::Lagged(_)) => {
-                    // This reader is slower than the room: it gets the room as it is now.
+                    // This reader is slower than the room: send it the current state of the room.
                     let Some((welcome, fresh)) = seat.look() else { return Ok(()) };
                     events = fresh;
                     ws.send(welcome).await?;

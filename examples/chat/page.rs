@@ -1,4 +1,4 @@
-//! The page, its files, and what a socket's address asks for.
+//! The page, its files, and what a socket's URL asks for.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -35,7 +35,7 @@ pub(crate) fn page(request: &Request<()>) -> Response<Bytes> {
     answer
 }
 
-/// The page runs and loads what this server serves, and nothing else; what people write cannot become code.
+/// The page runs and loads only what this server serves; what people write cannot become code.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -47,7 +47,7 @@ pub(crate) fn plain(status: StatusCode, body: &'static str) -> Response<Bytes> {
     answer
 }
 
-/// Where a socket wants to sit; otherwise the status of the refusal.
+/// The room and name that a socket asks for; otherwise the status of the refusal.
 pub(crate) fn ticket(uri: &Uri) -> Result<Ticket, StatusCode> {
     if uri.path() != "/ws" {
         return Err(StatusCode::NOT_FOUND);
@@ -58,7 +58,7 @@ pub(crate) fn ticket(uri: &Uri) -> Result<Ticket, StatusCode> {
     Ok(Ticket { room, name })
 }
 
-/// A parameter of the query that is fit to be shown: not empty, not too long, without control characters.
+/// A query parameter that is fit to be displayed: not empty, not too long, without control characters.
 fn parameter(query: &str, name: &str, max: usize) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let value = percent_decode(value)?.trim().to_owned();

@@ -1,4 +1,4 @@
-//! Who is where, and what was said there: everything bounded.
+//! Who is in which room, and what was said there: everything is bounded.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ const MAX_ROOMS: usize = 1_000;
 const MAX_PEOPLE: usize = 200; // names in one room
 const MAX_CONNECTIONS: usize = 1_000; // in one room; one name may have several
 const HISTORY: usize = 100; // messages that a room remembers, as long as they fit into
-const HISTORY_BYTES: usize = 64 * 1024; // which everybody gets who enters
+const HISTORY_BYTES: usize = 64 * 1024; // which everybody who enters gets
 const QUEUE: usize = 64; // events that one slow reader may be behind before it starts over
 
 #[derive(Clone, Default)]
@@ -26,7 +26,7 @@ struct Room {
     events: broadcast::Sender<Text>,
 }
 
-/// A place in a room, given back when it is dropped.
+/// A place in a room, released when it is dropped.
 pub(crate) struct Seat {
     rooms: Rooms,
     ticket: Ticket,

@@ -1,15 +1,15 @@
-//! What several examples need, and what has nothing to do with WebSocket.
+//! What several examples need and has nothing to do with WebSocket.
 #![allow(dead_code, reason = "each example uses a part")]
 
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Whether this word stands on the command line.
+/// Whether this word is on the command line.
 pub(crate) fn flag(name: &str) -> bool {
     std::env::args().any(|word| word == name)
 }
 
-/// The values of these options on the command line, in the order of the names. Nothing else may stand there but these flags.
+/// The values of these options on the command line, in the order of the names. The only other words allowed are these flags.
 pub(crate) fn arguments<const N: usize>(
     names: [&str; N],
     flags: &[&str],
@@ -25,8 +25,8 @@ pub(crate) fn arguments<const N: usize>(
     Ok(values)
 }
 
-/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not only from the first poll, it
-/// is not killed by them.
+/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not only from the first poll,
+/// these signals do not kill it.
 #[cfg(unix)]
 pub(crate) fn stopped() -> impl Future<Output = ()> {
     let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);

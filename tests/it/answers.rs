@@ -1,4 +1,5 @@
-//! Answers that are no WebSocket and take long: the deadline is on progress, and what is cut does not look whole.
+//! Responses that are not WebSockets and take long: the deadline is on progress, and a response that is cut off does not
+//! look complete.
 
 use std::io;
 use std::time::Duration;
@@ -32,7 +33,7 @@ async fn slow_pair(set_up: impl FnOnce(Server) -> Server) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-// A cut answer ended in order, in spite of its Content-Length: some clients take that for the whole.
+// A response that was cut off ended cleanly, in spite of its Content-Length: some clients take that for complete.
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
     let identity = Identity::for_names(&["localhost"]);
@@ -57,14 +58,14 @@ async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
     }
 }
 
-/// Asks, reads nothing until the server has cut the answer, and gives what reading the rest meets.
+/// Sends a request, reads nothing until the server has cut off the response, and returns what reading the rest results in.
 async fn stalled<S>(stream: S, address: std::net::SocketAddr) -> io::Error
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut client = Http::over(stream);
     client.write(PAGE).await;
-    // The only place is free again when the answer was cut.
+    // The only place is free again once the response was cut off.
     let mut next = TcpStream::connect(address).await.unwrap();
     next.write_all(b"not HTTP at all\r\n\r\n").await.unwrap();
     let _ = next.read_u8().await;
@@ -72,7 +73,7 @@ where
     client.stream.read_to_end(&mut rest).await.unwrap_err()
 }
 
-// The end of a drain cuts too.
+// The end of a drain cuts responses off too.
 #[tokio::test]
 async fn an_answer_that_a_drain_cuts_ends_with_a_reset() {
     let (stop, stopped) = oneshot::channel::<()>();

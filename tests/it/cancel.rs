@@ -1,5 +1,5 @@
-//! Every future is dropped at every await, over a stream on which every other call is not ready. The conversation then goes
-//! on, and nothing is lost, doubled or torn (invariant 8).
+//! Every future is dropped at every await, over a stream on which every other call is not ready. The conversation then
+//! continues, and nothing is lost, duplicated or torn (invariant 8).
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -16,7 +16,7 @@ use crate::support::peer::{
 
 type Io = Choppy<DuplexStream>;
 
-/// More polls than any step takes here: beyond them it stands still.
+/// More polls than any step takes here: beyond that it is stuck.
 const MANY: usize = 100_000;
 
 enum Ends {
@@ -248,7 +248,7 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
         other.finish(ends.flush());
         other.finish(ends.ping(&mut received));
     }
-    // An interrupted close goes on, when it is called again as well as while reading.
+    // An interrupted close continues, both when it is called again and while reading.
     if polls % 2 == 1 {
         if !closing {
             other.drive(ends.close(Some(3000), &mut received), 1);
@@ -281,7 +281,7 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
         Op::CloseWith if polls > 0 => 1001,
         _ => 3000,
     };
-    // RFC 6455 section 5.5.2: a ping is answered until the peer's Close came, also behind ours.
+    // RFC 6455 section 5.5.2: a ping is answered until the peer's Close is received, even after ours.
     let (closes, controls): (Vec<_>, Vec<_>) =
         controls.into_iter().partition(|frame| frame.first == FIN | CLOSE);
     let closes: Vec<_> = closes.iter().map(|frame| &frame.payload[..]).collect();
@@ -289,7 +289,7 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
     let pong = |frame: &Frame| frame.first == FIN | PONG && frame.payload == b"?";
     assert!(controls.iter().all(pong), "{what}: {controls:?}");
     if !closing {
-        // RFC 6455 section 5.5.3: while there is no room, only the newest ping is sure of its pong.
+        // RFC 6455 section 5.5.3: while there is no room, only the newest ping is certain to get its pong.
         assert!((1..=incoming().len()).contains(&controls.len()), "{what}: {controls:?}");
     }
     over
@@ -309,12 +309,12 @@ fn interrupt_everywhere(split: bool) {
 
 #[tokio::test]
 async fn dropping_any_future_of_a_connection_at_any_await_loses_nothing() {
-    // All of it in one poll of the test's task, which the runtime would otherwise bring to a halt.
+    // All of it in one poll of the test's task, which the runtime's budget would otherwise stop.
     tokio::task::unconstrained(async { interrupt_everywhere(false) }).await;
 }
 
 #[tokio::test]
 async fn dropping_any_future_of_either_half_at_any_await_loses_nothing() {
-    // All of it in one poll of the test's task, which the runtime would otherwise bring to a halt.
+    // All of it in one poll of the test's task, which the runtime's budget would otherwise stop.
     tokio::task::unconstrained(async { interrupt_everywhere(true) }).await;
 }

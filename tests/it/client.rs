@@ -1,4 +1,4 @@
-//! A client opens a connection, or tells precisely why not (RFC 6455 section 4.1).
+//! A client opens a connection, or reports exactly why not (RFC 6455 section 4.1).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,7 +60,7 @@ async fn what_is_no_websocket_uri_is_refused_before_anything_is_connected() {
     }
 }
 
-// A header that cannot be sent used to be found only behind TCP and TLS: with the server down, the error was the network's.
+// A header that cannot be sent used to be found only after TCP and TLS: with the server down, the error was the network's.
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_before_anything_is_connected() {
     const ID: HeaderName = HeaderName::from_static("x-id");
@@ -167,8 +167,8 @@ async fn a_body_that_stalls_does_not_hide_the_status() {
     }
 }
 
-// A 401 whose body stalled was a timeout with a deadline of 1 s, and a 401 with one of 5 s: the patience for the body ran into
-// the deadline. Once the head is there, the status wins, with as much of the body as came.
+// A 401 whose body stalled was a timeout with a deadline of 1 s, and a 401 with one of 5 s: the wait for the body ran into
+// the deadline. Once the head has arrived, the status wins, with as much of the body as arrived.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_inside_the_body_does_not_hide_the_status() {
     for (head, part, body) in [
@@ -202,7 +202,8 @@ async fn the_longest_timeout_is_no_panic() {
     client.connect_over("ws://example.com/", near).await.unwrap();
 }
 
-// A folded header in a response was refused, its status lost with it: RFC 9112 section 5.2 has a client replace the fold.
+// A folded header in a response was refused, and the status was lost with it: RFC 9112 section 5.2 requires a client to
+// replace the fold.
 #[tokio::test]
 async fn a_folded_header_of_a_response_is_read() {
     let error = refused_by(
@@ -329,7 +330,7 @@ async fn frames_in_the_same_segment_as_the_101_are_not_lost() {
     }
 }
 
-// RFC 6455 section 4.1 and RFC 9931: nothing behind the request before the 101 is there.
+// RFC 6455 section 4.1 and RFC 9931: nothing is sent after the request until the 101 has arrived.
 #[tokio::test]
 async fn nothing_is_sent_before_the_101() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -376,7 +377,7 @@ async fn what_is_no_http_response_is_refused_by_name() {
         (&interim, HeadError::TooManyInterim(8)),
     ] {
         let refused = refused_by(answer).await;
-        // What the first line says of the status is told whatever follows it.
+        // The status in the first line is reported whatever follows it.
         let code = answer.get(9..12).filter(|_| answer.starts_with("HTTP/1.1"));
         let code = code.and_then(|code| code.parse::<u16>().ok());
         let code = code.filter(|_| !matches!(expected, HeadError::TooManyInterim(_)));
@@ -388,7 +389,7 @@ async fn what_is_no_http_response_is_refused_by_name() {
     }
 }
 
-// CVE-2026-54465 and CVE-2023-43669 had servers keep a client busy, or filling, without end.
+// CVE-2026-54465 and CVE-2023-43669 let servers keep a client busy, or consuming memory, without end.
 #[tokio::test]
 async fn an_endless_head_is_refused_at_its_limit() {
     let line = "X-Padding: 0123456789\r\n".repeat(1000);

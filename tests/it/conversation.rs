@@ -1,4 +1,4 @@
-//! Messages both ways: sizes, fragments, batches, back pressure, and streams that give and take little at a time.
+//! Messages both ways: sizes, fragments, batches, backpressure, and streams that transfer little at a time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use crate::support::peer::{
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// Bytes that show when any of them is lost, doubled or out of place.
+/// Bytes that reveal when any of them is lost, duplicated or out of place.
 pub(crate) fn pattern(len: usize) -> Bytes {
     (0..len).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
 }
@@ -83,7 +83,7 @@ async fn sixteen_mebibytes_cross_tcp_in_both_directions() {
     echo.await.unwrap();
 }
 
-// RFC 6455 section 5.4: control frames may stand between fragments, and are answered at once.
+// RFC 6455 section 5.4: control frames may come between fragments, and are answered at once.
 #[tokio::test]
 async fn fragments_are_one_message_and_a_ping_between_them_is_answered_first() {
     for role in ROLES {
@@ -138,7 +138,7 @@ async fn the_answers_to_all_that_one_read_brought_are_one_write() {
     assert!(echo.now_or_never().is_none());
     assert_eq!(writes.load(Ordering::SeqCst), 1);
     for number in 0..50 {
-        // The pong was due when its ping was met, which was after the answer to the message before had been fed.
+        // The pong was due when its ping was read, which was after the answer to the previous message had been fed.
         peer.expect(FIN | BINARY, [number]).await;
         peer.expect(FIN | PONG, [number]).await;
     }
@@ -156,7 +156,7 @@ async fn send_writes_at_once() {
     }
 }
 
-// Every queue has a bound: the write mark and one message more.
+// Every queue has a bound: the write mark plus one message.
 #[tokio::test]
 async fn senders_wait_at_the_write_mark_until_the_peer_reads() {
     let (mut ws, mut peer) = duplex(Role::Server, Config::new().write_mark(1024), 16);
@@ -178,7 +178,7 @@ async fn senders_wait_at_the_write_mark_until_the_peer_reads() {
     assert!(ws.feed(pattern(100)).now_or_never().is_some());
 }
 
-// Invariant 7: bytes behind the handshake are frames.
+// Invariant 7: bytes after the handshake are frames.
 #[tokio::test]
 async fn what_arrived_with_the_handshake_comes_first() {
     for role in ROLES {
@@ -223,7 +223,7 @@ async fn streams_that_give_and_take_a_few_bytes_at_a_time_change_nothing() {
     }
 }
 
-// Large payloads are not copied but written from where they stand, next to small ones that are.
+// Large payloads are not copied but written from where they are, next to small ones that are copied.
 #[tokio::test]
 async fn large_and_small_messages_keep_their_order_and_bytes_in_vectored_writes() {
     for role in ROLES {
@@ -323,7 +323,7 @@ async fn an_unsplit_connection_is_a_stream_and_a_sink() {
     assert!(futures_util::stream::FusedStream::is_terminated(&client));
 }
 
-/// Gives these reads, then nothing more; notes the most room that there was for a read.
+/// Returns these reads, then nothing more; records the largest room that there was for a read.
 struct Measured {
     reads: VecDeque<Vec<u8>>,
     most: Arc<AtomicUsize>,
@@ -346,8 +346,8 @@ impl AsyncRead for Measured {
     }
 }
 
-// RFC 6455 section 10.4. rust-websocket (CVE-2022-35922) and Java-WebSocket (#1507) took the memory that a header declared;
-// here it is taken as the bytes come, at most as much again as has arrived.
+// RFC 6455 section 10.4. rust-websocket (CVE-2022-35922) and Java-WebSocket (#1507) allocated the memory that a header
+// declared; here it is allocated as the bytes arrive, at most as much again as has arrived.
 #[tokio::test]
 async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declared() {
     for role in ROLES {
@@ -374,7 +374,7 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
             for number in 0..10_000u32 {
                 peer.send(FIN | PING, number.to_be_bytes()).await;
             }
-            // A pong that nobody asked for gets no answer (RFC 6455 section 5.5.3).
+            // An unsolicited pong gets no answer (RFC 6455 section 5.5.3).
             peer.send(FIN | PONG, "unasked").await;
             peer.send(FIN | TEXT, "behind the flood").await;
         };
@@ -394,8 +394,8 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
     }
 }
 
-// A peer whose every read fills the buffer leaves no moment in which reading would block, and that is when answers are
-// written otherwise.
+// If every read fills the buffer, there is no moment in which reading would block, and that is when answers are otherwise
+// written.
 #[tokio::test]
 async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
     for role in ROLES {
@@ -409,7 +409,7 @@ async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
         let config = Config::new().write_mark(128 << 10);
         let mut ws = open(tokio::io::join(reader, near), role, config);
         let mut peer = Peer::of(role, far);
-        // A task of its own: what it reads does not count as what the other one did.
+        // A separate task, so that what it reads does not count towards the other one's budget.
         let pongs = tokio::spawn(async move {
             for count in 0..20_000 {
                 peer.expect(FIN | PONG, number(count)).await;
@@ -422,8 +422,8 @@ async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
     }
 }
 
-// Over TLS a read brings a record, and a record may be small: replies waited for a read that filled the buffer or found nothing,
-// so a consumer that was slower than its peer never sent a pong, and was taken for dead.
+// Over TLS a read returns one record, and a record may be small: replies waited for a read that filled the buffer or found
+// nothing, so a consumer that was slower than its peer never sent a pong, and was considered dead.
 #[tokio::test]
 async fn pongs_do_not_wait_for_the_end_of_small_reads() {
     for role in ROLES {

@@ -108,8 +108,8 @@ async fn answer_to(offers: &str, settings: Compression) -> Option<String> {
     head.get("sec-websocket-extensions").map(str::to_owned)
 }
 
-// The offer of a client invites any limit of its window (RFC 7692 section 7.1.2.2), but zlib cannot compress with 8 bits: the
-// connection failed for that. It goes on; what the server sends is compressed, and what the client sends is not.
+// The offer of a client allows any limit of its window (RFC 7692 section 7.1.2.2), but zlib cannot compress with 8 bits:
+// the connection failed. Now it continues; what the server sends is compressed, and what the client sends is not.
 #[tokio::test]
 async fn a_client_that_cannot_compress_within_the_window_sends_uncompressed() {
     for settings in presets() {
@@ -136,7 +136,7 @@ async fn a_client_that_cannot_compress_within_the_window_sends_uncompressed() {
     }
 }
 
-// RFC 7692 section 7.1.2.1: the other way about, a client limits the window of the server to 8 bits.
+// RFC 7692 section 7.1.2.1: conversely, a client limits the window of the server to 8 bits.
 #[tokio::test]
 async fn a_server_that_cannot_compress_within_the_window_sends_uncompressed() {
     for settings in presets() {
@@ -211,7 +211,7 @@ async fn it_crosses_tls() {
     }
 }
 
-/// A connection that was upgraded elsewhere, and its peer, who speaks raw frames.
+/// A connection that was upgraded elsewhere, and its peer, which speaks raw frames.
 async fn upgraded(settings: Compression) -> (WebSocket<tokio::net::TcpStream>, PeerOfServer) {
     let (near, far) = tcp_streams().await;
     let config = Arc::new(Config::new());
@@ -253,7 +253,7 @@ async fn a_message_that_cannot_be_inflated_is_told_with_1007() {
     assert!(matches!(error, Error::Protocol(ProtocolError::Inflate)), "{error:?}");
 }
 
-// The next message refers to nothing before it, though the first of the two that went before did.
+// The next message refers to nothing before it, though the first of the previous two did.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_gives_its_compressor_back() {
     let (near, far) = tokio::io::duplex(1 << 12);
@@ -274,7 +274,7 @@ async fn an_idle_connection_gives_its_compressor_back() {
     assert_eq!(answers[3], answers[0]);
 }
 
-// A writer set the deadline, and the reader, which alone waits, did not hear of it.
+// A writer set the deadline, and the reader, the only one waiting, did not notice.
 #[tokio::test(start_paused = true)]
 async fn a_split_connection_gives_its_compressor_back() {
     let (near, far) = tokio::io::duplex(1 << 14);
@@ -311,7 +311,7 @@ async fn writers_of_a_split_connection_share_one_context() {
         let mut writer = writer.clone();
         tokio::spawn(async move {
             for number in 0..MESSAGES {
-                // Some are fed, some sent, some let alone: each is whole on the wire, in the order of its writer.
+                // Some are fed, some sent, some sent uncompressed: each is whole on the wire, in the order of its writer.
                 let message = format!("{id} {number} {}", feed(number * 5, number));
                 match number % 3 {
                     0 => writer.feed(message).await.unwrap(),
@@ -334,7 +334,7 @@ async fn writers_of_a_split_connection_share_one_context() {
 }
 
 // 40 connections each sent one unfinished frame of 16.3 kB that inflates to just under 16 MiB, and answered pings from then on:
-// 650 kB on the wire held 658 MB, for as long as they liked.
+// 650 kB on the wire held 658 MB, for as long as the peers wanted.
 #[tokio::test(start_paused = true)]
 async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever() {
     for role in [Role::Client, Role::Server] {
@@ -360,8 +360,8 @@ async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever(
     }
 }
 
-// One read of 65 KiB can hold hundreds of messages of 64 KiB each, compressed to 85 bytes. Inflating them counts for nothing in
-// the runtime's budget, which is one of reads and writes: one peer kept a thread for seconds in a single poll.
+// One read of 65 KiB can hold hundreds of messages of 64 KiB each, compressed to 85 bytes. Inflating them does not count
+// towards the runtime's budget, which covers reads and writes: one peer kept a thread for seconds in a single poll.
 #[tokio::test]
 async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_their_turn() {
     const COUNT: usize = 60;
@@ -375,7 +375,7 @@ async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_th
     }
     client.flush().await.unwrap();
 
-    // What every poll gives before it waits, though all is there from the start.
+    // What every poll returns before it waits, though everything has arrived from the start.
     let mut turns = Vec::new();
     while turns.iter().sum::<usize>() < COUNT {
         let mut received = 0;
@@ -390,12 +390,12 @@ async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_th
                     return Poll::Ready(received);
                 }
             }
-            // That this is polled again is for the connection to see to.
+            // The connection has to make sure that this is polled again.
             Poll::Pending
         });
         let turn = turn.await;
         turns.push(turn);
     }
-    // A turn inflates 64 KiB, and ends what it began.
+    // A turn inflates 64 KiB, and finishes what it started.
     assert!(turns.iter().all(|&received| received <= 2), "{turns:?}");
 }

@@ -1,4 +1,4 @@
-//! How connections end: what the peer hears, who ends TCP first, and what the user is told.
+//! How connections end: what the peer receives, which end closes TCP first, and what is reported to the user.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::support::peer::{
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A handler as every tutorial has it: reads until the end, whatever that is, and drops the connection.
+/// A handler as in every tutorial: reads until the end, whatever that is, and drops the connection.
 async fn handle<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocket<S>) -> Option<Error> {
     while let Some(message) = ws.next().await {
         if let Err(error) = message {
@@ -37,7 +37,7 @@ fn protocol_error(error: Option<&Error>) -> Option<ProtocolError> {
     }
 }
 
-/// What a peer of this role's end sends, the rule that it breaks, and the close code that it must hear.
+/// What a peer of this role's end sends, the rule that it breaks, and the close code that it must receive.
 fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     use ProtocolError as E;
     let masked = role == Role::Server;
@@ -71,7 +71,7 @@ fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     ]
 }
 
-// RFC 6455 sections 7.1.7 and 7.4.1. The junk behind the violation would make the kernel send a reset, which overtakes
+// RFC 6455 sections 7.1.7 and 7.4.1. The junk after the violation would make the kernel send a reset, which overtakes
 // the Close, if the connection were dropped with it unread.
 #[tokio::test]
 async fn a_peer_that_breaks_a_rule_hears_its_code_and_no_reset_from_a_handler_that_just_drops() {
@@ -83,7 +83,7 @@ async fn a_peer_that_breaks_a_rule_hears_its_code_and_no_reset_from_a_handler_th
             peer.write(&bytes).await;
             peer.write(&[0; 50_000]).await;
             peer.expect_close(code).await;
-            // Our half is ended, theirs is not: it goes on sending, and is heard out.
+            // Our half is closed, theirs is not: it continues sending, and is drained.
             peer.write(&[0; 50_000]).await;
             peer.expect_eof().await;
             drop(peer);
@@ -159,7 +159,7 @@ async fn our_close_follows_what_was_sent_and_ends_with_the_answer_in_both_roles(
     }
 }
 
-// RFC 6455 section 7.1.3: until its Close comes, what the peer sent is delivered to who still reads.
+// RFC 6455 section 7.1.3: until the peer's Close, what it sent is delivered if the user still reads.
 #[tokio::test]
 async fn messages_that_cross_our_close_are_still_received() {
     let (mut ws, mut peer) = duplex(Role::Server, Config::new(), 1024);
@@ -191,7 +191,7 @@ async fn closes_that_cross_answer_each_other() {
     a.and(b).unwrap();
 }
 
-// Tomcat CVE-2024-23672 kept such connections for ever.
+// Tomcat CVE-2024-23672 kept such connections forever.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_ignores_our_close_is_given_up_at_close_timeout() {
     for role in ROLES {
@@ -243,7 +243,7 @@ async fn a_peer_that_closes_and_reads_nothing_is_left_at_close_timeout_in_order(
     }
 }
 
-// The handshake is complete: that TCP does not end is no error of the conversation.
+// The handshake is complete: that TCP does not end is not an error of the conversation.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_closes_and_never_ends_tcp_is_left_at_close_timeout_in_order() {
     let (mut ws, mut peer) = duplex(Role::Client, Config::new().close_timeout(CLOSE_TIMEOUT), 64);
@@ -271,8 +271,8 @@ async fn a_peer_that_broke_a_rule_and_never_ends_tcp_is_left_at_close_timeout() 
     }
 }
 
-// A read that never waits uses up the task's share of the runtime (tokio's coop budget), and with it the timer's: what was
-// read out after an error went on for ever, whatever close_timeout said.
+// A read that never waits uses up the task's budget (tokio's coop budget), and with it the timer's: draining after an error
+// went on forever, whatever close_timeout said.
 #[tokio::test]
 async fn a_peer_that_floods_after_an_error_does_not_outlive_close_timeout() {
     let config = Config::new().close_timeout(Duration::from_millis(20));
@@ -359,7 +359,7 @@ async fn what_arrived_before_the_write_side_broke_is_still_received() {
         let script = Script { write_error: broken, ..script(role, &frames, None) };
         let mut ws = open(script, role, Config::new());
         assert!(matches!(ws.send("x").await, Err(Error::Io(_))));
-        // What was lost is not reported as flushed by the next look.
+        // What was lost is not reported as flushed by the next poll.
         assert!(matches!(ws.flush().await, Err(Error::Io(_))));
         assert!(matches!(ws.send("x").await, Err(Error::Io(_))));
         assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("one"));
@@ -372,7 +372,7 @@ async fn what_arrived_before_the_write_side_broke_is_still_received() {
     }
 }
 
-// The peer had said its last word: that nothing could be written any more is no news then.
+// The peer had sent its Close: that nothing could be written any more is not an error then.
 #[tokio::test(start_paused = true)]
 async fn a_close_that_arrived_before_the_write_side_broke_is_a_clean_end() {
     for role in ROLES {
@@ -428,7 +428,7 @@ async fn closing_again_sends_no_second_close() {
     peer.expect_eof().await;
 }
 
-// RFC 6455 section 7.4.1: 1005, 1006 and 1015 are never sent; 1010 is the client's.
+// RFC 6455 section 7.4.1: 1005, 1006 and 1015 are never sent; only clients send 1010.
 #[tokio::test]
 async fn close_codes_that_are_not_ours_to_send_are_refused() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
@@ -449,7 +449,7 @@ async fn close_codes_that_are_not_ours_to_send_are_refused() {
     peer.expect(FIN | CLOSE, close_body(1010, "")).await;
 }
 
-// RFC 6455 section 5.5.1: the Close goes behind what was sent before it, a message in fragments included.
+// RFC 6455 section 5.5.1: the Close comes after what was sent before it, including a message in fragments.
 #[tokio::test]
 async fn the_answer_to_a_close_waits_for_the_message_under_way() {
     let config = Config::new().fragment_size(1024).write_mark(1024);
@@ -487,8 +487,8 @@ async fn nothing_is_delivered_that_stands_behind_the_peers_close() {
     }
 }
 
-// A flush that waited when another half learned of the end waited once more for the whole deadline, or for ever when there
-// was none: the dead transport was asked again.
+// A flush that waited when another half learned of the end waited once more for the whole deadline, or forever when there
+// was none: the dead transport was polled again.
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_on_a_connection_that_is_over() {
     let config = Config::new().send_timeout(Duration::from_secs(7)).ping_interval(None);
@@ -503,7 +503,7 @@ async fn nothing_waits_on_a_connection_that_is_over() {
     assert!(ws.next().now_or_never().expect("at once").is_none());
 }
 
-// A strict peer ended its half of the stream behind its messages. The replies that were queued by then were thrown away, or
+// A strict peer ended its half of the stream after its messages. The replies that were queued by then were thrown away, or
 // cut in the middle of a frame.
 #[tokio::test]
 async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
@@ -530,7 +530,7 @@ async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
 }
 
 // The Close had waited in the read buffer while the handler was busy, so that the deadline for our answer, counted from its
-// arrival, had passed before it was looked at: what was queued was cut off, and the answer never written.
+// arrival, had passed before it was read: what was queued was cut off, and the answer never written.
 #[tokio::test(start_paused = true)]
 async fn a_close_that_waited_for_a_busy_handler_is_answered_all_the_same() {
     for role in ROLES {
@@ -541,7 +541,7 @@ async fn a_close_that_waited_for_a_busy_handler_is_answered_all_the_same() {
         let handler = async {
             ws.next().await.unwrap().unwrap();
             tokio::time::sleep(2 * CLOSE_TIMEOUT).await;
-            // More than the transport takes at once.
+            // More than the transport accepts at once.
             ws.feed(pattern(5000)).await.unwrap();
             ws.next().await.map(|end| end.map_err(|error| error.to_string()))
         };

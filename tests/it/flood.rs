@@ -1,4 +1,4 @@
-//! A peer that always has something more to read: deadlines hold all the same.
+//! A peer that always sends more: deadlines are kept all the same.
 
 use std::future::Future;
 use std::io;
@@ -11,15 +11,15 @@ use tautline::{Compression, Config, Error, Message, Role, Timeout, WebSocket};
 use tautline_frame::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a test waits for at most. Nothing passes that comes near it.
+/// The longest that a test waits. No passing test comes near it.
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(100);
 
-/// The same frame again and again, within the budget of the runtime, as a socket gives it.
+/// The same frame again and again, within the budget of the runtime, as from a socket.
 struct Flood {
     frame: Bytes,
     at: usize,
-    /// Takes nothing that is written.
+    /// Accepts nothing that is written.
     stuck: bool,
 }
 
@@ -78,8 +78,8 @@ fn flooded(compressed: bool, stuck: bool, config: Config) -> WebSocket<Flood> {
     if compressed { builder.compression(agreed()) } else { builder }.build(flood)
 }
 
-// Every read that was looked at to its end started `close_timeout` anew, not only the one that brought the peer's Close: who kept
-// sending held the end off for ever.
+// Every read that was processed to its end restarted `close_timeout`, not only the one with the peer's Close: a peer that
+// kept sending delayed the end forever.
 #[tokio::test]
 async fn a_peer_that_goes_on_sending_does_not_hold_off_the_end_of_a_close() {
     for compressed in [false, true] {
@@ -90,8 +90,8 @@ async fn a_peer_that_goes_on_sending_does_not_hold_off_the_end_of_a_close() {
     }
 }
 
-// A connection whose messages inflate to much gives its thread to others before the runtime's budget is used up; it did so
-// without a look at its deadlines.
+// A connection whose messages inflate to a lot of data yields to others before the runtime's budget is used up; it did so
+// without checking its deadlines.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_and_sends_without_end_is_given_up() {
     for compressed in [false, true] {

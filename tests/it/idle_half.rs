@@ -34,7 +34,7 @@ async fn closing_takes_no_longer_than_the_peer_takes_to_answer() {
         writer.send("hello").await.unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap(), Message::from("hello"));
         writer.close().await.unwrap();
-        // The clock stands still while anything can be done: no deadline had to pass.
+        // The clock is paused while anything can be done: no deadline had to pass.
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(reader.next().await.unwrap().unwrap(), Message::from("one more"));
         assert!(reader.next().await.is_none());
@@ -65,7 +65,7 @@ async fn a_ping_reads_its_pong_and_keeps_the_messages_before_it() {
     }
 }
 
-// The reader looked once and went away; what the transport wakes then wakes the writer that waits for a pong as well.
+// The reader polled once and went away; a wake-up from the transport then also wakes the writer that waits for a pong.
 #[tokio::test]
 async fn a_reader_that_looked_and_went_away_takes_no_wake_up_along() {
     for role in ROLES {
@@ -79,7 +79,7 @@ async fn a_reader_that_looked_and_went_away_takes_no_wake_up_along() {
     }
 }
 
-// A peer that talks and does not answer: the ping is over at its deadline, and the connection goes on.
+// A peer that talks and does not answer: the ping fails at its deadline, and the connection continues.
 #[tokio::test(start_paused = true)]
 async fn a_ping_has_a_deadline_whatever_else_comes() {
     for role in ROLES {
@@ -108,7 +108,7 @@ async fn a_ping_has_a_deadline_whatever_else_comes() {
     }
 }
 
-// More than may be kept for a reader that never comes: its deadline ends the wait, and what was kept is there.
+// More than may be kept for a reader that never comes: its deadline ends the wait, and what was kept is available.
 #[tokio::test(start_paused = true)]
 async fn a_close_behind_more_than_may_be_kept_ends_at_its_deadline() {
     for role in ROLES {
@@ -126,7 +126,7 @@ async fn a_close_behind_more_than_may_be_kept_ends_at_its_deadline() {
     }
 }
 
-// With a reader that takes what was kept, nothing of it is lost and the end is in order.
+// With a reader that takes what was kept, nothing is lost and the end is clean.
 #[tokio::test]
 async fn a_close_goes_on_when_the_reader_takes_what_was_kept() {
     for role in ROLES {

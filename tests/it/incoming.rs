@@ -1,4 +1,4 @@
-//! The request in hand: `Acceptor::read`, then `Incoming::accept` or `Incoming::refuse`, over a stream of one's own.
+//! Requests one by one: `Acceptor::read`, then `Incoming::accept` or `Incoming::refuse`, over your own stream.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use crate::support::handshake::{request_but, request_with};
 use crate::support::peer::encode;
 
-// Authentication was possible behind `Server` on TCP alone: whoever had a stream could neither see the request nor refuse it.
+// Authentication was only possible with `Server` on TCP: with your own stream you could neither see the request nor refuse
+// it.
 #[tokio::test]
 async fn who_decides_sees_the_request_and_the_client_the_decision() {
     for (token, allowed) in [("right", true), ("wrong", false)] {
@@ -48,7 +49,8 @@ async fn who_decides_sees_the_request_and_the_client_the_decision() {
     }
 }
 
-/// RFC 6455 section 4.2.1: what is no opening handshake never gets as far as a decision, and hears why.
+/// RFC 6455 section 4.2.1: what is not an opening handshake never gets as far as a decision, and is answered with the
+/// reason.
 #[tokio::test]
 async fn a_request_that_is_none_is_answered_by_read() {
     let (mut near, far) = duplex(4096);
@@ -65,7 +67,7 @@ async fn a_request_that_is_none_is_answered_by_read() {
     );
 }
 
-/// What came behind the request while it was decided about is frames, and none is lost.
+/// What arrived after the request before the decision is frames, and none is lost.
 #[tokio::test]
 async fn frames_that_come_ahead_of_the_decision_are_delivered_after_it() {
     let (mut near, far) = duplex(4096);
@@ -102,7 +104,7 @@ async fn the_decision_may_take_its_time() {
     assert!(incoming.accept(Upgrade::default()).await.is_ok());
 }
 
-/// An answer that the application got wrong is a 500 for the client, and named for the application.
+/// An invalid response from the application is a 500 for the client, and an error that names it for the application.
 #[tokio::test]
 async fn a_subprotocol_that_was_not_offered_is_a_500() {
     let (mut near, far) = duplex(4096);
@@ -138,7 +140,7 @@ async fn the_peer_is_whoever_the_application_says() {
     );
 }
 
-/// They stand in the task of the connection for as long as it lives: a pointer each.
+/// They are in the task of the connection as long as it lives: a pointer each.
 #[test]
 fn futures_of_a_handshake_are_small() {
     let (_, far) = duplex(1);

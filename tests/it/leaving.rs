@@ -1,4 +1,4 @@
-//! Connections that are dropped while they are open: the peer is not left without a word.
+//! Connections that are dropped while they are open: the peer still gets a Close.
 
 use std::panic::AssertUnwindSafe;
 
@@ -12,7 +12,7 @@ use crate::support::peer::{FIN, Peer, TEXT, duplex, tcp};
 
 const LARGE: usize = 3 << 20;
 
-/// What a handler does with its connection, and the code that its peer hears.
+/// What a handler does with its connection, and the code that its peer receives.
 const WAYS: [(&str, CloseCode); 9] = [
     ("return", CloseCode::NORMAL),
     ("fail", CloseCode::INTERNAL_ERROR),
@@ -25,7 +25,7 @@ const WAYS: [(&str, CloseCode); 9] = [
     ("drop and wait", CloseCode::NORMAL),
 ];
 
-/// Queues more than a socket takes at once, and leaves in the way that its peer asked for.
+/// Queues more than a socket accepts at once, and ends in the way that its peer asked for.
 async fn leave(mut ws: WebSocket) -> HandlerResult {
     let way = ws.next().await.unwrap()?;
     let way = way.as_text().unwrap().to_owned();
@@ -63,8 +63,8 @@ async fn leave(mut ws: WebSocket) -> HandlerResult {
     }
 }
 
-// A handler that returned, failed or panicked without closing left its peer with 1006, and what it had queued was lost. Here
-// the peer reads only after it sent more, which an end without patience would turn into a reset.
+// A handler that returned, failed or panicked without closing left its peer with 1006, and what it had queued was lost.
+// Here the peer reads only after it sent more, which an immediate close would turn into a reset.
 #[tokio::test]
 async fn a_peer_hears_how_the_handler_ended_and_all_that_was_queued_before() {
     let identity = Identity::for_names(&["localhost"]);
@@ -142,7 +142,7 @@ async fn a_panic_is_told_with_1011() {
     }
 }
 
-// Dropping never blocks: the peer reads nothing, and there is more to write than the stream takes.
+// Dropping never blocks: the peer reads nothing, and there is more to write than the stream accepts.
 #[tokio::test]
 async fn a_drop_does_not_wait_for_a_peer_that_does_not_read() {
     for role in [Role::Client, Role::Server] {
@@ -155,7 +155,7 @@ async fn a_drop_does_not_wait_for_a_peer_that_does_not_read() {
     }
 }
 
-// A user of `connect` over TLS who just returns: TLS's own end comes too, so that the server sees no truncation.
+// A user of `connect` over TLS that just returns: the close_notify is sent too, so that the server sees no truncation.
 #[tokio::test]
 async fn a_client_that_is_dropped_over_tls_says_1001() {
     let identity = Identity::for_names(&["localhost"]);
@@ -181,7 +181,7 @@ async fn a_client_that_is_dropped_over_tls_says_1001() {
     assert_eq!(heard, (Message::from("fed"), true, CloseCode::GOING_AWAY));
 }
 
-// Nobody is there any more to close in order: the runtime of the server is shut down.
+// Nothing is left that could close cleanly: the runtime of the server is shut down.
 #[test]
 fn a_runtime_that_ends_with_open_connections_ends() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

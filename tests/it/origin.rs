@@ -7,7 +7,7 @@ use tautline::{Client, ConnectError, OriginPolicy, Upgrade, text_response};
 
 use crate::support::handshake::{Http, echo_server, expect_echo, request_but, request_with};
 
-/// Connects as a page of this origin and gives the status that refused it.
+/// Connects as a page of this origin and returns the status that refused it.
 async fn refused(address: SocketAddr, origin: &str) -> Option<u16> {
     let client = Client::new().header("origin", origin);
     match client.connect(format!("ws://{address}/")).await {
@@ -121,7 +121,7 @@ async fn a_list_lets_in_its_members_and_nobody_else() {
     }
 }
 
-// Applications in a shell of their own, browser extensions, sandboxed frames and devices with a fixed URL could be let in only
+// Applications in a web view, browser extensions, sandboxed frames and devices with a fixed URL could only be allowed
 // together with everybody else, and so could subdomains.
 #[tokio::test]
 async fn a_list_lets_in_origins_that_are_not_the_webs_and_subdomains() {
@@ -166,7 +166,7 @@ async fn a_predicate_decides_by_the_origin_and_the_headers() {
     expect_echo(&mut ws, "no Origin, no question").await;
 }
 
-// "the Origin is not allowed" says nothing to the operator whose proxy rewrites `Host`.
+// "the Origin is not allowed" does not help an operator whose proxy rewrites `Host`.
 #[tokio::test]
 async fn a_refusal_names_both_sides_in_the_body_and_in_the_log() {
     let log = crate::support::log::Log::default();
@@ -236,7 +236,7 @@ async fn any_lets_in_everybody() {
     }
 }
 
-// The hook is asked only about requests of allowed origins: it need not look again.
+// The hook is asked only about requests of allowed origins: it need not check again.
 #[tokio::test]
 async fn a_page_of_another_origin_does_not_reach_the_hook() {
     let (server, address) = crate::support::handshake::bind().await;

@@ -15,12 +15,12 @@ use crate::support::handshake::{
 };
 use crate::support::peer::{FIN, Peer, TEXT};
 
-/// A server that takes any Origin, so that nothing but the request decides.
+/// A server that accepts any Origin, so that only the request decides.
 async fn server() -> SocketAddr {
     echo_server(|server| server.origins(tautline::OriginPolicy::Any)).await
 }
 
-/// The answer to these bytes, to the end of the connection. The end in order, as a reset fails the test.
+/// The answer to these bytes, to the end of the connection. The end must be clean: a reset fails the test.
 async fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (Head, String) {
     let mut peer = Http::connect(address).await;
     peer.write(bytes).await;
@@ -91,7 +91,7 @@ fn bad_requests() -> Vec<(Vec<u8>, u16, &'static str)> {
         (
             with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a\r\n"),
             400,
-            "Sec-WebSocket-Protocol has an element twice",
+            "Sec-WebSocket-Protocol lists an element twice",
         ),
         (but("\r\nHost", "\nHost"), 400, "a line does not end in CR LF"),
         (but("GET", "\r\n\r\nGET"), 400, "this is not HTTP/1.1"),
@@ -237,7 +237,7 @@ async fn more_bytes_in_flight_do_not_turn_the_answer_into_a_reset() {
     }
 }
 
-// Linux keeps what arrived ahead of a reset, so that the test above cannot tell; a peer that is still sending can.
+// Linux keeps what arrived before a reset, so the test above cannot detect it; a peer that is still sending can.
 #[tokio::test]
 async fn a_refused_peer_that_is_still_sending_is_read_out() {
     let address = server().await;
@@ -266,7 +266,7 @@ async fn twenty_megabytes_of_header_are_cut_off() {
         writing.shutdown().await
     });
     assert_eq!(peer.head().await.status(), 431);
-    // Not all of it was read out: the server hung up.
+    // Not all of it was drained: the server closed the connection.
     flood.await.unwrap().unwrap_err();
 }
 
@@ -286,7 +286,7 @@ async fn a_request_in_single_bytes_is_as_good_as_one_in_a_piece() {
     peer.expect(FIN | TEXT, "hello").await;
 }
 
-// kemal #767: what follows a refused upgrade was taken for a request of its own.
+// kemal #767: what follows a refused upgrade was taken for another request.
 #[tokio::test]
 async fn a_request_behind_a_refused_one_is_not_answered() {
     let address = server().await;
@@ -298,7 +298,7 @@ async fn a_request_behind_a_refused_one_is_not_answered() {
     }
 }
 
-// libwebsockets CVE-2025-11677. What follows an accepted request are frames, and `G` is one with a reserved bit.
+// libwebsockets CVE-2025-11677. What follows an accepted request is frames, and `G` starts one with a reserved bit.
 #[tokio::test]
 async fn a_request_behind_an_accepted_one_is_a_protocol_error() {
     let mut peer = Http::connect(server().await).await;
@@ -309,7 +309,7 @@ async fn a_request_behind_an_accepted_one_is_a_protocol_error() {
     assert_eq!(close.len(), 2 + usize::from(close[1]), "one frame and the end");
 }
 
-// RFC 6455 section 4.2.1 and invariant 7: bytes behind the head are frames.
+// RFC 6455 section 4.2.1 and invariant 7: bytes after the head are frames.
 #[tokio::test]
 async fn frames_in_the_same_segment_as_the_request_are_not_lost() {
     let mut peer = Http::connect(server().await).await;
@@ -331,7 +331,7 @@ fn page(server: Server) -> Server {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/") => Response::new(Bytes::from("<p>page</p>")),
             (&Method::POST, "/") => text_response(http::StatusCode::METHOD_NOT_ALLOWED, "no\n"),
-            // What no fallback should say.
+            // What no fallback should return.
             (_, "/101") => text_response(http::StatusCode::SWITCHING_PROTOCOLS, ""),
             _ => text_response(http::StatusCode::NOT_FOUND, "not here\n"),
         }

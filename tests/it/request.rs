@@ -9,7 +9,7 @@ use tautline::{BuildError, Client, ConnectError, UriError, WebSocket, WsUri, con
 
 use crate::support::handshake::{Head, answering, switching};
 
-/// The request that a server gets.
+/// The request that a server receives.
 async fn sent<F>(connecting: impl FnOnce(String) -> F) -> Head
 where
     F: Future<Output = Result<WebSocket, ConnectError>>,
@@ -19,7 +19,7 @@ where
     serving.await.unwrap().0
 }
 
-// Users of tokio-tungstenite have an `http::Uri` or a request in their hands: `connect` took text alone.
+// Users of tokio-tungstenite have an `http::Uri` or a request: `connect` only accepted text.
 #[tokio::test]
 async fn text_and_uris_lead_to_the_same_request() {
     let client = &Client::new();
@@ -66,7 +66,7 @@ async fn a_request_that_cannot_be_sent_is_an_error_that_says_why() {
     let request = || Request::get("ws://127.0.0.1:1/");
     let cases = [
         (request().method("POST"), BuildError::Method),
-        // As tungstenite's users write it, who make the whole of the handshake by hand.
+        // As tungstenite's users write it when they build the whole handshake by hand.
         (
             request().header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             BuildError::ReservedHeader("Sec-WebSocket-Key"),

@@ -11,7 +11,7 @@ fn acceptor() -> Acceptor {
     Acceptor::new().subprotocols(["chat.v2", "chat.v1"]).compression(Compression::best_ratio())
 }
 
-/// Requests that are accepted, with more or less agreed on, and such as are refused.
+/// Requests that are accepted, with more or less agreed on, and requests that are refused.
 fn requests() -> Vec<Vec<u8>> {
     let offers = "Sec-WebSocket-Protocol: chat.v1, other\r\n\
          Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
@@ -22,7 +22,7 @@ fn requests() -> Vec<Vec<u8>> {
         request_with("Sec-WebSocket-Protocol: other\r\n"),
         request_with("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=8\r\n"),
         request_but("/chat", "http://example.org/chat"),
-        // Refused: for the page, the host, the version, the method, and as no WebSocket.
+        // Refused: for the page, the host, the version, the method, and because it is not a WebSocket.
         request_with("Origin: http://example.org\r\n"),
         request_with("Host: example.com\r\n"),
         request_but("Version: 13", "Version: 8"),
@@ -38,7 +38,7 @@ fn parse(request: &[u8]) -> Request<()> {
     reader.read(&mut BytesMut::from(request)).unwrap().expect("a whole head")
 }
 
-/// The answer as it is decided: its bytes, and what is agreed on.
+/// The answer as decided: its bytes, and what is agreed on.
 fn decided(request: &Request<()>) -> (BytesMut, Option<Agreed>) {
     let mut wire = BytesMut::new();
     match acceptor().respond(request) {

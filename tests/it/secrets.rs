@@ -46,7 +46,7 @@ fn refusal() -> Response<Bytes> {
     response
 }
 
-/// How each type of both crates that holds headers, a body, a URI or an offer shows itself.
+/// The `Debug` output of each type of both crates that holds headers, a body, a URI or an offer.
 fn shown() -> Vec<String> {
     let uri = WsUri::parse(URI).unwrap();
     let client = ClientRequest::new(&uri).headers(headers()).subprotocols(["chat", SECRET]);

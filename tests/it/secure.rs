@@ -1,4 +1,4 @@
-//! `wss` over streams of one's own: never in plain text (RFC 6455 sections 3 and 10.6).
+//! `wss` over the user's own streams: never in plain text (RFC 6455 sections 3 and 10.6).
 
 use futures_util::future;
 use tautline::{AcceptError, Acceptor, Client, ConnectError};
@@ -9,7 +9,7 @@ use crate::support::handshake::{
     Http, Identity, REQUEST, echo, echo_server, expect_echo, switching,
 };
 
-// `connect_over("wss://...")` spoke plain text: path, query and credentials went out for everybody on the way to read.
+// `connect_over("wss://...")` spoke plain text: path, query and credentials were readable by everybody on the path.
 #[tokio::test]
 async fn the_first_bytes_of_wss_over_any_stream_are_a_client_hello() {
     let identity = Identity::for_names(&["example.com"]);
@@ -19,13 +19,13 @@ async fn the_first_bytes_of_wss_over_any_stream_are_a_client_hello() {
     let looking = async {
         let mut seen = Vec::new();
         far.read_buf(&mut seen).await.unwrap();
-        // A record of TLS (RFC 8446 section 5.1) with a ClientHello (section 4): nothing of the request is in it.
+        // A TLS record (RFC 8446 section 5.1) with a ClientHello (section 4): it contains nothing of the request.
         assert_eq!((seen[0], seen[1], seen[5]), (0x16, 0x03, 0x01));
         for secret in ["secret", "token", "path", "dXNlcjpwYXNzd29yZA"] {
             let found = seen.windows(secret.len()).any(|part| part == secret.as_bytes());
             assert!(!found, "{secret}");
         }
-        // A peer that goes on in plain text is refused, not followed.
+        // A peer that continues in plain text is refused.
         far.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
         let mut rest = Vec::new();
         far.read_to_end(&mut rest).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_client_in_plain_text_is_refused_by_accept_tls() {
     assert!(matches!(result, Err(AcceptError::Tls(_))), "{result:?}");
 }
 
-/// A proxy that answers one CONNECT (RFC 9110 section 9.3.6) and hands on bytes from then on.
+/// A proxy that answers one CONNECT (RFC 9110 section 9.3.6) and forwards bytes from then on.
 async fn proxy(listener: TcpListener) {
     let mut client = Http::over(listener.accept().await.unwrap().0);
     let request = client.head().await;
@@ -104,7 +104,7 @@ async fn wss_goes_through_a_tunnel() {
     ws.close().await.unwrap();
 }
 
-// For a stream that is secure already, there is a name that says so.
+// For a stream that is already encrypted, there is a method whose name says so.
 #[tokio::test]
 async fn the_handshake_alone_adds_no_tls_and_says_so_by_its_name() {
     let (near, far) = duplex(1 << 12);

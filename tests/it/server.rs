@@ -80,7 +80,7 @@ async fn the_hook_refuses_with_a_response_of_its_own() {
     }
     let error = connect(format!("ws://{address}/429")).await.unwrap_err();
     assert_eq!(error.status().unwrap(), 429);
-    // 101 is not the hook's to say; with it the client would take the text for frames.
+    // The hook must not return 101; the client would read the text as frames.
     let error = connect(format!("ws://{address}/101")).await.unwrap_err();
     assert_eq!(error.status().unwrap(), 500);
 }
@@ -123,7 +123,7 @@ async fn what_the_hook_adds_is_in_the_answer_or_the_answer_is_500() {
             other => panic!("{path}: {other:?}"),
         }
     }
-    // What the hook chooses goes before the server's own list.
+    // The hook's choice takes precedence over the server's list.
     let uri = format!("ws://{address}/good");
     let (ws, response) = client.connect_with_response(uri).await.unwrap();
     assert_eq!(ws.subprotocol(), Some("b"));
@@ -170,7 +170,7 @@ async fn a_handler_that_panics_or_fails_ends_its_own_connection_alone() {
     });
     tokio::spawn(serving);
     let mut witness = connect(uri(address)).await.unwrap();
-    // Each gives its place back: there are two in all.
+    // Each returns its place: there are two in total.
     for wish in ["panic", "fail", "panic", "fail"] {
         let mut ws = connect(uri(address)).await.unwrap();
         ws.send(wish).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_handler_that_panics_or_fails_ends_its_own_connection_alone() {
     }
 }
 
-// A panic in the hook or the fallback cut the connection without a word.
+// A panic in the hook or the fallback dropped the connection without a response.
 #[tokio::test]
 async fn a_hook_or_fallback_that_panics_is_answered_for_with_500() {
     let (server, address) = bind().await;
@@ -240,7 +240,7 @@ async fn no_more_than_max_connections_are_open_and_the_next_waits_for_an_end() {
     assert_eq!(seen.load(Ordering::SeqCst), 2);
 }
 
-// With a limit of 2, 50 connections lived: their handlers had handed them to another task and returned.
+// With a limit of 2, 50 connections were open: their handlers had passed them to another task and returned.
 #[tokio::test]
 async fn a_connection_counts_for_as_long_as_it_lives_whoever_holds_it() {
     let (server, address) = bind().await;
@@ -268,8 +268,8 @@ async fn a_connection_counts_for_as_long_as_it_lives_whoever_holds_it() {
     drop(writer);
 }
 
-// With a queue of 128, most of 5,000 clients that came at once were told to try again after a second, or after three. Nothing
-// is accepted here: the queue alone has to take them.
+// With a queue of 128, most of 5,000 clients that came at once were told to try again after a second, or after three.
+// Nothing is accepted here: the queue alone has to hold them.
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
@@ -277,10 +277,10 @@ async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
     let burst = most.trim().parse::<usize>().unwrap().min(400);
     let (_server, address) = bind().await;
     let connecting = future::join_all((0..burst).map(|_| TcpStream::connect(address)));
-    // Those that the queue does not take would wait for ever.
+    // Those that the queue does not hold would wait forever.
     let connected = tokio::time::timeout(Duration::from_secs(20), connecting).await.unwrap();
     assert!(connected.iter().all(Result::is_ok));
-    // A queue that is to be short is.
+    // A queue that is set to be short is short.
     let short = Server::bind_with_backlog("127.0.0.1:0", 1).await.unwrap();
     let address = short.local_addr().unwrap();
     let mut connecting: JoinSet<_> = (0..16).map(|_| TcpStream::connect(address)).collect();
@@ -292,8 +292,8 @@ async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
     assert!(connected.len() < 8, "{}", connected.len());
 }
 
-// The deadline holds from the first moment, TLS included. With one place in all, each is cut only if the one before gave
-// it back.
+// The deadline holds from the first moment, TLS included. With a single place, each is disconnected only if the one before
+// released it.
 #[tokio::test]
 async fn a_handshake_that_stalls_is_cut_and_its_place_is_free() {
     let tls = Identity::for_names(&["localhost"]).server();
@@ -351,7 +351,7 @@ async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
     trickle.await.unwrap();
 }
 
-// When the hook or the fallback was late, the connection was cut without a word, as if the client had been slow.
+// When the hook or the fallback was late, the connection was dropped without a response, as if the client had been slow.
 #[tokio::test]
 async fn a_client_is_told_when_it_is_the_server_that_is_late() {
     let (server, address) = bind().await;

@@ -1,5 +1,5 @@
-//! A server that goes down: every connection hears 1001 (RFC 6455 section 7.4.1), every handler its end, and the wait has a
-//! bound.
+//! A server that shuts down: every connection is closed with 1001 (RFC 6455 section 7.4.1), every handler learns of it, and
+//! the wait is bounded.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::support::peer::{CLOSE, FIN, Peer, close_body};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A running server that can be told to go down.
+/// A running server that can be told to shut down.
 struct Running {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -121,7 +121,7 @@ async fn a_handler_may_finish_its_work_behind_the_end_of_its_connection() {
     assert!(is_saved.load(Ordering::SeqCst));
 }
 
-/// Tells when it is dropped.
+/// Signals when it is dropped.
 struct Guard(Arc<AtomicBool>);
 
 impl Drop for Guard {
@@ -215,15 +215,15 @@ fn patient(server: Server) -> Server {
     server.acceptor(Acceptor::new().handshake_timeout(HOUR))
 }
 
-// A connection that a browser had opened ahead of need, and said nothing on, held up the end of the server for the whole of
-// the handshake's deadline.
+// A connection that a browser had opened in advance, without sending anything, held up the end of the server for the whole
+// handshake deadline.
 #[tokio::test]
 async fn connections_that_say_nothing_are_not_waited_for() {
     let running = Running::start(patient, echo).await;
     let mut silent = Http::connect(running.address).await;
     let mut half = Http::connect(running.address).await;
     half.write("GET / HTTP/1.1\r\nHos").await;
-    // Connections are accepted in their order: with this one open, the others are under way.
+    // Connections are accepted in their order: with this one open, the others are being handled.
     let mut ws = running.connect().await;
     running.stop.send(()).unwrap();
     expect_going_away(&mut ws).await;
@@ -259,7 +259,7 @@ async fn a_request_that_is_on_its_way_is_answered_and_hears_1001() {
     running.serving.await.unwrap().unwrap();
 }
 
-// A strict peer that went on sending heard no 1001 from a server that went down: the handler learned of the end from `feed`
+// A strict peer that continued sending got no 1001 from a server that shut down: the handler learned of the end from `feed`
 // or `send`, dropped the connection before the Close was written, and what was unread turned into a reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
@@ -293,8 +293,8 @@ async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
     }
 }
 
-// A handler that only sends never came to the place where the shutdown was looked for: it was ended at the drain deadline, and
-// its peer heard nothing.
+// A handler that only sends never reached the place where the shutdown was checked: it was ended at the drain deadline, and
+// its peer got no Close.
 #[tokio::test]
 async fn a_handler_that_only_sends_is_told_too() {
     let running = Running::start(
@@ -317,8 +317,8 @@ async fn a_handler_that_only_sends_is_told_too() {
     running.serving.await.unwrap().unwrap();
 }
 
-// `drain_timeout` of 1 s took 8 s beside a handler that blocked its thread: nothing can end that one, and the wait for it had no
-// bound. The handler here is released only when `serve` has returned.
+// `drain_timeout` of 1 s took 8 s beside a handler that blocked its thread: nothing can end such a handler, and the wait
+// for it was not bounded. The handler here is released only when `serve` has returned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
     let (blocking, mut blocked) = mpsc::unbounded_channel();
@@ -336,7 +336,7 @@ async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
         },
     )
     .await;
-    // With a runtime of its own: the thread that is blocked may be the one that looks at the sockets of all tasks.
+    // With a separate runtime: the blocked thread may be the one that polls the sockets of all tasks.
     let address = running.address;
     let client = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -377,15 +377,15 @@ async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() 
             let (head, body) = peer.last_response().await;
             let said = (head.status(), body.as_str());
             assert_eq!(said, (503, "the server is shutting down\n"));
-            // It reads out what the client may still send.
+            // It drains what the client may still send.
             drop(peer);
         }
         serving.await.unwrap().unwrap();
     }
 }
 
-// `max_connections` and the drain counted handlers: one that handed its halves to another task and returned was counted no
-// more, and `serve` returned while the connection lived.
+// `max_connections` and the drain counted handlers: one that passed its halves to another task and returned was no longer
+// counted, and `serve` returned while the connection was open.
 #[tokio::test]
 async fn a_connection_that_its_handler_gave_away_is_waited_for() {
     let (give, mut given) = mpsc::unbounded_channel();
@@ -406,7 +406,7 @@ async fn a_connection_that_its_handler_gave_away_is_waited_for() {
     assert!(!running.serving.is_finished());
     let (end, ()) = futures_util::future::join(ws.next(), expect_going_away(&mut client)).await;
     assert!(end.is_none());
-    // Over, and still held: it counts no longer.
+    // Finished, but still held: it no longer counts.
     running.serving.await.unwrap().unwrap();
     drop(ws);
 }

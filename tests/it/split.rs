@@ -15,7 +15,7 @@ use crate::support::peer::{
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// Reads to the end in a task of its own.
+/// Reads to the end in a separate task.
 fn collect<S>(mut reader: Reader<S>) -> tokio::task::JoinHandle<(Vec<Message>, Option<Error>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,7 +152,8 @@ async fn messages_of_many_writers_stay_whole_on_the_wire() {
     }
 }
 
-// Each side waits for the other all the time, in pipes that hold less than a message: one lost wake-up, and it stands still.
+// Each side waits for the other all the time, over pipes that hold less than a message: one lost wake-up, and everything
+// stops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_wake_up_is_lost_between_tasks_that_all_wait() {
     for capacity in [16, 300] {
@@ -224,8 +225,8 @@ async fn a_writer_closes_while_the_reader_waits_in_another_task() {
     }
 }
 
-// The writer that closes reads in the place of the dropped reader, but the transport went on waking the reader: the answer
-// was found only when close_timeout had passed.
+// The closing writer reads in place of the dropped reader, but the transport kept waking the reader: the answer was found
+// only after close_timeout.
 #[tokio::test(start_paused = true)]
 async fn a_writer_closes_at_once_when_the_reader_was_dropped() {
     for role in ROLES {
@@ -268,7 +269,7 @@ async fn a_writer_that_closes_gives_up_at_close_timeout_when_nobody_reads() {
     }
 }
 
-// The pong was read by the other task, which told nobody: the round trip took until the next deadline.
+// The pong was read by the other task, which woke nobody: the round trip took until the next deadline.
 #[tokio::test(start_paused = true)]
 async fn a_writers_ping_returns_when_the_reader_meets_the_pong() {
     for role in ROLES {
@@ -293,7 +294,7 @@ async fn a_writers_ping_returns_when_the_reader_meets_the_pong() {
     }
 }
 
-// Without a reader the pong was never met.
+// Without a reader the pong was never read.
 #[tokio::test(start_paused = true)]
 async fn a_writer_pings_alone_when_the_reader_was_dropped() {
     let (ws, mut peer) = duplex(Role::Server, Config::new(), 64);
@@ -385,7 +386,7 @@ async fn the_reader_gets_what_arrived_and_then_the_error_that_a_writer_met() {
     assert!(matches!(reader.next().await, Some(Err(Error::Io(_)))));
 }
 
-// Each waited for the send deadline of its own, one after the other: the first that found it passed started it anew.
+// Each waited for its own send deadline, one after the other: the first that found it passed restarted it.
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_for_a_peer_that_does_not_read_give_up_together() {
     let config = Config::new().send_timeout(Duration::from_secs(60)).ping_interval(None);
@@ -405,7 +406,7 @@ async fn all_who_wait_for_a_peer_that_does_not_read_give_up_together() {
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 
-// Seldom ready, a byte or a few at a time: every step of every half is interrupted.
+// Rarely ready, and only for a few bytes at a time: every step of every half is interrupted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn halves_over_a_stream_that_is_seldom_ready_lose_nothing() {
     for step in [1, 5] {
@@ -433,8 +434,8 @@ async fn halves_over_a_stream_that_is_seldom_ready_lose_nothing() {
     }
 }
 
-// Without a reader it is the writer who reads, while it waits for the end: the transport had to wake nobody, and who sent on a
-// closing connection heard of the peer's Close when `close_timeout` had passed.
+// Without a reader, the writer reads while it waits for the end: the transport had nobody to wake, and a sender on a
+// closing connection learned of the peer's Close only after `close_timeout`.
 #[tokio::test(start_paused = true)]
 async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_close() {
     for role in ROLES {
@@ -453,7 +454,7 @@ async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_c
     }
 }
 
-// As above; with compression it gave its thread to others, and nobody woke it.
+// As above; with compression it yielded to others, and nobody woke it.
 #[tokio::test(start_paused = true)]
 async fn a_writer_without_a_reader_that_sends_while_closing_reads_much_that_was_compressed() {
     let agreed = Compression::new();

@@ -31,7 +31,7 @@ fn session(ws: &WebSocket) -> TlsInfo<'_> {
     ws.get_ref().unwrap().tls().expect("a connection over TLS")
 }
 
-/// What rustls has against the server.
+/// Why rustls rejects the server.
 fn tls_error(error: ConnectError) -> rustls::Error {
     match error {
         ConnectError::Tls(TlsError::Handshake(error)) => {
@@ -49,7 +49,7 @@ fn certificate_error(error: ConnectError) -> CertificateError {
     }
 }
 
-/// A server that must not come to see a request.
+/// A server that must never see a request.
 async fn unreachable_server(identity: &Identity) -> SocketAddr {
     let (server, address) = bind().await;
     let serving = server
@@ -106,7 +106,7 @@ async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
     }
 }
 
-// faye CVE-2020-15133 and Java-WebSocket CVE-2020-11050 did not look at the name.
+// faye CVE-2020-15133 and Java-WebSocket CVE-2020-11050 did not check the name.
 #[tokio::test]
 async fn a_certificate_for_another_name_or_address_is_refused() {
     for (names, host) in [
@@ -159,7 +159,7 @@ async fn an_expired_certificate_is_refused() {
     assert!(expired, "{error:?}");
 }
 
-// sockudo 3.1 sent `wss` in clear.
+// sockudo 3.1 sent `wss` in plain text.
 #[tokio::test]
 async fn wss_to_a_plain_server_fails_and_nothing_is_sent_in_plain_text() {
     let client = Identity::for_names(&LOCAL).client().header("cookie", "secret");
@@ -181,7 +181,7 @@ async fn wss_to_a_plain_server_fails_and_nothing_is_sent_in_plain_text() {
     for secret in [&b"GET"[..], b"private", b"secret", b"websocket"] {
         assert!(!heard.windows(secret.len()).any(|part| part == secret));
     }
-    // The library's own plain server says so in its answer, which is no TLS either.
+    // The library's own plain server says so in its response, which is not TLS either.
     let address = echo_server(|server| server).await;
     let error = client.connect(format!("wss://{address}/")).await.unwrap_err();
     assert!(matches!(tls_error(error), rustls::Error::InvalidMessage(_)));
@@ -215,7 +215,7 @@ async fn connections_of_one_client_resume_their_tls_session() {
     assert_eq!(resumed, [false, true, true, false]);
 }
 
-/// A raw client behind TLS.
+/// A raw client over TLS.
 async fn raw_client(
     identity: &Identity,
     address: SocketAddr,
@@ -226,7 +226,7 @@ async fn raw_client(
     Http::over(connector.connect(name, stream).await.unwrap())
 }
 
-/// A raw server behind TLS, with a client connected.
+/// A raw server over TLS, with a client connected.
 async fn raw_server(identity: &Identity) -> (WebSocket, Peer<server::TlsStream<TcpStream>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -245,8 +245,8 @@ async fn raw_server(identity: &Identity) -> (WebSocket, Peer<server::TlsStream<T
     (ws.unwrap(), Peer::of(Role::Client, server.stream))
 }
 
-// RFC 6455 section 7.1.1 and RFC 8446 section 6.1: tokio-rustls reads an end without close_notify as an error, and with it
-// as the end; `expect_eof` takes the latter only.
+// RFC 6455 section 7.1.1 and RFC 8446 section 6.1: tokio-rustls reports an end without close_notify as an error, and with
+// it as the end; `expect_eof` accepts only the latter.
 #[tokio::test]
 async fn a_server_that_is_closed_answers_and_ends_tls_with_close_notify() {
     let identity = Identity::for_names(&LOCAL);
@@ -318,7 +318,7 @@ async fn tls_that_is_cut_off_without_a_close_is_a_lost_connection() {
     assert!(matches!(ended.recv().await, Some(Some(Err(Error::ConnectionLost)))));
 }
 
-// What counts is WebSocket's own end: behind a Close there is nothing left to cut off.
+// What counts is WebSocket's closing handshake: after a Close there is nothing left to truncate.
 #[tokio::test]
 async fn tls_that_is_cut_off_behind_a_close_is_a_clean_end() {
     let identity = Identity::for_names(&LOCAL);
@@ -343,7 +343,7 @@ async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
     assert_eq!(session(&ws).version(), Some("TLSv1.3"));
     expect_echo(&mut ws, "hello").await;
-    // A list of one's own is left alone; with nothing in common the server refuses (RFC 7301 section 3.2).
+    // The user's own list is left unchanged; with nothing in common the server refuses (RFC 7301 section 3.2).
     config.alpn_protocols = vec![b"h2".to_vec()];
     let client = Client::new().tls(ClientTls::from_config(Arc::new(config)));
     let error = client.connect(format!("wss://{address}/")).await.unwrap_err();
@@ -417,13 +417,13 @@ async fn the_sessions_of_any_number_of_clients_resume() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
     let uri = format!("wss://localhost:{}/", address.port());
-    // Each with sessions of its own, where clones of one would share them.
+    // Each with separate sessions; clones would share them.
     let clients: Vec<_> = (0..CLIENTS).map(|_| identity.client()).collect();
     let mut resumed = [0, 0];
     for resumed in &mut resumed {
         for client in &clients {
             let mut ws = client.connect(&uri).await.unwrap();
-            // The tickets come behind the handshake.
+            // The tickets come after the handshake.
             expect_echo(&mut ws, "hello").await;
             *resumed += usize::from(session(&ws).is_resumed());
         }

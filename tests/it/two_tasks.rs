@@ -1,9 +1,9 @@
-//! One connection, two tasks, and no `split` of ours: behind `futures_util::StreamExt::split`, one task polls the stream and
+//! One connection, two tasks, without our `split`: with `futures_util::StreamExt::split`, one task polls the stream and
 //! another one the sink of the same object.
 //!
-//! That was how users of other libraries split theirs, and here `send` stopped for ever, after 5 messages or 300,000: a
-//! connection kept one waker for both. Whichever task looked last was the only one to be woken, for the other's side too; and
-//! the deadlines, which woke that task alone, passed unseen.
+//! That is how users of other libraries split connections, and here `send` stopped forever, after 5 messages or 300,000: a
+//! connection kept one waker for both. Whichever task polled last was the only one to be woken, for the other's side too;
+//! and the deadlines, which woke only that task, passed unnoticed.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::support::peer::{
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// If a wake-up is lost, nothing more happens: the test ends then, instead of the run of all tests.
+/// If a wake-up is lost, nothing more happens: this ends the test, rather than blocking the whole run.
 const STALLED: Duration = Duration::from_secs(60);
 
 async fn both_ends() -> (WebSocket<TcpStream>, WebSocket<TcpStream>) {
@@ -75,7 +75,7 @@ async fn halves_made_by_futures_carry_everything_both_ways() {
     }
 }
 
-// An adaptor has no `split` of ours either: it is that of futures, whatever the documentation says.
+// An adaptor does not have our `split` either: it is that of futures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_do_halves_of_an_adaptor() {
     for shape in [(16, 20_000), (5_000, 4_000), (1 << 20, 40)] {
@@ -109,7 +109,7 @@ async fn the_deadline_of_sending_ends_it_though_another_task_reads() {
             }
         });
         tokio::task::yield_now().await;
-        // The reader looks after the sender did, and takes its place at the transport and at the clock.
+        // The reader polls after the sender, and takes its place at the transport and at the timer.
         peer.send(FIN | TEXT, "tick").await;
         tokio::task::yield_now().await;
         let error = sending.await.unwrap();
@@ -118,7 +118,7 @@ async fn the_deadline_of_sending_ends_it_though_another_task_reads() {
     }
 }
 
-// The reading task looks, takes the sender's place at the transport, and is gone. What wakes then wakes the sender as well.
+// The reading task polls, takes the sender's place at the transport, and goes away. A wake-up then also wakes the sender.
 #[tokio::test]
 async fn a_reading_half_that_looked_once_and_was_dropped_takes_no_wake_up_along() {
     for role in ROLES {
@@ -141,7 +141,7 @@ async fn a_reading_half_that_looked_once_and_was_dropped_takes_no_wake_up_along(
     }
 }
 
-// Closing the sink read what came and threw it away, though the other task was waiting for it.
+// Closing the sink read what arrived and discarded it, though the other task was waiting for it.
 #[tokio::test]
 async fn what_comes_while_the_sink_closes_is_for_the_stream() {
     for role in ROLES {
@@ -162,15 +162,15 @@ async fn what_comes_while_the_sink_closes_is_for_the_stream() {
     }
 }
 
-// The reading task was at work on a message when the other one closed the sink: what came then, beyond what is kept, was dropped,
-// and what came after that was delivered. Either everything is delivered, or all up to a point.
+// The reading task was handling a message when the other one closed the sink: what arrived then, beyond what is kept, was
+// dropped, and what came after that was delivered. Either everything is delivered, or all up to a point.
 #[tokio::test]
 async fn there_is_no_gap_in_what_comes_while_the_sink_closes() {
     for role in ROLES {
         let (ws, mut peer) = duplex(role, Config::new(), 8 << 20);
         let (mut sink, mut stream) = StreamExt::split(ws);
         peer.send(FIN | BINARY, [0]).await;
-        // Another task than the one that closes.
+        // A task other than the one that closes.
         let first = tokio::spawn(async move { (stream.next().await.unwrap().unwrap(), stream) });
         let (first, mut stream) = first.await.unwrap();
         assert_eq!(first, Message::from(vec![0]));

@@ -1,4 +1,4 @@
-//! A few bytes on the wire that stand for a GiB.
+//! A few bytes on the wire that expand to a GiB.
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const LIMIT: usize = 1 << 20;
 
-/// What a bomb may cost the process beyond what it had: the message limit, and as much again.
+/// How much a bomb may add to the process's memory: the message limit, and as much again.
 const MOST: usize = 2 << 20;
 
-/// A value of this process in bytes, as the system tells it.
+/// A value of this process in bytes, as reported by the system.
 fn status(name: &str) -> usize {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -35,7 +35,7 @@ impl Zeros {
             let len = client.queue().remaining();
             let mut wire = BytesMut::from(&client.queue().copy_to_bytes(len)[..]);
             let mut codec = Codec::with_limits(Role::Server, Rsv::RSV1, 1 << 20);
-            // With the end that a message goes without, which stands between the parts of a longer one.
+            // With the four bytes that are cut off at the end of a message, but needed between the parts of a longer one.
             let frame = codec.decode(&mut wire).unwrap().unwrap();
             [&frame.payload[..], &[0, 0, 0xFF, 0xFF]].concat()
         });
@@ -76,7 +76,7 @@ fn server() -> (WebSocket<DuplexStream>, DuplexStream) {
     (builder.config(config).build(near), far)
 }
 
-/// Sends this to a server; gives how many messages came of it, and the close code that the server answers with.
+/// Sends this to a server; returns how many messages it received, and the close code that it answers with.
 async fn attack(wire: &[u8]) -> (usize, u16) {
     let (mut ws, far) = server();
     let (mut read, mut write) = tokio::io::split(far);
@@ -103,7 +103,7 @@ async fn attack(wire: &[u8]) -> (usize, u16) {
     (messages, u16::from_be_bytes([answer[2], answer[3]]))
 }
 
-// RFC 7692 section 8 has no word on it, and many servers shipped it: a MiB on the wire that becomes a GiB in memory.
+// RFC 7692 section 8 does not mention it, and many servers shipped it: a MiB on the wire that becomes a GiB in memory.
 #[test]
 fn a_gib_of_zeros_costs_no_more_than_the_message_limit() {
     let _turn = crate::alone();

@@ -1,5 +1,5 @@
-//! What an attacker, or a user, can make a process hold: these tests look at the whole process, which is why they have one of their
-//! own.
+//! What an attacker, or a user, can make a process hold: these tests measure the whole process, which is why they have a
+//! separate one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
@@ -13,12 +13,12 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// The bytes that the process has allocated and not given back.
+/// The bytes that the process has allocated and not freed.
 fn allocated() -> usize {
     ALLOCATOR.current_usage()
 }
 
-/// One test at a time: what another one allocates would count.
+/// One test at a time: allocations of others would count.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! What a message that the user keeps keeps alive: no more than twice its own size.
+//! How much memory a kept message keeps alive: at most twice its own size.
 
 use tautline::{Message, Role, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -16,8 +16,8 @@ fn run(scene: impl Future<Output = ()>) {
     runtime.block_on(scene);
 }
 
-/// Sends these messages through a connection, keeps those that are chosen, and gives how many bytes they keep alive when all else
-/// is gone, and how many they have.
+/// Sends these messages through a connection, keeps the chosen ones, and returns how many bytes they keep alive when
+/// everything else is dropped, and their total length.
 fn kept(sizes: &[usize], keep: impl Fn(usize) -> bool) -> (usize, usize) {
     let mut kept = Vec::with_capacity(sizes.len());
     let before = allocated();
@@ -48,7 +48,7 @@ fn kept(sizes: &[usize], keep: impl Fn(usize) -> bool) -> (usize, usize) {
 /// What the thread keeps for the connections to come, and the runtime's own: less than this, whatever they did.
 const THREAD: usize = 20 * (66 << 10);
 
-// A hub kept one message of 4.8 kB in 13, and each kept the whole read buffer that it was a slice of: 13.9 times its size.
+// A hub kept one in 13 messages of 4.8 kB, and each kept the whole read buffer that it was a slice of: 13.9 times its size.
 #[test]
 fn one_kept_message_in_thirteen_keeps_twice_its_size_at_most() {
     let _turn = alone();
@@ -58,7 +58,7 @@ fn one_kept_message_in_thirteen_keeps_twice_its_size_at_most() {
     }
 }
 
-// Small messages that had come behind large ones were slices of their buffers: 60 of them held 901 MiB.
+// Small messages that had arrived after large ones were slices of their buffers: 60 of them held 901 MiB.
 #[test]
 fn small_messages_behind_large_ones_do_not_keep_those() {
     let _turn = alone();
@@ -121,7 +121,7 @@ fn a_connection_that_is_over_has_no_socket_whoever_keeps_a_half() {
     });
 }
 
-// Messages that were kept for a reader stayed when that was dropped, for as long as somebody held a writer.
+// Messages that were kept for a reader remained when the reader was dropped, as long as somebody held a writer.
 #[test]
 fn what_was_kept_for_a_reader_goes_with_it() {
     let _turn = alone();

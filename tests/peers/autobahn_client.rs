@@ -21,9 +21,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while count.next().await.is_some() {}
     for case in 1..=cases {
         let mut ws = client.connect(format!("{base}/runCase?case={case}&agent=tautline")).await?;
-        // How a case ends is for the suite to judge: errors are what most cases are about.
+        // The suite judges how a case ends: most cases are about errors.
         while let Some(Ok(message)) = ws.next().await {
-            // If it cannot be sent, `next` tells why, behind what the peer sent before.
+            // If it cannot be sent, `next` reports why, after what the peer sent before.
             let _ = ws.send(message).await;
         }
     }

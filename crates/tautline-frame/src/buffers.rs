@@ -1,16 +1,16 @@
-//! Buffers of this thread, lent to connections while they work: an idle connection holds none. For whoever drives a
-//! [`Session`](crate::session::Session) over a transport that needs buffers of its own.
+//! Per-thread buffers, lent to connections while they work: an idle connection holds none. They are for drivers of a
+//! [`Session`](crate::session::Session) whose transport needs its own buffers.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// 65 KiB: what one read takes at most. A busy connection's messages of many wake-ups fit, so does one of 64 KiB with its
-/// header, and it stays in the L2 cache.
+/// 65 KiB: the most that one read takes. The messages of many wake-ups of a busy connection fit, as does one message of 64
+/// KiB with its header, and the buffer stays in the L2 cache.
 pub const BUFFER_SIZE: usize = 65 << 10;
 
-/// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a time. The others serve
-/// those that went to wait with half a frame.
+/// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a time. The others are for
+/// connections that wait with half a frame.
 const KEPT: usize = 16;
 
 thread_local! {
@@ -21,13 +21,13 @@ thread_local! {
 /// An empty buffer of [`BUFFER_SIZE`] bytes, which are not initialised.
 #[must_use]
 pub fn take() -> Box<BytesMut> {
-    // A connection may be dropped, and write its last, while its thread ends and the pool is gone.
+    // A connection may be dropped, and write for the last time, while its thread ends and the pool is gone.
     let kept = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| Box::new(BytesMut::with_capacity(BUFFER_SIZE)))
 }
 
-/// Gives a buffer back. One of another size, or that messages still share, is let go: a message that is a slice of a buffer is at
-/// least half of it.
+/// Returns a buffer to the pool. A buffer of another size, or one that messages still share, is dropped: a message that is
+/// a slice of a buffer is at least half of it.
 pub fn give(mut buffer: Box<BytesMut>) {
     buffer.clear();
     let _ = POOL.try_with(|pool| {

@@ -10,15 +10,15 @@ use crate::text::Text;
 /// Why a connection ends (RFC 6455 section 7.4).
 ///
 /// A value is a code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), or one of three local values:
-/// [`NO_STATUS`](Self::NO_STATUS), [`ABNORMAL`](Self::ABNORMAL) and [`TLS`](Self::TLS). An endpoint reports those to its user, or
-/// to its metrics; they are never sent.
+/// [`NO_STATUS`](Self::NO_STATUS), [`ABNORMAL`](Self::ABNORMAL) and [`TLS`](Self::TLS). An endpoint reports those to its
+/// user or in its metrics; they are never sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
 
 impl CloseCode {
     /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: a server goes down, or a browser leaves the page.
+    /// 1001: a server is shutting down, or a browser leaves the page.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke a rule of the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
@@ -26,8 +26,7 @@ impl CloseCode {
     pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// 1005: the Close frame had no code. A local value, never sent: such a frame has an empty body.
     pub const NO_STATUS: Self = Self(1005);
-    /// 1006: the connection ended without a Close frame. A local value, never sent; a `WebSocket` reports such an end as an
-    /// error.
+    /// 1006: the connection ended without a Close frame. A local value, never sent; a `WebSocket` reports this as an error.
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: data that does not fit its type, such as text that is not UTF-8.
     pub const INVALID_FRAME_PAYLOAD_DATA: Self = Self(1007);
@@ -37,9 +36,9 @@ impl CloseCode {
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1010: the server did not negotiate an extension that the client needs. Sent by clients only.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// 1011: something unexpected kept the endpoint from going on. The RFC speaks of servers; clients send it too.
+    /// 1011: something unexpected prevented the endpoint from continuing. The RFC speaks of servers; clients send it too.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// 1012: the service restarts; come back after a random delay (IANA registry).
+    /// 1012: the service restarts; reconnect after a random delay (IANA registry).
     pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: the service is overloaded; try again later (IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
@@ -48,7 +47,7 @@ impl CloseCode {
     /// 1015: TLS could not be set up. A local value, never sent; a client reports it as an error of connecting.
     pub const TLS: Self = Self(1015);
 
-    /// The code of this number, if it may be sent.
+    /// The code with this number, if it may be sent.
     ///
     /// # Errors
     /// [`InvalidCloseFrame::Code`] for 0 to 999, 1004 to 1006, 1015 to 2999 and from 5000 on.
@@ -120,7 +119,7 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// The longest reason, in bytes: what a control frame holds behind the code.
+    /// The longest reason, in bytes: what a control frame can hold after the code.
     pub const MAX_REASON: usize = MAX_CONTROL_PAYLOAD - 2;
 
     /// A frame with this code and reason.
@@ -145,13 +144,13 @@ impl CloseFrame {
         Self { code: CloseCode::NO_STATUS, reason: Text::empty() }
     }
 
-    /// The code, [`CloseCode::NO_STATUS`] when the frame had none.
+    /// The code; [`CloseCode::NO_STATUS`] if the frame had none.
     #[must_use]
     pub const fn code(&self) -> CloseCode {
         self.code
     }
 
-    /// The reason: for logs, not for people (RFC 6455 section 7.1.6); empty when the frame had none.
+    /// The reason: for logs, not for people (RFC 6455 section 7.1.6); empty if the frame had none.
     #[must_use]
     pub fn reason(&self) -> &str {
         self.reason.as_str()
@@ -172,7 +171,7 @@ impl CloseFrame {
         }
     }
 
-    /// The body of the frame as it goes on the wire.
+    /// The body of the frame as sent on the wire.
     pub(crate) fn encode(&self) -> Bytes {
         if self.code == CloseCode::NO_STATUS {
             return Bytes::new();
@@ -213,7 +212,7 @@ pub(crate) enum InvalidCloseBody {
     Reason,
 }
 
-/// Why a Close frame cannot be made of these values.
+/// Why a Close frame cannot be made from these values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidCloseFrame {
@@ -228,7 +227,7 @@ impl fmt::Display for InvalidCloseFrame {
         match self {
             Self::Code(code) => write!(f, "close code {code} must not be sent"),
             Self::ReasonTooLong(len) => {
-                write!(f, "close reason of {len} bytes, at most {} fit", CloseFrame::MAX_REASON)
+                write!(f, "close reason of {len} bytes is longer than {}", CloseFrame::MAX_REASON)
             }
         }
     }

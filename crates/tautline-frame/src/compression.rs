@@ -1,4 +1,4 @@
-//! What is to be compressed, and how (RFC 7692): the user's side of permessage-deflate.
+//! What to compress, and how (RFC 7692): the user's side of permessage-deflate.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BI
 
 /// How messages are compressed (permessage-deflate, RFC 7692).
 ///
-/// *Own* is what this end sends, *peer* what it receives, whichever of the two is the server. What is set here are wishes
-/// and limits; the opening handshake may narrow them.
+/// *Own* is what this end sends, *peer* what it receives, whichever of the two is the server. These settings are
+/// preferences and limits; the opening handshake may narrow them.
 ///
 /// By default this end compresses each message on its own, with a compressor that all connections of a thread share, so
-/// that a connection holds no memory for it; the peer may refer back to its earlier messages, for which a connection keeps
+/// that a connection holds no memory for it; the peer may refer back to its earlier messages. For that, a connection keeps
 /// what such a reference can reach: as much as the peer has sent, at most 32 KiB.
 ///
 /// | preset | own context | peer's context | level | for |
@@ -19,8 +19,8 @@ use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BI
 /// | [`low_memory`](Self::low_memory) | no | no | 2 | very many connections: nothing is kept between messages |
 /// | [`best_ratio`](Self::best_ratio) | yes, of 8 KiB | yes | 6 | few connections, or costly bytes |
 ///
-/// Compressing text that has a secret together with text that an attacker chooses lets the attacker learn the secret from
-/// the lengths (CRIME, BREACH): send such messages with [`Compress::Never`].
+/// Compressing a secret together with text that an attacker chooses lets the attacker learn the secret from the lengths
+/// (CRIME, BREACH): send such messages with [`Compress::Never`].
 ///
 /// ```
 /// use tautline_frame::Compression;
@@ -29,7 +29,7 @@ use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BI
 /// assert!(feed.get_own_context_takeover());
 /// ```
 ///
-/// A setter has the name of its setting. The method that reads it has `get_` in front.
+/// A setter has the name of its setting; the getter has the prefix `get_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Compression {
     own_compression: bool,
@@ -52,23 +52,24 @@ impl Compression {
     /// The largest LZ77 window, 32 KiB, which is also the default of RFC 7692 (section 7.1.2).
     pub const MAX_WINDOW_BITS: u8 = 15;
 
-    /// The smallest window with which this end compresses: zlib and its kin cannot compress with 8 bits.
+    /// The smallest window with which this end compresses: zlib and its relatives cannot compress with 8 bits.
     pub const MIN_OWN_WINDOW_BITS: u8 = 9;
 
     /// The smallest window of RFC 7692, 256 bytes: a peer may compress with it.
     pub const MIN_PEER_WINDOW_BITS: u8 = 8;
 
-    /// The first level that builds codes for the message at hand: 1 takes the fixed ones, and sends a quarter more for JSON.
-    /// Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
+    /// The lowest level that builds codes for the message at hand: level 1 uses the fixed ones, and sends a quarter more
+    /// for JSON. Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
     pub const DEFAULT_LEVEL: u8 = 2;
 
-    /// 256 bytes. Below this a message on its own hardly becomes smaller, and compressing it costs more than sending it does.
+    /// 256 bytes. Below this, a message on its own hardly becomes smaller, and compressing it costs more than sending it.
     pub const DEFAULT_THRESHOLD: usize = 256;
 
-    /// Ten seconds: longer than the pauses of a chat or a feed that is in use, short beside the life of an idle connection.
+    /// Ten seconds: longer than the pauses of a chat or a feed that is in use, short compared to the life of an idle
+    /// connection.
     pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// The default: small memory on this end, whatever the peer does.
+    /// The default: little memory on this end, whatever the peer does.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -102,8 +103,8 @@ impl Compression {
     }
 
     /// Whether this end compresses at all. Default: yes. If not, it only inflates what the peer compresses, whatever
-    /// [`Compress`] says. So it is on a connection whose peer demands a window of 8 bits of this end (RFC 7692 section
-    /// 7.1.2), with which zlib and its kin cannot compress.
+    /// [`Compress`] says. The same applies to a connection whose peer limits this end to a window of 8 bits (RFC 7692
+    /// section 7.1.2), with which zlib and its relatives cannot compress.
     #[must_use]
     pub const fn own_compression(mut self, yes: bool) -> Self {
         self.own_compression = yes;
@@ -137,9 +138,9 @@ impl Compression {
     }
 
     /// How far back in bytes, as a power of two, what the peer sends may refer (RFC 7692 section 7.1.2). 8 to 15; other
-    /// values become the nearest of these. Default: 15, which is 32 KiB. The handshake asks for 9 at least, since most
-    /// compressors cannot do 8; a peer may choose that by itself. A server can hold only those clients to it whose
-    /// offer has `client_max_window_bits`; browsers' offers do.
+    /// values become the nearest of these. Default: 15, which is 32 KiB. The handshake asks for at least 9, since most
+    /// compressors cannot do 8; a peer may choose 8 by itself. A server can only limit clients whose offer has
+    /// `client_max_window_bits`; browsers' offers have it.
     #[must_use]
     pub const fn peer_window_bits(mut self, bits: u8) -> Self {
         self.peer_window_bits = clamp(bits, Self::MIN_PEER_WINDOW_BITS);
@@ -158,7 +159,7 @@ impl Compression {
         self
     }
 
-    /// Messages of fewer bytes go out as they are, unless [`Compress::Always`] is asked for. Default:
+    /// Messages of fewer bytes are sent uncompressed, except with [`Compress::Always`]. Default:
     /// [`DEFAULT_THRESHOLD`](Self::DEFAULT_THRESHOLD).
     #[must_use]
     pub const fn threshold(mut self, bytes: usize) -> Self {
@@ -166,9 +167,10 @@ impl Compression {
         self
     }
 
-    /// After how long without a compressed message, at most twice this, a connection gives its compressor back; the next
-    /// message then begins with an empty window, which the protocol allows a sender at any time. It is looked at while the
-    /// connection waits for messages. Default: [`DEFAULT_IDLE_TIMEOUT`](Self::DEFAULT_IDLE_TIMEOUT). Of no effect without [`own_context_takeover`](Self::own_context_takeover).
+    /// How long a connection keeps its compressor without compressing a message; it is dropped after at most twice this.
+    /// The next message then begins with an empty window, which the protocol allows a sender at any time. This is checked
+    /// while the connection waits for messages. Default: [`DEFAULT_IDLE_TIMEOUT`](Self::DEFAULT_IDLE_TIMEOUT). It has no
+    /// effect without [`own_context_takeover`](Self::own_context_takeover).
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle = timeout;
@@ -211,13 +213,13 @@ impl Compression {
         self.level
     }
 
-    /// From how many bytes on messages are compressed: see [`threshold`](Self::threshold).
+    /// The size in bytes from which messages are compressed: see [`threshold`](Self::threshold).
     #[must_use]
     pub const fn get_threshold(&self) -> usize {
         self.threshold
     }
 
-    /// When an idle connection gives its compressor back: see [`idle_timeout`](Self::idle_timeout).
+    /// When an idle connection drops its compressor: see [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub const fn get_idle_timeout(&self) -> Duration {
         self.idle
@@ -234,18 +236,19 @@ const fn clamp(bits: u8, min: u8) -> u8 {
     }
 }
 
-/// Whether one message is to be compressed, on a connection that has agreed on compression; without that, nothing is.
+/// Whether to compress one message, on a connection that has agreed on compression; on others nothing is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "yes, no, or leave it to the library")]
 pub enum Compress {
-    /// If it pays: from [`Compression::threshold`] on, and if the outcome is smaller, or, below 16 KiB and with
-    /// [`own_context_takeover`](Compression::own_context_takeover), at most 6 bytes longer. Binary data that looks compressed or
-    /// encrypted already is let alone, and so are most of many messages in a row that did not become smaller.
+    /// If it is worth it: from [`Compression::threshold`] on, and if the result is smaller, or, below 16 KiB and with
+    /// [`own_context_takeover`](Compression::own_context_takeover), at most 6 bytes longer. Binary data that looks
+    /// compressed or encrypted already is sent uncompressed, and so are most messages after many in a row that did not
+    /// become smaller.
     #[default]
     Auto,
-    /// Whatever comes of it.
+    /// Always, even if the result is larger.
     Always,
-    /// Not at all. For secrets beside text that others choose (CRIME, BREACH: the length tells), and for what is compressed
-    /// already. It does not touch the context of other messages either.
+    /// Never. For secrets beside text that others choose (CRIME, BREACH: the length reveals the secret), and for data that
+    /// is compressed already. Such messages stay out of the compression context.
     Never,
 }

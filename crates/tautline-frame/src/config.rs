@@ -1,29 +1,29 @@
-//! Every number that is ours to choose, with its reason.
+//! Every number that we choose, with its reason.
 
 use std::time::Duration;
 
-/// A peer that takes what is still to be written a byte at a time is waited for no longer than this many times
-/// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
+/// The longest wait for a peer that accepts the remaining data slowly, as a multiple of [`Config::close_timeout`]: a minute
+/// by default, enough for 16 MiB at 2 Mbit/s.
 pub(crate) const MAX_CLOSE_TIMEOUTS: u32 = 12;
 
-/// How many bytes of an unfinished message are held until the deadline for each byte that comes meanwhile. The most that
-/// deflate can make of a byte, about: 16 MiB, inflated from 16 KiB, are held for as long again for as much again.
+/// How many bytes of an unfinished message each byte received before the deadline keeps alive. It is about the most that
+/// deflate can make of a byte: to have 16 MiB, inflated from 16 KiB, held for as long again takes another 16 KiB.
 pub(crate) const HELD_PER_BYTE: usize = 1 << 10;
 
-/// The least that can be set: with room for less, each message would wait for the one before it.
+/// The smallest value that can be set: with less room, each message would wait for the one before it.
 const MIN_WRITE_MARK: usize = 1 << 10;
 
-/// From this many bytes on, a payload is not copied behind its header but goes out from where it stands, in the same
-/// vectored write. Below it, the copy is cheaper than the second buffer: measured, they are level at about 8 KiB.
+/// From this many bytes on, a payload is not copied after its header but written from its own buffer, in the same vectored
+/// write. Below it, the copy is cheaper than the second buffer: measured, they cost the same at about 8 KiB.
 pub(crate) const CHAIN_THRESHOLD: usize = 8 << 10;
 
-/// From this many bytes on, a received payload is a slice of the read buffer. Below it, it is copied out, so that a message that
-/// the user keeps holds no more than twice its size: the runtime crate reads into buffers of 65 KiB, and into larger ones only
-/// for a frame that fills them.
+/// From this many bytes on, a received payload is a slice of the read buffer. Below it, it is copied, so that a message
+/// that the user keeps holds no more than twice its size: the runtime crate reads into buffers of 65 KiB, and into larger
+/// ones only for a frame that fills them.
 pub(crate) const SLICE_THRESHOLD: usize = 33 << 10;
 
-/// What one turn of a connection may do, in units of some 0.4 ns: some 100 us. Others of the thread wait that long at most
-/// for each connection that always has more to do.
+/// What one turn of a connection may do, in units of some 0.4 ns: some 100 us. Other tasks of the thread wait at most that
+/// long for each connection that always has more to do.
 pub(crate) const TURN: i32 = 256 << 10;
 
 /// How many bytes of a long frame are read, unmasked, checked and copied for a unit; most of that is the kernel's copy. A turn
@@ -32,84 +32,86 @@ pub(crate) const TURN: i32 = 256 << 10;
 /// again. Measured, an echo took twice the time.
 pub(crate) const PLAIN_PER_UNIT: usize = 5;
 
-/// What a frame costs beside its bytes, so that a turn takes 512 of them at most. More than the work of this crate for
-/// one, which is a tenth of that: most of them come to a handler, which does something too.
+/// What a frame costs in addition to its bytes, so that a turn takes at most 512 of them. This crate's work for a frame is
+/// only a tenth of that, but most frames reach a handler, which does something too.
 pub(crate) const FRAME_COST: i32 = 512;
 
-/// What is unmasked, checked and copied at once, even at the end of a turn: a step of less would not be worth the call.
+/// How many bytes are unmasked, checked and copied at once, even at the end of a turn: a smaller step would not be worth
+/// the call.
 pub(crate) const PLAIN_STEP: usize = 4 << 10;
 
-/// What it costs to compress a message, and each of its bytes, in units: more than most do.
+/// What compressing a message costs, and each of its bytes, in units: more than most messages take.
 #[cfg(feature = "deflate")]
 pub(crate) const COMPRESS_START_COST: usize = 4 << 10;
 #[cfg(feature = "deflate")]
 pub(crate) const COMPRESS_COST: usize = 32;
 
-/// From this many bytes on, a message that does not become smaller is forgotten by a compressor with context, and goes out as it
-/// is. That costs some 20 us, where compressing it cost ten times as much; a shorter one goes out in a block that is not
-/// compressed, 6 bytes longer than it is, and is remembered.
+/// From this many bytes on, a message that does not become smaller is dropped from the compressor's context and sent
+/// uncompressed. That costs some 20 us, where compressing it cost ten times as much; a shorter message is sent in a stored
+/// block, 6 bytes longer than the message, and stays in the context.
 #[cfg(feature = "deflate")]
 pub(crate) const FORGET_THRESHOLD: usize = 16 << 10;
 
-/// After this many messages on end that did not become smaller, fewer are tried: every second, fourth and so on.
+/// After this many messages in a row that did not become smaller, fewer are tried: every second, fourth and so on.
 #[cfg(feature = "deflate")]
 pub(crate) const MISSES_BORNE: u8 = 8;
 
-/// And every 64th at least, in case that others follow.
+/// At least every 64th is tried, in case later ones can be compressed.
 #[cfg(feature = "deflate")]
 pub(crate) const MOST_SKIPPED_BITS: u8 = 6;
 
-/// What is inflated at once goes through a buffer of this size, which stays in the L1 cache, and comes from so many bytes at
-/// most: a step takes some 20 us, and 130 us of the worst input, which is blocks with codes of their own and nothing else.
+/// One step of inflating goes through a buffer of this size, which stays in the L1 cache, and takes at most this many input
+/// bytes: it takes some 20 us, or 130 us with the worst input, which is nothing but blocks with dynamic codes.
 #[cfg(feature = "deflate")]
 pub(crate) const INFLATE_STEP: usize = 16 << 10;
 #[cfg(feature = "deflate")]
 pub(crate) const INFLATE_INPUT_STEP: usize = 1 << 10;
 
-/// What a byte costs that comes out of an inflater, and one that goes in: data that hardly shrank takes more time for each
-/// byte that comes out.
+/// What a byte of an inflater's output costs, and a byte of its input: data that hardly shrank takes more time for each
+/// byte of output.
 #[cfg(feature = "deflate")]
 pub(crate) const INFLATE_OUTPUT_COST: usize = 4;
 #[cfg(feature = "deflate")]
 pub(crate) const INFLATE_INPUT_COST: usize = 32;
 
-/// What a byte costs that goes in and brings none out, and how many of a step are let be: honest data hardly ever has such,
-/// but the codes of a block take up to a hundred times as long as text of their length.
+/// What an input byte without output costs, and how many of them are free in a step: honest data hardly ever has any, but
+/// the codes of a block take up to a hundred times as long as text of their length.
 #[cfg(feature = "deflate")]
 pub(crate) const BARREN_INPUT_COST: usize = 128;
 #[cfg(feature = "deflate")]
 pub(crate) const BARREN_INPUT_FREE: usize = 64;
 
-/// What it costs to begin to inflate, beside the bytes that may be referred to.
+/// What it costs to start inflating, in addition to the bytes of the dictionary.
 #[cfg(feature = "deflate")]
 pub(crate) const INFLATE_START_COST: usize = 256;
 
-/// How many of those bytes are copied in the time of a unit: 32 KiB take as long as 8 frames.
+/// How many bytes of the dictionary are copied in the time of a unit: 32 KiB take as long as 8 frames.
 #[cfg(feature = "deflate")]
 pub(crate) const DICTIONARY_BYTES_PER_UNIT: usize = 8;
 
-/// Work on going on after a last block inside a message, in units, for each byte that came or was made of it. Senders that end
-/// each flush with one (RFC 7692 section 7.2.3.4) stay below it: with a window of 32 KiB it takes flushes of 272 bytes.
+/// How much work, in units, may go into continuing after last blocks inside a message, for each byte received or inflated.
+/// Senders that end each flush with one (RFC 7692 section 7.2.3.4) stay below it: with a window of 32 KiB it takes flushes
+/// of 272 bytes.
 #[cfg(feature = "deflate")]
 pub(crate) const RESTART_UNITS_PER_BYTE: usize = 16;
 
-/// And for nothing: after one last block in a message, which is what a sender that ends each message so has.
+/// The free allowance: one last block in a message, for senders that end each message with one.
 #[cfg(feature = "deflate")]
 pub(crate) const FREE_RESTARTS: usize = INFLATE_START_COST + (32 << 10) / DICTIONARY_BYTES_PER_UNIT;
 
-/// zlib's own default: what is beyond it costs twice the time for a per cent.
+/// zlib's own default: higher levels cost twice the time for one percent.
 pub(crate) const BEST_RATIO_LEVEL: u8 = 6;
 
-/// 8 KiB. Looking further back takes half as much time again, and a third more memory, for a few thousandths of the size of
-/// messages of some KiB.
+/// 8 KiB. Larger windows take half as much time again, and a third more memory, to save a few thousandths on messages of a
+/// few KiB.
 pub(crate) const BEST_RATIO_WINDOW_BITS: u8 = 13;
 
-/// Who refers back to earlier messages gains on short ones too, down to the size of the reference.
+/// With context takeover, short messages become smaller too, down to the size of a reference.
 pub(crate) const BEST_RATIO_THRESHOLD: usize = 32;
 
 /// Limits, deadlines and sizes of a connection; the same for both roles.
 ///
-/// Every limit is finite by default, and the error that tells of it names the setting.
+/// Every limit is finite by default, and the error for it names the setting.
 ///
 /// ```
 /// use std::time::Duration;
@@ -123,7 +125,7 @@ pub(crate) const BEST_RATIO_THRESHOLD: usize = 32;
 /// assert_eq!(config.get_close_timeout(), Config::DEFAULT_CLOSE_TIMEOUT);
 /// ```
 ///
-/// A setter has the name of its setting. The method that reads it has `get_` in front, as in [`std::process::Command`].
+/// A setter has the name of its setting; the getter has the prefix `get_`, as in [`std::process::Command`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     pub(crate) max_message_size: usize,
@@ -145,11 +147,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// 16 MiB: the largest message of the Autobahn suite, and far more than chats, games and feeds send. Memory is taken as
-    /// bytes arrive, so the limit costs nothing until a peer uses it.
+    /// 16 MiB: the largest message of the Autobahn suite, and far more than chats, games and feeds send. Memory is
+    /// allocated as bytes arrive, so the limit costs nothing until a peer uses it.
     pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 << 20;
 
-    /// As a message: one frame may carry it all.
+    /// The same as for messages: one frame may carry a whole message.
     pub const DEFAULT_MAX_FRAME_SIZE: usize = Self::DEFAULT_MAX_MESSAGE_SIZE;
 
     /// Twice what the Autobahn suite sends (4 MiB in frames of 64 bytes). Frames cost time even when they are empty.
@@ -158,19 +160,19 @@ impl Config {
     /// Half of the 60 s after which the most common proxies and load balancers drop a silent connection.
     pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
 
-    /// Longer than any round trip that a person would bear, with room for a retransmission or two.
+    /// Longer than any round trip that a person would put up with, with room for a retransmission or two.
     pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// Several round trips on a bad mobile link; short enough that a silent peer does not hold a connection that is over.
+    /// Several round trips on a bad mobile link; short enough that a silent peer does not keep a finished connection open.
     pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// The network may well be away for half a minute; an upload that is merely slow sends something in that time.
+    /// A network may be interrupted for half a minute; an upload that is merely slow sends something in that time.
     pub const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A peer that takes not one byte for this long is gone, or holds memory hostage.
+    /// A peer that accepts not one byte for this long is gone, or is tying up memory.
     pub const DEFAULT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// 64 KiB: what is waiting to be written beyond this makes senders wait. Large enough that one write carries hundreds
+    /// 64 KiB: senders wait while more than this is queued for writing. Large enough that one write carries hundreds
     /// of small messages, small enough to stay in the L2 cache.
     pub const DEFAULT_WRITE_MARK: usize = 64 << 10;
 
@@ -191,25 +193,26 @@ impl Config {
         }
     }
 
-    /// The longest message that is received, in bytes, inclusive. A longer one ends the connection with 1009 as soon as
-    /// a frame header tells of it; of a compressed one, what is inflated counts, as it is inflated. Default:
-    /// [`DEFAULT_MAX_MESSAGE_SIZE`](Self::DEFAULT_MAX_MESSAGE_SIZE). Memory: a connection holds at most about twice this for a message that is under way,
-    /// for which 1/1,000 of it, compressed, may have come; see [`message_timeout`](Self::message_timeout).
+    /// The longest message that is received, in bytes, inclusive. A longer one ends the connection with 1009 as soon as a
+    /// frame header announces it; for a compressed one, the inflated bytes count, as they are inflated. Default:
+    /// [`DEFAULT_MAX_MESSAGE_SIZE`](Self::DEFAULT_MAX_MESSAGE_SIZE). Memory: a connection holds at most about twice this
+    /// for an unfinished message, of which as little as 1/1,000, compressed, may have been received; see
+    /// [`message_timeout`](Self::message_timeout).
     #[must_use]
     pub const fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// The longest frame that is received, in bytes on the wire, compressed or not, inclusive; 1009 beyond it. Default:
-    /// [`DEFAULT_MAX_FRAME_SIZE`](Self::DEFAULT_MAX_FRAME_SIZE).
+    /// The longest frame that is received, in bytes on the wire, compressed or not, inclusive. A longer one ends the
+    /// connection with 1009. Default: [`DEFAULT_MAX_FRAME_SIZE`](Self::DEFAULT_MAX_FRAME_SIZE).
     #[must_use]
     pub const fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;
         self
     }
 
-    /// The most frames that one received message may come in, empty ones included; 1008 beyond it. Default:
+    /// The most frames in one received message, including empty ones. More end the connection with 1008. Default:
     /// [`DEFAULT_MAX_FRAGMENTS`](Self::DEFAULT_MAX_FRAGMENTS). At least 1.
     #[must_use]
     pub const fn max_fragments(mut self, frames: u32) -> Self {
@@ -225,15 +228,16 @@ impl Config {
         self
     }
 
-    /// Pings a peer from which nothing was received for this long. Default: [`DEFAULT_PING_INTERVAL`](Self::DEFAULT_PING_INTERVAL). `None` turns
-    /// keepalive off: then a peer that vanishes is noticed only by sending. At least one millisecond.
+    /// Pings the peer after receiving nothing for this long. Default:
+    /// [`DEFAULT_PING_INTERVAL`](Self::DEFAULT_PING_INTERVAL). `None` turns keepalive off: a peer that vanishes is then
+    /// noticed only when sending. At least one millisecond.
     #[must_use]
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = interval.into().map(|interval| interval.max(Duration::from_millis(1)));
         self
     }
 
-    /// Gives a peer up when nothing at all is received for this long after a ping was written. Default:
+    /// Fails the connection when nothing at all is received for this long after a ping was written. Default:
     /// [`DEFAULT_PING_TIMEOUT`](Self::DEFAULT_PING_TIMEOUT).
     #[must_use]
     pub const fn ping_timeout(mut self, timeout: Duration) -> Self {
@@ -241,10 +245,10 @@ impl Config {
         self
     }
 
-    /// Gives a peer up whose unfinished message does not get on for this long, with 1008. Each byte of its frames that comes
-    /// is progress, or, once the message holds much, inflated bytes included, one byte for each 1,024 of them; pings and
-    /// pongs are not. Default: [`DEFAULT_MESSAGE_TIMEOUT`](Self::DEFAULT_MESSAGE_TIMEOUT). `None`: half a message is kept for as long as the
-    /// peer is alive. At least one millisecond.
+    /// Fails the connection with 1008 when an unfinished message of the peer makes no progress for this long. Each byte
+    /// received of its frames is progress, or, once much of the message is held, including inflated bytes, one byte for
+    /// each 1,024 held; pings and pongs are not. Default: [`DEFAULT_MESSAGE_TIMEOUT`](Self::DEFAULT_MESSAGE_TIMEOUT).
+    /// `None`: half a message is kept for as long as the peer is alive. At least one millisecond.
     #[must_use]
     pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.message_timeout = timeout.into().map(|timeout| timeout.max(Duration::from_millis(1)));
@@ -252,16 +256,16 @@ impl Config {
     }
 
     /// How long the end of a connection may take, from the first Close to the end of the transport (RFC 6455 section
-    /// 7.1.1). It counts anew while the peer takes what stands ahead of our Close, but ends at twelve times this whatever the
-    /// peer does. Default: [`DEFAULT_CLOSE_TIMEOUT`](Self::DEFAULT_CLOSE_TIMEOUT).
+    /// 7.1.1). It restarts while the peer accepts what is queued before our Close, but ends at twelve times this whatever
+    /// the peer does. Default: [`DEFAULT_CLOSE_TIMEOUT`](Self::DEFAULT_CLOSE_TIMEOUT).
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
-    /// Gives a peer up that takes not one byte for this long while data waits. Default: [`DEFAULT_SEND_TIMEOUT`](Self::DEFAULT_SEND_TIMEOUT).
-    /// `None`: waits for as long as the transport does.
+    /// Fails the connection when the peer accepts no data for this long while some is queued. Default:
+    /// [`DEFAULT_SEND_TIMEOUT`](Self::DEFAULT_SEND_TIMEOUT). `None`: waits as long as the transport does.
     #[must_use]
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.send_timeout = timeout.into();
@@ -300,13 +304,13 @@ impl Config {
         self.fragment_size
     }
 
-    /// How long nothing is received before a ping is sent; `None` without keepalive: see [`ping_interval`](Self::ping_interval).
+    /// How long to receive nothing before a ping is sent; `None` without keepalive: see [`ping_interval`](Self::ping_interval).
     #[must_use]
     pub const fn get_ping_interval(&self) -> Option<Duration> {
         self.ping_interval
     }
 
-    /// How long nothing is received after a ping before the peer is given up: see [`ping_timeout`](Self::ping_timeout).
+    /// How long to receive nothing after a ping before the connection is failed: see [`ping_timeout`](Self::ping_timeout).
     #[must_use]
     pub const fn get_ping_timeout(&self) -> Duration {
         self.ping_timeout

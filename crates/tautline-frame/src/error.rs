@@ -1,4 +1,4 @@
-//! What can go wrong: what the peer broke, what the user may not do, and what took too long.
+//! What can go wrong: rules that the peer broke, commands that the user may not give, and deadlines that passed.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::close::{CloseCode, CloseFrame, InvalidCloseBody};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The status code of a Close frame is one that must not be on the wire (RFC 6455 section 7.4).
+    /// The status code of a Close frame must not appear on the wire (RFC 6455 section 7.4).
     CloseCode(u16),
     /// The body of a Close frame is a single byte: a status code has two (RFC 6455 section 5.5.1).
     CloseLength,
@@ -16,7 +16,7 @@ pub enum ProtocolError {
     CloseReason,
     /// A data frame starts a message while another message is unfinished (RFC 6455 section 5.4).
     ContinuationExpected,
-    /// A continuation frame, and no message is under way (RFC 6455 section 5.4).
+    /// A continuation frame without an unfinished message (RFC 6455 section 5.4).
     ContinuationUnexpected,
     /// A control frame without the FIN bit (RFC 6455 section 5.5).
     ControlFragmented,
@@ -27,9 +27,9 @@ pub enum ProtocolError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A compressed message is not what RFC 1951 describes, or ends in the middle (RFC 7692 section 7.2.2).
+    /// A compressed message is not valid DEFLATE data (RFC 1951), or is truncated (RFC 7692 section 7.2.2).
     Inflate,
-    /// A length is written in more bytes than it needs (RFC 6455 section 5.2).
+    /// A length is encoded in more bytes than it needs (RFC 6455 section 5.2).
     LengthNotMinimal,
     /// The most significant bit of a 64-bit length is set (RFC 6455 section 5.2).
     LengthTopBit,
@@ -51,15 +51,15 @@ pub enum ProtocolError {
         /// The limit, in frames.
         limit: u32,
     },
-    /// A compressed message has more blocks that are marked as the last one than its data account for (RFC 7692 section
-    /// 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is in order.
+    /// A compressed message has more blocks marked as the last one than its data justifies (RFC 7692 section
+    /// 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is accepted.
     TooManyLastBlocks,
     /// A text message is not UTF-8 (RFC 6455 section 8.1).
     Utf8,
 }
 
 impl ProtocolError {
-    /// The status code with which an endpoint fails the connection for this (RFC 6455 section 7.4.1).
+    /// The status code with which an endpoint fails the connection for this error (RFC 6455 section 7.4.1).
     ///
     /// ```
     /// use tautline_frame::{CloseCode, ProtocolError};
@@ -114,7 +114,7 @@ impl fmt::Display for ProtocolError {
             Self::TooManyFragments { limit } => {
                 write!(f, "message in more than max_fragments ({limit}) frames")
             }
-            Self::TooManyLastBlocks => f.write_str("compressed message of too many last blocks"),
+            Self::TooManyLastBlocks => f.write_str("compressed message with too many last blocks"),
             Self::Utf8 => f.write_str("text message is not UTF-8"),
         }
     }
@@ -140,13 +140,13 @@ impl From<ProtocolError> for CloseFrame {
     }
 }
 
-/// Why a command of the user was not carried out. Nothing was sent; the connection is as it was.
+/// Why a command of the user was not carried out. Nothing was sent, and the connection is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
     /// A Close was sent or received, or the connection ended: no data may follow (RFC 6455 section 5.5.1).
     Closed,
-    /// The status code is not one that this role may send (RFC 6455 section 7.4.1: 1010 is the client's).
+    /// The status code is not one that this role may send (RFC 6455 section 7.4.1: only clients send 1010).
     CloseCode(CloseCode),
 }
 
@@ -154,7 +154,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the connection is closing or closed"),
-            Self::CloseCode(code) => write!(f, "close code {code} is not for this role to send"),
+            Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
         }
     }
 }
@@ -167,12 +167,13 @@ impl std::error::Error for SendError {}
 pub enum Timeout {
     /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of the first Close.
     Close,
-    /// A message that had begun did not get on for [`Config::message_timeout`](crate::Config::message_timeout).
+    /// An unfinished message made no progress for [`Config::message_timeout`](crate::Config::message_timeout).
     Message,
-    /// A ping had no answer within [`Config::ping_timeout`](crate::Config::ping_timeout). For keepalive any byte is an answer: the
-    /// peer is gone. A user's ping asks for its pong, and the connection goes on if anything else came.
+    /// A ping was not answered within [`Config::ping_timeout`](crate::Config::ping_timeout). For keepalive any byte counts
+    /// as an answer, so the peer is gone. A user's ping requires its pong; the connection continues if anything else was
+    /// received.
     Ping,
-    /// The transport took nothing for [`Config::send_timeout`](crate::Config::send_timeout): the peer does not read.
+    /// The transport accepted no data for [`Config::send_timeout`](crate::Config::send_timeout): the peer does not read.
     Send,
 }
 
@@ -180,7 +181,7 @@ impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Close => "the closing handshake took longer than close_timeout",
-            Self::Message => "an unfinished message did not get on for message_timeout",
+            Self::Message => "an unfinished message made no progress for message_timeout",
             Self::Ping => "no answer to a ping within ping_timeout",
             Self::Send => "the peer took no data for send_timeout",
         })

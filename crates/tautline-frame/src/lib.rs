@@ -2,9 +2,9 @@
 //! pure state machine: bytes, commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no
 //! tasks.
 //!
-//! - [`Protocol`] is one end of a connection: what the `tautline` crate drives over TCP and TLS, and what any other
-//!   transport can drive just as well.
-//! - [`Codec`] turns bytes to single [`Frame`]s and back, for those who want no more than that.
+//! - [`Protocol`] is one end of a connection. The `tautline` crate drives it over TCP and TLS; any other transport can
+//!   drive it just as well.
+//! - [`Codec`] converts between bytes and single [`Frame`]s, for those who need no more than that.
 //! - [`Message`], [`Text`], [`CloseFrame`] and [`CloseCode`] are what users see; [`Config`] has every limit and deadline.
 //!
 //! ```

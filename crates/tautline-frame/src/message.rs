@@ -1,4 +1,4 @@
-//! Messages: what a user sends and gets (RFC 6455 section 5.6).
+//! Messages: what a user sends and receives (RFC 6455 section 5.6).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::text::Text;
 
-/// A whole message: text or binary, and nothing else. Ping, pong and close are the library's own work.
+/// A whole message: text or binary, and nothing else. The library handles ping, pong and close itself.
 ///
 /// ```
 /// use tautline_frame::Message;
@@ -17,7 +17,7 @@ use crate::text::Text;
 /// assert_eq!(message.len(), 5);
 /// ```
 ///
-/// Methods that send take `impl Into<Message>`: pass a `&str`, a `String`, `Bytes` and so on as it is. `"hello".into()` does not
+/// Methods that send take `impl Into<Message>`: pass a `&str`, a `String`, `Bytes` and so on directly. `"hello".into()` does not
 /// compile there (E0283), because the compiler cannot tell what to convert to. Where a `Message` is needed, as by
 /// [`Sink::send`](https://docs.rs/futures/latest/futures/sink/trait.SinkExt.html#method.send), use [`Message::text`] or
 /// [`Message::binary`]:
@@ -114,7 +114,7 @@ impl Message {
     }
 }
 
-/// Text as it is; a binary message as its number of bytes.
+/// Text is shown unchanged; a binary message is shown as its number of bytes.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

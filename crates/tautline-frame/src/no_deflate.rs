@@ -1,4 +1,4 @@
-//! What stands in for `deflate` without the feature of that name: the compression of no connection at all.
+//! Replaces `deflate` without the feature of that name: no connection has compression.
 
 use std::convert::Infallible;
 use std::time::Instant;

@@ -9,7 +9,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 #[repr(u8)]
 #[expect(clippy::exhaustive_enums, reason = "the RFC defines these six and no others")]
 pub enum OpCode {
-    /// A further fragment of the message that is under way.
+    /// A further fragment of the current message.
     Continuation = 0x0,
     /// The first frame of a text message.
     Text = 0x1,
@@ -17,7 +17,7 @@ pub enum OpCode {
     Binary = 0x2,
     /// The closing handshake.
     Close = 0x8,
-    /// A question whether the peer is alive.
+    /// A request for a sign of life.
     Ping = 0x9,
     /// The answer to a ping, or an unsolicited sign of life.
     Pong = 0xA,

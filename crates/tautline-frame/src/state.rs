@@ -1,6 +1,6 @@
 //! What is legal now: the life of a connection as one table (RFC 6455 sections 5.5.1 and 7.1).
 
-/// Where the connection stands.
+/// The state of the connection.
 ///
 /// ```text
 ///                        SendClose                    ReceiveClose
@@ -18,7 +18,7 @@ pub(crate) enum State {
     Open,
     /// We sent a Close: no data follows it; the peer's data is still delivered until its Close comes.
     CloseSent,
-    /// The peer sent a Close: nothing of it is delivered any more; our answer is on its way.
+    /// The peer sent a Close: none of its data is delivered any more; our answer is on its way.
     CloseReceived,
     /// Terminal: both Closes were exchanged, or the connection failed, or the transport ended.
     Closed,
@@ -33,7 +33,7 @@ pub(crate) enum Event {
     SendPing,
     /// The answer to a ping is due.
     SendPong,
-    /// The user closes, or the answer to a Close goes out.
+    /// The user closes, or the answer to a Close is sent.
     SendClose,
     /// A data frame came.
     ReceiveData,
@@ -47,14 +47,14 @@ pub(crate) enum Event {
     Eof,
 }
 
-/// What becomes of the event.
+/// What the event leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It takes effect.
     Act,
-    /// It has no effect, and that is in order.
+    /// It has no effect, and that is correct.
     Ignore,
-    /// It is the user's mistake, and the user is told.
+    /// It is the user's mistake and is reported to the user.
     Refuse,
 }
 
@@ -65,7 +65,7 @@ impl State {
         matches!(self.on(event).1, Verdict::Act)
     }
 
-    /// The state after the event, and what becomes of the event.
+    /// The state after the event, and what the event leads to.
     #[inline]
     pub(crate) const fn on(self, event: Event) -> (Self, Verdict) {
         use Event::{
@@ -122,7 +122,8 @@ mod tests {
         Event::Eof,
     ];
 
-    // Any change of the table shows as a change of a committed file. After a wanted change, take the printed table over.
+    // Any change of the table shows as a change of a committed file. After an intended change, copy the printed table
+    // there.
     #[test]
     fn the_whole_matrix_is_as_committed() {
         let mut matrix = format!("{:<16}", "");

@@ -1,4 +1,4 @@
-//! Text: bytes that are known to be UTF-8, shared without a copy.
+//! Text: bytes that are known to be UTF-8, shared without copying.
 
 use std::borrow::{Borrow, Cow};
 use std::convert::Infallible;
@@ -24,18 +24,19 @@ use crate::utf8::InvalidUtf8;
 /// assert!(text.starts_with('h'));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-// In this order: the compiler would put what has values to spare first.
+// In this order: the compiler would put the field with a niche first.
 #[repr(C)]
 pub struct Text {
-    /// Always UTF-8. Nothing outside of this file can set it, and nothing in it changes it.
+    /// Always UTF-8. Nothing outside this file can set it, and nothing in it changes it.
     bytes: Bytes,
     checked: Checked,
 }
 
-/// The one value of a word behind the bytes of a text. Its other values are where a [`Message`](crate::Message), and every
-/// `Option` and `Result` around one, keeps what it is. So the `Bytes` stand at the start of all of them, and moving one copies the
-/// same pairs of words at every step. With a tag in front they would shift by a word from step to step, and each load would
-/// wait for two stores: that was a third of the time of a message of 16 bytes.
+/// The only value of a word after the bytes of a text. Its other values are the niche in which a
+/// [`Message`](crate::Message), and every `Option` and `Result` around one, keeps its discriminant. So the `Bytes` are at
+/// the start of all of them, and moving one copies the same pairs of words at every step. With a tag in front they would
+/// shift by a word from step to step, and each load would wait for two stores: that was a third of the time of a message of
+/// 16 bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 enum Checked {
@@ -44,13 +45,13 @@ enum Checked {
 }
 
 impl Text {
-    /// The empty text; no allocation.
+    /// The empty text; does not allocate.
     #[must_use]
     pub const fn empty() -> Self {
         Self::from_valid(Bytes::new())
     }
 
-    /// The text of a string literal or another `'static` string; no allocation and no copy.
+    /// The text of a string literal or another `'static` string; neither allocates nor copies.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         Self::from_valid(Bytes::from_static(text.as_bytes()))
@@ -61,9 +62,9 @@ impl Text {
     #[must_use]
     #[expect(unsafe_code, reason = "the bytes were checked when the value was made")]
     pub fn as_str(&self) -> &str {
-        // SAFETY: `bytes` is UTF-8. Only `from_valid` sets it, which is private to this file. Its callers pass the bytes of a
-        // `str` or `String`, or bytes that `simdutf8` accepted, or are `from_checked`, whose callers checked every byte. No
-        // method changes the bytes of a value, and `Bytes` lets nobody else change them.
+        // SAFETY: `bytes` is UTF-8. Only `from_valid` sets it, which is private to this file. Its callers pass the bytes of
+        // a `str` or `String`, or bytes that `simdutf8` accepted, or are `from_checked`, whose callers checked every byte.
+        // No method changes the bytes of a value, and `Bytes` allows nobody else to.
         unsafe { std::str::from_utf8_unchecked(&self.bytes) }
     }
 
@@ -85,19 +86,19 @@ impl Text {
         self.bytes.len()
     }
 
-    /// Whether there is no text.
+    /// Whether the text is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// For bytes that are UTF-8 beyond doubt: [`as_str`](Self::as_str) relies on it.
+    /// The bytes must be valid UTF-8: [`as_str`](Self::as_str) relies on it.
     const fn from_valid(bytes: Bytes) -> Self {
         Self { bytes, checked: Checked::Utf8 }
     }
 
-    /// For the bytes of a message that the protocol has checked from the first to the last, while they came.
-    /// [`as_str`](Self::as_str) relies on it: whoever calls this without the check breaks the safety of the crate.
+    /// The bytes must be those of a message that the protocol has checked from the first to the last, as they arrived.
+    /// [`as_str`](Self::as_str) relies on it: calling this without the check breaks the safety of the crate.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&bytes).is_ok());
         Self::from_valid(bytes)
@@ -125,7 +126,7 @@ impl AsRef<[u8]> for Text {
     }
 }
 
-/// A map with `Text` as its keys is searched with a `&str`.
+/// A map with `Text` keys can be searched with a `&str`.
 impl Borrow<str> for Text {
     fn borrow(&self) -> &str {
         self.as_str()
@@ -145,7 +146,7 @@ impl From<&str> for Text {
     }
 }
 
-/// Takes the memory of the string; no copy.
+/// Takes over the memory of the string, without copying.
 impl From<String> for Text {
     fn from(text: String) -> Self {
         Self::from_valid(Bytes::from(text))
@@ -158,14 +159,14 @@ impl From<&String> for Text {
     }
 }
 
-/// Takes the memory of the string; no copy.
+/// Takes over the memory of the string, without copying.
 impl From<Box<str>> for Text {
     fn from(text: Box<str>) -> Self {
         Self::from(String::from(text))
     }
 }
 
-/// Takes the memory of an owned string, and copies a borrowed one.
+/// Takes over the memory of an owned string; copies a borrowed one.
 impl From<Cow<'_, str>> for Text {
     fn from(text: Cow<'_, str>) -> Self {
         match text {
@@ -222,14 +223,14 @@ impl From<Text> for Bytes {
     }
 }
 
-/// A copy.
+/// Copies the text.
 impl From<Text> for String {
     fn from(text: Text) -> Self {
         text.as_str().to_owned()
     }
 }
 
-/// All pieces as one text, as `String` has it.
+/// Joins all pieces to one text, as `String` does.
 macro_rules! collect_from {
     ($($piece:ty),*) => {$(
         impl<'a> FromIterator<$piece> for Text {
@@ -250,7 +251,7 @@ impl FromIterator<Self> for Text {
     }
 }
 
-/// Comparison with the other types of text, both ways.
+/// Comparison with the other text types, both ways.
 macro_rules! equal_to {
     ($($other:ty),*) => {$(
         impl PartialEq<$other> for Text {
@@ -288,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    // `as_str` looked at the bytes again: a loop over the characters of a message took time in the square of its length.
+    // `as_str` checked the bytes again, so a loop over the characters of a message took time quadratic in its length.
     #[test]
     fn a_text_is_a_str_in_the_same_place() {
         let bytes = Bytes::from("a\u{e9}\u{1f600}");

@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::role::unpredictable_key;
 
-/// When what is due, of what nearly every connection has. All `None` when nothing is awaited.
+/// The deadlines that nearly every connection has. All are `None` when nothing is awaited.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
-    /// The next look whether the peer has been silent for long.
+    /// When to check next whether the peer has been silent for too long.
     pub(crate) keepalive: Option<Instant>,
-    /// The transport must have taken something by then.
+    /// The transport must have accepted something by then.
     pub(crate) send: Option<Instant>,
 }
 
 impl Timers {
-    /// The first that is due.
+    /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         match (self.keepalive, self.send) {
             (Some(keepalive), Some(send)) => Some(keepalive.min(send)),

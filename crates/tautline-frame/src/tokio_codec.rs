@@ -1,4 +1,4 @@
-//! [`Codec`] behind the traits of `tokio_util::codec`; forwarding only.
+//! The traits of `tokio_util::codec` for [`Codec`]; forwarding only.
 
 use std::io;
 

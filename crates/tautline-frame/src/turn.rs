@@ -1,11 +1,11 @@
-//! How much one turn of a connection may do, so that the others of its thread have theirs.
+//! How much one turn of a connection may do before other connections of its thread get theirs.
 
 use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
 
 /// What is left of a turn, in units of work of some 0.4 ns.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// 0 or less: it is over.
+    /// 0 or less: the turn is over.
     left: i32,
 }
 
@@ -22,31 +22,32 @@ impl Turn {
         self.left = self.left.saturating_sub(i32::try_from(units).unwrap_or(i32::MAX));
     }
 
-    /// For a frame, whatever is in it. In a turn that is not over.
+    /// Counts a frame, whatever it contains. Only in a turn that is not over.
     #[inline]
     pub(crate) fn charge_frame(&mut self) {
         self.left -= FRAME_COST;
     }
 
-    /// For bytes that are unmasked, checked, copied or thrown away.
+    /// Counts bytes that are unmasked, checked, copied or discarded.
     #[inline]
     pub(crate) fn charge_plain(&mut self, bytes: usize) {
         self.charge(bytes.div_ceil(PLAIN_PER_UNIT));
     }
 
-    /// The same for as many as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
+    /// The same for as many bytes as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
     #[inline(always)]
     pub(crate) fn charge_allowed(&mut self, bytes: usize) {
         self.left -= bytes.div_ceil(PLAIN_PER_UNIT) as i32;
     }
 
-    /// For a short message: its frame and its bytes, a few thousand at most. In a turn that is not over.
+    /// Counts a short message: its frame and its bytes, a few thousand at most. Only in a turn that is not over.
     #[inline(always)]
     pub(crate) fn charge_short(&mut self, bytes: usize) {
         self.left -= FRAME_COST + bytes as i32;
     }
 
-    /// How many bytes of `there` may be unmasked, checked or copied at once. At least [`PLAIN_STEP`], so that each call gets on.
+    /// How many bytes of `there` may be unmasked, checked or copied at once. At least [`PLAIN_STEP`], so that each call
+    /// makes progress.
     #[inline]
     pub(crate) fn plain_bytes(&self, there: usize) -> usize {
         if there <= PLAIN_STEP {

@@ -3,14 +3,14 @@
 use std::error::Error;
 use std::fmt;
 
-/// The value of `Utf8Checker::len` that says that invalid bytes were seen.
+/// The value of `Utf8Checker::len` after invalid bytes.
 const FAILED: u8 = u8::MAX;
 
 /// Checks that text is UTF-8 while it arrives, in pieces of any length (RFC 6455 sections 5.6
 /// and 8.1).
 ///
-/// Invalid text is reported with the first byte after which no continuation could be valid, even
-/// within a character; it is not waited for the end of the character, the piece or the message.
+/// Invalid text is reported at the first byte after which no continuation could be valid, even within a character, without
+/// waiting for the end of the character, the piece or the message.
 ///
 /// ```
 /// use tautline_frame::utf8::{InvalidUtf8, Utf8Checker};
@@ -26,7 +26,7 @@ const FAILED: u8 = u8::MAX;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8Checker {
-    /// The beginning of a character whose other bytes are still to come.
+    /// The beginning of a character whose other bytes have not arrived yet.
     pending: [u8; 3],
     /// How many bytes of `pending` are in use, or `FAILED`.
     len: u8,
@@ -39,8 +39,8 @@ impl Utf8Checker {
     ///
     /// # Errors
     ///
-    /// [`InvalidUtf8`] as soon as nothing that may follow can make the text valid. From then on every
-    /// call fails, until [`finish`](Self::finish) has ended the text.
+    /// [`InvalidUtf8`] as soon as nothing that follows could make the text valid. From then on every call fails, until
+    /// [`finish`](Self::finish) has ended the text.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let result = self.check(bytes);
         if result.is_err() {
@@ -66,8 +66,7 @@ impl Utf8Checker {
             _ => self.complete(bytes)?,
         };
         let (whole, begun) = rest.split_at(rest.len() - begun_at_end(rest));
-        // All the text between the cuts goes through the vectors of the CPU, and succeeds there
-        // unless it is invalid.
+        // All the text between the cuts is checked with vector instructions, which succeeds unless it is invalid.
         simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
         if !begun.is_empty() {
             self.begin(begun)?;
@@ -93,7 +92,7 @@ impl Utf8Checker {
         Ok(rest)
     }
 
-    /// Keeps the beginning of a character, if there is one that begins so.
+    /// Keeps the beginning of a character, if some character begins this way.
     fn begin(&mut self, begun: &[u8]) -> Result<(), InvalidUtf8> {
         match std::str::from_utf8(begun) {
             // `error_len` is absent when more bytes could still make it valid.
@@ -107,7 +106,7 @@ impl Utf8Checker {
     }
 }
 
-/// The length of the character that begins with `lead`; 0 if none does that is longer than one byte.
+/// The length of the character that begins with `lead`; 0 if no multi-byte character does.
 fn width(lead: u8) -> usize {
     match lead {
         0xc2..=0xdf => 2,
@@ -117,8 +116,7 @@ fn width(lead: u8) -> usize {
     }
 }
 
-/// How many bytes at the end of `bytes` belong to a character that has begun and is not complete.
-/// What is invalid there may be counted or not.
+/// How many bytes at the end of `bytes` belong to an incomplete character. Invalid bytes there may be counted or not.
 fn begun_at_end(bytes: &[u8]) -> usize {
     let tail = bytes.iter().rev().take(3).zip(1..);
     for (&byte, len) in tail {
@@ -156,7 +154,7 @@ mod tests {
         0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff,
     ];
 
-    /// What a text may become: an oracle that knows the beginnings of all characters.
+    /// An oracle that knows the beginnings of all characters.
     struct Oracle(HashSet<Vec<u8>>);
 
     impl Oracle {
@@ -168,8 +166,8 @@ mod tests {
                 let bytes = character.encode_utf8(&mut buffer).as_bytes();
                 beginnings.extend((1..bytes.len()).map(|len| bytes[..len].to_vec()));
             }
-            // The leads of two bytes; those of three, and what may stand second; those of four, and
-            // what may stand second and third.
+            // The lead bytes of two-byte characters; those of three bytes and what may come second; those of four bytes and
+            // what may come second and third.
             assert_eq!(beginnings.len(), 30 + 16 + 960 + 5 + 256 + 16384);
             Self(beginnings)
         }
@@ -180,7 +178,7 @@ mod tests {
             valid == bytes.len() || self.0.contains(&bytes[valid..])
         }
 
-        /// Feeds the pieces and holds each answer against what is known of the bytes so far.
+        /// Feeds the pieces and compares each answer with the oracle's for the bytes so far.
         fn check(&self, pieces: &[&[u8]]) {
             let mut checker = Utf8Checker::default();
             let mut so_far = Vec::new();
@@ -229,7 +227,7 @@ mod tests {
         }
     }
 
-    /// The same in text that is long enough for vectors, cut before, within and behind the bytes.
+    /// The same in text that is long enough for vectors, cut before, within and after the bytes.
     #[test]
     fn borders_within_long_text_fail_as_soon_as_they_must() {
         let oracle = Oracle::new();
@@ -277,7 +275,7 @@ mod tests {
         }
     }
 
-    /// RFC 6455 section 8.1: the connection is failed at once, not when the character would be over.
+    /// RFC 6455 section 8.1: the connection fails at once, not at the end of the character.
     #[test]
     fn bytes_that_begin_no_character_fail_at_once() {
         let hopeless: [&[u8]; 9] = [

@@ -10,23 +10,24 @@ use crate::config::CHAIN_THRESHOLD;
 use crate::header::Header;
 use crate::mask;
 
-/// Frames in the order of the wire. Small payloads stand behind their headers in one buffer; large ones stay where they
-/// are and go out in the same vectored write.
+/// Frames in the order of the wire. Small payloads are copied after their headers into one buffer; large ones stay where
+/// they are and are sent in the same vectored write.
 ///
 /// It is a [`Buf`]: a transport writes from it and advances it.
 #[derive(Default)]
 pub struct WriteQueue {
-    /// What goes before `tail`.
+    /// What is sent before `tail`.
     chunks: VecDeque<Bytes>,
-    /// What goes last, and takes the next header. Boxed, since it comes and goes with every wake-up: see `lend_buffer`.
+    /// What is sent last; the next header is appended here. Boxed, since it is lent and reclaimed with every wake-up: see
+    /// `lend_buffer`.
     tail: Option<Box<BytesMut>>,
-    /// Bytes in all.
+    /// Total bytes.
     len: usize,
-    /// Bytes that left the queue since it was made.
+    /// Bytes that have left the queue since it was created.
     written: u64,
 }
 
-/// Without the bytes: what users say to each other is not for logs.
+/// Omits the bytes: what users send to each other does not belong in logs.
 impl fmt::Debug for WriteQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WriteQueue")
@@ -37,8 +38,8 @@ impl fmt::Debug for WriteQueue {
 }
 
 impl WriteQueue {
-    /// Gives a queue without a buffer an empty one to write into; a queue that has one keeps it. In a box, as in
-    /// [`reclaim_buffer`](Self::reclaim_buffer): moving four words that were just written waits for the writes.
+    /// Lends an empty buffer to a queue that has none; a queue that has one keeps it. It is boxed, as in
+    /// [`reclaim_buffer`](Self::reclaim_buffer): moving four words that were just written would wait for the writes.
     pub fn lend_buffer(&mut self, buffer: Box<BytesMut>) {
         if self.tail.is_none() {
             debug_assert!(buffer.is_empty(), "what stands in it would be sent");
@@ -46,8 +47,8 @@ impl WriteQueue {
         }
     }
 
-    /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something waits, or when there
-    /// is none.
+    /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something is queued, or if there is
+    /// no buffer.
     pub fn reclaim_buffer(&mut self) -> Option<Box<BytesMut>> {
         if self.len > 0 {
             return None;
@@ -58,7 +59,7 @@ impl WriteQueue {
         self.tail.take()
     }
 
-    /// Whether the queue has a buffer of its own already.
+    /// Whether the queue already has a buffer.
     #[must_use]
     #[inline]
     pub const fn has_buffer(&self) -> bool {
@@ -81,8 +82,8 @@ impl WriteQueue {
         len < CHAIN_THRESHOLD
     }
 
-    /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place when
-    /// nobody else holds it, else while it is copied.
+    /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place if nobody else
+    /// holds it, otherwise while it is copied.
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
         if Self::copies(payload.len()) {
             return self.push_copied(header, &payload);
@@ -99,7 +100,7 @@ impl WriteQueue {
         self.chunks.push_back(payload);
     }
 
-    /// As [`push`](Self::push), for a payload that is to be copied.
+    /// Like [`push`](Self::push), for a payload that is to be copied.
     #[inline(always)]
     pub(crate) fn push_copied(&mut self, header: &Header, payload: &[u8]) {
         let tail = self.tail.get_or_insert_default();
@@ -160,7 +161,7 @@ impl Buf for WriteQueue {
         }
         let Some(tail) = &mut self.tail else { return };
         if count == tail.len() {
-            // From the start of the buffer again, without moving anything.
+            // Starts again at the front of the buffer, without moving anything.
             tail.clear();
         } else {
             tail.advance(count);

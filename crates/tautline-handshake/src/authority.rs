@@ -1,9 +1,9 @@
-//! `host [ ":" port ]`, as it stands in URIs, in `Host` and in `Origin` (RFC 3986 section 3.2).
+//! `host [ ":" port ]`, as in URIs, in `Host` and in `Origin` (RFC 3986 section 3.2).
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// A host in lower case, without the brackets of an IPv6 address, and the port if one is written.
+/// A host in lower case, without the brackets of an IPv6 address, and the port if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Authority {
     pub(crate) host: String,
@@ -33,7 +33,7 @@ impl Authority {
         split(text).is_ok()
     }
 
-    /// The host as it stands in a header: an IPv6 address in brackets.
+    /// The host as written in a header: an IPv6 address in brackets.
     pub(crate) fn bracketed(&self) -> Cow<'_, str> {
         if self.host.contains(':') {
             Cow::Owned(format!("[{}]", self.host))
@@ -48,7 +48,7 @@ enum Host<'a> {
     Address(Ipv6Addr),
 }
 
-/// The host as it stands there, and the port.
+/// The host as written, and the port.
 fn split(text: &str) -> Result<(Host<'_>, Option<u16>), AuthorityError> {
     let (host, rest) = match text.strip_prefix('[') {
         Some(inner) => {
@@ -73,13 +73,13 @@ fn split(text: &str) -> Result<(Host<'_>, Option<u16>), AuthorityError> {
     Ok((host, port))
 }
 
-/// The unreserved characters of RFC 3986 section 2.3: more than DNS has, and nothing that could end
-/// an authority or a header.
+/// The unreserved characters of RFC 3986 section 2.3: more than DNS allows, and nothing that could end an authority or a
+/// header.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Digits only: `u16::from_str` would take a sign. Port 0 cannot be connected to.
+/// Digits only: `u16::from_str` would accept a sign. Port 0 cannot be connected to.
 fn parse_port(digits: &str) -> Option<u16> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

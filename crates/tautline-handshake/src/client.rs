@@ -18,7 +18,7 @@ use crate::token::{Lines, lines};
 use crate::upgrade;
 use crate::uri::WsUri;
 
-/// A client's opening request in the making: of HTTP/1.1 ([`build`](Self::build)), or of HTTP/2 and HTTP/3
+/// A builder for a client's opening request: for HTTP/1.1 ([`build`](Self::build)), or for HTTP/2 and HTTP/3
 /// ([`build_connect`](Self::build_connect)).
 ///
 /// ```
@@ -41,7 +41,7 @@ pub struct ClientRequest {
 }
 
 impl ClientRequest {
-    /// A request for `uri` with nothing optional in it.
+    /// A request for `uri` without any optional headers.
     #[must_use]
     pub fn new(uri: &WsUri) -> Self {
         let wishes =
@@ -49,16 +49,17 @@ impl ClientRequest {
         Self { uri: uri.clone(), extra: Headers::new(), wishes }
     }
 
-    /// The headers of the application, in place of those that were set before. `Host` replaces the URI's, `Authorization` the
-    /// URI's credentials. What cannot be sent is the error of [`build`](Self::build).
+    /// Sets all headers of the application at once, replacing those set before. `Host` replaces the URI's; `Authorization`
+    /// replaces the URI's credentials. The handshake's own headers, and those that would announce a body, are refused by
+    /// [`build`](Self::build).
     #[must_use]
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = headers;
         self
     }
 
-    /// The subprotocols to offer, in order of preference, in place of those that were set before: tokens, none of
-    /// them twice (RFC 6455 section 4.1, requirement 10).
+    /// The subprotocols to offer, in order of preference, replacing those set before. They must be tokens without
+    /// duplicates (RFC 6455 section 4.1, requirement 10).
     #[must_use]
     pub fn subprotocols<I>(mut self, names: I) -> Self
     where
@@ -77,15 +78,15 @@ impl ClientRequest {
         self
     }
 
-    /// Offers `permessage-deflate` (RFC 7692) with these wishes. Default: no extension is offered.
+    /// Offers `permessage-deflate` (RFC 7692) with these settings. Default: no extension is offered.
     #[must_use]
     pub const fn compression(mut self, wish: Compression) -> Self {
         self.wishes.compression = Some(wish);
         self
     }
 
-    /// The request of HTTP/1.1, with a fresh key, and what the response must hold. The request's URI is the path and query;
-    /// where to connect is the [`WsUri`]'s to tell.
+    /// Returns the HTTP/1.1 request, with a fresh key, and what the response must contain. The request's URI is the path
+    /// and query; the [`WsUri`] says where to connect.
     ///
     /// # Errors
     ///
@@ -106,12 +107,13 @@ impl ClientRequest {
         Ok((request, Expectation { way: Way::Upgrade { accept }, wishes: self.wishes }))
     }
 
-    /// The request of HTTP/2 or HTTP/3: an extended CONNECT (RFC 8441 section 5, RFC 9220), and what the response must hold. It may
-    /// be sent only to a server that has said `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 section 3), and its stream stays open.
+    /// Returns the HTTP/2 or HTTP/3 request, an extended CONNECT (RFC 8441 section 5, RFC 9220), and what the response must
+    /// contain. It may be sent only to a server that has sent `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 section 3), and
+    /// its stream stays open.
     ///
     /// The request's URI has `:scheme`, which is `https` for `wss` and `http` for `ws`, `:authority` and `:path`; among its
-    /// extensions is `:protocol`, a [`ConnectProtocol`]. A `Host` that was set becomes the `:authority`. The version is HTTP/2; for
-    /// HTTP/3 it is the caller's to change.
+    /// extensions is `:protocol`, a [`ConnectProtocol`]. A `Host` that was set becomes the `:authority`. The version is
+    /// HTTP/2; for HTTP/3 the caller changes it.
     ///
     /// ```
     /// use tautline_handshake::{ClientRequest, ConnectProtocol, WsUri};
@@ -153,7 +155,7 @@ impl ClientRequest {
     }
 }
 
-/// Adds the application's headers but `Host`, and the URI's credentials unless there are others.
+/// Adds the application's headers except `Host`, and the URI's credentials unless others were set.
 fn add(headers: &mut HeaderMap, extra: &HeaderMap, uri: &WsUri) -> Result<(), BuildError> {
     for (name, value) in extra.iter().filter(|(name, _)| *name != HOST) {
         let added = headers.try_append(name, value.clone());
@@ -177,7 +179,7 @@ fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
     }
 }
 
-/// Without the values of headers, the query and the subprotocols: credentials are among them.
+/// Omits the values of headers, the query and the subprotocols, which may contain credentials.
 impl fmt::Debug for ClientRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRequest")
@@ -188,7 +190,7 @@ impl fmt::Debug for ClientRequest {
     }
 }
 
-/// What the response to a [`ClientRequest`] must hold.
+/// What the response to a [`ClientRequest`] must contain.
 #[derive(Clone)]
 pub struct Expectation {
     way: Way,
@@ -206,8 +208,8 @@ enum Way {
 }
 
 impl Expectation {
-    /// Checks the server's response: it has what opens the connection, and chooses only what was offered. Only after `Ok` may
-    /// the client send frames.
+    /// Checks that the server's response opens the connection and chooses only what was offered. Only after `Ok` may the
+    /// client send frames.
     ///
     /// # Errors
     ///

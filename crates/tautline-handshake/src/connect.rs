@@ -1,5 +1,5 @@
 //! From a stream of HTTP/2 or HTTP/3 to WebSocket by extended CONNECT and 200 (RFC 8441 sections 4 and 5, RFC 9220 section 3).
-//! There is no key and no accept value, and no header that speaks of a connection: `:protocol` says what the stream becomes.
+//! There is no key and no accept value, and no connection-specific header: `:protocol` says what the stream becomes.
 
 use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, TE,
@@ -13,7 +13,7 @@ use crate::head::{ConnectProtocol, RequestHead};
 use crate::response::ResponseError;
 use crate::token::{Lines, lines, trim_ows};
 
-/// The fields that speak of one connection, and have no place in HTTP/2 and HTTP/3 (RFC 9113 section 8.2.2, RFC 9114 section 4.2).
+/// The connection-specific fields, which are not allowed in HTTP/2 and HTTP/3 (RFC 9113 section 8.2.2, RFC 9114 section 4.2).
 const CONNECTION_FIELDS: [HeaderName; 5] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -23,7 +23,7 @@ const CONNECTION_FIELDS: [HeaderName; 5] = [
 ];
 
 /// Whether a request asks to become a WebSocket by an extended CONNECT (RFC 8441 section 4): over HTTP/2 or HTTP/3, with
-/// `websocket` in `:protocol`. See [`ConnectProtocol`] for where that stands. What asks must still pass
+/// `websocket` in `:protocol`. See [`ConnectProtocol`] for where that is found. Such a request must still pass
 /// [`ServerRequest::check`](crate::ServerRequest::check).
 #[must_use]
 pub fn is_connect_request<'a>(request: impl Into<RequestHead<'a>>) -> bool {
@@ -33,12 +33,12 @@ pub fn is_connect_request<'a>(request: impl Into<RequestHead<'a>>) -> bool {
         && head.protocol.is_some_and(is_websocket)
 }
 
-/// RFC 9110 section 7.8: protocol names are compared whatever their case.
+/// RFC 9110 section 7.8: protocol names are compared case-insensitively.
 fn is_websocket(protocol: &str) -> bool {
     protocol.eq_ignore_ascii_case(ConnectProtocol::WEBSOCKET.as_str())
 }
 
-/// Checks a client's request up to what it offers: which host it is for.
+/// Checks a client's request except for its offers; returns the host that it is for.
 pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<&'a str, ConnectRefusal> {
     if *head.method != Method::CONNECT {
         return Err(ConnectRefusal::Method);
@@ -52,15 +52,15 @@ pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<&'a str, ConnectRefusa
     if connection_field(head.headers).is_some() {
         return Err(ConnectRefusal::ConnectionHeader);
     }
-    // RFC 8441 section 5: the version as in RFC 6455. The key is not looked at.
+    // RFC 8441 section 5: the version as in RFC 6455. The key is ignored.
     match lines(head.headers, &SEC_WEBSOCKET_VERSION) {
         Lines::One(value) if trim_ows(value.as_bytes()) == b"13" => Ok(authority),
         Lines::None | Lines::One(_) | Lines::Several => Err(ConnectRefusal::Version),
     }
 }
 
-/// `:scheme`, `:path` and `:authority` are all there (RFC 8441 section 4), the first as for `ws` and `wss` (section 5); a `Host`
-/// beside them says the same (RFC 9113 section 8.3.1).
+/// `:scheme`, `:path` and `:authority` are all present (RFC 8441 section 4), the first as for `ws` and `wss` (section 5); a
+/// `Host` beside them must agree with `:authority` (RFC 9113 section 8.3.1).
 fn check_target<'a>(uri: &'a Uri, headers: &HeaderMap) -> Result<&'a str, ConnectRefusal> {
     let default = match uri.scheme_str() {
         Some("http") => 80,
@@ -87,7 +87,7 @@ fn check_target<'a>(uri: &'a Uri, headers: &HeaderMap) -> Result<&'a str, Connec
     }
 }
 
-/// The first field that speaks of one connection. `TE` may stand, if it says `trailers` alone (RFC 9113 section 8.2.2).
+/// The first connection-specific field. `TE` is allowed if it is `trailers` alone (RFC 9113 section 8.2.2).
 pub(crate) fn connection_field(headers: &HeaderMap) -> Option<&HeaderName> {
     let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
     headers
@@ -98,7 +98,7 @@ pub(crate) fn connection_field(headers: &HeaderMap) -> Option<&HeaderName> {
         .map(|(name, _)| name)
 }
 
-/// The response that accepts: 200, with which the stream becomes one of frames (RFC 8441 section 5).
+/// The response that accepts: 200, after which the stream carries frames (RFC 8441 section 5).
 pub(crate) fn response(version: Version) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::OK;
@@ -106,13 +106,13 @@ pub(crate) fn response(version: Version) -> Response<()> {
     response
 }
 
-/// Adds what every request by extended CONNECT has beside its pseudo-headers.
+/// Adds what every extended CONNECT request has beside its pseudo-headers.
 pub(crate) fn ask(headers: &mut HeaderMap) {
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
 }
 
-/// Checks whether the server accepted: any 2xx does (RFC 9110 section 9.3.6). There is no accept value, and what stands in its
-/// place is not looked at (RFC 8441 section 5).
+/// Checks whether the server accepted: any 2xx does (RFC 9110 section 9.3.6). There is no accept value, and the header for
+/// it is ignored (RFC 8441 section 5).
 pub(crate) fn check_response<T>(response: &Response<T>) -> Result<(), ResponseError> {
     if !response.status().is_success() {
         return Err(ResponseError::Status(response.status()));

@@ -1,5 +1,5 @@
-//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1): from the wishes of an end to what both agreed on, as this
-//! end sees it. Compression itself is not here.
+//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1): from the settings of one end to what both agreed on,
+//! as this end sees it. Compression itself is elsewhere.
 
 use std::fmt;
 
@@ -21,15 +21,15 @@ const MAX_BITS: u8 = Compression::MAX_WINDOW_BITS;
 /// The smallest window of the RFC.
 const MIN_BITS: u8 = Compression::MIN_PEER_WINDOW_BITS;
 
-/// The smallest window with which common compressors, ours among them, can compress. No smaller one is ever asked for.
+/// The smallest window with which common compressors, including ours, can compress. No smaller one is ever asked for.
 const MIN_OWN_BITS: u8 = Compression::MIN_OWN_WINDOW_BITS;
 
 pub(crate) fn is_deflate(extension: &Extension<'_>) -> bool {
     extension.name == NAME
 }
 
-/// The offer of a client with these wishes. It always has `client_max_window_bits`, so that the server may limit the window
-/// (RFC 7692 section 7.1.2.2).
+/// The offer of a client with these settings. It always has `client_max_window_bits`, so that the server may limit the
+/// window (RFC 7692 section 7.1.2.2).
 pub(crate) fn offer(wish: &Compression) -> Extension<'static> {
     let Terms { server, client } = Terms::wished(wish, Role::Client);
     let mut offer = Extension::new(NAME);
@@ -46,11 +46,11 @@ pub(crate) fn offer(wish: &Compression) -> Extension<'static> {
     offer
 }
 
-/// A server's choice among the offers of a client: the answer to the first that it can accept, and what is agreed on then; or
-/// `None` to go on without compression. Offers with unknown, repeated or malformed parameters are declined, never an error
-/// (RFC 7692 sections 5.1 and 7.1). One that limits the server's window to 8 bits, with which it cannot compress, is accepted
-/// if there is no other: messages that are not compressed obey any limit (section 7.1.2.1), and the client's are compressed
-/// all the same.
+/// A server's choice among the offers of a client: the answer to the first that it can accept, and what is thereby agreed
+/// on; `None` to go on without compression. Offers with unknown, repeated or malformed parameters are declined, which is
+/// never an error (RFC 7692 sections 5.1 and 7.1). One that limits the server's window to 8 bits, with which it cannot
+/// compress, is accepted if there is no other: uncompressed messages obey any limit (section 7.1.2.1), and the client's
+/// messages can still be compressed.
 pub(crate) fn accept(
     wish: &Compression,
     offers: &[Extension<'_>],
@@ -82,7 +82,7 @@ pub(crate) fn check_answer(
     Terms::granted(wish, answer).map(|terms| terms.seen_by(Role::Client, wish))
 }
 
-/// How both ends compress, in the terms of the RFC.
+/// How both ends compress, in the RFC's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Terms {
     server: Sender,
@@ -94,7 +94,8 @@ struct Terms {
 struct Sender {
     /// Whether a message may refer to earlier ones (RFC 7692 section 7.1.1).
     context: bool,
-    /// The largest window as a power of two in bytes (section 7.1.2). `None`: the default, which no parameter states.
+    /// The largest window as a power of two in bytes (section 7.1.2). `None` is the default, for which there is no
+    /// parameter.
     bits: Option<u8>,
 }
 
@@ -108,7 +109,7 @@ impl Terms {
     /// What an end in this role wants of both.
     fn wished(wish: &Compression, role: Role) -> Self {
         let sender = |context, bits: u8| {
-            // Fewer are the peer's to choose, not ours to ask for.
+            // The peer may choose fewer; we do not ask for them.
             let bits = Some(bits.max(MIN_OWN_BITS)).filter(|&bits| bits < MAX_BITS);
             Sender { context, bits }
         };
@@ -120,12 +121,12 @@ impl Terms {
         }
     }
 
-    /// What a server with this wish answers to an offer.
+    /// What a server with these settings answers to an offer.
     fn accepted(wish: &Compression, offer: &Extension<'_>) -> Result<Self, DeflateError> {
         let offer = Fields::read(&offer.params, Side::Offer)?;
         let wished = Self::wished(wish, Role::Server);
         let server_bits = match offer.server_max_window_bits {
-            // Section 7.1.2.1: what was asked for is answered, with that value or a smaller one.
+            // Section 7.1.2.1: the answer repeats the parameter, with that value or a smaller one.
             Some(bits) => Some(bits.min(wished.server.max_bits())),
             None => wished.server.bits,
         };
@@ -143,7 +144,7 @@ impl Terms {
         })
     }
 
-    /// What the answer to the offer of a client with this wish grants.
+    /// What the answer to the offer of a client with these settings grants.
     fn granted(wish: &Compression, answer: &Extension<'_>) -> Result<Self, DeflateError> {
         let answer = Fields::read(&answer.params, Side::Answer)?;
         let wished = Self::wished(wish, Role::Client);
@@ -154,10 +155,10 @@ impl Terms {
         if answer.server_max_window_bits.unwrap_or(MAX_BITS) > wished.server.max_bits() {
             return Err(DeflateError::NotGranted);
         }
-        // In an answer the value is always there; see `Fields::read`.
+        // In an answer the value is always present; see `Fields::read`.
         let client_bits = answer.client_max_window_bits.flatten().unwrap_or(MAX_BITS);
-        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. One of 8 bits is within what
-        // the offer invited, so it is no reason to fail: this side then compresses nothing.
+        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. 8 bits is within what the
+        // offer allows, so it is no reason to fail: this end then compresses nothing.
         let client_bits = client_bits.min(wished.client.max_bits());
         let client_context = wished.client.context && !answer.client_no_context_takeover;
         Ok(Self {
@@ -172,7 +173,7 @@ impl Terms {
         })
     }
 
-    /// The server's answer that says so.
+    /// The server's answer with these terms.
     fn answer(&self) -> Extension<'static> {
         let mut answer = Extension::new(NAME);
         if !self.server.context {
@@ -190,7 +191,7 @@ impl Terms {
         answer
     }
 
-    /// The wishes of the end in this role, narrowed to these terms.
+    /// The settings of the end in this role, narrowed to these terms.
     fn seen_by(&self, role: Role, wish: &Compression) -> Compression {
         let (own, peer) = match role {
             Role::Server => (self.server, self.client),
@@ -212,7 +213,7 @@ enum Side {
     Answer,
 }
 
-/// The four parameters as written. A window of the client is `Some(None)` when it stands without a value.
+/// The four parameters as written. The client's window is `Some(None)` when the parameter has no value.
 #[derive(Default)]
 struct Fields {
     server_no_context_takeover: bool,
@@ -241,7 +242,7 @@ impl Fields {
                 }
                 CLIENT_MAX_WINDOW_BITS => {
                     let bits = match value {
-                        // Section 7.1.2.2: it may stand bare in an offer, not in an answer.
+                        // Section 7.1.2.2: it may lack a value in an offer, not in an answer.
                         None if side == Side::Offer => None,
                         None => return Err(DeflateError::Value),
                         Some(value) => Some(window_bits(value)?),
@@ -275,17 +276,17 @@ fn window_bits(value: &str) -> Result<u8, DeflateError> {
 
 const _: () = assert!(MIN_BITS == 8 && MAX_BITS == 15); // what the patterns of `window_bits` say
 
-/// Why a server's answer about `permessage-deflate` cannot be accepted.
+/// Why a server's answer for `permessage-deflate` cannot be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeflateError {
     /// A parameter that RFC 7692 does not define.
     UnknownParameter,
-    /// A parameter stands twice.
+    /// A parameter appears twice.
     RepeatedParameter,
-    /// A parameter lacks its value, has one that it must not have, or one outside 8 to 15.
+    /// A parameter lacks its value, has one that it must not have, or has one outside 8 to 15.
     Value,
-    /// The answer leaves out, or exceeds, what the offer demanded of the server.
+    /// The answer leaves out, or exceeds, what the offer required of the server.
     NotGranted,
 }
 

@@ -1,4 +1,4 @@
-//! Why a server refuses a request, and the response that says so; why a message cannot be built.
+//! Why a server refuses a request, and the response that says so; why a request or response cannot be built.
 
 use std::error::Error as _;
 use std::fmt;
@@ -19,9 +19,9 @@ use crate::subprotocol::SubprotocolError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The bytes are not a request head, or one over a limit.
+    /// The bytes are not a request head, or the head exceeds a limit.
     Head(HeadError),
-    /// The head was not complete in time. The caller, who has the clock, decides that.
+    /// The head was not complete in time. The caller, which has the clock, decides this.
     TimedOut,
     /// HTTP/1.0 or another version that is not HTTP/1.1 (RFC 6455 section 4.2.1, requirement 1).
     HttpVersion,
@@ -31,7 +31,7 @@ pub enum HandshakeError {
     Target,
     /// No `Host`.
     MissingHost,
-    /// `Host` stands twice.
+    /// More than one `Host` header.
     DuplicateHost,
     /// `Host` is not a host with an optional port.
     InvalidHost,
@@ -47,25 +47,25 @@ pub enum HandshakeError {
     MissingConnectionUpgrade,
     /// No `Sec-WebSocket-Version`.
     MissingVersion,
-    /// `Sec-WebSocket-Version` stands twice.
+    /// More than one `Sec-WebSocket-Version` header.
     DuplicateVersion,
     /// `Sec-WebSocket-Version` is not 13.
     UnsupportedVersion,
     /// No `Sec-WebSocket-Key`.
     MissingKey,
-    /// `Sec-WebSocket-Key` stands twice.
+    /// More than one `Sec-WebSocket-Key` header.
     DuplicateKey,
     /// `Sec-WebSocket-Key` is not base64 of 16 bytes.
     InvalidKey,
-    /// `Sec-WebSocket-Protocol` breaks its rules.
+    /// `Sec-WebSocket-Protocol` is malformed.
     Subprotocols(SubprotocolError),
-    /// `Sec-WebSocket-Extensions` breaks its grammar.
+    /// `Sec-WebSocket-Extensions` does not follow its grammar.
     Extensions(ExtensionError),
-    /// `Origin` stands twice.
+    /// More than one `Origin` header.
     DuplicateOrigin,
-    /// The [`OriginPolicy`](crate::OriginPolicy) does not allow the `Origin`; this is what was compared.
+    /// The [`OriginPolicy`](crate::OriginPolicy) does not allow the `Origin`; the value says what was compared.
     OriginNotAllowed(OriginMismatch),
-    /// A request of HTTP/2 or HTTP/3 is no extended CONNECT for a WebSocket (RFC 8441 sections 4 and 5).
+    /// An HTTP/2 or HTTP/3 request is not an extended CONNECT for a WebSocket (RFC 8441 sections 4 and 5).
     Connect(ConnectRefusal),
 }
 
@@ -100,10 +100,10 @@ impl HandshakeError {
         }
     }
 
-    /// The whole response: the reason as text, and what the status demands: `Allow` with 405 (RFC 9110
+    /// The complete response, with the reason as text and the headers that the status requires: `Allow` with 405 (RFC 9110
     /// section 15.5.6), `Upgrade` and the supported version with 426 (RFC 9110 section 15.5.22, RFC 6455
-    /// section 4.4). What is refused over HTTP/2 or HTTP/3 is answered without any header that speaks of a connection
-    /// (RFC 9113 section 8.2.2). Over HTTP/1.1 the connection must end after it: `encode_response` adds `Connection: close`.
+    /// section 4.4). A response over HTTP/2 or HTTP/3 has no connection-specific header (RFC 9113 section 8.2.2). Over
+    /// HTTP/1.1 the connection must end after it: `encode_response` adds `Connection: close`.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let status = self.status();
@@ -130,7 +130,7 @@ impl HandshakeError {
     }
 }
 
-/// A response of plain text, in any version of HTTP: `Content-Type` and `Content-Length` are set.
+/// Returns a plain-text response, for any version of HTTP: `Content-Type` and `Content-Length` are set.
 #[must_use]
 pub fn text_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
     let body = body.into();
@@ -143,7 +143,7 @@ pub fn text_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Byt
     response
 }
 
-/// This level only: [`source`](std::error::Error::source) has the next.
+/// Describes this error alone; its cause is the [`source`](std::error::Error::source).
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -219,8 +219,7 @@ impl From<ExtensionError> for HandshakeError {
     }
 }
 
-/// Why bytes are not the head of an HTTP/1.1 message (RFC 9112 sections 2 to 5), or one over a
-/// limit of `HeadLimits`.
+/// Why bytes are not the head of an HTTP/1.1 message (RFC 9112 sections 2 to 5), or exceed one of the `HeadLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -230,7 +229,7 @@ pub enum HeadError {
     TooLarge(usize),
     /// The head has more than this many header lines.
     TooManyHeaders(usize),
-    /// The peer speaks TLS: `wss` where plain `ws` is served, or the other way about.
+    /// The peer speaks TLS: `wss` where plain `ws` is served, or the other way round.
     Tls,
     /// The first bytes are not those of an HTTP/1 message.
     NotHttp,
@@ -252,7 +251,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status with which a server answers.
+    /// The status of a server's response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -306,28 +305,28 @@ impl std::error::Error for HeadError {}
 pub enum ConnectRefusal {
     /// A method other than CONNECT: this is a plain request.
     Method,
-    /// No `:protocol`: this asks for a tunnel (RFC 9110 section 9.3.6).
+    /// No `:protocol`: this is a request for a tunnel (RFC 9110 section 9.3.6).
     MissingProtocol,
     /// `:protocol` is not `websocket`.
     UnsupportedProtocol,
     /// `:scheme` is missing, or neither `http` nor `https`.
     Scheme,
-    /// `:path` is missing, or no path.
+    /// `:path` is missing, or not a path.
     Path,
     /// `:authority` is missing, or not a host with an optional port.
     Authority,
-    /// `Host` is there and says something else than `:authority`.
+    /// `Host` is present and differs from `:authority`.
     Host,
-    /// A header that speaks of one connection: `Connection`, `Upgrade`, `Keep-Alive`, `Proxy-Connection`, `Transfer-Encoding`,
+    /// A connection-specific header: `Connection`, `Upgrade`, `Keep-Alive`, `Proxy-Connection`, `Transfer-Encoding`,
     /// or a `TE` other than `trailers`.
     ConnectionHeader,
-    /// `Sec-WebSocket-Version` is missing, there twice, or not 13.
+    /// `Sec-WebSocket-Version` is missing, duplicated, or not 13.
     Version,
 }
 
 impl ConnectRefusal {
-    /// The status of the response: 501 for another protocol (RFC 9220 section 3), 405 for another method, 400 else. 426 is of
-    /// HTTP/1.1 alone, as it demands an `Upgrade` (RFC 9110 section 15.5.22).
+    /// The status of the response: 501 for another protocol (RFC 9220 section 3), 405 for another method, otherwise 400.
+    /// 426 is for HTTP/1.1 only, as it requires an `Upgrade` (RFC 9110 section 15.5.22).
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -362,35 +361,35 @@ impl fmt::Display for ConnectRefusal {
 
 impl std::error::Error for ConnectRefusal {}
 
-/// Why a request or response cannot be built from what the application gave.
+/// Why a request or response cannot be built from what the application passed.
 ///
-/// Errors about a header name it. None shows a value.
+/// Errors about a header name it. No error shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A header's name is not a token; this is its start, up to the first character that no name has, at most 64 bytes.
+    /// A header's name is not a token; this is its start, up to the first invalid character, at most 64 bytes.
     HeaderName(String),
     /// The value of the header named here has a line break or another control character.
     HeaderValue(HeaderName),
-    /// With the header named here there are more than the `http` crate holds: some 24,000 names.
+    /// With the header named here, there are more than the `http` crate holds: some 24,000 names.
     TooManyHeaders(HeaderName),
     /// The header named here is the handshake's own.
     ReservedHeader(&'static str),
-    /// The header named here speaks of one connection, and has no place in HTTP/2 (RFC 9113 section 8.2.2).
+    /// The header named here is connection-specific, and not allowed in HTTP/2 (RFC 9113 section 8.2.2).
     ConnectionHeader(HeaderName),
     /// `Host` is not a host with an optional port.
     Host,
     /// The method of the application's request is not GET (RFC 6455 section 4.1).
     Method,
-    /// The subprotocols break their rules.
+    /// The subprotocols are malformed.
     Subprotocols(SubprotocolError),
     /// The chosen subprotocol is not one that the client offered.
     SubprotocolNotOffered,
-    /// The system gave no random bytes for the key.
+    /// The system returned no random bytes for the key.
     Random,
 }
 
-/// This level only: [`source`](std::error::Error::source) has the next.
+/// Describes this error alone; its cause is the [`source`](std::error::Error::source).
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -441,7 +440,7 @@ mod tests {
     use crate::deflate::DeflateError;
     use crate::response::ResponseError;
 
-    // Who prints an error with its sources printed the same words twice.
+    // Printing an error with its sources printed the same words twice.
     #[test]
     fn each_error_tells_its_own_level() {
         let (subprotocols, extensions) = (SubprotocolError::Duplicate, ExtensionError::Name);

@@ -8,10 +8,10 @@ use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
 use crate::token::{MAX_EMPTY, is_tchar, token};
 
-/// One extension with its parameters, as a client offers it or a server answers with it. A name of a parameter may appear
-/// several times: whether that is legal is the extension's own rule.
+/// One extension with its parameters, as a client offers it or a server answers with it. A parameter's name may appear
+/// several times: whether that is legal is up to the extension.
 ///
-/// `Display` writes it as it stands in the header.
+/// `Display` writes it in the syntax of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extension<'a> {
     pub(crate) name: &'a str,
@@ -71,7 +71,7 @@ pub(crate) fn parse_extensions(headers: &HeaderMap) -> Result<Vec<Extension<'_>>
     Ok(extensions)
 }
 
-/// A cursor that only moves forwards: the time is linear in the line, whatever it holds.
+/// A cursor that only moves forwards: the time is linear in the line, whatever its content.
 struct Parser<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -194,9 +194,9 @@ pub enum ExtensionError {
     ParamName,
     /// A parameter's value is missing, or is not a token once unquoted.
     Value,
-    /// A quoted string has no end.
+    /// A quoted string is not terminated.
     UnclosedQuote,
-    /// Something other than `,` or `;` stands behind an extension or a parameter.
+    /// Something other than `,` or `;` follows an extension or a parameter.
     Delimiter,
 }
 
@@ -205,9 +205,9 @@ impl fmt::Display for ExtensionError {
         f.write_str(match self {
             Self::Empty => "Sec-WebSocket-Extensions names no extension",
             Self::Name => "Sec-WebSocket-Extensions has a name that is not a token",
-            Self::ParamName => "Sec-WebSocket-Extensions has a parameter without a proper name",
+            Self::ParamName => "Sec-WebSocket-Extensions has a parameter without a valid name",
             Self::Value => "Sec-WebSocket-Extensions has a parameter value that is not a token",
-            Self::UnclosedQuote => "Sec-WebSocket-Extensions has a quoted string without an end",
+            Self::UnclosedQuote => "Sec-WebSocket-Extensions has an unterminated quoted string",
             Self::Delimiter => "Sec-WebSocket-Extensions lacks a comma or semicolon",
         })
     }
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    /// The extensions as they are printed.
+    /// The extensions as `Display` writes them.
     fn parse(lines: &[&[u8]]) -> Result<Vec<String>, ExtensionError> {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -283,8 +283,8 @@ mod tests {
     }
 
     /// faye's `websocket-extensions` (CVE-2020-7662) took exponential time over an unclosed quoted
-    /// string of escapes: its expression went back and tried again. The cursor here never goes back,
-    /// which is what this test counts: it ends at the end of the line, having moved once over it.
+    /// string of escapes: its regular expression backtracked. The cursor here never goes back, as this test checks: it
+    /// moves over the line once and stops at the end.
     #[test]
     fn an_unclosed_quoted_string_is_read_once() {
         let line = [&b"a;b=\""[..], &b"\\c".repeat(32 * 1024)].concat();

@@ -1,4 +1,4 @@
-//! The head of a request, borrowed from whoever holds it.
+//! The head of a request, borrowed from its owner.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,9 +12,9 @@ use crate::token::{Lines, lines, trim_ows};
 
 /// The `:protocol` of an extended CONNECT (RFC 8441 section 4), for which the `http` crate has no field.
 ///
-/// It stands among the [extensions](http::Extensions) of a request: [`ClientRequest::build_connect`] puts it there, and
-/// [`RequestHead`] looks for it there. The crates that speak HTTP/2 have types of their own for it; a server passes on what they
-/// say by [`RequestHead::with_protocol`].
+/// It is one of the [extensions](http::Extensions) of a request: [`ClientRequest::build_connect`] puts it there, and
+/// [`RequestHead`] looks for it there. HTTP/2 crates have their own types for it; a server passes their value on with
+/// [`RequestHead::with_protocol`].
 ///
 /// [`ClientRequest::build_connect`]: crate::ClientRequest::build_connect
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,10 +37,9 @@ impl ConnectProtocol {
     }
 }
 
-/// The head of a request of any HTTP version, by reference: what a server looks at.
+/// The head of a request of any HTTP version, by reference.
 ///
-/// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the request stays with the framework that it
-/// belongs to.
+/// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the framework keeps its request.
 ///
 /// ```
 /// use tautline_handshake::{RequestHead, is_upgrade_request};
@@ -92,8 +91,9 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's extensions. For a request that came
-    /// over HTTP/2, this is what its own crate says: `parts.extensions.get::<hyper::ext::Protocol>()`, for instance.
+    /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's extensions. For a request that
+    /// came over HTTP/2, pass what the HTTP/2 crate received: `parts.extensions.get::<hyper::ext::Protocol>()`, for
+    /// instance.
     ///
     /// ```
     /// use tautline_handshake::{RequestHead, ServerRequest};
@@ -113,9 +113,9 @@ impl<'a> RequestHead<'a> {
         self
     }
 
-    /// The host, with its port if one is written, that a request of HTTP/1 is for (RFC 9112 section 3.2). `Host` stands once and
-    /// is well-formed; a target in absolute form, which a server must take, goes before it (section 3.2.2). HTTP/1.0 has no
-    /// need of either: `None`.
+    /// The host that an HTTP/1 request is for, with its port if it has one (RFC 9112 section 3.2). There must be exactly
+    /// one well-formed `Host`; a target in absolute form, which a server must accept, takes precedence over it (section
+    /// 3.2.2). HTTP/1.0 requires neither: `None`.
     ///
     /// # Errors
     /// [`HandshakeError::MissingHost`], [`DuplicateHost`](HandshakeError::DuplicateHost) or
@@ -147,7 +147,7 @@ impl<'a> RequestHead<'a> {
         named.map(Some).ok_or(HandshakeError::Target)
     }
 
-    /// No body, and no wish for `100 Continue`: what follows the head are frames.
+    /// No body, and no `Expect: 100-continue`: what follows the head is frames.
     pub(crate) fn check_no_body(&self) -> Result<(), HandshakeError> {
         if self.headers.contains_key(TRANSFER_ENCODING) {
             return Err(HandshakeError::TransferEncoding);
@@ -164,7 +164,7 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// Without the values of headers and the query: credentials are among them.
+/// Omits the values of headers and the query, which may contain credentials.
 impl fmt::Debug for RequestHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.keys().collect();

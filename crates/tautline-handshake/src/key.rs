@@ -13,7 +13,7 @@ const NONCE_LEN: usize = 16;
 /// Characters of a key: 16 bytes in base64.
 const KEY_LEN: usize = 24;
 
-/// A fresh key: 16 unpredictable bytes from the system, in base64.
+/// Returns a fresh key: 16 unpredictable bytes from the system, in base64.
 pub(crate) fn generate_key() -> Result<String, getrandom::Error> {
     let mut nonce = [0u8; NONCE_LEN];
     getrandom::fill(&mut nonce)?;

@@ -3,8 +3,8 @@
 //! CONNECT over HTTP/2 and HTTP/3 ([RFC 8441] section 5, [RFC 9220]).
 //!
 //! The crate is pure: it opens no socket, starts no task and reads no clock. Requests and responses are
-//! those of the [`http`] crate, so it fits behind any HTTP stack; the feature `http1` (on by default)
-//! adds reading them from bytes and writing them, for a stack of one's own.
+//! those of the [`http`] crate, so it works with any HTTP stack. The feature `http1` (on by default) adds parsing them from
+//! bytes and encoding them, for those who have no HTTP stack.
 //!
 //! A whole handshake, both roles, in memory:
 //!
@@ -42,8 +42,8 @@
 //! # HTTP/2 and HTTP/3
 //!
 //! The same types take and answer an extended CONNECT: [`ClientRequest::build_connect`] makes the request, and
-//! [`ServerRequest::check`] judges each request by its version. Over HTTP/2 there is no key and no accept value; the response
-//! that opens the connection is a 200.
+//! [`ServerRequest::check`] applies the rules of the request's HTTP version. Over HTTP/2 there is no key and no accept
+//! value; the response that opens the connection is a 200.
 //!
 //! ```
 //! use tautline_handshake::{ClientRequest, ServerRequest, WsUri};
@@ -58,8 +58,8 @@
 //!
 //! # A server's refusal
 //!
-//! Every [`HandshakeError`] has a status and a whole response ([`HandshakeError::to_response`]): a server
-//! that refuses answers, then closes.
+//! Every [`HandshakeError`] has a status and a complete response ([`HandshakeError::to_response`]): a server that refuses a
+//! request sends it, then closes the connection.
 //!
 //! ```
 //! use tautline_handshake::{HandshakeError, ServerRequest};
@@ -75,8 +75,8 @@
 //!
 //! # Where the RFCs leave a choice
 //!
-//! - The unused bits of the key's last character may have any value: an example of the RFC sets one.
-//! - A 101 names `websocket` alone in `Upgrade`; more would be a second protocol on top.
+//! - The unused bits of the key's last character may have any value: an example in the RFC sets one of them.
+//! - The `Upgrade` of a 101 must be `websocket` alone; anything else in it would be a second protocol on top.
 //! - A client that offers subprotocols refuses a server that chooses none, as browsers do, unless
 //!   [`ClientRequest::subprotocol_required`] says otherwise.
 //! - A window of 8 bits is accepted for the peer's compressor and refused for our own.
@@ -84,8 +84,8 @@
 //!
 //! # Features
 //!
-//! - `http1` (default): HTTP/1.1 heads from and to bytes, with `httparse`.
-//! - `idna`: host names beyond ASCII in URIs.
+//! - `http1` (default): parsing HTTP/1.1 heads, with `httparse`, and encoding them.
+//! - `idna`: non-ASCII host names in URIs.
 //!
 //! [RFC 6455]: https://www.rfc-editor.org/rfc/rfc6455
 //! [RFC 8441]: https://www.rfc-editor.org/rfc/rfc8441

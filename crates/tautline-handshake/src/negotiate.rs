@@ -15,16 +15,16 @@ use crate::response::ResponseError;
 use crate::subprotocol;
 use crate::token::{Lines, lines, trim_ows};
 
-/// What client and server agreed on, as the end sees it that holds this.
+/// What client and server agreed on, as seen by the end that holds this.
 ///
-/// `Debug` does not show the subprotocol: some clients hide a token in it.
+/// `Debug` does not show the subprotocol: some clients pass a token in it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Agreed {
     /// The subprotocol that the server chose among the offered ones.
     pub subprotocol: Option<String>,
-    /// How this end compresses, and what it expects of its peer: its wishes, narrowed to what was agreed on. `None`: messages
-    /// are not compressed.
+    /// How this end compresses, and what it expects of its peer: its settings, narrowed to what was agreed on. `None` if
+    /// messages are not compressed.
     pub compression: Option<Compression>,
 }
 
@@ -60,14 +60,14 @@ impl<'a> Offer<'a> {
     /// Reads `Sec-WebSocket-Protocol` and `Sec-WebSocket-Extensions`.
     ///
     /// # Errors
-    /// [`HandshakeError::Subprotocols`] or [`HandshakeError::Extensions`] for one that breaks its grammar.
+    /// [`HandshakeError::Subprotocols`] or [`HandshakeError::Extensions`] for a header that does not follow its grammar.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, HandshakeError> {
         let subprotocols = subprotocol::parse_offers(headers)?;
         let extensions = parse_extensions(headers)?;
         Ok(Self { subprotocols, extensions })
     }
 
-    /// The offered subprotocols in the client's order of preference; empty when it offers none.
+    /// The offered subprotocols in the client's order of preference; empty if it offers none.
     #[must_use]
     pub fn subprotocols(&self) -> &[&'a str] {
         &self.subprotocols
@@ -83,8 +83,8 @@ impl<'a> Offer<'a> {
         self.subprotocols.contains(&subprotocol)
     }
 
-    /// Writes a server's answer into `headers`: this subprotocol, which is one of the offered, and compression as far as the
-    /// wish and the offers allow. What is not taken up is left out (RFC 6455 section 4.2.2, RFC 7692 section 5.1).
+    /// Writes a server's answer into `headers`: this subprotocol, which is one of those offered, and compression within
+    /// these settings and the offers. What is not accepted is left out (RFC 6455 section 4.2.2, RFC 7692 section 5.1).
     pub(crate) fn answer(
         &self,
         subprotocol: Option<&str>,
@@ -92,7 +92,7 @@ impl<'a> Offer<'a> {
         headers: &mut HeaderMap,
     ) -> Agreed {
         let mut agreed = Agreed::default();
-        // Tokens can be sent; if one could not be, it would not be agreed on.
+        // A token can always be sent; if one could not, it would not be agreed on.
         if let Some(name) = subprotocol
             && let Ok(value) = HeaderValue::from_str(name)
         {
@@ -110,7 +110,7 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Without the names: some clients hide a token among the subprotocols.
+/// Omits the names: some clients pass a token among the subprotocols.
 impl fmt::Debug for Offer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offer")
@@ -120,7 +120,7 @@ impl fmt::Debug for Offer<'_> {
     }
 }
 
-/// What a client offers, and demands of the answer.
+/// What a client offers, and what it requires of the answer.
 #[derive(Clone)]
 pub(crate) struct Wishes {
     pub(crate) subprotocols: Vec<String>,
@@ -177,7 +177,7 @@ impl Wishes {
     }
 }
 
-/// Without the subprotocols: some clients hide a token among them.
+/// Omits the subprotocols: some clients pass a token among them.
 impl fmt::Debug for Wishes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wishes")
@@ -188,7 +188,7 @@ impl fmt::Debug for Wishes {
     }
 }
 
-/// A value that is made here; that it can be sent was checked, so the error is for what nobody thought of.
+/// A value made by this crate. Its parts were checked before, so the error should not occur.
 pub(crate) fn text(name: HeaderName, value: &str) -> Result<HeaderValue, BuildError> {
     HeaderValue::from_str(value).map_err(|_| BuildError::HeaderValue(name))
 }

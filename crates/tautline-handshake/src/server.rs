@@ -13,11 +13,10 @@ use crate::headers::Headers;
 use crate::negotiate::{Agreed, Offer};
 use crate::upgrade;
 
-/// A client's opening request that has passed every check: of RFC 6455 section 4.2.1 if it came over HTTP/1.1, of RFC 8441 section
-/// 5 if it is an extended CONNECT over HTTP/2 or HTTP/3. It borrows the request.
+/// A client's opening request that has passed every check: those of RFC 6455 section 4.2.1 if it came over HTTP/1.1, those
+/// of RFC 8441 section 5 if it is an extended CONNECT over HTTP/2 or HTTP/3. It borrows the request.
 ///
-/// The `Origin` is not among them, as its rule is the server's to choose: see
-/// [`OriginPolicy`](crate::OriginPolicy).
+/// The `Origin` is not checked here, since the server chooses the rule for it: see [`OriginPolicy`](crate::OriginPolicy).
 ///
 /// ```
 /// use tautline_handshake::ServerRequest;
@@ -57,14 +56,13 @@ enum Way {
 }
 
 impl<'a> ServerRequest<'a> {
-    /// Checks a request. Which rules apply is a matter of its HTTP version.
+    /// Checks a request. Which rules apply depends on its HTTP version.
     ///
     /// # Errors
     ///
-    /// The [`HandshakeError`] of the first rule that the request breaks, in the order in which a server
-    /// reads: version, method, target, `Host`, body, `Upgrade`, `Connection`, version and key of the
-    /// protocol, subprotocols, extensions; over HTTP/2 method, `:protocol`, target, headers that speak of a
-    /// connection, version of the protocol, body, subprotocols, extensions.
+    /// The [`HandshakeError`] of the first rule that the request breaks, in this order: version, method, target, `Host`,
+    /// body, `Upgrade`, `Connection`, version and key of the protocol, subprotocols, extensions; over HTTP/2 method,
+    /// `:protocol`, target, connection-specific headers, version of the protocol, body, subprotocols, extensions.
     pub fn check(request: impl Into<RequestHead<'a>>) -> Result<Self, HandshakeError> {
         let head = request.into();
         let (authority, way) = if head.version >= Version::HTTP_2 {
@@ -78,7 +76,7 @@ impl<'a> ServerRequest<'a> {
         Ok(Self { authority, way, offer: Offer::read(head.headers)? })
     }
 
-    /// The host that the request is for, with its port if one is written: that of the target, or else `Host` (RFC 9112 section
+    /// The host that the request is for, with its port if it has one: that of the target, or else `Host` (RFC 9112 section
     /// 3.2.2); over HTTP/2 `:authority`. The origin is compared with it.
     #[must_use]
     pub const fn authority(&self) -> &'a str {
@@ -91,8 +89,8 @@ impl<'a> ServerRequest<'a> {
         &self.offer
     }
 
-    /// The response that accepts the request, and what is agreed on with it: the first of the `subprotocols` that the client
-    /// offers, and compression as far as the wish and the client's offers allow. For headers of the application see
+    /// Returns the response that accepts the request, and what is thereby agreed on: the first of the `subprotocols` that
+    /// the client offers, and compression within these settings and the client's offers. To add headers, see
     /// [`respond`](Self::respond).
     #[must_use]
     pub fn accept<S: AsRef<str>>(
@@ -103,7 +101,7 @@ impl<'a> ServerRequest<'a> {
         self.response(self.offer.select_subprotocol(subprotocols), compression)
     }
 
-    /// The response that accepts the request, in the making.
+    /// Returns a builder for the response that accepts the request.
     pub const fn respond(&self) -> ServerResponse<'_> {
         ServerResponse { request: self, extra: None, subprotocol: None, compression: None }
     }
@@ -122,7 +120,7 @@ impl<'a> ServerRequest<'a> {
     }
 }
 
-/// Without what is offered: some clients hide a token among the subprotocols.
+/// Omits what is offered: some clients pass a token among the subprotocols.
 impl fmt::Debug for ServerRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerRequest")
@@ -132,7 +130,7 @@ impl fmt::Debug for ServerRequest<'_> {
     }
 }
 
-/// The response that accepts a request, in the making: a 101 (RFC 6455 section 4.2.2), or a 200 over HTTP/2 (RFC 8441 section 5).
+/// A builder for the response that accepts a request: a 101 (RFC 6455 section 4.2.2), or a 200 over HTTP/2 (RFC 8441 section 5).
 #[derive(Clone)]
 #[must_use = "a response does nothing until it is built and sent"]
 pub struct ServerResponse<'a> {
@@ -143,27 +141,27 @@ pub struct ServerResponse<'a> {
 }
 
 impl ServerResponse<'_> {
-    /// The headers of the application, in place of those that were set before. What cannot be sent is the error of
-    /// [`build`](Self::build).
+    /// Sets all headers of the application at once, replacing those set before. The handshake's own headers, and those that
+    /// would announce a body, are refused by [`build`](Self::build).
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = Some(headers);
         self
     }
 
-    /// Chooses a subprotocol: one that the client offered, in its case.
+    /// Chooses a subprotocol. It must be one that the client offered, in the same case.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// Accepts `permessage-deflate` (RFC 7692) as far as these wishes and the client's offers allow. A client that offers
-    /// nothing acceptable is answered without it.
+    /// Accepts `permessage-deflate` (RFC 7692) within these settings; clients that offer nothing acceptable are served
+    /// uncompressed.
     pub const fn compression(mut self, wish: Compression) -> Self {
         self.compression = Some(wish);
         self
     }
 
-    /// The response, and what is agreed on with it.
+    /// Returns the response, and what is thereby agreed on.
     ///
     /// # Errors
     ///
@@ -190,7 +188,7 @@ impl ServerResponse<'_> {
     }
 }
 
-/// Without the values of headers: cookies are among them.
+/// Omits the values of headers, which may contain cookies.
 impl fmt::Debug for ServerResponse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerResponse")

@@ -12,11 +12,12 @@ use crate::token::{members, token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubprotocolError {
-    /// An element is empty: when sending, any; when receiving, the whole list, or more elements than are ignored.
+    /// An element is empty. When receiving, this means that the whole list is empty, or has more empty elements than are
+    /// ignored.
     Empty,
     /// An element is not a token.
     NotAToken,
-    /// An element stands twice; names are compared case-sensitively.
+    /// An element appears twice; names are compared case-sensitively.
     Duplicate,
 }
 
@@ -25,15 +26,15 @@ impl fmt::Display for SubprotocolError {
         f.write_str(match self {
             Self::Empty => "Sec-WebSocket-Protocol has an empty element",
             Self::NotAToken => "Sec-WebSocket-Protocol has an element that is not a token",
-            Self::Duplicate => "Sec-WebSocket-Protocol has an element twice",
+            Self::Duplicate => "Sec-WebSocket-Protocol lists an element twice",
         })
     }
 }
 
 impl std::error::Error for SubprotocolError {}
 
-/// The offers of a request, in order: several lines are one list (RFC 6455 section 11.3.4), whose empty elements do not
-/// count (RFC 9110 section 5.6.1.2).
+/// The offers of a request, in order: several lines form one list (RFC 6455 section 11.3.4), whose empty elements are
+/// ignored (RFC 9110 section 5.6.1.2).
 pub(crate) fn parse_offers(headers: &HeaderMap) -> Result<Vec<&str>, SubprotocolError> {
     let offers = check_all(members(headers, &SEC_WEBSOCKET_PROTOCOL))?;
     if offers.is_empty() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
@@ -42,7 +43,7 @@ pub(crate) fn parse_offers(headers: &HeaderMap) -> Result<Vec<&str>, Subprotocol
     Ok(offers)
 }
 
-/// Checks that `names` are tokens and that none stands twice, in time linear in their length.
+/// Checks that `names` are tokens without duplicates, in time linear in their length.
 pub(crate) fn check_all<'a>(
     names: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<&'a str>, SubprotocolError> {
@@ -86,7 +87,7 @@ mod tests {
         );
     }
 
-    /// A client that joins its names with a comma too many was refused with 400.
+    /// A client that joins its names with one comma too many was refused with 400.
     #[test]
     fn empty_elements_are_ignored_rfc9110_5_6_1_2() {
         assert_eq!(parse(&[b"chat, "]).unwrap(), ["chat"]);
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(parse(&[b"a", b"a"]), Err(SubprotocolError::Duplicate));
     }
 
-    /// ws CVE-2021-32640: an expression that trims took quadratic time over `b`, 64 KiB of spaces, `x`.
+    /// ws CVE-2021-32640: a regular expression that trims took quadratic time over `b`, 64 KiB of spaces, `x`.
     #[test]
     fn long_whitespace_is_read_once() {
         let spaces = b" ".repeat(64 * 1024);

@@ -1,11 +1,11 @@
 //! Tokens, optional whitespace and comma-separated lists (RFC 9110 sections 5.6.1 to 5.6.3).
 //!
-//! Everything here walks its input once: no expression matching, no going back.
+//! Everything here walks its input once: no regular expressions, no backtracking.
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+/// Whether `byte` may appear in a token (RFC 9110 section 5.6.2).
 pub(crate) const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -27,7 +27,7 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
         )
 }
 
-/// `bytes` as a token, or `None` when it is empty or has a byte that no token has.
+/// `bytes` as a token, or `None` if it is empty or has a byte that is not allowed in a token.
 pub(crate) fn token(bytes: &[u8]) -> Option<&str> {
     if bytes.is_empty() || !bytes.iter().all(|&byte| is_tchar(byte)) {
         return None;
@@ -56,12 +56,12 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// How many empty members of a list are ignored: more than a merge of lines leaves behind, and far less than a head holds.
+/// How many empty members of a list are ignored: more than merging lines produces, and far fewer than fit in a head.
 pub(crate) const MAX_EMPTY: usize = 32;
 
-/// The members of the list that all lines of `name` make together (RFC 9110 section 5.3), each
-/// trimmed. "A reasonable number" of empty ones is ignored (RFC 9110 section 5.6.1.2); those beyond
-/// are passed on, as members that no list has.
+/// The members of the list that all lines of `name` form together (RFC 9110 section 5.3), each
+/// trimmed. "A reasonable number" of empty ones is ignored (RFC 9110 section 5.6.1.2); those beyond are returned, as
+/// invalid members.
 pub(crate) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -78,7 +78,7 @@ pub(crate) fn members<'a>(
         })
 }
 
-/// Whether `wanted` is a member of the list, whatever its case: a whole member, never a part of one
+/// Whether `wanted` is a member of the list, ignoring case: a whole member, never a part of one
 /// (`not-upgrade` is not `upgrade`).
 pub(crate) fn has_member(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     members(headers, name).any(|member| member.eq_ignore_ascii_case(wanted.as_bytes()))

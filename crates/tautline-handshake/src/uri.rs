@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 
 use crate::authority::{Authority, AuthorityError};
 
-/// Longest URI that is read, in bytes: the longest that the `http` crate's `Uri` holds.
+/// The longest URI that is accepted, in bytes: the longest that the `http` crate's `Uri` holds.
 pub const MAX_URI_LEN: usize = 65_534;
 
 /// The target of a connection: a `ws:` or `wss:` URI, checked and taken apart (RFC 6455 section 3).
@@ -25,18 +25,18 @@ pub const MAX_URI_LEN: usize = 65_534;
 /// # Ok::<(), tautline_handshake::UriError>(())
 /// ```
 ///
-/// What is read, and how:
+/// How a URI is read:
 ///
-/// - The scheme is `ws` or `wss` in any case; nothing else, `http` and `https` included.
+/// - The scheme is `ws` or `wss` in any case; nothing else is accepted, not even `http` and `https`.
 /// - A fragment is refused (section 3: a `#` of the resource name must be written `%23`).
 /// - The host is lowercased. A name that is not ASCII needs the feature `idna`.
 /// - An empty path is `/`. Dot segments are left as they are.
 /// - Characters of the path and the query that are not ASCII, and `"` `<` `>` `^` `` ` `` `{` `|` `}`, are
-///   percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is a `%`
-///   without two hexadecimal digits behind it.
+///   percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is a `%` without two hexadecimal
+///   digits after it.
 /// - `user:password@` becomes Basic credentials ([`authorization`](Self::authorization)).
 ///
-/// `Display` and `Debug` never show the credentials, `Debug` not even the query: tokens are sent in it.
+/// `Display` and `Debug` never show the credentials, and `Debug` hides the query too: tokens are sent in it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct WsUri {
     secure: bool,
@@ -50,7 +50,7 @@ impl WsUri {
     ///
     /// # Errors
     ///
-    /// A [`UriError`] that names the first rule which the text breaks.
+    /// A [`UriError`] for the first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, UriError> {
         if text.len() > MAX_URI_LEN {
             return Err(UriError::TooLong);
@@ -87,7 +87,7 @@ impl WsUri {
         self.secure
     }
 
-    /// The host in lower case; an IPv6 address stands without its brackets.
+    /// The host in lower case; an IPv6 address has no brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.authority.host
@@ -105,7 +105,7 @@ impl WsUri {
         self.path_and_query.as_str()
     }
 
-    /// The value of `Host`: the port only if it is not the scheme's default, an IPv6 address in
+    /// The value of `Host`, with the port only if it is not the scheme's default, an IPv6 address in
     /// brackets (RFC 6455 section 4.1, requirement 4).
     #[must_use]
     pub fn authority_for_host_header(&self) -> String {
@@ -233,7 +233,7 @@ fn parse_resource(text: &str) -> Result<PathAndQuery, UriError> {
             _ => encoded.push(char::from(byte)),
         }
     }
-    // What is left is visible ASCII; the one thing that can be wrong is the length.
+    // What is left is visible ASCII; only the length can be wrong.
     PathAndQuery::try_from(encoded).map_err(|_| UriError::TooLong)
 }
 
@@ -292,15 +292,15 @@ pub enum UriError {
     Scheme,
     /// The host is missing or is not a name, an IPv4 address or a bracketed IPv6 address.
     Host,
-    /// The host has characters beyond ASCII, and the feature `idna` is off.
+    /// The host has non-ASCII characters, and the feature `idna` is off.
     InternationalHost,
     /// The port is not a number from 1 to 65535.
     Port,
     /// The user name or password has a control character, or the user name a colon (RFC 7617 section 2).
     Userinfo,
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` without two hexadecimal digits after it.
     PercentEncoding,
-    /// A `\`, which some take for `/` and others do not.
+    /// A `\`, which some read as `/` and others do not.
     Backslash,
 }
 
@@ -317,7 +317,7 @@ impl fmt::Display for UriError {
             }
             Self::Port => "the URI's port is not a number from 1 to 65535",
             Self::Userinfo => "the URI's user name or password cannot be sent as Basic credentials",
-            Self::PercentEncoding => "the URI has a `%` without two hexadecimal digits behind it",
+            Self::PercentEncoding => "the URI has a `%` without two hexadecimal digits after it",
             Self::Backslash => "the URI has a backslash",
         })
     }

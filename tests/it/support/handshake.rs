@@ -1,4 +1,4 @@
-//! Peers that speak raw HTTP, servers to ask, and certificates made on the spot.
+//! Peers that speak raw HTTP, servers for tests, and certificates made at run time.
 
 use std::net::SocketAddr;
 
@@ -13,16 +13,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The key of RFC 6455 section 1.3, and what answers it.
+/// The key of RFC 6455 section 1.3, and the accept value for it.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// An opening request that every server takes (RFC 6455 section 4.2.1).
+/// An opening request that every server accepts (RFC 6455 section 4.2.1).
 pub(crate) const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
      Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
      Sec-WebSocket-Version: 13\r\n\r\n";
 
-/// [`REQUEST`] with these lines behind the others, each with its line break.
+/// [`REQUEST`] with these lines after the others, each with its line break.
 pub(crate) fn request_with(lines: impl AsRef<[u8]>) -> Vec<u8> {
     let head = REQUEST.strip_suffix("\r\n").unwrap();
     [head.as_bytes(), lines.as_ref(), b"\r\n"].concat()
@@ -34,7 +34,7 @@ pub(crate) fn request_but(part: &str, by: impl AsRef<[u8]>) -> Vec<u8> {
     [before.as_bytes(), by.as_ref(), after.as_bytes()].concat()
 }
 
-/// The head of a request or a response as it stands on the wire.
+/// The head of a request or a response as it is on the wire.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) first: String,
@@ -58,7 +58,7 @@ impl Head {
         found.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a header, which stands at most once.
+    /// The value of a header, which appears at most once.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "{name} stands more than once");
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// The next head; what came behind it stays in `read`.
+    /// The next head; what came after it stays in `read`.
     pub(crate) async fn head(&mut self) -> Head {
         loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         }
     }
 
-    /// Everything up to the end of the stream, which is no reset.
+    /// Everything up to the end of the stream, which must not be a reset.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.stream.read_buf(&mut self.read).await.unwrap() > 0 {}
         self.read.split().to_vec()
@@ -127,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     }
 }
 
-/// A scripted server: it reads the head of one request and answers with what this makes of it. Gives that head and the
+/// A scripted server: it reads the head of one request and answers with what this returns for it. Returns that head and the
 /// connection.
 pub(crate) async fn answering<F>(answer: F) -> (SocketAddr, JoinHandle<(Head, Http)>)
 where
@@ -138,14 +138,14 @@ where
     let serving = tokio::spawn(async move {
         let mut peer = Http::over(listener.accept().await.unwrap().0);
         let request = peer.head().await;
-        // A client that has seen enough hangs up.
+        // A client that has seen enough closes the connection.
         let _ = peer.stream.write_all(&answer(&request)).await;
         (request, peer)
     });
     (address, serving)
 }
 
-/// A 101 that answers this request, with these lines behind the others.
+/// A 101 that answers this request, with these lines after the others.
 pub(crate) fn switching(request: &Head, lines: &str) -> String {
     let accept = request.accept();
     format!(
@@ -173,7 +173,7 @@ pub(crate) async fn bind() -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// A running echo server, set up by this.
+/// A running echo server, configured by this.
 pub(crate) async fn echo_server(set_up: impl FnOnce(Server) -> Server) -> SocketAddr {
     let (server, address) = bind().await;
     let serving = set_up(server).serve(echo);

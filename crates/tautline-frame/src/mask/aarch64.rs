@@ -1,4 +1,4 @@
-//! Masking with NEON, which every aarch64 CPU that Rust's targets name has.
+//! Masking with NEON, which every aarch64 CPU of Rust's targets has.
 #![allow(unsafe_code, reason = "vector intrinsics load and store through raw pointers")]
 
 use core::arch::aarch64::{
@@ -7,9 +7,9 @@ use core::arch::aarch64::{
 
 use super::key_at;
 
-/// Writes `len` bytes of `src`, masked, to `dst`. No byte is done alone: what is left behind the
-/// last whole vector is covered by a vector that ends with the payload and overlaps its forerunner.
-/// It is loaded before anything is stored, so that masking in place masks nothing twice.
+/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the last whole vector is
+/// covered by a vector that ends with the payload and overlaps the one before. It is loaded before anything is stored, so
+/// that masking in place masks nothing twice.
 ///
 /// # Safety
 ///
@@ -21,7 +21,7 @@ pub(super) unsafe fn neon(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<uint8x16_t>();
     let last = len - LANE;
     let mut at = 0;
-    // SAFETY: NEON is part of the target. The caller vouches for `len` bytes behind both pointers;
+    // SAFETY: NEON is part of the target. The caller vouches for `len` bytes at both pointers;
     // every access is of `LANE` bytes, of no alignment, and starts at `last` at most, which is
     // `len - LANE`.
     unsafe {

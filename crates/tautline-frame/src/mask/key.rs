@@ -1,11 +1,11 @@
-//! Masking keys that nobody can foretell (RFC 6455 section 10.3).
+//! Unpredictable masking keys (RFC 6455 section 10.3).
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 
-/// How many keys one call of the system's generator yields: a call costs far more than the bytes that
-/// it brings, and 1 KiB for each thread that masks is little.
+/// How many keys one call of the system's generator returns: a call costs far more than its bytes, and 1 KiB for each
+/// thread that masks is little.
 const KEYS: usize = 256;
 /// Length of a masking key, in bytes (RFC 6455 section 5.2).
 const KEY: usize = 4;
@@ -17,7 +17,7 @@ thread_local! {
 /// Random bytes that no frame has used yet.
 struct Block {
     bytes: [u8; KEYS * KEY],
-    /// How many of the bytes, from the front, are still to be handed out.
+    /// How many of the bytes, from the front, have not been handed out yet.
     left: usize,
 }
 
@@ -35,7 +35,7 @@ impl Block {
         }
         let unused = &mut self.bytes[..self.left];
         let Some(slot) = unused.last_chunk_mut::<KEY>() else { return Err(RandomUnavailable) };
-        // A key that is on its way to the wire is left nowhere else.
+        // No copy of a key that was handed out is left here.
         let key = std::mem::take(slot);
         self.left -= KEY;
         Ok(key)
@@ -46,14 +46,14 @@ impl Block {
 /// and 10.3).
 ///
 /// Keys are fetched 256 at a time for each thread; each is handed out once and wiped from the store.
-/// A process that forks without `exec` must not go on masking in the child on the thread that
-/// forked: it would use the same keys as the parent.
+/// A process that forks without `exec` must not continue masking in the child on the thread that forked: it would use the
+/// same keys as the parent.
 ///
 /// # Errors
 ///
-/// [`RandomUnavailable`] if the system has no random bytes to give. A key that can be foretold lets an
-/// attacker choose the bytes on the wire, so none is made up here; whoever sends the frame all the same
-/// needs another secret to draw from. Nothing is remembered of the failure: a later call tries again.
+/// [`RandomUnavailable`] if the system returns no random bytes. A predictable key lets an attacker choose the bytes on the
+/// wire, so there is no fallback here; a caller that sends the frame anyway needs another source of secret bytes. A failure
+/// is not remembered: a later call tries again.
 ///
 /// ```
 /// let key = tautline_frame::mask::random_key()?;
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 6455 section 10.3: fresh for each frame, and not to be foretold. Of 1000 random keys two
+    /// RFC 6455 section 10.3: fresh for each frame, and unpredictable. Of 1000 random keys two
     /// are equal once in 8600 runs, and four pairs less than once in 10^16; each of the 16 values of a
     /// half byte comes up 500 times in 8000, give or take 22, so ten times that is out of the question.
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(fills, 2);
     }
 
-    /// RFC 6455 section 10.3: no key is better than one that can be foretold.
+    /// RFC 6455 section 10.3: no key is better than a predictable one.
     #[test]
     fn without_random_bytes_there_is_no_key_and_the_next_call_tries_again() {
         let mut block = Block::EMPTY;

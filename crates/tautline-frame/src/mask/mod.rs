@@ -1,8 +1,7 @@
 //! Masking of payloads (RFC 6455 section 5.3), and the keys for it (section 10.3).
 //!
-//! Payloads shorter than 128 bytes are masked where the call stands, with what every CPU of the target
-//! has; the choice of a wider vector unit, made at run time, would cost them more than it gains. This
-//! is the only module of the workspace that contains `unsafe` code.
+//! Payloads shorter than 128 bytes are masked inline, with what every CPU of the target has; choosing wider vectors at run
+//! time would cost them more than it gains. This is the only module of the workspace that contains `unsafe` code.
 #![allow(unsafe_code, reason = "calls of the backends, and appending without zero-filling")]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -20,18 +19,16 @@ pub use key::{RandomUnavailable, random_key};
 
 /// Payloads shorter than this many bytes do not fill a vector that every CPU of the target has.
 const VECTOR: usize = 16;
-/// Payloads of this many bytes and more gain from the widest vectors that the CPU at hand has;
-/// measured.
+/// Payloads of at least this many bytes gain from the widest vectors that the CPU has; measured.
 const WIDE: usize = 128;
-/// Payloads of this many bytes and more gain from stores that are aligned, and from vectors as long as a line of the cache;
-/// measured.
+/// Payloads of at least this many bytes gain from aligned stores, and from vectors as long as a cache line; measured.
 #[cfg(target_arch = "x86_64")]
 const LONG: usize = 512;
 
 /// Masks `data`, or unmasks it, which is the same, in place (RFC 6455 section 5.3).
 ///
-/// `offset` is the number of bytes of the same payload that have been masked before, so that a
-/// payload can be done in pieces as it arrives. Only its remainder by four matters.
+/// `offset` is the number of bytes of the same payload that have been masked before, so that a payload can be masked in
+/// pieces as it arrives. Only its remainder modulo four matters.
 ///
 /// ```
 /// use tautline_frame::mask;
@@ -64,17 +61,17 @@ pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
 #[inline]
 pub fn copy(key: [u8; 4], src: &[u8], dst: &mut BytesMut) {
     dst.reserve(src.len());
-    // Of exactly the length of `src`, or this panics before anything is written.
+    // It has exactly the length of `src`, or this panics before anything is written.
     let spare = &mut dst.spare_capacity_mut()[..src.len()];
     // SAFETY: `src` is valid for reads of its length, and `spare`, which is borrowed mutably and so
     // does not overlap it, for writes of as many bytes.
     unsafe { xor(u32::from_le_bytes(key), src.as_ptr(), spare.as_mut_ptr().cast(), src.len()) };
     // SAFETY: the first `dst.len()` bytes were there before, and `xor` has just written all of the
-    // `src.len()` bytes behind them, which are within the capacity.
+    // `src.len()` bytes after them, which are within the capacity.
     unsafe { dst.set_len(dst.len() + src.len()) };
 }
 
-/// As [`copy`], into a vector of its own.
+/// Like [`copy`], into a new vector.
 #[inline]
 pub(crate) fn to_vec(key: [u8; 4], src: &[u8]) -> Vec<u8> {
     let len = src.len();
@@ -87,8 +84,8 @@ pub(crate) fn to_vec(key: [u8; 4], src: &[u8]) -> Vec<u8> {
     data
 }
 
-/// The key, turned so that it begins with the byte for position `offset`. Its bytes stand in
-/// little-endian order: the first byte on the wire is the lowest.
+/// The key, turned so that it begins with the byte for position `offset`. Its bytes are in little-endian order: the first
+/// byte on the wire is the lowest.
 #[inline]
 fn key_at(key: u32, offset: usize) -> u32 {
     key.rotate_right(8 * (offset % 4) as u32)
@@ -135,7 +132,7 @@ unsafe fn baseline(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     unsafe { backend(key, src, dst, len) };
 }
 
-/// [`xor`] with the widest vectors of the CPU at hand.
+/// [`xor`] with the widest vectors of the CPU.
 ///
 /// # Safety
 ///

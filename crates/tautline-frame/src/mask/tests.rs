@@ -5,15 +5,15 @@ use super::*;
 type Backend = unsafe fn(u32, *const u8, *mut u8, usize);
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// What must not be touched, before and behind a payload.
+/// Bytes that must not be changed, before and after a payload.
 const GUARD: u8 = 0xa5;
 
-/// Section 5.3 as it is written: octet `i` is combined with octet `i MOD 4` of the key.
+/// Section 5.3 as written: octet `i` is combined with octet `i MOD 4` of the key.
 fn by_bytes(key: [u8; 4], offset: usize, data: &[u8]) -> Vec<u8> {
     data.iter().enumerate().map(|(i, byte)| byte ^ key[(offset + i) % 4]).collect()
 }
 
-/// Bytes without a period that a vector or a key could hide behind.
+/// Bytes without a period that could hide a mistake with a vector or a key.
 fn payload(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let next = |_| {
@@ -23,7 +23,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(next).collect()
 }
 
-/// The backends that this CPU can run, each with the shortest payload that it takes.
+/// The backends that this CPU can run, each with the shortest payload that it accepts.
 fn backends() -> Vec<(&'static str, usize, Backend)> {
     let mut backends: Vec<(&'static str, usize, Backend)> =
         vec![("scalar", 0, scalar::xor), ("baseline", VECTOR, baseline), ("chosen", 0, xor)];

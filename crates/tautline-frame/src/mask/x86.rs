@@ -1,4 +1,4 @@
-//! Masking with the vectors of x86-64: AVX-512 or AVX2 where the CPU has it, else SSE2, which all have.
+//! Masking with the vectors of x86-64: AVX-512 or AVX2 if the CPU has it, otherwise SSE2, which every CPU has.
 #![allow(unsafe_code, reason = "vector intrinsics load and store through raw pointers")]
 
 use core::arch::x86_64::{
@@ -9,9 +9,9 @@ use core::arch::x86_64::{
 
 use super::key_at;
 
-/// Writes `len` bytes of `src`, masked, to `dst`. No byte is done alone: what is left behind the
-/// last whole vector is covered by a vector that ends with the payload and overlaps its forerunner.
-/// It is loaded before anything is stored, so that masking in place masks nothing twice.
+/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the last whole vector is
+/// covered by a vector that ends with the payload and overlaps the one before. It is loaded before anything is stored, so
+/// that masking in place masks nothing twice.
 ///
 /// # Safety
 ///
@@ -24,7 +24,7 @@ pub(super) unsafe fn avx2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<__m256i>();
     let last = len - LANE;
     let mut at = 0;
-    // SAFETY: the caller vouches for AVX2 and for `len` bytes behind both pointers. Every access is
+    // SAFETY: the caller vouches for AVX2 and for `len` bytes at both pointers. Every access is
     // of `LANE` bytes, unaligned, and starts at `last` at most, which is `len - LANE`.
     unsafe {
         let mask = _mm256_set1_epi32(key as i32);
@@ -51,8 +51,8 @@ pub(super) unsafe fn avx2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     }
 }
 
-/// Writes `len` bytes of `src`, masked, to `dst`. In between, each store fills one line of the cache and touches no other: a
-/// payload stands behind its header, so that it is hardly ever aligned, and stores across two lines take twice the time. The
+/// Writes `len` bytes of `src`, masked, to `dst`. In between, each store fills exactly one cache line: a payload follows
+/// its header, so it is hardly ever aligned, and stores across two lines take twice the time. The
 /// vectors at both ends overlap their neighbours; they are loaded before anything is stored.
 ///
 /// # Safety
@@ -66,7 +66,7 @@ pub(super) unsafe fn avx512(key: u32, src: *const u8, dst: *mut u8, len: usize) 
     const LANE: usize = size_of::<__m512i>();
     let last = len - LANE;
     let mut at = LANE - dst as usize % LANE;
-    // SAFETY: the caller vouches for AVX-512F and for `len` bytes behind both pointers. Every access is of `LANE` bytes,
+    // SAFETY: the caller vouches for AVX-512F and for `len` bytes at both pointers. Every access is of `LANE` bytes,
     // unaligned, and starts at `last` at most, which is `len - LANE`; the first `at` is `LANE` at most, so `last` at most.
     unsafe {
         let first_mask = _mm512_set1_epi32(key as i32);
@@ -108,7 +108,7 @@ pub(super) unsafe fn avx512(key: u32, src: *const u8, dst: *mut u8, len: usize) 
 pub(super) unsafe fn avx2_aligned(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<__m256i>();
     let skip = LANE - dst as usize % LANE;
-    // SAFETY: the caller vouches for AVX2 and for `len` bytes behind both pointers. The vector at the start is of `LANE` bytes,
+    // SAFETY: the caller vouches for AVX2 and for `len` bytes at both pointers. The vector at the start is of `LANE` bytes,
     // and loaded before the rest is masked; the rest has `len - LANE` bytes at least, which is `LANE` at least.
     unsafe {
         let head = _mm256_xor_si256(_mm256_loadu_si256(src.cast()), _mm256_set1_epi32(key as i32));
@@ -129,7 +129,7 @@ pub(super) unsafe fn sse2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<__m128i>();
     let last = len - LANE;
     let mut at = 0;
-    // SAFETY: SSE2 is part of x86-64. The caller vouches for `len` bytes behind both pointers; every
+    // SAFETY: SSE2 is part of x86-64. The caller vouches for `len` bytes at both pointers; every
     // access is of `LANE` bytes, unaligned, and starts at `last` at most, which is `len - LANE`.
     unsafe {
         let mask = _mm_set1_epi32(key as i32);

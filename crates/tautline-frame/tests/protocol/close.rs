@@ -39,8 +39,8 @@ fn valid_codes_are_taken_and_echoed() {
     }
 }
 
-// Section 7.4.1: 1005, 1006 and 1015 never stand on the wire, 1004 is reserved; section 7.4.2: nor do 0 to 999, what
-// is not registered up to 2999, and what lies beyond 4999. Autobahn's cases 7.9.
+// Section 7.4.1: 1005, 1006 and 1015 never appear on the wire, 1004 is reserved; section 7.4.2: nor do 0 to 999,
+// unregistered codes up to 2999, and codes above 4999. Autobahn's cases 7.9.
 #[test]
 fn invalid_codes_are_refused() {
     let borders = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535];
@@ -108,7 +108,7 @@ fn the_longest_reason_goes_both_ways() {
     assert_eq!(too_long, Err(InvalidCloseFrame::ReasonTooLong(124)));
 }
 
-// Section 7.4.1: what must not be sent cannot be asked for.
+// Section 7.4.1: what must not be sent cannot be requested.
 #[test]
 fn local_codes_cannot_be_sent() {
     for local in [CloseCode::NO_STATUS, CloseCode::ABNORMAL, CloseCode::TLS] {
@@ -138,7 +138,7 @@ fn mandatory_extension_is_the_clients_code() {
     assert_eq!(client.written(), [Sent(CLOSE, close_body(1010, ""))]);
 }
 
-// Section 7.1.2: our Close, the peer's answer, and it is over.
+// Section 7.1.2: our Close, the peer's answer, and the connection is closed.
 #[test]
 fn a_close_of_ours_ends_with_the_peers() {
     for role in ROLES {
@@ -156,7 +156,7 @@ fn crossing_closes_end_the_connection() {
     for role in ROLES {
         let mut end = End::new(role);
         end.protocol.close(normal(), end.now).unwrap();
-        // The peer's Close comes before ours is encoded; ours goes out all the same, with its own code.
+        // The peer's Close arrives before ours is encoded; ours is sent anyway, with its own code.
         assert_eq!(end.receive(CLOSE, &close_body(4001, "mine")), Ok(vec![]));
         assert_eq!(end.protocol.poll_ending(), None, "the peer must hear our Close first");
         assert_eq!(end.written(), [Sent(CLOSE, close_body(1000, ""))]);
@@ -237,7 +237,7 @@ fn everything_after_the_peers_close_is_discarded() {
     }
 }
 
-// Section 7.1.7, when our Close is out already: there is no second one.
+// Section 7.1.7, when our Close has already been sent: there is no second one.
 #[test]
 fn an_error_after_our_close_sends_no_second_close() {
     for role in ROLES {
@@ -248,7 +248,7 @@ fn an_error_after_our_close_sends_no_second_close() {
         assert_eq!(end.protocol.sent_close(), Some(CloseCode::NORMAL));
         assert_eq!(end.protocol.peer_close(), None);
         assert_eq!(end.receive(TEXT, b"late"), Ok(vec![]));
-        // Not encoded yet, the first one still goes out.
+        // If it is not encoded yet, the first one is still sent.
         let mut end = End::new(role);
         end.protocol.close(normal(), end.now).unwrap();
         assert_eq!(end.receive(0x83, b""), Err(ProtocolError::ReservedOpcode(3)));

@@ -18,7 +18,7 @@ fn a_pong_has_exactly_the_payload_of_its_ping() {
     }
 }
 
-// Section 5.5.2: with room to write, every ping is answered, also when all came in one read. Autobahn's case 2.10.
+// Section 5.5.2: with room to write, every ping is answered, even if all came in one read. Autobahn's case 2.10.
 #[test]
 fn ten_pings_in_one_read_get_ten_pongs_in_order() {
     for role in ROLES {
@@ -40,7 +40,7 @@ fn a_flood_of_pings_while_nothing_is_written_queues_to_the_mark_and_keeps_the_ne
         let mut end = End::with(role, Config::new().ping_interval(None).write_mark(MARK));
         for i in 0u32..100_000 {
             end.receive(PING, &[&i.to_be_bytes()[..], &[7; 121]].concat()).unwrap();
-            // As a driver does whose transport is blocked.
+            // As a driver does when its transport is blocked.
             end.protocol.poll_transmit();
         }
         let queued = end.queued();
@@ -76,8 +76,7 @@ fn unsolicited_pongs_are_ignored_and_leave_nothing_behind() {
     }
 }
 
-// Section 5.5: at most 125 bytes; the longer forms are wrong whatever value they hold, and are refused by the first
-// two bytes.
+// Section 5.5: at most 125 bytes; the longer forms are errors whatever their value, and are refused at the first two bytes.
 #[test]
 fn control_frames_over_125_bytes_are_refused() {
     let error = ProtocolError::ControlTooLong;
@@ -130,7 +129,7 @@ fn a_ping_after_the_peers_close_is_not_answered() {
     }
 }
 
-// Section 5.5.2 asks for an answer until the peer's Close has come, also behind our own: a pong is no data.
+// Section 5.5.2 requires an answer until the peer's Close, even after our own: a pong is not data.
 #[test]
 fn a_ping_between_our_close_and_the_peers_is_answered() {
     for role in ROLES {
@@ -145,7 +144,7 @@ fn a_ping_between_our_close_and_the_peers_is_answered() {
     }
 }
 
-// The fuzz target `conversation` found a pong behind a Close: the pong had waited for room below the write mark, the
+// The fuzz target `conversation` found a pong after a Close: the pong had waited for room below the write mark, while a
 // Close does not wait for room.
 #[test]
 fn a_pong_that_waits_for_room_goes_ahead_of_the_close() {
@@ -167,14 +166,14 @@ fn a_pong_that_waits_for_room_goes_ahead_of_the_close() {
         end.receive(CLOSE, b"").unwrap();
         assert_eq!(end.written(), [data.clone(), pong, Sent(CLOSE, vec![])]);
 
-        // After a failure, what the peer asked before it broke the rules does not matter any more.
+        // After a failure, pings from before the error no longer matter.
         let mut end = full();
         end.receive(0x83, b"").unwrap_err();
         assert_eq!(end.written(), [data, close_for(ProtocolError::ReservedOpcode(3), 1002)]);
     }
 }
 
-// The pong that waited is older, and goes ahead, also when there is room again before anybody asks for bytes.
+// The pong that waited is older, and is sent first, even if there is room again before anybody asks for bytes.
 #[test]
 fn a_pong_that_waits_for_room_goes_ahead_of_the_next() {
     for role in ROLES {

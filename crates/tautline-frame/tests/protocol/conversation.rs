@@ -109,7 +109,7 @@ fn every_point_to_split_at() {
     }
 }
 
-// The two roles with each other, by the crate's own hands: what one sends the other gets.
+// The two roles with each other, both by this crate: what one sends, the other receives.
 #[test]
 fn a_client_and_a_server_understand_each_other() {
     let mut client = End::new(Role::Client);
@@ -136,14 +136,14 @@ fn a_client_and_a_server_understand_each_other() {
     assert_eq!(client.protocol.poll_ending(), Some(Ending::AwaitEof));
 }
 
-// An endpoint is handed from task to task.
+// An endpoint can be moved from task to task.
 #[test]
 fn the_protocol_can_be_sent_and_shared_between_threads() {
     fn sent_and_shared<T: Send + Sync + 'static>() {}
     sent_and_shared::<Protocol>();
 }
 
-// The derived output had the message under way, both windows of compression, and whatever was queued.
+// The derived output contained the current message, both compression windows, and everything queued.
 #[test]
 fn debug_output_shows_nothing_of_what_is_said() {
     let mut end = End::new(Role::Server);

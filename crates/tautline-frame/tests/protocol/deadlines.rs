@@ -46,7 +46,7 @@ fn a_peer_that_ignores_our_close_is_given_up() {
     }
 }
 
-// A peer that keeps on sending messages does not keep the connection.
+// A peer that keeps sending messages does not keep the connection open.
 #[test]
 fn data_does_not_move_the_close_deadline() {
     for role in ROLES {
@@ -62,8 +62,8 @@ fn data_does_not_move_the_close_deadline() {
     }
 }
 
-// A user's `close` was never over: the peer ignored our Close and pinged every 4.9 s, and each pong that was written started the
-// 5 s anew.
+// A user's `close` was never over: the peer ignored our Close and pinged every 4.9 s, and each pong that was written
+// restarted the 5 s.
 #[test]
 fn what_is_written_behind_our_close_does_not_move_its_deadline() {
     for role in ROLES {
@@ -77,7 +77,7 @@ fn what_is_written_behind_our_close_does_not_move_its_deadline() {
     }
 }
 
-// Nor can a peer put the end off for ever by taking what stands ahead of our Close a byte at a time.
+// Nor can a peer delay the end forever by accepting what is queued before our Close one byte at a time.
 #[test]
 fn a_peer_that_takes_next_to_nothing_ends_at_twelve_times_the_deadline() {
     for role in ROLES {
@@ -118,8 +118,8 @@ fn a_peer_that_closes_and_stays_is_given_up() {
     }
 }
 
-// A client ended its half without a Close while much was queued for it, and then took a few bytes a minute, or none: no deadline
-// but that of sending was left, and a connection in the middle of ending TLS had none at all.
+// A client ended its half without a Close while much was queued for it, and then accepted a few bytes a minute, or none:
+// only the send deadline was left, and a connection in the middle of ending TLS had none at all.
 #[test]
 fn an_end_of_the_stream_without_a_close_has_the_close_deadline() {
     for role in ROLES {
@@ -151,7 +151,7 @@ fn a_failure_has_the_close_deadline() {
         end.written();
         assert_eq!(end.deadline_in(), Some(CLOSE_TIMEOUT));
         assert_eq!(end.wait(CLOSE_TIMEOUT), Err(Timeout::Close));
-        // Nor does a second one put it off.
+        // Nor does a second one delay it.
         let mut end = closing(role);
         end.wait(secs(3)).unwrap();
         end.receive(0x83, b"").unwrap_err();
@@ -169,7 +169,7 @@ fn a_broken_write_side_has_the_close_deadline() {
     }
 }
 
-// A peer that takes not one byte is given up: it may be gone, or hold our memory hostage.
+// A peer that accepts not a single byte is dropped: it may be gone, or be tying up our memory.
 #[test]
 fn a_transport_that_takes_nothing_is_given_up() {
     for role in ROLES {
@@ -179,7 +179,7 @@ fn a_transport_that_takes_nothing_is_given_up() {
         assert_eq!(end.protocol.poll_timeout(), None, "not before the transport blocks");
         end.protocol.handle_blocked(end.now);
         assert_eq!(end.deadline_in(), Some(SEND_TIMEOUT));
-        // Further attempts, and what is received meanwhile, do not put it off.
+        // Further attempts, and what is received meanwhile, do not delay it.
         end.wait(secs(20)).unwrap();
         end.protocol.handle_blocked(end.now);
         end.receive(TEXT, b"alive").unwrap();
@@ -226,7 +226,7 @@ fn without_a_send_timeout_a_blocked_transport_is_waited_for() {
     }
 }
 
-// Of several deadlines the first is told, and each passes in its turn.
+// Of several deadlines the first is reported, and each passes in turn.
 #[test]
 fn the_first_deadline_is_told() {
     for role in ROLES {
@@ -247,7 +247,7 @@ fn the_first_deadline_is_told() {
         assert_eq!(end.deadline_in(), Some(secs(20)), "the transport's");
         end.protocol.close(CloseFrame::empty(), end.now).unwrap();
         assert_eq!(end.deadline_in(), Some(secs(10)), "the closing handshake's");
-        // All of them have passed: it is over by the one that ends all the others.
+        // All of them have passed: the connection is ended by the one that overrides the others.
         assert_eq!(end.wait(secs(1000)), Err(Timeout::Close));
         assert_eq!(end.wait(secs(1000)), Ok(()));
         assert_eq!(end.protocol.poll_timeout(), None);

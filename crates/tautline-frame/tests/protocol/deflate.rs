@@ -12,7 +12,7 @@ use crate::peer::*;
 const RSV1: u8 = 0x40;
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
-/// "Hello", as RFC 7692 section 7.2.3.1 has it.
+/// "Hello", as in RFC 7692 section 7.2.3.1.
 const HELLO: [u8; 7] = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
 
 fn end(role: Role, compression: Compression) -> End {
@@ -35,7 +35,7 @@ fn limited(role: Role, limit: usize) -> End {
     with(role, config, Compression::best_ratio())
 }
 
-/// A peer's compressor: whole messages, with what was before them in its window.
+/// A peer's compressor: whole messages, with the previous ones in its window.
 struct Sender(Zlib);
 
 impl Sender {
@@ -104,7 +104,7 @@ fn the_examples_of_the_rfc_are_understood() {
         assert_eq!(end.receive_all(&parts), hello);
         // With a reference to the message before.
         assert_eq!(end.receive(TEXT | RSV1, &[0xF2, 0x00, 0x11, 0x00, 0x00]), hello);
-        // A block that is not compressed.
+        // A stored block.
         let stored = [0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00];
         assert_eq!(end.receive(TEXT | RSV1, &stored), hello);
         // A block marked as the last one.
@@ -116,7 +116,7 @@ fn the_examples_of_the_rfc_are_understood() {
     }
 }
 
-// RFC 7692 section 7.2.3.4, and rule 45: zlib says that the stream has ended there, and implementations that believe it drop
+// RFC 7692 section 7.2.3.4, and rule 45: zlib reports the end of the stream there, and implementations that rely on it drop
 // what follows, or lose the window.
 #[test]
 fn blocks_marked_as_the_last_are_followed_by_more_and_keep_the_window() {
@@ -145,7 +145,7 @@ fn blocks_marked_as_the_last_are_followed_by_more_and_keep_the_window() {
 }
 
 // 24 MB of empty blocks that are marked as the last one, in messages of 60 KB, took a server 9.2 s: each was followed by a copy of
-// the window, and no limit counted that. A sender that ends every flush with such a block is in order all the same.
+// the window, and no limit counted that. A sender that ends every flush with such a block is still accepted.
 #[test]
 fn last_blocks_in_a_message_are_as_many_as_its_data_account_for() {
     for role in ROLES {
@@ -211,7 +211,7 @@ fn the_empty_message_is_sent_plain_or_as_one_byte() {
     }
 }
 
-// RFC 7692 section 6 and RFC 6455 section 5.2. gorilla lets RSV1 pass on every frame.
+// RFC 7692 section 6 and RFC 6455 section 5.2. gorilla accepts RSV1 on every frame.
 #[test]
 fn rsv1_where_it_must_not_be_is_1002() {
     let error = ProtocolError::ReservedBits;
@@ -233,7 +233,8 @@ fn rsv1_where_it_must_not_be_is_1002() {
     }
 }
 
-// RFC 7692 section 6.1: frames are cut wherever the sender likes, and control frames stand between them, never compressed.
+// RFC 7692 section 6.1: messages are split wherever the sender likes, with control frames in between, which are never
+// compressed.
 #[test]
 fn a_compressed_message_may_be_cut_anywhere() {
     for role in ROLES {
@@ -257,7 +258,7 @@ fn a_compressed_message_may_be_cut_anywhere() {
     }
 }
 
-// Rule 47: what goes plain is in no window, on either side.
+// Rule 47: what is sent uncompressed is in no window, on either side.
 #[test]
 fn plain_messages_between_compressed_ones_leave_the_context_alone() {
     for role in ROLES {
@@ -289,9 +290,10 @@ fn plain_messages_between_compressed_ones_leave_the_context_alone() {
     }
 }
 
-// sockudo-ws (its pull request 14) sent an incompressible message plain whose bytes were in its window already: what came
-// after it was garbage. We forgot the window and filled it again, which took 39 us: a peer could make an echo do that with 70
-// random bytes. A short one is sent in a block that is not compressed, six bytes longer, and is in both windows then.
+// sockudo-ws (its pull request 14) sent an incompressible message uncompressed although its bytes were already in its
+// window: what came after it was garbage. We dropped the window and filled it again, which took 39 us: a peer could make an
+// echo do that with 70 random bytes. A short message is now sent in a stored block, six bytes longer, and is then in both
+// windows.
 #[test]
 fn what_does_not_become_smaller_grows_by_six_bytes_and_what_follows_can_be_read() {
     for role in ROLES {
@@ -299,7 +301,7 @@ fn what_does_not_become_smaller_grows_by_six_bytes_and_what_follows_can_be_read(
         let mut wire = Vec::new();
         let mut expected = Vec::new();
         for round in 0..3 {
-            // Too short for the sample that would tell, and worth a try by its length.
+            // Too short for the sample that would detect it, and long enough to be tried.
             let short = noise(200);
             end.protocol.send(Message::from(&short[..])).unwrap();
             let sent = end.written().remove(0);
@@ -319,13 +321,13 @@ fn what_does_not_become_smaller_grows_by_six_bytes_and_what_follows_can_be_read(
     }
 }
 
-// A long one goes plain, is in no window, and is not copied.
+// A long one is sent uncompressed, is in no window, and is not copied.
 #[test]
 fn a_long_message_that_does_not_become_smaller_goes_plain_and_what_follows_can_be_read() {
     for role in ROLES {
         let mut end = end(role, Compression::best_ratio());
         let first = words(4000);
-        // It looks as if there were something to gain where a sample is taken.
+        // The bytes that are sampled look compressible.
         let mut long = noise(60_000);
         for piece in long.chunks_mut(60_000 / 8) {
             piece[..32].iter_mut().for_each(|byte| *byte &= 0x1F);
@@ -379,7 +381,7 @@ fn the_threshold_and_the_wish_decide() {
             let sent = end.written().remove(0);
             assert_eq!(sent.0, if compressed { BINARY | RSV1 } else { BINARY }, "{len} {wish:?}");
         }
-        // Forced, what does not become smaller is compressed all the same.
+        // If forced, what does not become smaller is compressed anyway.
         let data = noise(5000);
         end.protocol.send_with(Message::from(&data[..]), Compress::Always).unwrap();
         let sent = end.written().remove(0);
@@ -391,7 +393,7 @@ fn the_threshold_and_the_wish_decide() {
     assert_eq!(end.written()[0].0, TEXT, "nothing was negotiated");
 }
 
-// RFC 7692 section 7.1.1: without context takeover each message stands alone.
+// RFC 7692 section 7.1.1: without context takeover each message is independent.
 #[test]
 fn without_context_takeover_each_message_stands_alone() {
     for role in ROLES {
@@ -402,7 +404,7 @@ fn without_context_takeover_each_message_stands_alone() {
             let sent = end.written().remove(0);
             assert_eq!(inflated(15, &[sent.1]), Some(data.clone()));
         }
-        // A peer that refers to an earlier message all the same breaks the agreement.
+        // A peer that refers to an earlier message anyway breaks the agreement.
         assert!(end.receive(TEXT | RSV1, &HELLO).is_ok());
         let reference = end.receive(TEXT | RSV1, &[0xF2, 0x00, 0x11, 0x00, 0x00]);
         assert_eq!(reference, Err(ProtocolError::Inflate));
@@ -462,11 +464,11 @@ fn what_cannot_be_inflated_is_1007() {
             &[0x06, 0x00][..],
             &[0x00, 0x05, 0x00, 0x00, 0x00],
             &[0xF2, 0x00, 0x11, 0x00, 0x00],
-            // Cut in the middle of a block.
+            // Truncated in the middle of a block.
             &HELLO[..4],
             &whole[..whole.len() - 9],
-            // Found by fuzzing: cut in the middle of a last block. The bytes that a receiver adds were taken for the rest of the
-            // block, and nonsense was delivered as a message.
+            // Found by fuzzing: truncated in the middle of a last block. The bytes that a receiver adds were taken for the
+            // rest of the block, and nonsense was delivered as a message.
             &[0x7B, 0xF5, 0xC2, 0x28, 0x7A],
             // The end that is to be cut off.
             &[&HELLO[..], &TAIL].concat(),
@@ -510,7 +512,7 @@ fn a_bomb_stops_at_the_limit() {
         let mut wire = frame(role, BINARY_PART | RSV1, b"");
         wire.extend(bomb.chunks(1000).flat_map(|piece| frame(role, PART, piece)));
         assert_eq!(end.receive_bytes(&wire), Err(error));
-        // Behind other messages, to which it refers.
+        // After other messages, to which it refers.
         let mut end = limited(role, limit);
         let mut sender = Sender::new();
         let zeros = vec![0; limit];
@@ -548,7 +550,7 @@ fn long_messages_and_fragments_cross_in_both_directions() {
         {
             let config = Config::new().ping_interval(None).fragment_size(1000);
             let mut sender = with(role, config.clone(), compression);
-            // What one end calls its own is the peer's to the other.
+            // What one end calls its own is the peer's for the other.
             let mirrored = compression
                 .own_context_takeover(compression.get_peer_context_takeover())
                 .peer_context_takeover(compression.get_own_context_takeover());
@@ -569,7 +571,7 @@ fn long_messages_and_fragments_cross_in_both_directions() {
     }
 }
 
-// A compressor that is not needed is given back: the next message refers to nothing before it, though it could.
+// An unused compressor is released: the next message refers to nothing before it, though it could.
 #[test]
 fn an_idle_compressor_is_given_back() {
     for role in ROLES {
@@ -604,8 +606,8 @@ fn a_closing_connection_has_no_deadline_of_its_compressor() {
     }
 }
 
-// A connection that has ended may be kept for long, as in a table of writers: not with what it needed to compress. What was
-// agreed on can still be asked for.
+// A finished connection may be kept for long, as in a table of writers, but without its compression state. What was agreed
+// on can still be queried.
 #[test]
 fn an_end_of_any_kind_lets_go_of_the_contexts() {
     type Ending = fn(&mut End);

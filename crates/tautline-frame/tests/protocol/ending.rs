@@ -1,10 +1,10 @@
-//! RFC 6455 section 7.1: how the transport ends, and whether that was in order.
+//! RFC 6455 section 7.1: how the transport ends, and whether the end was clean.
 
 use tautline_frame::{CloseCode, CloseFrame, Config, Ending, Message, ProtocolError, Role};
 
 use crate::peer::*;
 
-/// After a closing handshake without a fault: section 7.1.1, the server closes first.
+/// After a closing handshake without errors: section 7.1.1, the server closes first.
 fn clean(role: Role) -> Ending {
     match role {
         Role::Server => Ending::Shutdown,
@@ -16,7 +16,7 @@ fn close(end: &mut End) {
     end.protocol.close(CloseFrame::from(CloseCode::NORMAL), end.now).unwrap();
 }
 
-// Section 7.1.1, whoever began.
+// Section 7.1.1, whichever end started.
 #[test]
 fn after_the_handshake_the_server_shuts_down_and_the_client_waits() {
     for role in ROLES {
@@ -66,7 +66,7 @@ fn after_a_failure_the_rest_is_drained() {
     }
 }
 
-// The same for a peer that goes on behind its own Close: our answer must not be lost to a reset.
+// The same for a peer that continues after its own Close: our answer must not be lost to a reset.
 #[test]
 fn bytes_behind_the_peers_close_are_drained() {
     for role in ROLES {
@@ -86,7 +86,7 @@ fn bytes_behind_the_peers_close_are_drained() {
     }
 }
 
-// Section 7.1.4 and 7.1.5: clean only when the closing handshake was complete; else it is 1006.
+// Section 7.1.4 and 7.1.5: clean only if the closing handshake was complete; otherwise it is 1006.
 #[test]
 fn the_end_of_the_stream_is_in_order_after_the_peers_close_only() {
     type Act = fn(&mut End);
@@ -112,7 +112,7 @@ fn the_end_of_the_stream_is_in_order_after_the_peers_close_only() {
     }
 }
 
-// A peer may end its half right behind its Close, and still read: it is owed the answer.
+// A peer may end its half right after its Close, and still read: it must get the answer.
 #[test]
 fn the_answer_to_a_close_goes_out_after_the_end_of_the_stream() {
     for role in ROLES {
@@ -127,7 +127,7 @@ fn the_answer_to_a_close_goes_out_after_the_end_of_the_stream() {
     }
 }
 
-// The end stops the liveness checks: nobody is left to be pinged.
+// The end stops the liveness checks: there is no one left to ping.
 #[test]
 fn the_end_of_the_stream_stops_the_pings() {
     for role in ROLES {
@@ -142,7 +142,7 @@ fn the_end_of_the_stream_stops_the_pings() {
     }
 }
 
-// A transport that can be read and no longer written: what the peer sent before is still worth having.
+// A transport that can be read but no longer written: what the peer sent before is still delivered.
 #[test]
 fn a_broken_write_side_leaves_the_messages_that_came() {
     for role in ROLES {

@@ -1,4 +1,4 @@
-//! RFC 6455 section 7.4.1: every broken rule has its close code, and that code is what goes on the wire.
+//! RFC 6455 section 7.4.1: every broken rule has its close code, and that code is sent on the wire.
 
 use tautline_frame::{CloseCode, CloseFrame, Config, ProtocolError, Role};
 
@@ -74,8 +74,8 @@ fn every_error_leads_to_its_close_code_on_the_wire() {
     }
 }
 
-// Between them the two roles meet every variant there is; a new one shows here, as it cannot be matched in full from
-// outside the crate.
+// Together the two roles cover every variant; this check finds a new one, since the enum cannot be matched exhaustively
+// from outside the crate.
 #[test]
 fn every_error_is_among_the_cases() {
     let mut names: Vec<String> = ROLES
@@ -83,7 +83,7 @@ fn every_error_is_among_the_cases() {
         .flat_map(cases)
         .map(|(_, error, _)| format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned())
         .collect();
-    // Not to be met without the feature `deflate`.
+    // Impossible without the feature `deflate`.
     names.extend(["Inflate", "TooManyLastBlocks"].map(str::to_owned));
     names.sort();
     names.dedup();

@@ -19,7 +19,7 @@ fn fragments_become_one_message() {
     }
 }
 
-// Section 5.4: control frames may stand between fragments, and section 5.5.2: they are answered as soon as practical,
+// Section 5.4: control frames may come between fragments, and section 5.5.2: they are answered as soon as practical,
 // not at the end of the message.
 #[test]
 fn a_ping_between_fragments_is_answered_at_once() {
@@ -44,7 +44,7 @@ fn a_continuation_without_a_message_is_refused() {
             assert_eq!(end.receive(first, b"x"), Err(error));
             assert_eq!(end.written(), [close_for(error, 1002)]);
         }
-        // Also behind a message that is over, in one frame or in several.
+        // Also after a finished message, in one frame or in several.
         let mut end = End::new(role);
         end.receive(TEXT, b"whole").unwrap();
         assert_eq!(end.receive(LAST_PART, b""), Err(error));
@@ -66,7 +66,7 @@ fn a_new_message_inside_an_unfinished_one_is_refused() {
             end.receive(PING, b"").unwrap();
             assert_eq!(end.receive(first, b"b"), Err(error), "{first:#x}");
             assert_eq!(end.written(), [Sent(PONG, vec![]), close_for(error, 1002)]);
-            // What was begun is never delivered.
+            // The unfinished message is never delivered.
             assert_eq!(end.receive(LAST_PART, b"c"), Ok(vec![]));
             assert!(end.delivered.is_empty());
         }
@@ -102,7 +102,7 @@ fn reserved_bits_inside_a_message_are_refused() {
     }
 }
 
-// Section 7.1.7: a broken rule ends it, whatever was under way; what follows is not read.
+// Section 7.1.7: a broken rule ends the connection, whatever was in progress; what follows is not read.
 #[test]
 fn an_error_inside_a_message_discards_it_and_all_that_follows() {
     let wrong: [(u8, &[u8], ProtocolError); 4] = [
@@ -199,8 +199,8 @@ fn the_fragment_limit_is_inclusive_and_counts_each_message_anew() {
     }
 }
 
-// The bytes of a frame that is not whole yet stay in the caller's buffer. One that changed them after they were checked made a
-// `Text` that was not UTF-8, by safe code.
+// The bytes of an incomplete frame stay in the caller's buffer. A caller that changed them after they were checked got a
+// `Text` that was not UTF-8, in safe code.
 #[test]
 fn bytes_that_change_after_they_were_checked_are_no_text() {
     let now = std::time::Instant::now();

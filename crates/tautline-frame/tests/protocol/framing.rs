@@ -70,7 +70,7 @@ fn reserved_opcodes_are_refused() {
 }
 
 // Section 5.2: "the minimal number of bytes MUST be used to encode the length". Most implementations let it pass; the
-// choice here is strict. Tomcat (CVE-2020-13935) looped for ever on a length that it had not checked.
+// choice here is strict. Tomcat (CVE-2020-13935) looped forever on a length that it had not checked.
 #[test]
 fn a_length_in_more_bytes_than_it_needs_is_refused() {
     let wide = |len: u64| len.to_be_bytes().to_vec();
@@ -107,7 +107,7 @@ fn a_64_bit_length_with_its_top_bit_set_is_refused() {
     }
 }
 
-// Section 5.2: the three forms of a length, at their borders, in.
+// Section 5.2: the three forms of a length, at their borders, received.
 #[test]
 fn lengths_at_the_borders_of_the_three_forms_are_received() {
     for role in ROLES {
@@ -121,7 +121,7 @@ fn lengths_at_the_borders_of_the_three_forms_are_received() {
     }
 }
 
-// Section 5.2: and out. `peer::read` checks the form.
+// Section 5.2: and sent. `peer::read` checks the form.
 #[test]
 fn lengths_at_the_borders_of_the_three_forms_are_sent() {
     for role in ROLES {
@@ -133,7 +133,7 @@ fn lengths_at_the_borders_of_the_three_forms_are_sent() {
     }
 }
 
-// Behind the handshake there are frames and nothing else: a second request in the same packet is none (libwebsockets,
+// After the handshake there are frames and nothing else: a second request in the same packet is not one (libwebsockets,
 // CVE-2025-11677, used memory that the first had freed). `G` reads as FIN 0, RSV1 and opcode 7; `H` as opcode 8.
 #[test]
 fn http_behind_the_handshake_is_a_broken_frame() {
@@ -170,7 +170,7 @@ fn the_examples_of_the_rfc_are_understood() {
     assert_eq!(client.written(), [Sent(PONG, b"Hello".to_vec())]);
 }
 
-// Section 5.3: the key goes on over the pieces of one frame, wherever they are cut, and begins anew with the next.
+// Section 5.3: the key continues over the pieces of one frame, wherever they are cut, and starts over with the next frame.
 #[test]
 fn the_mask_goes_on_across_reads_and_restarts_with_each_frame() {
     let payload = pattern(150);
@@ -209,7 +209,7 @@ fn a_client_masks_every_frame_with_a_key_of_its_own() {
     }
 }
 
-// Section 5.2: whatever the opcode, a header may come byte by byte, and nothing happens before it is there.
+// Section 5.2: whatever the opcode, a header may arrive byte by byte, and nothing happens before it is complete.
 #[test]
 fn an_incomplete_header_waits() {
     for role in ROLES {

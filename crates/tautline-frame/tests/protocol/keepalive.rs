@@ -1,4 +1,4 @@
-//! Keepalive: a silent peer is pinged, and given up when it stays silent.
+//! Keepalive: a silent peer is pinged, and dropped if it stays silent.
 
 use std::time::Duration;
 
@@ -90,7 +90,8 @@ fn a_peer_that_sends_is_not_pinged() {
     }
 }
 
-// Any byte counts as life, also one that completes nothing: a long message over a slow line has no frames to show.
+// Any byte counts as a sign of life, even one that completes nothing: a long message over a slow line has no complete
+// frames yet.
 #[test]
 fn a_piece_of_a_frame_is_a_sign_of_life() {
     for role in ROLES {
@@ -116,7 +117,7 @@ fn a_peer_that_stays_silent_is_given_up() {
         assert_eq!(end.written(), [Sent(CLOSE, close_body(1011, "ping timeout"))]);
         assert!(end.protocol.send(Message::from("x")).is_err());
         assert_eq!(end.receive(TEXT, b"too late"), Ok(vec![]));
-        // Only the end of the transport is awaited, and that not for ever.
+        // Only the end of the transport is awaited, and not forever.
         let left = end.deadline_in().unwrap();
         assert_eq!(left, tautline_frame::Config::DEFAULT_CLOSE_TIMEOUT);
         assert_eq!(end.wait(left), Err(Timeout::Close));
@@ -124,7 +125,7 @@ fn a_peer_that_stays_silent_is_given_up() {
     }
 }
 
-// py websockets (#1005), WebSocket-Node (#229): a ping behind a long message was called overdue before it was on the
+// py websockets (#1005), WebSocket-Node (#229): a ping after a long message was considered overdue before it was on the
 // wire.
 #[test]
 fn the_ping_deadline_counts_from_when_the_ping_was_written() {
@@ -132,14 +133,14 @@ fn the_ping_deadline_counts_from_when_the_ping_was_written() {
         let config = Config::new().ping_interval(INTERVAL).ping_timeout(TIMEOUT).send_timeout(None);
         let mut end = End::with(role, config);
         end.protocol.send(Message::from(pattern(60_000))).unwrap();
-        // The keepalive ping is due, and queued behind the message.
+        // The keepalive ping is due, and queued after the message.
         end.wait(INTERVAL).unwrap();
         assert!(end.queued() > 60_000);
         let advance = |end: &mut End, count: usize| {
             bytes::Buf::advance(end.protocol.queue(), count);
             end.protocol.handle_written(end.now);
         };
-        // The transport takes it slowly: all but the last byte of the ping, in ten hours.
+        // The transport accepts it slowly: all but the last byte of the ping, in ten hours.
         let rest = end.queued() - 1;
         for _ in 0..rest / 1000 {
             advance(&mut end, 1000);
@@ -154,9 +155,10 @@ fn the_ping_deadline_counts_from_when_the_ping_was_written() {
     }
 }
 
-// A device that answered pings with an empty pong, and one that did not answer them but sent a reading every second, were given
-// up with `Timeout(Ping)`: only the pong with the right payload counted, and any other byte put its deadline off, no more.
-// Any byte is life, and ends what a ping asks; the next one is due when the peer was silent for the interval again.
+// A device that answered pings with an empty pong, and one that did not answer them but sent a reading every second, were
+// dropped with `Timeout(Ping)`: only the pong with the right payload counted, and any other byte merely delayed its
+// deadline. Any byte is a sign of life, and satisfies a ping; the next one is due when the peer has been silent for the
+// interval again.
 #[test]
 fn whatever_comes_behind_a_ping_answers_it() {
     for role in ROLES {
@@ -192,7 +194,8 @@ fn a_peer_that_sends_a_little_less_often_than_the_interval_lives_without_a_singl
     }
 }
 
-// One byte behind the ping is life, and no more than that: a peer that falls silent then is pinged again, and given up.
+// One byte after the ping is a sign of life, and no more than that: a peer that then falls silent is pinged again, and
+// dropped.
 #[test]
 fn a_peer_that_falls_silent_after_one_byte_behind_the_ping_is_given_up() {
     for role in ROLES {
@@ -208,7 +211,7 @@ fn a_peer_that_falls_silent_after_one_byte_behind_the_ping_is_given_up() {
     }
 }
 
-// A timeout longer than the interval: silence is looked at again at each interval, whatever became of an earlier ping.
+// A timeout longer than the interval: silence is checked again at each interval, whatever happened to an earlier ping.
 #[test]
 fn a_long_timeout_does_not_put_off_the_next_ping() {
     for role in ROLES {
@@ -265,7 +268,7 @@ fn a_closing_connection_is_not_pinged() {
     }
 }
 
-// A ping under way when a Close comes: the peer has shown life, and owes no pong any more.
+// A ping is pending when a Close arrives: the peer has shown a sign of life, and no longer owes a pong.
 #[test]
 fn a_close_ends_the_wait_for_a_pong() {
     for role in ROLES {
@@ -281,8 +284,8 @@ fn a_close_ends_the_wait_for_a_pong() {
     }
 }
 
-// Found on review: a setting of `Duration::MAX`, which people write for "never", overflowed `Instant`; an interval of
-// zero left a deadline that was due at once for ever.
+// Found on review: a setting of `Duration::MAX`, which people write for "never", overflowed `Instant`; an interval of zero
+// left a deadline that was always due at once.
 #[test]
 fn settings_at_the_ends_of_their_range_are_taken() {
     for role in ROLES {

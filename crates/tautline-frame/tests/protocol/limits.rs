@@ -89,7 +89,7 @@ fn the_frame_limit_is_inclusive() {
     }
 }
 
-// The header tells; nothing of the payload has to come.
+// The header is enough; no payload has to arrive.
 #[test]
 fn too_long_a_message_is_refused_by_its_header() {
     for role in ROLES {
@@ -124,8 +124,8 @@ fn the_limit_is_for_the_sum_of_the_fragments() {
     }
 }
 
-// undici (CVE-2026-1528) joined the two halves of a long length wrongly: 2^32 + 5 must not read as 5. NATS and others
-// took huge lengths as negative.
+// undici (CVE-2026-1528) combined the two halves of a long length wrongly: 2^32 + 5 must not read as 5. NATS and others
+// read huge lengths as negative.
 #[test]
 fn huge_lengths_are_too_long_and_nothing_else() {
     for role in ROLES {
@@ -184,7 +184,7 @@ fn a_declared_length_takes_no_memory() {
     }
 }
 
-// A message of the greatest length that is taken, in the pieces in which a socket gives it.
+// A message of the maximum length, in the pieces in which a socket returns it.
 #[test]
 fn a_message_at_the_default_limit_arrives() {
     let payload = pattern(Config::DEFAULT_MAX_MESSAGE_SIZE);

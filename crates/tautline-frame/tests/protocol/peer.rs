@@ -29,7 +29,7 @@ pub(crate) fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     tautline_wire::encode(to == Role::Server, first, payload)
 }
 
-/// Several frames on end.
+/// Several frames in a row.
 pub(crate) fn frames(to: Role, list: &[(u8, &[u8])]) -> Vec<u8> {
     list.iter().flat_map(|(first, payload)| frame(to, *first, payload)).collect()
 }
@@ -39,7 +39,7 @@ pub(crate) fn header(to: Role, first: u8, len: u64) -> Vec<u8> {
     with_head(to == Role::Server, &tautline_wire::head(first, len), &[])
 }
 
-/// A header with whatever length fields.
+/// A header with arbitrary length fields.
 pub(crate) fn raw_header(to: Role, first: u8, short: u8, extended: &[u8]) -> Vec<u8> {
     with_head(to == Role::Server, &[&[first, short], extended].concat(), &[])
 }
@@ -94,7 +94,7 @@ impl End {
         Self { role, protocol, buffer: BytesMut::new(), now, delivered: Vec::new() }
     }
 
-    /// Bytes arrive as they are. Gives the messages that they completed.
+    /// Bytes arrive unchanged. Returns the messages that they completed.
     pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Message>, ProtocolError> {
         self.buffer.extend_from_slice(bytes);
         self.protocol.handle_received(self.now);
@@ -128,13 +128,13 @@ impl End {
         self.receive_bytes(&bytes)
     }
 
-    /// The transport takes everything; gives the frames.
+    /// The transport accepts everything; returns the frames.
     pub(crate) fn written(&mut self) -> Vec<Sent> {
         let bytes = self.written_bytes();
         read(self.role, &bytes).0
     }
 
-    /// The transport takes everything; gives the bytes.
+    /// The transport accepts everything; returns the bytes.
     pub(crate) fn written_bytes(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.protocol.poll_transmit() {
@@ -151,7 +151,7 @@ impl End {
         self.protocol.queue().remaining()
     }
 
-    /// Time passes, and the deadlines are looked at.
+    /// Time passes, and the deadlines are checked.
     pub(crate) fn wait(&mut self, duration: Duration) -> Result<(), Timeout> {
         self.now += duration;
         let result = self.protocol.handle_timeout(self.now);

@@ -26,7 +26,7 @@ fn the_round_trip_is_from_written_to_answered() {
     }
 }
 
-// A ping that is under way is shared: however many ask, one frame goes out.
+// A pending ping is shared: however many callers ask, one frame is sent.
 #[test]
 fn pings_that_are_asked_for_meanwhile_share_the_one_under_way() {
     for role in ROLES {
@@ -77,7 +77,7 @@ fn a_pong_with_another_payload_answers_nothing() {
     }
 }
 
-// A pong that comes before its ping can have been read, as a peer may that guesses: it measures nothing.
+// A pong that arrives before its ping can have been read, from a peer that guesses: it measures nothing.
 #[test]
 fn a_pong_ahead_of_its_ping_answers_nothing() {
     for role in ROLES {
@@ -121,8 +121,8 @@ fn a_ping_that_was_not_encoded_does_not_follow_the_close() {
     }
 }
 
-// A user's ping asks for its pong: it is over at its own deadline, whatever else flows, and the connection goes on. It used to
-// wait for as long as anything came.
+// A user's ping requires its pong: it fails at its own deadline, whatever else is received, and the connection continues.
+// It used to wait as long as anything arrived.
 #[test]
 fn a_ping_whose_pong_does_not_come_is_over_at_its_deadline_and_the_connection_goes_on() {
     for role in ROLES {
@@ -138,7 +138,7 @@ fn a_ping_whose_pong_does_not_come_is_over_at_its_deadline_and_the_connection_go
         end.wait(secs(1)).unwrap();
         assert_eq!(end.protocol.pong(id), Some(Err(Timeout::Ping)));
         assert!(end.protocol.is_open());
-        // Its pong comes late, and answers no other ping.
+        // Its pong arrives late, and answers no other ping.
         let next = end.protocol.ping().unwrap();
         let ping = body(&end.written());
         end.receive(PONG, &late).unwrap();
@@ -161,7 +161,7 @@ fn a_ping_behind_which_nothing_at_all_comes_gives_the_peer_up() {
     }
 }
 
-// A ping under way is enough for keepalive to wait for.
+// A pending ping also serves keepalive.
 #[test]
 fn keepalive_shares_the_users_ping() {
     for role in ROLES {

@@ -1,4 +1,4 @@
-//! `Codec` behind the traits of `tokio_util::codec`.
+//! `Codec` through the traits of `tokio_util::codec`.
 
 use std::error::Error;
 use std::io;
@@ -35,7 +35,7 @@ fn frames_go_through_the_traits() {
     }
 }
 
-// What broke is found behind the `io::Error` that the traits ask for.
+// The protocol error is inside the `io::Error` that the traits require.
 #[test]
 fn errors_are_invalid_data_with_their_cause() {
     let cause = |error: &io::Error| {

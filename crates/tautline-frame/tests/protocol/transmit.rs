@@ -1,4 +1,4 @@
-//! Out: frames, fragments, and what goes ahead of what.
+//! Sending: frames, fragments, and their order.
 
 use bytes::Buf;
 use tautline_frame::{CloseFrame, Config, Message, Role};
@@ -10,7 +10,7 @@ fn with(role: Role, fragment: Option<usize>, mark: usize) -> End {
     End::with(role, config)
 }
 
-/// The transport takes this many bytes.
+/// The transport accepts this many bytes.
 fn take(end: &mut End, count: usize) -> Vec<u8> {
     assert!(end.protocol.poll_transmit());
     let bytes = end.protocol.queue().copy_to_bytes(count).to_vec();
@@ -37,7 +37,7 @@ fn messages_go_out_whole_and_in_order() {
     }
 }
 
-// A transport may take as little as it likes at a time.
+// A transport may accept as little as it likes at a time.
 #[test]
 fn bytes_that_are_taken_one_by_one_are_the_same() {
     for role in ROLES {
@@ -141,7 +141,7 @@ fn fragments_of_text_join_to_the_text() {
     }
 }
 
-// The write mark: an endpoint says when it is full, and what it holds beyond that is what it was given regardless.
+// The write mark: an endpoint says when it is full, and holds more only if it is passed more anyway.
 #[test]
 fn the_queue_tells_when_it_is_full() {
     const MARK: usize = 4096;
@@ -164,7 +164,7 @@ fn the_queue_tells_when_it_is_full() {
     }
 }
 
-// With fragments the queue does not take in a long message all at once.
+// With fragments, the queue does not hold a long message all at once.
 #[test]
 fn a_long_message_in_fragments_is_queued_piece_by_piece() {
     for role in ROLES {
@@ -204,7 +204,7 @@ fn the_close_waits_for_the_fragments() {
     }
 }
 
-// After a failure the message under way is given up: the peer must hear the reason, not the rest (section 7.1.7).
+// After a failure the current message is abandoned: the peer must receive the reason, not the rest (section 7.1.7).
 #[test]
 fn a_failure_gives_up_the_fragments_that_are_left() {
     for role in ROLES {

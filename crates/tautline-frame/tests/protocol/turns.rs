@@ -1,4 +1,4 @@
-//! What one turn of a connection does is bounded, whatever a peer sends, and so is what each byte of the peer's costs.
+//! The work of one turn of a connection is bounded, whatever a peer sends, and so is the cost of each byte from the peer.
 
 use tautline_frame::Message;
 
@@ -7,11 +7,11 @@ use crate::peer::*;
 /// A turn, in units of some 1.5 ns; `config.rs` counts in a quarter of that.
 const TURN: usize = 64 << 10;
 
-/// What the turns of a connection came to.
+/// Statistics of the turns of a connection.
 #[derive(Debug, Default)]
 struct Turns {
     count: usize,
-    /// The most messages that one delivered, and the most bytes that one took off the buffer.
+    /// The most messages that one turn delivered, and the most bytes that one took from the buffer.
     messages: usize,
     bytes: usize,
 }
@@ -94,7 +94,7 @@ fn long_messages_take_several_turns_and_come_out_whole() {
     }
 }
 
-// What comes behind a Close is thrown away: not for nothing either.
+// What follows a Close is discarded, but that costs work too.
 #[test]
 fn what_is_thrown_away_is_counted() {
     for role in ROLES {
@@ -167,8 +167,8 @@ mod compressed {
         }
     }
 
-    // Text takes 5 ns for each byte on the wire, and none of these more than 20 times that: blocks with nothing in them, marked as
-    // the last or not.
+    // Text takes 5 ns for each byte on the wire, and none of these more than 20 times that: empty blocks, marked as the
+    // last or not.
     #[test]
     fn blocks_without_data_are_charged_for_what_they_are() {
         let stored = [0x00, 0x00, 0x00, 0xFF, 0xFF].repeat(20_000);
@@ -182,8 +182,8 @@ mod compressed {
         }
     }
 
-    // A turn that is over in the middle of a message leaves bytes in the buffer that are unmasked already, or none at all
-    // though the inflater has more to give.
+    // A turn that ends in the middle of a message leaves bytes in the buffer that are already unmasked, or none at all
+    // although the inflater has more output.
     #[test]
     fn a_message_goes_on_where_the_turn_was_over() {
         for role in ROLES {

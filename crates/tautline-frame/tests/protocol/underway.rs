@@ -1,4 +1,4 @@
-//! A message that has begun has to get on.
+//! An unfinished message has to make progress.
 
 use tautline_frame::{Config, Message, Role, Timeout};
 
@@ -25,8 +25,8 @@ fn beginnings(role: Role) -> [Vec<u8>; 3] {
     [header(role, BINARY, 100), part_of_one, frame(role, TEXT_PART, b"a")]
 }
 
-// 40 connections sent an unfinished message of 16.3 kB each and answered pings from then on: 658 MB were held for as long as they
-// liked.
+// 40 connections sent an unfinished message of 16.3 kB each and answered pings from then on: 658 MB were held for as long
+// as they wanted.
 #[test]
 fn an_unfinished_message_that_does_not_get_on_is_given_up_whatever_else_comes() {
     for role in ROLES {
@@ -48,8 +48,8 @@ fn an_unfinished_message_that_does_not_get_on_is_given_up_whatever_else_comes() 
     }
 }
 
-// Bytes that nobody has looked at when the deadline passes may be the rest of the message, so it is asked again a second later. A
-// peer that had pings there at just that moment got the whole time once more, again and again.
+// Unread bytes at the deadline may be the rest of the message, so it is checked again a second later. A peer whose pings
+// were there at just that moment got the whole time once more, again and again.
 #[test]
 fn pings_at_the_moment_of_the_deadline_put_it_off_by_no_more_than_a_second() {
     for role in ROLES {
@@ -61,11 +61,11 @@ fn pings_at_the_moment_of_the_deadline_put_it_off_by_no_more_than_a_second() {
             end.written();
         }
         end.now += secs(1);
-        // Arrived, and not looked at.
+        // Arrived, but not read.
         end.protocol.handle_received(end.now);
         assert_eq!(end.protocol.handle_timeout(end.now), Err(Timeout::Message), "{role:?}");
 
-        // One whose user is busy is asked again soon, and has time for as long as nobody looks.
+        // If the user is busy, it is checked again soon, and has time until somebody reads.
         let mut end = self::end(role);
         end.receive(TEXT_PART, b"a").unwrap();
         end.now += secs(TIMEOUT);
@@ -97,7 +97,7 @@ fn a_slow_upload_is_let_be() {
     }
 }
 
-// A byte now and then would hold much for nothing.
+// A byte now and then would keep a lot of memory for almost nothing.
 #[test]
 fn who_has_much_held_sends_more() {
     for role in ROLES {
@@ -114,7 +114,7 @@ fn who_has_much_held_sends_more() {
     }
 }
 
-// What has arrived and nobody has looked at may be the rest: a user that only sends for a while is not to blame the peer.
+// Unread bytes may be the rest: a user that only sends for a while must not blame the peer.
 #[test]
 fn bytes_that_nobody_has_looked_at_put_it_off() {
     for role in ROLES {

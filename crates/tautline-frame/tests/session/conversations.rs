@@ -8,7 +8,7 @@ use tautline_frame::{CloseCode, Compress, Config, Message, ProtocolError, Role, 
 
 use crate::driver::{End, Pipe};
 
-/// A client and a server with what is between them.
+/// A client and a server with the pipes between them.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) client: End,
@@ -65,12 +65,12 @@ impl Pair {
     }
 }
 
-/// A message that came.
+/// A received message.
 pub(crate) fn message(given: Option<Option<Result<Message, Error>>>) -> Message {
     given.expect("nothing yet").expect("the end").expect("a message")
 }
 
-/// The connection ended in order.
+/// The connection ended cleanly.
 pub(crate) fn in_order(given: &Option<Option<Result<Message, Error>>>) -> bool {
     matches!(given, Some(None))
 }
@@ -84,7 +84,7 @@ fn messages_go_both_ways_and_the_close_ends_both() {
         let given = pair.server_next();
         assert_eq!(message(given).len(), len);
         pair.server_send("y".repeat(len));
-        // What is queued goes out when there is nothing more to read.
+        // What is queued is written when there is nothing left to read.
         assert!(pair.server_next().is_none());
         let given = pair.client_next();
         assert_eq!(message(given).len(), len);
@@ -134,7 +134,7 @@ fn every_frame_that_is_there_comes_before_the_next_read_and_replies_in_one_write
     assert_eq!(pair.down.bytes.len(), 10 * 3);
 }
 
-// RFC 6455 section 10 asks nothing of this: it is for the other connections of the thread.
+// RFC 6455 does not require this: it is for the other connections of the thread.
 #[test]
 fn a_turn_ends_though_there_is_more_and_what_was_fed_goes_out_meanwhile() {
     let mut pair = Pair::new(&Config::new(), 1 << 22);

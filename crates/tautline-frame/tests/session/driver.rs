@@ -1,12 +1,12 @@
-//! A second driver of a [`Session`], beside the one of the `tautline` crate: over two pipes in memory, without tokio, with the time
-//! that a test says it is.
+//! A second driver of a [`Session`], besides that of the `tautline` crate: over two pipes in memory, without tokio, at the
+//! time that a test chooses.
 
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use tautline_frame::session::{Action, Progress, Session};
 
-/// One direction of a transport: takes so many bytes until they are read.
+/// One direction of a transport: accepts this many bytes until they are read.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) bytes: BytesMut,
@@ -24,7 +24,7 @@ impl Pipe {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) session: Session,
-    /// How often it gave its turn to others.
+    /// How often it yielded.
     pub(crate) turns: usize,
 }
 

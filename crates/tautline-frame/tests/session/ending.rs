@@ -1,4 +1,4 @@
-//! How a session ends, and what is told of it.
+//! How a session ends, and what is reported.
 
 use std::io;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn a_silent_peer_is_pinged_and_then_given_up_with_a_close() {
     assert_eq!(pair.down.bytes[0], 0x88, "a Close, if it is taken at once");
 }
 
-// A task that only sends found its peer silent, though the pong was there and nobody had read it.
+// A task that only sends considered its peer silent, though the pong had arrived and nobody had read it.
 #[test]
 fn bytes_that_nobody_has_read_are_a_sign_of_life_for_a_writer_too() {
     let config =
@@ -73,7 +73,7 @@ fn a_close_that_is_not_answered_ends_at_its_deadline_whatever_else_comes() {
         if pair.client.wake(&mut pair.down, &mut pair.up, now, over).is_some() {
             break;
         }
-        // A ping of an odd server, which never answers a Close.
+        // A ping from an odd server, which never answers a Close.
         pair.down.bytes.extend_from_slice(b"\x89\x00");
         pair.pass(Duration::from_secs(1));
         waited += 1;
@@ -112,7 +112,7 @@ fn a_read_that_fails_is_the_end_and_the_cause() {
     );
 }
 
-/// RFC 8446 section 6.1 has an end of its own; a peer that leaves it out has still said all that it had to, if it sent its Close.
+/// TLS has its own end (RFC 8446 section 6.1); a peer that leaves it out has still sent everything, if it sent its Close.
 #[test]
 fn a_tls_stream_cut_after_the_close_is_in_order_and_before_it_a_loss() {
     for (close, lost) in [(true, false), (false, true)] {
@@ -134,7 +134,7 @@ fn a_tls_stream_cut_after_the_close_is_in_order_and_before_it_a_loss() {
     }
 }
 
-// A message in fragments that was under way beyond the write mark was cut when the peer closed and ended its half, and `send` said
+// A message in fragments beyond the write mark was cut off when the peer closed and ended its half, and `send` reported
 // that it was written.
 #[test]
 fn a_message_in_fragments_is_written_whole_to_a_peer_that_closes_and_ends_its_half() {
@@ -154,7 +154,7 @@ fn a_message_in_fragments_is_written_whole_to_a_peer_that_closes_and_ends_its_ha
     assert_eq!(given.unwrap().unwrap().len(), 50_000);
 }
 
-// The send deadline of a shutdown that had to wait stayed in force, though nothing was left to send.
+// The send deadline of a shutdown that had to wait stayed active, though nothing was left to send.
 #[test]
 fn a_shutdown_that_waits_has_the_deadline_of_the_end_alone() {
     let config = Config::new().send_timeout(Duration::from_secs(1)).ping_interval(None);

@@ -9,7 +9,7 @@ fn header(line: &str) -> HeaderMap {
     headers
 }
 
-/// A server's answer to the offers of this line.
+/// A server's answer to the offers in this line.
 fn accept(wish: Compression, line: &str) -> Option<String> {
     let headers = header(line);
     let (answer, _) = super::accept(&wish, &parse_extensions(&headers).unwrap())?;
@@ -86,7 +86,7 @@ fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
     }
 }
 
-/// undici CVE-2026-2229: `server_max_window_bits=1000` reached the inflater and ended the process.
+/// undici CVE-2026-2229: `server_max_window_bits=1000` reached the inflater and crashed the process.
 #[test]
 fn window_bits_are_8_to_15_without_leading_zero_rfc7692_7_1_2() {
     for bits in 8..=15u8 {
@@ -107,7 +107,7 @@ fn window_bits_are_8_to_15_without_leading_zero_rfc7692_7_1_2() {
     }
 }
 
-// RFC 7692 section 5.2: a quoted value is as good as a bare one, with backslashes too (RFC 6455 section 9.1).
+// RFC 7692 section 5.2: a quoted value is equivalent to a bare one, even with backslashes (RFC 6455 section 9.1).
 #[test]
 fn a_quoted_value_is_what_stands_inside_the_quotes_rfc7692_7_1_2() {
     for bits in 9..=15u8 {
@@ -130,8 +130,8 @@ fn a_quoted_value_is_what_stands_inside_the_quotes_rfc7692_7_1_2() {
     }
 }
 
-// RFC 6455 section 9.1: a value is a token, and a token has a character at least. That is not an offer to be declined but a
-// header that cannot be read: 400 from a server, the end of the connection for a client.
+// RFC 6455 section 9.1: a value is a token, and a token has at least one character. That is not an offer to be declined but
+// a malformed header: 400 from a server, the end of the connection for a client.
 #[test]
 fn an_empty_value_breaks_the_grammar_rfc6455_9_1() {
     for value in ["", "\"\"", "\" \"", "\"9 \""] {
@@ -144,7 +144,7 @@ fn an_empty_value_breaks_the_grammar_rfc6455_9_1() {
     }
 }
 
-// RFC 7692 section 7.1: a parameter that stands twice is wrong even where both say the same, or one of them would do.
+// RFC 7692 section 7.1: a repeated parameter is wrong even if both say the same, or one of them would be acceptable.
 #[test]
 fn every_parameter_stands_once_rfc7692_7_1() {
     for twice in [
@@ -255,7 +255,7 @@ fn an_offer_says_what_is_wished_rfc7692_7_1() {
     }
 }
 
-// RFC 7692 section 7.1.2.1: a server that is held to 8 bits compresses nothing, and inflates what the client compresses.
+// RFC 7692 section 7.1.2.1: a server that is limited to 8 bits compresses nothing, and inflates what the client compresses.
 #[test]
 fn a_server_that_is_held_to_8_bits_sends_uncompressed() {
     let headers = header("permessage-deflate; server_max_window_bits=8");
@@ -270,7 +270,7 @@ fn a_client_takes_what_its_offer_allows() {
     for (wish, answer, compresses, (server, client)) in [
         (PLAIN, "permessage-deflate", true, (15, 15)),
         (PLAIN, "permessage-deflate; server_max_window_bits=8", true, (8, 15)),
-        // Our offer invites any limit: this one failed the connection.
+        // Our offer allows any limit, but this one failed the connection.
         (PLAIN, "permessage-deflate; client_max_window_bits=8", false, (15, 9)),
         (limited, "permessage-deflate; client_max_window_bits=8", false, (15, 9)),
         (PLAIN, "permessage-deflate; client_max_window_bits=9", true, (15, 9)),
@@ -319,7 +319,7 @@ fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
     }
 }
 
-/// Whatever both wish: the client takes the server's answer, and what one end sends is what the other expects.
+/// Whatever both ends ask for, the client accepts the server's answer, and what one end sends is what the other expects.
 #[test]
 fn both_ends_agree_on_who_keeps_what() {
     let wishes = [

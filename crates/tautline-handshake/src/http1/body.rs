@@ -1,4 +1,4 @@
-//! The body of a response that refuses the handshake: as much of it as helps to understand why.
+//! The body of a response that refuses the handshake, up to a limit.
 
 use std::fmt;
 
@@ -12,18 +12,18 @@ use crate::token::members;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "RFC 9112 has these four, and is final")]
 pub enum BodyFraming {
-    /// There is none.
+    /// There is no body.
     None,
     /// After this many bytes.
     Length(u64),
     /// After the last chunk (RFC 9112 section 7.1).
     Chunked,
-    /// Where the connection ends.
+    /// At the end of the connection.
     UntilClose,
 }
 
-/// Where the body of the response to a `GET` ends (RFC 9112 section 6.3). A `Content-Length` that
-/// contradicts itself or is no number makes the response unusable; its body is taken to be absent.
+/// Where the body of the response to a `GET` ends (RFC 9112 section 6.3). A `Content-Length` that contradicts itself or is
+/// not a number makes the response unusable; its body is treated as absent.
 #[must_use]
 pub fn body_framing<T>(response: &Response<T>) -> BodyFraming {
     let status = response.status();
@@ -40,7 +40,7 @@ pub fn body_framing<T>(response: &Response<T>) -> BodyFraming {
     }
     let mut lengths = members(headers, &CONTENT_LENGTH);
     let Some(first) = lengths.next() else {
-        // A field without a number is not the same as none.
+        // A `Content-Length` without a number is not the same as no `Content-Length`.
         let named = headers.contains_key(CONTENT_LENGTH);
         return if named { BodyFraming::None } else { BodyFraming::UntilClose };
     };
@@ -50,17 +50,17 @@ pub fn body_framing<T>(response: &Response<T>) -> BodyFraming {
     decimal(first).map_or(BodyFraming::None, BodyFraming::Length)
 }
 
-/// Digits only: `u64::from_str` would take a sign.
+/// Digits only: `u64::from_str` would accept a sign.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits).ok()?;
     let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if valid { digits.parse().ok() } else { None }
 }
 
-/// Longest line between chunks: a size in hexadecimal with extensions, or a trailer field.
+/// The longest line between chunks: a size in hexadecimal with extensions, or a trailer field.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// Most trailer fields behind the last chunk; they are skipped.
+/// The most trailer fields after the last chunk; they are skipped.
 const MAX_TRAILERS: u8 = 32;
 
 /// Collects the body of a response, up to a limit, from bytes as they arrive.
@@ -93,7 +93,7 @@ enum State {
 }
 
 impl BodyReader {
-    /// A reader of a body that ends as `framing` says, which keeps at most `limit` bytes of it.
+    /// Creates a reader for a body that ends as `framing` says. It keeps at most `limit` bytes.
     #[must_use]
     pub fn new(framing: BodyFraming, limit: usize) -> Self {
         let state = match framing {
@@ -105,9 +105,9 @@ impl BodyReader {
         Self { state, limit, line: 0, collected: BytesMut::new() }
     }
 
-    /// Takes what it can from `buf`; unfinished lines of the chunked coding stay in it. Returns whether
-    /// no more is needed: the body is complete, its limit is reached, or its coding is malformed. The end of
-    /// the connection is the caller's to notice.
+    /// Takes what it can from `buf`; unfinished lines of the chunked coding stay in it. Returns whether no more is needed:
+    /// the body is complete, the limit is reached, or the coding is malformed. The caller has to notice the end of the
+    /// connection.
     pub fn read(&mut self, buf: &mut BytesMut) -> bool {
         while !self.is_done() && self.step(buf) {}
         self.is_done()
@@ -119,14 +119,13 @@ impl BodyReader {
         self.state == State::Done || self.collected.len() >= self.limit
     }
 
-    /// What was collected: the whole body, or its beginning if the limit cut it or it did not arrive
-    /// whole.
+    /// Returns what was collected: the whole body, or its beginning if the limit was reached or the rest did not arrive.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.collected.freeze()
     }
 
-    /// One step; `false` when more bytes are needed.
+    /// Takes one step; `false` when more bytes are needed.
     fn step(&mut self, buf: &mut BytesMut) -> bool {
         match self.state {
             State::Done => return false,
@@ -194,7 +193,7 @@ impl BodyReader {
     }
 }
 
-/// Without what was collected.
+/// Omits the collected bytes.
 impl fmt::Debug for BodyReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyReader")
@@ -205,7 +204,7 @@ impl fmt::Debug for BodyReader {
     }
 }
 
-/// The size in a chunk's first line: hexadecimal digits, then perhaps extensions, which are ignored
+/// The size in a chunk's first line: hexadecimal digits, then optional extensions, which are ignored
 /// (RFC 9112 section 7.1.1).
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());

@@ -1,4 +1,4 @@
-//! HTTP/1.1 heads from and to bytes (RFC 9112), as far as the opening handshake needs them.
+//! Parsing and encoding HTTP/1.1 heads (RFC 9112), as far as the opening handshake needs it.
 
 mod body;
 mod encode;

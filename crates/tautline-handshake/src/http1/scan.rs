@@ -1,4 +1,4 @@
-//! Where a head ends, and whether it may go on: one look at each byte, however the bytes arrive.
+//! Finds where a head ends, and whether it may go on. Each byte is examined once, however the bytes arrive.
 
 use crate::error::HeadError;
 use crate::token::is_tchar;
@@ -13,7 +13,7 @@ use crate::token::is_tchar;
 /// assert_eq!(limits.get_max_bytes(), HeadLimits::DEFAULT_MAX_BYTES);
 /// ```
 ///
-/// A setter has the name of its setting. The method that reads it has `get_` in front.
+/// A setter has the name of its setting; the getter has the prefix `get_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HeadLimits {
     max_bytes: usize,
@@ -23,11 +23,10 @@ pub struct HeadLimits {
 
 impl HeadLimits {
     /// 16 KiB: room for the cookies of one site (browsers stop near 4 KiB each, servers commonly at 8
-    /// or 16 KiB in all), and little enough to hold for each of many connections that are not yet
-    /// accepted.
+    /// or 16 KiB in all), and little enough to hold for many connections that are not yet accepted.
     pub const DEFAULT_MAX_BYTES: usize = 16 * 1024;
 
-    /// 8 KiB: RFC 9112 section 3 recommends to support at least 8000 bytes.
+    /// 8 KiB: RFC 9112 section 3 recommends supporting at least 8000 bytes.
     pub const DEFAULT_MAX_LINE_BYTES: usize = 8 * 1024;
 
     /// 100: several times what browsers and proxies send, as in most HTTP servers.
@@ -43,8 +42,7 @@ impl HeadLimits {
         }
     }
 
-    /// The most bytes of the whole head, its empty line included. Default:
-    /// [`DEFAULT_MAX_BYTES`](Self::DEFAULT_MAX_BYTES).
+    /// The most bytes in the whole head, including its empty line. Default: [`DEFAULT_MAX_BYTES`](Self::DEFAULT_MAX_BYTES).
     #[must_use]
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
@@ -97,14 +95,14 @@ pub(super) enum Kind {
     Response,
 }
 
-/// The first line of every response starts so; the version's last digit is the parser's to check.
+/// Every response starts with this; the parser checks the last digit of the version.
 const STATUS_LINE: &[u8] = b"HTTP/1.";
 
-/// Longest method, by our own measure: the registered ones have at most 17 letters.
+/// The longest method, by our own choice: the registered ones have at most 17 letters.
 const MAX_METHOD: usize = 32;
 
-/// The first byte of a TLS record (RFC 8446 section 5.1): a client starts with a handshake, and a server answers what is not
-/// one with an alert.
+/// The first byte of a TLS record (RFC 8446 section 5.1): a client starts with a handshake, and a server answers anything
+/// else with an alert.
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_ALERT: u8 = 0x15;
 
@@ -113,20 +111,20 @@ const TLS_ALERT: u8 = 0x15;
 pub(super) struct Scanner {
     kind: Kind,
     limits: HeadLimits,
-    /// Bytes looked at.
+    /// Bytes examined so far.
     at: usize,
     /// Where the current line starts.
     line: usize,
-    /// Lines that are complete, the first one included.
+    /// Complete lines, including the first.
     lines: usize,
-    /// The method of a request is complete.
+    /// Whether the method of a request is complete.
     method: bool,
-    /// A header of a response goes on over several lines.
+    /// Whether a header of a response is folded over several lines.
     folded: bool,
 }
 
-/// A complete head: its length with the empty line, the number of its header lines, and whether some of them only go on
-/// with the one before.
+/// A complete head: its length including the empty line, the number of its header lines, and whether some of them only
+/// continue the line before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) len: usize,
@@ -143,7 +141,7 @@ impl Scanner {
         self.limits
     }
 
-    /// Looks at what is new in `buf`, which holds the head from its first byte on.
+    /// Examines what is new in `buf`, which holds the head from its first byte on.
     pub(super) fn scan(&mut self, buf: &[u8]) -> Result<Option<Extent>, HeadError> {
         loop {
             self.skip_plain(buf);
@@ -182,9 +180,9 @@ impl Scanner {
         }
     }
 
-    /// Goes over what is nothing but text, several bytes at a time: most of a head. Only what [`scan`](Self::scan) would take
-    /// without a word is passed, and only within a line: behind its first byte, within the limits, after what the first line
-    /// must start with.
+    /// Skips plain text, most of a head, several bytes at a time. Only bytes that [`scan`](Self::scan) would accept are
+    /// skipped, and only within a line: after its first byte, within the limits, and after what the first line must start
+    /// with.
     fn skip_plain(&mut self, buf: &[u8]) {
         let (started, limit) = match (self.lines, self.kind) {
             (0, Kind::Request) => (self.method, self.limits.max_line_bytes),
@@ -198,8 +196,8 @@ impl Scanner {
         self.at += plain_prefix(&buf[self.at..end]);
     }
 
-    /// A line that starts with white space goes on with the one before it (RFC 9112 section 5.2). A server refuses that, and
-    /// both do where no header could go on (section 2.2).
+    /// A line that starts with whitespace continues the one before it (RFC 9112 section 5.2). A server refuses that, and
+    /// both ends do where there is no header to continue (section 2.2).
     fn fold(&mut self) -> Result<(), HeadError> {
         if self.kind == Kind::Request || self.lines < 2 {
             return Err(HeadError::LineFolding);
@@ -227,7 +225,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Refuses early what cannot become a first line, rather than waiting for more of it.
+    /// Refuses early what cannot become a first line, instead of waiting for more.
     fn check_first_line(&mut self, byte: u8) -> Result<(), HeadError> {
         match self.kind {
             Kind::Response => match STATUS_LINE.get(self.at) {
@@ -250,15 +248,15 @@ impl Scanner {
     }
 }
 
-/// How many of the first bytes are no controls (RFC 5234 appendix B.1: 0x00 to 0x1f, and 0x7f).
+/// How many of the first bytes are not control characters (RFC 5234 appendix B.1: 0x00 to 0x1f, and 0x7f).
 fn plain_prefix(bytes: &[u8]) -> usize {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
     let mut at = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
-        // In each of these the lowest bit that is set stands in the first byte that is below 0x20, or 0x7f; those above it may
-        // be there because of a borrow.
+        // In each of these, the lowest set bit is in the first byte that is below 0x20, or 0x7f; those above it may result
+        // from a borrow.
         let below = word.wrapping_sub(EACH * 0x20) & !word;
         let del = word ^ (EACH * 0x7f);
         let del = del.wrapping_sub(EACH) & !del;
@@ -275,8 +273,8 @@ fn plain_prefix(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// tungstenite CVE-2023-43669: a head that came in small pieces was read anew for each of them. Here
-    /// the place up to which bytes have been looked at only moves forwards, one step for each byte.
+    /// tungstenite CVE-2023-43669: a head that came in small pieces was parsed again for each of them. Here the position
+    /// only moves forwards, one step for each byte.
     #[test]
     fn each_byte_is_looked_at_once_however_the_bytes_arrive() {
         let head = [&b"GET / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(100), b"\r\n"].concat();
@@ -297,7 +295,7 @@ mod tests {
         assert_eq!(scanner.scan(b"GET / HTTP/"), Err(HeadError::TooLarge(10)));
     }
 
-    // The same bytes at every place of a word, and each with others before and behind it.
+    // The same bytes at every position in a word, with others before and after.
     #[test]
     fn text_ends_before_the_first_control() {
         for byte in 0..=u8::MAX {
@@ -314,7 +312,7 @@ mod tests {
         assert_eq!(plain_prefix(b"ab\x7fd\nfgh"), 2);
     }
 
-    // Whatever the bytes and the pieces they come in: going over several at a time finds what looking at each one finds.
+    // Whatever the bytes and the pieces they come in, skipping several at a time finds the same as examining each one.
     #[test]
     fn pieces_and_positions_make_no_difference() {
         let limits = HeadLimits::new().max_bytes(60).max_line_bytes(24).max_headers(2);

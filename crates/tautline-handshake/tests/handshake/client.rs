@@ -16,7 +16,7 @@ fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
     (expectation, response)
 }
 
-/// Wishes that add no parameter to the offer.
+/// Settings that add no parameter to the offer.
 const PLAIN: Compression = Compression::new().own_context_takeover(true);
 
 #[test]
@@ -79,7 +79,7 @@ fn host_and_authorization_replace_the_uris() {
     }
 }
 
-/// undici CVE-2026-1527, sockudo #78: line breaks in what the application passes on became headers.
+/// undici CVE-2026-1527, sockudo #78: line breaks in values from the application became headers.
 #[test]
 fn a_request_takes_no_reserved_and_no_broken_header() {
     const X: HeaderName = HeaderName::from_static("x");

@@ -64,7 +64,7 @@ fn the_example_is_answered_with_200_and_no_accept_rfc8441_5_1() {
     assert_eq!(agreed.compression, None);
 }
 
-/// RFC 8441 section 5: offers and answers are as in RFC 6455, and both ends come to the same.
+/// RFC 8441 section 5: offers and answers are as in RFC 6455, and both ends agree.
 #[test]
 fn both_roles_agree_over_http_2_rfc8441_5() {
     for version in [Version::HTTP_2, Version::HTTP_3] {
@@ -118,7 +118,7 @@ fn the_request_has_its_pseudo_headers_and_no_key_rfc8441_4_and_5() {
     );
 }
 
-/// A `Host` that is set is the name to ask for; in HTTP/2 that is `:authority` (RFC 9113 section 8.3.1).
+/// A `Host` that is set is the requested name; in HTTP/2 that is `:authority` (RFC 9113 section 8.3.1).
 #[test]
 fn a_host_that_is_set_becomes_the_authority() {
     let (request, _) = client("wss://127.0.0.1:9001/")
@@ -143,21 +143,21 @@ fn the_method_and_the_protocol_decide_rfc8441_4_and_rfc9220_3() {
     tunnel.extensions_mut().clear();
     refused(&tunnel, ConnectRefusal::MissingProtocol);
     assert!(!is_connect_request(&tunnel));
-    // RFC 9220 section 3: 501 for what is not known.
+    // RFC 9220 section 3: 501 for an unknown protocol.
     for name in ["webtransport", "connect-udp", "websocket2", ""] {
         let mut other = request();
         other.extensions_mut().insert(ConnectProtocol::new(name));
         refused(&other, ConnectRefusal::UnsupportedProtocol);
         assert!(!is_connect_request(&other));
     }
-    // RFC 9110 section 7.8: whatever its case.
+    // RFC 9110 section 7.8: case-insensitive.
     let mut request = request();
     request.extensions_mut().insert(ConnectProtocol::new("WebSocket"));
     assert_eq!(refusal(&request), None);
     assert!(is_connect_request(&request) && !is_upgrade_request(&request));
 }
 
-/// The crates for HTTP/2 have types of their own for `:protocol`, and a framework lends the request.
+/// HTTP/2 crates have their own types for `:protocol`, and a framework lends the request.
 #[test]
 fn the_protocol_may_come_beside_a_borrowed_request() {
     let mut request = request();
@@ -170,7 +170,7 @@ fn the_protocol_may_come_beside_a_borrowed_request() {
     assert_eq!(ServerRequest::check(head).unwrap().authority(), "server.example.com");
 }
 
-/// Over HTTP/1.1 CONNECT is a tunnel, whatever is said beside it.
+/// Over HTTP/1.1 CONNECT is a tunnel, whatever its headers say.
 #[test]
 fn an_extended_connect_is_none_over_http_1_1() {
     let mut request = request();
@@ -265,7 +265,7 @@ fn the_other_headers_are_held_to_rfc6455_rfc8441_5() {
     assert_eq!(refusal(&with("content-length", &[b"0"])), None);
 }
 
-/// RFC 8441 section 5, RFC 6455 section 10.2: the origin is compared with `:authority`, as there is no `Host`.
+/// RFC 8441 section 5, RFC 6455 section 10.2: the origin is compared with `:authority`, since there is no `Host`.
 #[test]
 fn the_origin_is_compared_with_the_authority_rfc8441_5() {
     for (origin, allowed) in
@@ -306,7 +306,7 @@ fn refusals_have_status_and_body_and_speak_of_no_connection_rfc9113_8_2_2() {
     }
 }
 
-/// RFC 9110 section 9.3.6: any 2xx is a yes to a CONNECT. HTTP/2 has no 101 (RFC 9113 section 8.6).
+/// RFC 9110 section 9.3.6: any 2xx accepts a CONNECT. HTTP/2 has no 101 (RFC 9113 section 8.6).
 #[test]
 fn only_2xx_opens_the_stream_rfc8441_5() {
     let (expectation, mut response) = exchange(client("wss://h/"));
@@ -326,7 +326,7 @@ fn a_response_is_held_to_the_version_of_its_request() {
     let (expectation, mut response) = exchange(client("wss://h/"));
     *response.version_mut() = Version::HTTP_11;
     assert_eq!(expectation.check(&response), Err(ResponseError::HttpVersion));
-    // And the other way about: a 200 is no answer to an upgrade (Envoy CVE-2024-23326).
+    // Conversely, a 200 does not accept an upgrade (Envoy CVE-2024-23326).
     let (_, upgrade) = client("wss://h/").build().unwrap();
     *response.version_mut() = Version::HTTP_2;
     assert_eq!(upgrade.check(&response), Err(ResponseError::Status(StatusCode::OK)));
@@ -355,7 +355,7 @@ fn a_client_fails_on_what_it_did_not_offer_rfc8441_5() {
     }
 }
 
-/// What an application adds goes out over HTTP/2 only if it may.
+/// Headers that an application adds are sent over HTTP/2 only if they are allowed there.
 #[test]
 fn no_end_sends_what_speaks_of_a_connection_rfc9113_8_2_2() {
     let keep_alive = HeaderName::from_static("keep-alive");

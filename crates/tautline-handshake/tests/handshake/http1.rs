@@ -1,4 +1,4 @@
-//! HTTP/1.1 heads from and to bytes (RFC 9112), and what is refused of them.
+//! Parsing and encoding HTTP/1.1 heads (RFC 9112), and what is refused.
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Version};
@@ -26,7 +26,7 @@ fn read_response(bytes: &[u8]) -> Result<Option<Response<()>>, HeadError> {
     ResponseHeadReader::new(HeadLimits::default()).read(&mut BytesMut::from(bytes))
 }
 
-/// Feeds `bytes` in pieces of `size`; what is left in the buffer at the end comes with the result.
+/// Feeds `bytes` in pieces of `size`; returns the result and what is left in the buffer at the end.
 fn in_pieces(bytes: &[u8], size: usize) -> (Result<Option<Request<()>>, HeadError>, BytesMut) {
     let mut reader = RequestHeadReader::new(HeadLimits::default());
     let mut buffer = BytesMut::new();
@@ -60,7 +60,7 @@ fn the_example_of_rfc6455_1_2_is_read() {
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
 }
 
-/// tungstenite CVE-2023-43669 parsed the head anew for every piece. Here the pieces make no difference.
+/// tungstenite CVE-2023-43669 parsed the head again for every piece. Here the pieces make no difference.
 #[test]
 fn one_byte_at_a_time_equals_all_at_once_and_what_follows_stays() {
     let bytes = [REQUEST, b"\x81\x80abcd\r\n\r\n"].concat();
@@ -87,8 +87,8 @@ fn one_byte_at_a_time_equals_all_at_once_and_what_follows_stays() {
     assert_eq!(buffer, b"\x81\x00"[..]);
 }
 
-/// Netty CVE-2026-50020, Undertow CVE-2026-28367 and its siblings: what one reader forgives, another
-/// reads otherwise, and a request is smuggled in between.
+/// Netty CVE-2026-50020, Undertow CVE-2026-28367 and its siblings: what one parser tolerates, another reads differently,
+/// and a request is smuggled in between.
 #[test]
 fn malformed_requests_are_refused_rfc9112() {
     for (bytes, error) in [
@@ -120,7 +120,7 @@ fn malformed_requests_are_refused_rfc9112() {
         (b"GET / HTTP/1.1 \r\n\r\n", HeadError::FirstLine),
         (b"GET / FOO/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/1.x\r\n\r\n", HeadError::FirstLine),
-        // RFC 9112 section 3.2 and RFC 3986 section 3.3: a target has no backslash, which some readers take for a slash.
+        // RFC 9112 section 3.2 and RFC 3986 section 3.3: a target has no backslash, which some parsers take for a slash.
         (b"GET /a\\..\\b HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET /?q=\\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET \\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
@@ -202,12 +202,12 @@ fn a_folded_header_of_a_response_is_read_rfc9112_5_2() {
         }
         assert_eq!(reader.read(&mut buffer).unwrap().unwrap().headers(), headers);
     }
-    // Folds count as lines, and bytes of the head, as others do.
+    // Folds count as lines and as bytes of the head, like others.
     let head = format!("HTTP/1.1 200 OK\r\nX: a{}", "\r\n b".repeat(100));
     assert_eq!(read_response(head.as_bytes()).err(), Some(HeadError::TooManyHeaders(100)));
 }
 
-/// The status of a refusal was lost when a line behind it could not be read.
+/// The status of a refusal was lost when a line after it could not be read.
 #[test]
 fn the_status_of_a_head_that_cannot_be_read_is_told() {
     let long = format!("HTTP/1.1 503 {}", "x".repeat(9000));
@@ -242,7 +242,7 @@ fn the_reason_phrase_is_ignored_rfc9112_4() {
     }
 }
 
-/// RFC 9112 section 2.2: a server ignores an empty line ahead of a request; one is enough.
+/// RFC 9112 section 2.2: a server ignores an empty line before a request; one is enough.
 #[test]
 fn an_empty_line_ahead_of_a_request_is_ignored_rfc9112_2_2() {
     let bytes = [b"\r\n", REQUEST, b"\r\n"].concat();
@@ -253,7 +253,7 @@ fn an_empty_line_ahead_of_a_request_is_ignored_rfc9112_2_2() {
     }
 }
 
-/// What browsers leave as it is in paths and queries, though RFC 3986 has it percent-encoded.
+/// What browsers leave unencoded in paths and queries, though RFC 3986 requires percent-encoding.
 #[test]
 fn targets_of_browsers_are_taken() {
     for target in ["/?a[0]={b|^`}'", "/a|b", "/[a]", "/100%", "/?q=100%&x='"] {
@@ -301,8 +301,7 @@ fn a_request_line_of_the_limit_is_read_and_one_byte_more_is_414() {
     assert_eq!(HandshakeError::from(HeadError::LineTooLong(max)).status(), 414);
 }
 
-/// ws CVE-2024-37890: with more headers than its parser kept, `Upgrade` was missing and the process
-/// ended.
+/// ws CVE-2024-37890: with more headers than its parser kept, `Upgrade` was missing and the process crashed.
 #[test]
 fn two_thousand_headers_with_upgrade_last_are_431() {
     let many = |count: usize| {
@@ -316,7 +315,7 @@ fn two_thousand_headers_with_upgrade_last_are_431() {
     assert_eq!(read_request(&many(max + 1)).err(), Some(HeadError::TooManyHeaders(max)));
     assert_eq!(read_request(&many(2000)).err(), Some(HeadError::TooManyHeaders(max)));
     assert_eq!(HandshakeError::from(HeadError::TooManyHeaders(max)).status(), 431);
-    // With a limit that lets them in, none is lost.
+    // With a limit that allows them, none is lost.
     let limits = HeadLimits::new().max_headers(2000);
     let mut buffer = BytesMut::from(&many(2000)[..]);
     let request = RequestHeadReader::new(limits).read(&mut buffer).unwrap().unwrap();
@@ -332,7 +331,7 @@ fn a_response_whose_head_never_ends_is_refused_at_the_limits() {
     assert!(read_response(&short(lines)).unwrap().is_none());
     let one_more = [&short(lines)[..], b"A"].concat();
     assert_eq!(read_response(&one_more).err(), Some(HeadError::TooManyHeaders(lines)));
-    // Few lines, and one of them without an end.
+    // Few lines, one of them endless.
     let long = |len: usize| [&status[..], b"A: ", &vec![b'a'; len - status.len() - 3]].concat();
     assert!(read_response(&long(bytes)).unwrap().is_none());
     assert_eq!(read_response(&long(bytes + 1)).err(), Some(HeadError::TooLarge(bytes)));

@@ -100,7 +100,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("sec-websocket-key", &[b"AQIDBAUGBwgJCgsMDQ4PEBE="], Err(E::InvalidKey)),
         ("sec-websocket-key", &[b"AQIDBAUGBwgJ CgsMDQ4PE=="], Err(E::InvalidKey)),
         ("sec-websocket-key", &[&[0xff; 24]], Err(E::InvalidKey)),
-        // Nothing that announces a body: what follows the head are frames.
+        // Nothing that announces a body: what follows the head is frames.
         ("content-length", &[b"0"], Ok(())),
         ("content-length", &[b"1"], Err(E::ContentLength)),
         ("content-length", &[b"+0"], Err(E::ContentLength)),
@@ -124,7 +124,7 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         ("sec-websocket-extensions", &[b"a", b",b;c=\"d\""], Ok(())),
         ("sec-websocket-extensions", &[b"a;"], Err(E::Extensions(ExtensionError::ParamName))),
         ("sec-websocket-extensions", &[b"\xff"], Err(E::Extensions(ExtensionError::Name))),
-        // Whether an `Origin` may connect is `OriginPolicy`'s to say.
+        // `OriginPolicy` decides whether an `Origin` may connect.
         ("origin", &[b"null"], Ok(())),
     ];
     for (name, values, expected) in rows {
@@ -146,8 +146,8 @@ fn the_method_is_get_and_the_version_http_1_1_rfc6455_4_2_1() {
     }
 }
 
-/// RFC 9112 section 3.2.2: a server must take the absolute form, and must ignore `Host` in favour of it. The origin is
-/// compared with what counts: a page of the ignored name does not get in.
+/// RFC 9112 section 3.2.2: a server must accept the absolute form, and must ignore `Host` in favour of it. The origin is
+/// compared with the host that counts: a page of the ignored name may not connect.
 #[test]
 fn an_absolute_target_names_the_host_rfc9112_3_2_2() {
     for (target, result) in [
@@ -172,7 +172,7 @@ fn an_absolute_target_names_the_host_rfc9112_3_2_2() {
     *other.uri_mut() = "http://other.example.com/".parse().unwrap();
     let authority = ServerRequest::check(&other).unwrap().authority();
     assert!(OriginPolicy::SameOrigin.allows(other.headers(), authority).is_err());
-    // Section 3.2: what is missing, malformed or there twice is 400 whatever the target says.
+    // Section 3.2: what is missing, malformed or duplicated is 400 whatever the target says.
     for hosts in [&[][..], &[&b"a"[..], b"a"], &[b"a b"]] {
         let mut request = with("host", hosts);
         *request.uri_mut() = "http://other.example.com/".parse().unwrap();
@@ -187,8 +187,8 @@ fn whitespace_around_a_key_is_not_hashed() {
     assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
-/// ws CVE-2024-37890, Granian, webpack-dev-server: a header that was absent, or held bytes that nobody
-/// expected, ended the process.
+/// ws CVE-2024-37890, Granian, webpack-dev-server: a header that was absent, or contained unexpected bytes, crashed the
+/// process.
 #[test]
 fn any_byte_in_any_header_is_an_error_or_fine_but_never_a_panic() {
     let names: Vec<_> = with("sec-websocket-protocol", &[b"a"])
@@ -257,7 +257,7 @@ fn refusals_are_whole_responses_rfc6455_4_4_and_rfc9110_15_5() {
             assert_eq!(response.headers()[*name], value, "{error:?}");
         }
         assert_eq!(response.headers().contains_key("allow"), status == 405, "{error:?}");
-        // What ends a connection of HTTP/1.1 is its encoder's to say: HTTP/2 forbids it (RFC 9113 section 8.2.2).
+        // The HTTP/1.1 encoder adds what ends a connection: HTTP/2 forbids it (RFC 9113 section 8.2.2).
         let upgrade = status == 426;
         assert_eq!(response.headers().contains_key("connection"), upgrade, "{error:?}");
     }
@@ -313,7 +313,7 @@ fn a_response_chooses_only_what_was_offered_rfc6455_4_2_2() {
     assert_eq!(agreed.compression, Some(wish));
 }
 
-/// RFC 7692 section 5.1: a server that does not take up an offer leaves it out of its answer. Browsers
+/// RFC 7692 section 5.1: a server that does not accept an offer leaves it out of its answer. Browsers
 /// offer in every request, and set RSV1 as soon as the answer names the extension.
 #[test]
 fn an_offer_that_is_not_taken_up_is_not_in_the_answer_rfc7692_5_1() {
@@ -326,7 +326,7 @@ fn an_offer_that_is_not_taken_up_is_not_in_the_answer_rfc7692_5_1() {
     }
 }
 
-/// undici CVE-2026-1527 and others: line breaks in what the application passes on became headers.
+/// undici CVE-2026-1527 and others: line breaks in values from the application became headers.
 #[test]
 fn a_response_takes_no_reserved_and_no_broken_header() {
     const X: HeaderName = HeaderName::from_static("x");
