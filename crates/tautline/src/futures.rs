@@ -12,6 +12,7 @@ use std::time::Duration;
 use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseFrame, Compress, Message};
 
+use crate::error::TryFeedError;
 use crate::timer::now;
 
 /// What messages are received from.
@@ -44,6 +45,19 @@ pub(crate) trait Transmit {
         wish: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>>;
+
+    /// Queues the message if there is room.
+    fn try_queue(&mut self, message: Message) -> Result<(), TryFeedError> {
+        self.change(|session| {
+            if session.has_room() {
+                return session.send(message, Compress::Auto).map_err(TryFeedError::Failed);
+            }
+            if session.protocol().is_open() {
+                return Err(TryFeedError::Full(message));
+            }
+            Err(TryFeedError::Failed(session.failure().cloned().unwrap_or(Error::Closed)))
+        })
+    }
 
     /// Room for a message.
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {

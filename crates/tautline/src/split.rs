@@ -1,5 +1,6 @@
 //! A connection in two halves, for different tasks.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,10 +9,11 @@ use std::time::Duration;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Message};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::Connection;
+use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
 };
@@ -82,6 +84,10 @@ impl<S> Shared<S> {
         result
     }
 
+    fn ask<T>(&self, ask: impl FnOnce(&Protocol) -> T) -> T {
+        ask(lock(&self.inner).connection.session().protocol())
+    }
+
     fn waiters(&self) -> &Waiters {
         &self.wakers.waiters
     }
@@ -96,6 +102,98 @@ pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {
     (Reader { shared: shared.clone() }, Writer { shared, key })
 }
 
+/// The connection of two halves that have no others beside them.
+pub(crate) fn join<S>(
+    reader: Reader<S>,
+    writer: Writer<S>,
+) -> Result<Connection<S>, ReuniteError<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // With these two in hand, nobody can make another writer.
+    if !Arc::ptr_eq(&reader.shared, &writer.shared) || Arc::strong_count(&reader.shared) > 2 {
+        return Err(ReuniteError { reader, writer });
+    }
+    let connection = lock(&reader.shared.inner).connection.take();
+    Ok(connection)
+}
+
+/// The halves that [`Reader::reunite`] could not join: they are of different connections, or the writer has clones.
+#[non_exhaustive]
+pub struct ReuniteError<S> {
+    /// The reader, unchanged.
+    pub reader: Reader<S>,
+    /// The writer, unchanged.
+    pub writer: Writer<S>,
+}
+
+impl<S> fmt::Debug for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReuniteError").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves are of different connections, or the writer has clones")
+    }
+}
+
+impl<S> std::error::Error for ReuniteError<S> {}
+
+/// What both halves tell of their connection: copies, as it stands behind a lock.
+macro_rules! impl_getters {
+    ($half:ident) => {
+        impl<S> $half<S> {
+            /// The subprotocol that was agreed on (RFC 6455 section 1.9).
+            #[must_use]
+            pub fn subprotocol(&self) -> Option<String> {
+                let inner = lock(&self.shared.inner);
+                inner.connection.info.subprotocol.as_deref().map(str::to_owned)
+            }
+
+            /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
+            #[must_use]
+            pub fn peer(&self) -> Peer {
+                lock(&self.shared.inner).connection.info.peer.clone()
+            }
+
+            /// The peer's address, if it is known.
+            #[must_use]
+            pub fn peer_addr(&self) -> Option<SocketAddr> {
+                self.peer().addr()
+            }
+
+            /// How messages are compressed, if that was agreed on (RFC 7692).
+            #[must_use]
+            pub fn compression(&self) -> Option<Compression> {
+                self.shared.ask(|protocol| protocol.compression().copied())
+            }
+
+            /// Whether this is the client's or the server's end.
+            #[must_use]
+            pub fn role(&self) -> Role {
+                self.shared.ask(Protocol::role)
+            }
+
+            /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
+            #[must_use]
+            pub fn is_open(&self) -> bool {
+                self.shared.ask(Protocol::is_open)
+            }
+
+            /// The peer's Close frame, once received: as [`WebSocket::close_frame`](crate::WebSocket::close_frame).
+            #[must_use]
+            pub fn close_frame(&self) -> Option<CloseFrame> {
+                self.shared.ask(|protocol| protocol.peer_close().cloned())
+            }
+        }
+    };
+}
+
+impl_getters!(Reader);
+impl_getters!(Writer);
+
 /// The half of a split connection that reads: a [`Stream`] of messages.
 ///
 /// It also does what the connection does by itself: it answers pings and Closes, pings a silent peer, and notices the end, as
@@ -104,26 +202,6 @@ pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {
 #[derive(Debug)]
 pub struct Reader<S = Transport> {
     shared: Arc<Shared<S>>,
-}
-
-impl<S> Reader<S> {
-    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
-    #[must_use]
-    pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info.peer.clone()
-    }
-
-    /// The peer's address, if it is known.
-    #[must_use]
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer().addr()
-    }
-
-    /// The Close that the peer sent, once it came.
-    #[must_use]
-    pub fn close_frame(&self) -> Option<CloseFrame> {
-        lock(&self.shared.inner).connection.session().protocol().peer_close().cloned()
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
@@ -215,22 +293,10 @@ impl<S> Drop for Writer<S> {
 }
 
 impl<S> Writer<S> {
-    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
+    /// How many bytes wait to be written, whoever queued them: as [`WebSocket::queued`](crate::WebSocket::queued).
     #[must_use]
-    pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info.peer.clone()
-    }
-
-    /// The peer's address, if it is known.
-    #[must_use]
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer().addr()
-    }
-
-    /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        lock(&self.shared.inner).connection.session().protocol().is_open()
+    pub fn queued(&self) -> usize {
+        self.shared.ask(Protocol::queued)
     }
 }
 
@@ -269,6 +335,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// As [`send`](Self::send).
     pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
         FeedWith { feed: self.feed(message), wish }
+    }
+
+    /// Queues a message without waiting: as [`WebSocket::try_feed`](crate::WebSocket::try_feed). It need not be flushed: a [`Reader`]
+    /// that waits in [`next`](Reader::next) is woken to write it.
+    ///
+    /// # Errors
+    /// [`TryFeedError::Full`], with the message, when [`Config::write_mark`](crate::Config::write_mark) bytes are queued.
+    /// [`TryFeedError::Failed`] when the connection is closing or has failed.
+    pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
+        self.try_queue(message.into())?;
+        // Whoever cannot wait for room cannot wait for a flush either.
+        self.shared.waiters().wake_reader();
+        Ok(())
     }
 
     /// Writes everything that is queued, by whomever. Cancel safe.

@@ -1,10 +1,12 @@
 //! A connection as its user has it: a `Stream` and a `Sink` of messages.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
@@ -12,13 +14,14 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, Leave};
+use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
 };
 use crate::seats::Side;
 use crate::shutdown::ShutdownSignal;
 use crate::split;
-use crate::split::{Reader, Writer};
+use crate::split::{Reader, ReuniteError, Writer};
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
@@ -119,6 +122,13 @@ impl<S> WebSocket<S> {
         self.connection.get_ref()
     }
 
+    /// How many bytes wait to be written. [`feed`](Self::feed) waits, and [`try_feed`](Self::try_feed) refuses, from
+    /// [`Config::write_mark`](crate::Config::write_mark) on.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.connection.session().protocol().queued()
+    }
+
     /// Says who is at the other end, for a stream of your own. It is for [`peer`](Self::peer) and for events, and changes
     /// nothing else.
     #[must_use]
@@ -127,12 +137,91 @@ impl<S> WebSocket<S> {
         self
     }
 
+    /// Takes the stream out of the connection, to use it for something that both ends agreed on by messages. No Close is sent, and a
+    /// [`Server`](crate::Server) counts the connection no longer.
+    ///
+    /// ```
+    /// use tautline::{Role, WebSocket};
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let mut client = WebSocket::builder(Role::Client).build(near);
+    /// # let mut server = WebSocket::builder(Role::Server).build(far);
+    /// client.send("raw bytes from here on").await?;
+    /// let mut stream = client.into_inner().expect("nothing is under way").stream;
+    /// stream.write_all(b"raw").await?;
+    ///
+    /// assert!(server.next().await.is_some());
+    /// let mut parts = server.into_inner().expect("nothing is under way");
+    /// // What the peer sent next may have been read along with its message.
+    /// let mut bytes = parts.leftover;
+    /// while bytes.len() < 3 {
+    ///     parts.stream.read_buf(&mut bytes).await?;
+    /// }
+    /// assert_eq!(&bytes[..], b"raw");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The connection, unchanged, when it cannot be left without a loss: it is closing or over (its transport is closed
+    /// by then), something is queued ([`flush`](Self::flush) it first), messages were received during a
+    /// [`ping`](Self::ping) and not taken, or a part of a message was received.
+    pub fn into_inner(mut self) -> Result<Parts<S>, Self> {
+        match self.connection.leave() {
+            Some((stream, leftover)) => Ok(Parts { stream, leftover }),
+            None => Err(self),
+        }
+    }
+
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.connection.watch(shutdown);
     }
 
     pub(crate) fn keep_place(&mut self, place: Place, leave: Leave<S>) {
         self.connection.keep_place(place, leave);
+    }
+}
+
+/// What [`WebSocket::into_inner`] returns.
+#[non_exhaustive]
+pub struct Parts<S> {
+    /// The transport.
+    pub stream: S,
+    /// Bytes of the peer that were read and not looked at: they come before what is read from `stream`.
+    pub leftover: BytesMut,
+}
+
+/// Without the bytes that were read.
+impl<S: fmt::Debug> fmt::Debug for Parts<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let leftover = self.leftover.len();
+        f.debug_struct("Parts").field("stream", &self.stream).field("leftover", &leftover).finish()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    /// Joins the halves again: undoes [`WebSocket::split`]. Messages that wait to be read or written stay in the connection.
+    ///
+    /// ```
+    /// # use tautline::{Role, WebSocket};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, _far) = tokio::io::duplex(1024);
+    /// # let ws = WebSocket::builder(Role::Client).build(near);
+    /// let (reader, mut writer) = ws.split();
+    /// writer.send("hello").await?;
+    /// let ws = reader.reunite(writer)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReuniteError`], which gives both halves back, when they are of different connections or the writer has clones.
+    pub fn reunite(self, writer: Writer<S>) -> Result<WebSocket<S>, ReuniteError<S>> {
+        split::join(self, writer).map(WebSocket::from)
     }
 }
 
@@ -211,6 +300,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
         FeedWith { feed: self.feed(message), wish }
+    }
+
+    /// Queues a message without waiting. It goes out as one that is [fed](Self::feed).
+    ///
+    /// ```
+    /// use tautline::{Config, Role, TryFeedError, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1 << 16);
+    /// let mut ws = WebSocket::builder(Role::Server).config(Config::new().write_mark(1024)).build(near);
+    /// while ws.try_feed("tick").is_ok() {}
+    /// assert!(ws.queued() >= 1024);
+    /// // A newer one may do as well: this one is left out.
+    /// assert!(matches!(ws.try_feed("tock"), Err(TryFeedError::Full(_))));
+    /// ws.flush().await?;
+    /// assert_eq!(ws.queued(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TryFeedError::Full`], with the message, when [`Config::write_mark`](crate::Config::write_mark) bytes are queued.
+    /// [`TryFeedError::Failed`] when the connection is closing or has failed. Unlike [`feed`](Self::feed) it does not wait for the
+    /// end: call [`next`](Self::next) until that returns it.
+    pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
+        self.try_queue(message.into())
     }
 
     /// Writes everything that is queued.

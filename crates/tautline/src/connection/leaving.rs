@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use bytes::BytesMut;
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Listener, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,6 +42,15 @@ impl<S> Connection<S> {
 
     pub(crate) fn take_place(&mut self) -> Option<Place> {
         self.place.take()
+    }
+}
+
+impl<S> Connection<S> {
+    /// Takes the stream and what was read of it, if nothing is lost by that.
+    pub(crate) fn leave(&mut self) -> Option<(S, BytesMut)> {
+        self.io.as_ref()?;
+        let rest = self.session.leave()?;
+        self.io.take().map(|io| (io, rest))
     }
 }
 
