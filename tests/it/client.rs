@@ -455,9 +455,13 @@ async fn a_host_that_is_not_there_is_told_from_one_that_refuses() {
     // No resolver is asked: a label of DNS has at most 63 bytes (RFC 1035 section 2.3.4).
     let uri = format!("ws://{}.invalid/", "a".repeat(64));
     let error = connect(uri).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Resolve(_)), "{error}");
-    match connect(format!("ws://{}/", dead_address().await)).await {
-        Err(ConnectError::Tcp(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+    assert!(matches!(&error, ConnectError::Resolve { host, .. } if host.len() == 72), "{error}");
+    let dead = dead_address().await;
+    match connect(format!("ws://{dead}/")).await {
+        Err(ConnectError::Tcp { host, port, error, .. }) => {
+            assert_eq!((host, port), (dead.ip().to_string(), dead.port()));
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 
 use http::{Request, Uri};
 use tautline::{BuildError, Client, ConnectError, UriError, WebSocket, WsUri, connect};
@@ -27,6 +28,9 @@ async fn text_and_uris_lead_to_the_same_request() {
         sent(connect).await,
         sent(|uri| async move { connect(&uri).await }).await,
         sent(|uri| async move { connect(Cow::from(uri)).await }).await,
+        sent(|uri| connect(uri.into_boxed_str())).await,
+        sent(|uri| connect(Arc::<str>::from(uri))).await,
+        sent(|uri| async move { connect(&Arc::<str>::from(uri)).await }).await,
         sent(|uri| connect(uri.parse::<Uri>().unwrap())).await,
         sent(|uri| async move { connect(&uri.parse::<Uri>().unwrap()).await }).await,
         sent(|uri| client.connect(WsUri::parse(&uri).unwrap())).await,

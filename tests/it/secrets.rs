@@ -62,8 +62,11 @@ fn shown() -> Vec<String> {
     let upgrade = Upgrade::new(SECRET).subprotocol(SECRET).headers(map());
     let settings = Client::new().headers(map()).subprotocols([SECRET]);
     let policy = OriginPolicy::predicate(|origin, _| origin == SECRET);
-    let broken = ClientRequest::new(&uri).header("x-key", format!("{SECRET}\n")).build();
-    let named = ClientRequest::new(&uri).header(format!("x-key: {SECRET}"), "a").build();
+    let with = |name: String, value: String| {
+        ClientRequest::new(&uri).headers(Headers::from_iter([(name, value)])).build()
+    };
+    let broken = with("x-key".into(), format!("{SECRET}\n"));
+    let named = with(format!("x-key: {SECRET}"), "a".into());
     let (broken, named) = (broken.unwrap_err(), named.unwrap_err());
     let mut shown = vec![
         format!("{uri:?} {:?}", uri.authorization()),

@@ -79,7 +79,9 @@ async fn idle_connections_hear_1001_and_their_handlers_the_end() {
         assert_eq!(ended.try_recv().unwrap(), CloseCode::GOING_AWAY);
     }
     match connect(format!("ws://{}/", running.address)).await {
-        Err(ConnectError::Tcp(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+        Err(ConnectError::Tcp { error, .. }) => {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -211,7 +211,34 @@ fn signature(item: &Value) -> Option<String> {
         text.push(' ');
     }
     let kind = item["inner"].as_object()?.keys().next()?.as_str();
+    let of_macro = || {
+        let name = text.trim_start().split_once('!').filter(|(name, _)| is_name(name))?.0;
+        in_macro(Path::new(span["filename"].as_str()?), name, item["name"].as_str()?)
+    };
+    if kind == "function"
+        && let Some(text) = of_macro()
+    {
+        return Some(shortened(kind, &text));
+    }
     Some(shortened(kind, &text))
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// The text of a method that a macro of the same crate makes: where it is called, there is only the call.
+fn in_macro(file: &Path, name: &str, method: &str) -> Option<String> {
+    let root = file.ancestors().find(|directory| directory.ends_with("src"))?;
+    let definition = format!("macro_rules! {name} {{");
+    let sources = project::files(root, "rs").ok()?;
+    let sources = sources.iter().filter_map(|source| project::read(source).ok());
+    let body =
+        sources.filter_map(|text| Some(text.split_once(&definition)?.1.to_owned())).next()?;
+    ["<", "("].iter().find_map(|open| {
+        let start = format!("pub fn {method}{open}");
+        Some(body[body.find(&start)?..].replace('\n', " "))
+    })
 }
 
 /// The text of an item without its body, and without its value if that may change.

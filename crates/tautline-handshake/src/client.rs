@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{AUTHORIZATION, Entry, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, Entry, HOST, HeaderMap, HeaderValue};
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, Version};
 use tautline_frame::Compression;
@@ -22,11 +22,11 @@ use crate::uri::WsUri;
 /// ([`build_connect`](Self::build_connect)).
 ///
 /// ```
-/// use tautline_handshake::{ClientRequest, WsUri};
+/// use tautline_handshake::{ClientRequest, Headers, WsUri};
 ///
 /// let uri = WsUri::parse("ws://example.com/chat")?;
 /// let (request, _expectation) = ClientRequest::new(&uri)
-///     .header("origin", "http://example.com")
+///     .headers(Headers::from_iter([("origin", "http://example.com")]))
 ///     .subprotocols(["chat.v2", "chat.v1"])
 ///     .build()?;
 /// assert_eq!(request.uri(), "/chat");
@@ -49,31 +49,8 @@ impl ClientRequest {
         Self { uri: uri.clone(), extra: Headers::new(), wishes }
     }
 
-    /// Sets a header; it replaces earlier ones of that name. `Host` replaces the URI's; `Authorization` replaces the
-    /// URI's credentials; the handshake's own headers, and those that would announce a body, are refused by
-    /// [`build`](Self::build).
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.extra.set(name, value);
-        self
-    }
-
-    /// Adds a header line beside those of that name, as [`Headers::append`] does: cookies are joined into one line.
-    #[must_use]
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.extra.append(name, value);
-        self
-    }
-
-    /// Takes all headers of the application at once, in place of those that were set before.
+    /// The headers of the application, in place of those that were set before. `Host` replaces the URI's, `Authorization` the
+    /// URI's credentials. What cannot be sent is the error of [`build`](Self::build).
     #[must_use]
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = headers;

@@ -134,6 +134,21 @@ impl Headers {
     }
 }
 
+/// [Appends](Headers::append) each.
+impl<N, V> FromIterator<(N, V)> for Headers
+where
+    N: TryInto<HeaderName> + AsRef<[u8]>,
+    V: TryInto<HeaderValue>,
+{
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        headers
+    }
+}
+
 /// The names, and whether one cannot be sent.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,15 +14,15 @@ use self::name::default_port;
 use crate::authority::Authority;
 use crate::token::{Lines, lines, trim_ows};
 
-/// How much of an `Origin` a refusal shows.
+/// How many characters of an `Origin` a refusal shows.
 const MAX_SHOWN: usize = 128;
 
-/// Which pages may connect. Cookies and other credentials of a browser come with every connection,
-/// whichever page opens it; so a server that trusts them must look at the `Origin` (RFC 6455
-/// section 10.2).
+/// Which pages may connect. A browser sends its cookies and other credentials with every
+/// connection, whichever page opens it, so a server that trusts them must check the `Origin` (RFC
+/// 6455 section 10.2).
 ///
-/// A request without `Origin` does not come from a browser's page and is always allowed: whoever can
-/// leave the header out could as well invent it.
+/// A request without `Origin` does not come from a page in a browser and is always allowed: a
+/// client that can omit the header could forge it as well.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue};
@@ -44,33 +44,34 @@ const MAX_SHOWN: usize = 128;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum OriginPolicy {
-    /// Pages of this very server: the `Origin` is `http` or `https`, and its host and port are those that
-    /// the request is for. The scheme itself is not compared, as a server behind a proxy that ends TLS cannot know
-    /// its own; a missing port is the default of the origin's scheme. The default.
+    /// Pages of this server: the `Origin` is `http` or `https`, and its host and port are those
+    /// that the request is for. The scheme is not compared, since a server behind a proxy that ends
+    /// TLS does not know its own; a missing port is the default of the origin's scheme. This is the
+    /// default.
     #[default]
     SameOrigin,
-    /// Any page, sandboxed ones (`Origin: null`) included. For public services, which give every page
-    /// the same; for those that authenticate by other means than cookies; and for servers that look at
-    /// the `Origin` elsewhere.
+    /// Any page, including sandboxed ones (`Origin: null`). For public services, for those that
+    /// authenticate by other means than cookies, and for servers that check the `Origin` elsewhere.
     Any,
-    /// These origins and no others; the server's own pages must be named too. See [`list`](Self::list).
+    /// These origins and no others; the server's own pages must be listed too. See
+    /// [`list`](Self::list).
     List(OriginList),
-    /// Those for which this function says so. See [`predicate`](Self::predicate).
+    /// Those for which this function returns `true`. See [`predicate`](Self::predicate).
     Predicate(OriginPredicate),
 }
 
 impl OriginPolicy {
-    /// A [`List`](Self::List). An entry is
+    /// A [`List`](Self::List). Each entry is one of these:
     ///
     /// - `scheme://host[:port]`, any scheme: `https://app.example`, `capacitor://localhost`,
     ///   `chrome-extension://id`; or `file://`;
     /// - `scheme://*.domain[:port]`: all subdomains at any depth, without the domain itself;
-    /// - `null`: sandboxed frames and local files, which may be anybody's;
-    /// - an origin with a path, for devices that send one: compared exactly.
+    /// - `null`: sandboxed frames and local files, which can belong to anybody;
+    /// - an origin with a path, for devices that send one; it is compared exactly.
     ///
     /// # Errors
     ///
-    /// [`InvalidOrigin`] when one is not.
+    /// [`InvalidOrigin`], which names the first entry that is not valid.
     pub fn list<I>(origins: I) -> Result<Self, InvalidOrigin>
     where
         I: IntoIterator,
@@ -79,20 +80,22 @@ impl OriginPolicy {
         Ok(Self::List(OriginList::parse(origins)?))
     }
 
-    /// A [`Predicate`](Self::Predicate): asked with the `Origin` as it was sent and all headers of the request; `true`
-    /// allows. It runs inside the handshake and should not block. It is not asked about requests without `Origin`, with
-    /// two, or with one that is not visible ASCII.
+    /// A [`Predicate`](Self::Predicate): called with the `Origin` as it was sent and all headers of
+    /// the request; `true` allows it. It runs during the handshake and should not block. It is not
+    /// called for requests without `Origin`, with two, or with one that is not visible ASCII.
     #[must_use]
     pub fn predicate(allows: impl Fn(&str, &HeaderMap) -> bool + Send + Sync + 'static) -> Self {
         Self::Predicate(OriginPredicate(Arc::new(allows)))
     }
 
-    /// Decides about a request with these headers. `authority` is the host, with its port if one is written, that the request
-    /// is for: `Host` in HTTP/1.1, `:authority` in HTTP/2; see [`ServerRequest::authority`](crate::ServerRequest::authority).
+    /// Decides about a request with these headers. `authority` is the host that the request is for,
+    /// with its port if there is one: `Host` in HTTP/1.1, `:authority` in HTTP/2; see
+    /// [`ServerRequest::authority`](crate::ServerRequest::authority).
     ///
     /// # Errors
     ///
-    /// [`OriginError`], which becomes a [`HandshakeError`](crate::HandshakeError) with status 403. `Any` looks at nothing.
+    /// [`OriginError`], which becomes a [`HandshakeError`](crate::HandshakeError) with status 403.
+    /// `Any` checks nothing.
     pub fn allows(&self, headers: &HeaderMap, authority: &str) -> Result<(), OriginError> {
         if matches!(self, Self::Any) {
             return Ok(());
@@ -104,7 +107,7 @@ impl OriginPolicy {
         };
         let text = std::str::from_utf8(value).ok();
         let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
-        let origin = || text?.parse::<Origin>().ok();
+        let origin = || Origin::parse(text?);
         let allowed = match self {
             Self::Any => true,
             Self::SameOrigin => origin().is_some_and(|origin| is_same(&origin, authority)),
@@ -149,13 +152,14 @@ impl fmt::Debug for OriginPredicate {
     }
 }
 
-/// Why an [`OriginPolicy`] does not let a request in.
+/// Why an [`OriginPolicy`] does not allow a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// `Origin` stands twice.
+    /// There are two `Origin` headers.
     Duplicate,
-    /// The policy does not allow the `Origin`, which may be malformed; this is what was compared.
+    /// The policy does not allow the `Origin`, which may be malformed. This says what it was
+    /// compared with.
     NotAllowed(OriginMismatch),
 }
 
@@ -172,8 +176,9 @@ impl std::error::Error for OriginError {}
 
 /// The `Origin` that was refused, and what it was compared with.
 ///
-/// `Display` is what the client is told: the origin without userinfo and query, at most 128 characters of it, and the
-/// `Host` that it sent. The list of those that are allowed is for the server's log: [`OriginPolicy`] prints it.
+/// `Display` is the text that the client gets: the origin without userinfo and query, at most 128
+/// characters of it, and the `Host` that it sent. The list of allowed origins is not in it; for
+/// logs, [`OriginPolicy`] displays it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginMismatch {
     origin: String,
@@ -188,7 +193,7 @@ enum Against {
 }
 
 impl OriginMismatch {
-    /// The `Origin` that was sent, as far as it may be shown.
+    /// The `Origin` that was sent, without userinfo and query, shortened.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
@@ -217,13 +222,13 @@ impl fmt::Display for OriginMismatch {
     }
 }
 
-/// What may be shown of a value that a peer sent: neither userinfo nor query, and no end of it.
+/// What may be shown of a value that a peer sent: no userinfo, no query, and a limited length.
 fn shown(value: impl AsRef<[u8]>) -> String {
     let value = value.as_ref();
     let value = value.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
     let (scheme, rest) = match value.windows(3).position(|three| three == b"://") {
         Some(at) => value.split_at(at + 3),
-        // None: what stands before the last `@` may be anybody's secret.
+        // No scheme: what is before the last `@` may be a secret.
         None => (&[][..], value.rsplit(|&byte| byte == b'@').next().unwrap_or_default()),
     };
     let path = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
@@ -266,7 +271,7 @@ mod tests {
         policy.allows(headers, headers[HOST].to_str().unwrap())
     }
 
-    /// Whether it is let in; who is not gets the error for that.
+    /// Whether it is allowed; if not, checks that it is refused with the right error.
     fn allows(policy: &OriginPolicy, headers: &HeaderMap) -> bool {
         match ask(policy, headers) {
             Ok(()) => true,
@@ -376,7 +381,8 @@ mod tests {
         }
     }
 
-    /// "the Origin is not allowed" made operators search for hours: a proxy had rewritten `Host`, and nothing showed it.
+    /// "the Origin is not allowed" made operators search for hours: a proxy had rewritten `Host`,
+    /// and nothing showed it.
     #[test]
     fn a_refusal_names_both_sides_without_secrets() {
         let list = OriginPolicy::list(["https://a.test"]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{Response, Version};
 use tautline_frame::Compression;
 
@@ -143,28 +143,8 @@ pub struct ServerResponse<'a> {
 }
 
 impl ServerResponse<'_> {
-    /// Sets a header; it replaces earlier ones of that name. The handshake's own headers, and those that would announce
-    /// a body, are refused by [`build`](Self::build).
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.extra.get_or_insert_default().set(name, value);
-        self
-    }
-
-    /// Adds a header line beside those of that name, such as a second `Set-Cookie`.
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.extra.get_or_insert_default().append(name, value);
-        self
-    }
-
-    /// Takes all headers of the application at once, in place of those that were set before.
+    /// The headers of the application, in place of those that were set before. What cannot be sent is the error of
+    /// [`build`](Self::build).
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = Some(headers);
         self

@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, 
 use tautline_frame::Compression;
 use tautline_handshake::{
     BuildError, ClientRequest, ConnectProtocol, ConnectRefusal, DeflateError, Expectation,
-    ExtensionError, HandshakeError, OriginPolicy, RequestHead, ResponseError, ServerRequest,
-    SubprotocolError, WsUri, is_connect_request, is_upgrade_request,
+    ExtensionError, HandshakeError, Headers, OriginPolicy, RequestHead, ResponseError,
+    ServerRequest, SubprotocolError, WsUri, is_connect_request, is_upgrade_request,
 };
 
 /// What RFC 9113 section 8.2.2 forbids in HTTP/2.
@@ -106,7 +106,8 @@ fn the_request_has_its_pseudo_headers_and_no_key_rfc8441_4_and_5() {
         assert_eq!(request.extensions().get(), Some(&ConnectProtocol::WEBSOCKET));
         assert_eq!(request.headers()["sec-websocket-version"], "13");
     }
-    let client = client("wss://user:pw@example.com/").header("origin", "https://example.com");
+    let client = client("wss://user:pw@example.com/")
+        .headers(Headers::from_iter([("origin", "https://example.com")]));
     let client = client.subprotocols(["a", "b"]).compression(Compression::new());
     let (request, _) = client.build_connect().unwrap();
     let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
@@ -125,11 +126,13 @@ fn the_request_has_its_pseudo_headers_and_no_key_rfc8441_4_and_5() {
 /// A `Host` that is set is the name to ask for; in HTTP/2 that is `:authority` (RFC 9113 section 8.3.1).
 #[test]
 fn a_host_that_is_set_becomes_the_authority() {
-    let (request, _) =
-        client("wss://127.0.0.1:9001/").header("host", "example.com").build_connect().unwrap();
+    let (request, _) = client("wss://127.0.0.1:9001/")
+        .headers(Headers::from_iter([("host", "example.com")]))
+        .build_connect()
+        .unwrap();
     assert_eq!(request.uri(), "https://example.com/");
     assert!(!request.headers().contains_key("host"));
-    let broken = client("wss://h/").header("host", "a b").build_connect();
+    let broken = client("wss://h/").headers(Headers::from_iter([("host", "a b")])).build_connect();
     assert_eq!(broken.err(), Some(BuildError::Host));
 }
 
@@ -361,15 +364,20 @@ fn a_client_fails_on_what_it_did_not_offer_rfc8441_5() {
 #[test]
 fn no_end_sends_what_speaks_of_a_connection_rfc9113_8_2_2() {
     let keep_alive = HeaderName::from_static("keep-alive");
-    let sent = client("wss://h/").header("keep-alive", "timeout=5").build_connect();
+    let sent = client("wss://h/")
+        .headers(Headers::from_iter([("keep-alive", "timeout=5")]))
+        .build_connect();
     assert_eq!(sent.err(), Some(BuildError::ConnectionHeader(keep_alive.clone())));
     let request = request();
     let checked = ServerRequest::check(&request).unwrap();
-    let answer = checked.respond().header("keep-alive", "timeout=5").build();
+    let answer =
+        checked.respond().headers(Headers::from_iter([("keep-alive", "timeout=5")])).build();
     assert_eq!(answer.err(), Some(BuildError::ConnectionHeader(keep_alive)));
-    let (answer, _) = checked.respond().header("set-cookie", "a=1").build().unwrap();
+    let (answer, _) =
+        checked.respond().headers(Headers::from_iter([("set-cookie", "a=1")])).build().unwrap();
     assert_eq!(answer.headers()["set-cookie"], "a=1");
-    let reserved = client("wss://h/").header("upgrade", "h2c").build_connect();
+    let reserved =
+        client("wss://h/").headers(Headers::from_iter([("upgrade", "h2c")])).build_connect();
     assert_eq!(reserved.err(), Some(BuildError::ReservedHeader("Upgrade")));
 }
 

@@ -4,7 +4,7 @@
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use tautline_frame::Compression;
 use tautline_handshake::{
-    BuildError, ExtensionError, HandshakeError, HeadError, OriginPolicy, ServerRequest,
+    BuildError, ExtensionError, HandshakeError, HeadError, Headers, OriginPolicy, ServerRequest,
     SubprotocolError, is_upgrade_request, text_response,
 };
 
@@ -334,8 +334,8 @@ fn a_response_takes_no_reserved_and_no_broken_header() {
     const X: HeaderName = HeaderName::from_static("x");
     let request = request();
     let request = ServerRequest::check(&request).unwrap();
-    let response = request.respond().header("set-cookie", "a=1");
-    let (response, _) = response.append_header("set-cookie", "b=2").build().unwrap();
+    let cookies = Headers::from_iter([("set-cookie", "a=1"), ("set-cookie", "b=2")]);
+    let (response, _) = request.respond().headers(cookies).build().unwrap();
     assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
     for (name, value, error) in [
         ("X", "a\r\nb", BuildError::HeaderValue(X)),
@@ -351,7 +351,8 @@ fn a_response_takes_no_reserved_and_no_broken_header() {
         ("Content-Length", "0", BuildError::ReservedHeader("Content-Length")),
         ("Transfer-Encoding", "chunked", BuildError::ReservedHeader("Transfer-Encoding")),
     ] {
-        let result = request.respond().header(name, value).header("ok", "ok").build();
+        let result =
+            request.respond().headers(Headers::from_iter([(name, value), ("ok", "ok")])).build();
         assert_eq!(result.err(), Some(error), "{name:?}: {value:?}");
     }
 }

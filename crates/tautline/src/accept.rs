@@ -2,37 +2,33 @@
 
 mod error;
 mod incoming;
+mod pending;
 mod upgrade;
 
 use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode};
-use tautline_frame::Compression;
-use tautline_frame::{Config, Role};
+use http::Response;
+use tautline_frame::{Compression, Config};
 use tautline_handshake::{
     Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
-    RequestHeadReader, ServerRequest, encode_response, text_response,
+    ServerRequest,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 pub use self::error::AcceptError;
 pub use self::incoming::Incoming;
+pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
-use crate::handshake_io::{Answer, NEVER, ReadHeadError, deadline_in, read_request};
-use crate::transport::Peer;
+use crate::handshake_io::deadline_in;
+#[cfg(feature = "tls")]
+use crate::transport::{Peer, ServerTls, Transport};
 use crate::websocket::WebSocket;
 
-/// Room for an answer with a subprotocol and compression: 129 bytes without either.
-const RESPONSE_SIZE: usize = 256;
-
-/// Accepts a WebSocket connection on a stream that is already there: the server's end of the opening handshake (RFC 6455
-/// section 4.2), with the defaults of [`Acceptor`].
+/// Accepts a WebSocket connection on a stream of your own: does the server's side of the opening
+/// handshake (RFC 6455 section 4.2) with the defaults of [`Acceptor`].
 ///
 /// # Errors
 /// [`AcceptError`]. The peer has been answered with the status that says why.
@@ -58,7 +54,8 @@ where
     Acceptor::new().accept(stream)
 }
 
-/// How connections are accepted: limits, origins, subprotocols. Cheap to clone: clones share their settings.
+/// Settings for accepting connections: limits, origins, subprotocols. Cheap to clone: clones share
+/// their settings.
 #[derive(Clone, Debug, Default)]
 pub struct Acceptor {
     settings: Arc<Settings>,
@@ -91,10 +88,11 @@ impl Default for Settings {
 }
 
 impl Acceptor {
-    /// Ten seconds: enough for a bad mobile link with TLS in front, and all that a peer gets that sends a byte at a time.
+    /// Ten seconds: enough for TLS over a bad mobile link, and a bound for a peer that sends one
+    /// byte at a time.
     pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// As for messages: see [`Config::send_timeout`].
+    /// The same as for messages: see [`Config::send_timeout`].
     pub const DEFAULT_ANSWER_TIMEOUT: Duration = Config::DEFAULT_SEND_TIMEOUT;
 
     /// The defaults: pages of other origins are refused, and there is no subprotocol.
@@ -110,23 +108,25 @@ impl Acceptor {
         self
     }
 
-    /// How large a request's head may be: 431 or 414 beyond.
+    /// How large the head of a request may be. A larger one is answered with 431 or 414.
     #[must_use]
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.settings().limits = limits;
         self
     }
 
-    /// Whose pages may connect (RFC 6455 section 10.2). Default: [`OriginPolicy::SameOrigin`], so that no other page can
-    /// use the cookies of this one's visitors. Clients that are not browsers send no `Origin` and are let in.
+    /// Whose pages may connect (RFC 6455 section 10.2). Default: [`OriginPolicy::SameOrigin`], so
+    /// that pages of other sites cannot use your visitors' cookies. Clients that are not browsers
+    /// send no `Origin` and are allowed.
     #[must_use]
     pub fn origins(mut self, origins: OriginPolicy) -> Self {
         self.settings().origins = origins;
         self
     }
 
-    /// The subprotocols that this server speaks, the preferred one first (RFC 6455 section 1.9). The first that the client
-    /// offers is agreed on; without a common one the connection goes on without.
+    /// The subprotocols that this server speaks, the preferred one first (RFC 6455 section 1.9).
+    /// The first one that the client offers too is selected; if there is none, the connection is
+    /// opened without a subprotocol.
     #[must_use]
     pub fn subprotocols<I>(mut self, names: I) -> Self
     where
@@ -136,8 +136,8 @@ impl Acceptor {
         self
     }
 
-    /// Accepts offers of compression (permessage-deflate, RFC 7692), as far as these settings allow; who offers none, or only
-    /// what cannot be accepted, is served without. Default: no offer is accepted.
+    /// Accepts offers of compression (permessage-deflate, RFC 7692) within these settings; clients
+    /// that offer nothing acceptable are served uncompressed. Default: no offer is accepted.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn compression(mut self, settings: Compression) -> Self {
@@ -145,20 +145,22 @@ impl Acceptor {
         self
     }
 
-    /// How long TLS and the opening handshake may take together, until the request is read, and, in a
-    /// [`Server`](crate::Server), until [`authorize`](crate::Server::authorize) or [`fallback`](crate::Server::fallback) has
-    /// decided about it. Default: [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT).
+    /// How long TLS and the opening handshake may take together, until the request is read, and, in
+    /// a [`Server`](crate::Server), until [`authorize`](crate::Server::authorize) or
+    /// [`fallback`](crate::Server::fallback) has decided about it. Default:
+    /// [`DEFAULT_HANDSHAKE_TIMEOUT`](Self::DEFAULT_HANDSHAKE_TIMEOUT).
     ///
-    /// A client that has sent only part of its request by then is answered with 408; if it is the decision that is late, with
-    /// 503.
+    /// A client that has sent only part of its request by then is answered with 408; if it is the
+    /// decision that is late, with 503.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings().timeout = timeout;
         self
     }
 
-    /// Cuts a client that accepts nothing of its answer for this long, whatever the answer is. A long answer may take any
-    /// time while it moves. Default: [`DEFAULT_ANSWER_TIMEOUT`](Self::DEFAULT_ANSWER_TIMEOUT).
+    /// Disconnects a client that accepts no byte of its answer for this long, whatever the answer
+    /// is. A long answer may take any time while the client keeps reading. Default:
+    /// [`DEFAULT_ANSWER_TIMEOUT`](Self::DEFAULT_ANSWER_TIMEOUT).
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.settings().answer_timeout = timeout;
@@ -169,7 +171,8 @@ impl Acceptor {
         Arc::make_mut(&mut self.settings)
     }
 
-    /// Accepts a connection on this stream, as [`accept`] does: [`read`](Self::read), and [`Incoming::accept`] at once.
+    /// Accepts a connection on this stream, as [`accept`] does: [`read`](Self::read), followed by
+    /// [`Incoming::accept`].
     ///
     /// # Errors
     /// [`AcceptError`]. The peer has been answered with the status that says why.
@@ -181,19 +184,20 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = self.clone();
-        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        // Boxed: the state of a handshake is large, and dropped when the connection is open.
         Box::pin(async move {
             let incoming = acceptor.read_request(stream).await?;
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
 
-    /// Reads the request of an opening handshake on this stream, and checks it and its origin: for who decides about it, for
-    /// instance by its credentials, before it is answered. The handshake's deadline holds until it is read; the decision may take any
-    /// time.
+    /// Reads the request of an opening handshake from this stream, and checks it and its origin.
+    /// Use it to decide about a request, for instance by its credentials, before it is answered.
+    /// The handshake's deadline applies until the request is read; the decision may take any time.
     ///
     /// # Errors
-    /// [`AcceptError`]. A request that is none, or whose origin may not connect, has been answered.
+    /// [`AcceptError`]. A request that is not a valid handshake, or whose origin is not allowed,
+    /// has been answered.
     ///
     /// ```
     /// use tautline::{Acceptor, Client, Upgrade};
@@ -229,7 +233,8 @@ impl Acceptor {
         Box::pin(async move { acceptor.read_request(stream).await?.checked().await })
     }
 
-    /// Accepts a `wss` connection on this stream: TLS first, then the opening handshake, within one deadline.
+    /// Accepts a `wss` connection on this stream: TLS, then the opening handshake, with one
+    /// deadline for both.
     ///
     /// # Errors
     /// [`AcceptError::Tls`] when TLS fails; the others as for [`accept`](Self::accept).
@@ -248,8 +253,8 @@ impl Acceptor {
     pub fn accept_tls<S>(
         &self,
         stream: S,
-        tls: &crate::transport::ServerTls,
-    ) -> impl Future<Output = Result<WebSocket<crate::transport::Transport<S>>, AcceptError>> + use<S>
+        tls: &ServerTls,
+    ) -> impl Future<Output = Result<WebSocket<Transport<S>>, AcceptError>> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -259,11 +264,12 @@ impl Acceptor {
             crate::runtime::check().map_err(AcceptError::Runtime)?;
             let deadline = acceptor.deadline();
             let transport = {
-                let securing = pin!(tls.accept(stream));
+                let securing = std::pin::pin!(tls.accept(stream));
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
-            let incoming = pending.read().await?.with_peer(Peer::unknown().with_secure(true));
+            let incoming =
+                Incoming::read(pending).await?.with_peer(Peer::unknown().with_secure(true));
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
@@ -274,17 +280,17 @@ impl Acceptor {
     {
         crate::runtime::check().map_err(AcceptError::Runtime)?;
         let deadline = self.deadline();
-        PendingUpgrade::new(stream, self, deadline, |_| {}).read().await
+        Incoming::read(PendingUpgrade::new(stream, self, deadline, |_| {})).await
     }
 
-    /// The answer to a request, decided without I/O: the response that opens the connection, and what is agreed on with it. It is
-    /// for a stream that somebody else upgrades: a framework, which has read the request, sends the response and hands over the
-    /// stream, for [`WebSocket::builder`]. Headers may be added to the response. [`accept`](Self::accept) answers in the
-    /// same way.
+    /// Answers a request without I/O: returns the response that opens the connection, and what it
+    /// agrees on. Use it behind a framework that has read the request, sends the response, and then
+    /// hands over the stream, for [`WebSocket::builder`]. You may add headers to the
+    /// response. [`accept`](Self::accept) answers in the same way.
     ///
     /// # Errors
-    /// [`HandshakeError`]: the request is no opening handshake, or its origin may not connect. Its
-    /// [`to_response`](HandshakeError::to_response) is the answer then.
+    /// [`HandshakeError`] if the request is not an opening handshake, or its origin is not allowed.
+    /// Answer with its [`to_response`](HandshakeError::to_response) then.
     ///
     /// ```
     /// use tautline::Acceptor;
@@ -317,8 +323,8 @@ impl Acceptor {
         Ok(request.accept(&self.settings.subprotocols, self.settings.compression.as_ref()))
     }
 
-    /// Checks the handshake and the origin. What an origin was compared with is logged, as most refusals of this kind are
-    /// mistakes in a proxy's settings or in this list.
+    /// Checks the handshake and the origin. What an origin was compared with is logged, since most
+    /// refusals of this kind are caused by the settings of a proxy, or by a mistake in the list.
     pub(crate) fn check<'a>(
         &self,
         head: RequestHead<'a>,
@@ -337,7 +343,7 @@ impl Acceptor {
         Ok(request)
     }
 
-    /// The answer to a request that was let in by this.
+    /// The answer to a request that was [checked](Self::check).
     pub(crate) fn answer<T>(
         &self,
         request: &ServerRequest<'_>,
@@ -355,139 +361,8 @@ impl Acceptor {
         Ok((response.build()?, upgrade.data))
     }
 
-    /// When a handshake that starts now must be over.
+    /// The deadline of a handshake that starts now.
     pub(crate) fn deadline(&self) -> Instant {
         deadline_in(self.settings.timeout)
     }
-}
-
-/// What this future gives, or [`AcceptError::Timeout`]. It is pinned where it stands: the state of a handshake is large, and
-/// each combinator that takes it by value would copy it.
-pub(crate) fn until<F: Future + ?Sized>(
-    deadline: Instant,
-    future: Pin<&mut F>,
-) -> impl Future<Output = Result<F::Output, AcceptError>> {
-    let timeout = tokio::time::timeout_at(deadline, future);
-    async move { timeout.await.map_err(|_| AcceptError::Timeout) }
-}
-
-/// A stream whose request is not answered.
-pub(crate) struct PendingUpgrade<S> {
-    stream: S,
-    acceptor: Acceptor,
-    /// A part of the request; then what came behind it: frames.
-    buffer: BytesMut,
-    deadline: Instant,
-    /// Makes the end of the stream a reset, where it can be one.
-    reset: fn(&S),
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
-    pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
-        Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
-    }
-
-    /// How long the client may take nothing of an answer.
-    fn patience(&self) -> Duration {
-        self.acceptor.settings.answer_timeout.min(NEVER)
-    }
-
-    /// Reads the request. Who has sent a part of one by the deadline is answered.
-    pub(crate) async fn read(mut self) -> Result<Incoming<S>, AcceptError> {
-        let reader = RequestHeadReader::new(self.acceptor.settings.limits);
-        let read = {
-            let reading = pin!(read_request(&mut self.stream, reader, &mut self.buffer));
-            until(self.deadline, reading).await
-        };
-        match read {
-            Ok(Ok(request)) => Ok(Incoming::new(self, request)),
-            Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
-            Ok(Err(ReadHeadError::Head(error, _))) => {
-                Err(self.turn_away(error.into(), false).await)
-            }
-            Err(late) => {
-                if !self.buffer.is_empty() {
-                    self.tell(&HandshakeError::TimedOut.to_response(), false).await;
-                }
-                Err(late)
-            }
-        }
-    }
-
-    /// Answers with the reason of a refusal. That the peer did not wait for it changes nothing about the reason.
-    async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
-        match self.refuse(response, head_only).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
-        }
-    }
-
-    async fn refuse(&mut self, response: &Response<Bytes>, head_only: bool) -> io::Result<()> {
-        let patience = self.patience();
-        let answer = Answer::new(&mut self.stream, self.reset, response.status());
-        // Boxed: it is rare, and would be a large part of the state of every handshake.
-        Box::pin(answer.refuse(response, head_only, patience)).await
-    }
-
-    /// Answers a request that is refused.
-    pub(crate) async fn turn_away(
-        &mut self,
-        error: HandshakeError,
-        head_only: bool,
-    ) -> AcceptError {
-        self.tell(&error.to_response(), head_only).await;
-        error.into()
-    }
-
-    /// Answers with 500, as what the application wants in the answer cannot be sent.
-    pub(crate) async fn fail(&mut self, error: BuildError) -> AcceptError {
-        self.tell(&internal_error(), false).await;
-        error.into()
-    }
-
-    /// Answers with something else than a WebSocket, and gives the status that was sent.
-    pub(crate) async fn answer(
-        mut self,
-        mut response: Response<Bytes>,
-        head_only: bool,
-    ) -> Result<StatusCode, AcceptError> {
-        if response.status().is_informational() {
-            // 101 would promise frames, and another interim status an answer that never comes (RFC 9110 section 15.2).
-            response = internal_error();
-        }
-        self.refuse(&response, head_only).await.map_err(late_or_failed)?;
-        Ok(response.status())
-    }
-
-    /// Switches protocols.
-    pub(crate) async fn switch(
-        mut self,
-        (response, agreed): (Response<()>, Agreed),
-        peer: Peer,
-    ) -> Result<WebSocket<S>, AcceptError> {
-        let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
-        encode_response(&response.map(|()| ""), &mut wire);
-        let patience = self.patience();
-        let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
-        answer.switch(&wire, patience).await.map_err(late_or_failed)?;
-        Ok(WebSocket::builder(Role::Server)
-            .config(self.acceptor.settings.config.clone())
-            .agreed(agreed)
-            .peer(peer)
-            .leftover(self.buffer)
-            .build(self.stream))
-    }
-}
-
-/// Who took nothing of the answer for too long is late, like who did not ask in time.
-fn late_or_failed(error: io::Error) -> AcceptError {
-    match error.kind() {
-        io::ErrorKind::TimedOut => AcceptError::Timeout,
-        _ => AcceptError::Io(error),
-    }
-}
-
-/// What the client is told of a mistake of the application.
-pub(crate) fn internal_error() -> Response<Bytes> {
-    text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }

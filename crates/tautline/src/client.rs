@@ -1,5 +1,6 @@
 //! A client: from a URI to an open connection.
 
+mod dial;
 mod error;
 mod target;
 
@@ -9,8 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 #[cfg(feature = "deflate")]
 use tautline_frame::Compression;
 use tautline_frame::{Config, Role};
@@ -19,19 +19,25 @@ use tautline_handshake::{
     WsUri, encode_request,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use self::dial::dial;
 pub use self::error::ConnectError;
 pub use self::target::IntoRequest;
 use self::target::Target;
-use crate::dial::dial;
 use crate::handshake_io::{deadline_in, read_refusal, read_response};
+use crate::headers::header_setters;
+#[cfg(feature = "tls")]
+use crate::transport::ClientTls;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
-/// What [`connect`] uses: one for all, so that the system's roots are read once and TLS sessions resume.
+/// What [`connect`] uses: one for all calls, so that the system's roots are read once and TLS
+/// sessions resume.
 static DEFAULT: LazyLock<Client> = LazyLock::new(Client::new);
 
-/// Opens a connection to a `ws:` or `wss:` URI, or with a request, with the defaults of [`Client`].
+/// Opens a connection to a `ws:` or `wss:` URI, or with a request, using the defaults of
+/// [`Client`].
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -51,8 +57,8 @@ pub fn connect(request: impl IntoRequest) -> impl Future<Output = Result<WebSock
     DEFAULT.connect(request)
 }
 
-/// How connections are opened: headers, subprotocols, TLS, limits. Make one, keep it, connect many times; clones share
-/// their TLS sessions.
+/// Settings for opening connections: headers, subprotocols, TLS, limits. Make one, keep it, and
+/// connect many times; clones share their TLS sessions.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,10 +89,10 @@ pub struct Client {
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
-    tls: crate::transport::ClientTls,
+    tls: ClientTls,
 }
 
-/// Without the values of headers and the subprotocols: credentials are among them.
+/// Without the values of headers and without subprotocols, which may be credentials.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -110,13 +116,14 @@ impl Default for Client {
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
-            tls: crate::transport::ClientTls::default(),
+            tls: ClientTls::default(),
         }
     }
 }
 
 impl Client {
-    /// Thirty seconds for names, TCP, TLS and the opening handshake together: as long as browsers' users wait.
+    /// Thirty seconds for name resolution, TCP, TLS and the opening handshake together: about as
+    /// long as a user of a browser waits.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// The defaults.
@@ -132,52 +139,25 @@ impl Client {
         self
     }
 
-    /// How large a response's head may be.
+    /// How large the head of a response may be.
     #[must_use]
     pub const fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets a header of each request, such as `authorization`, `cookie` or `origin`; it replaces what was set under that name.
-    /// The headers of the handshake itself cannot be set; such a one, or one with a control character, is the error of
-    /// [`connect`](Self::connect), which names it.
-    ///
-    /// ```
-    /// use tautline::Client;
-    ///
-    /// let client = Client::new().header("authorization", "Bearer 3f2a");
-    /// let other = client.clone().header("authorization", "Bearer 77c1"); // sends the new one alone
-    /// # let _ = other;
-    /// ```
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.set(name, value);
-        self
-    }
-
-    /// Adds a header line to those of that name, for fields that may have several (RFC 9110 section 5.3). Cookies are joined
-    /// into the one line that a request may have (RFC 6265 section 5.4).
-    #[must_use]
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets all of these headers, as [`header`](Self::header) does with one: the lines of each name in the map replace what
-    /// was set under that name.
-    #[must_use]
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
+    header_setters! {
+        /// It is sent with each request, for instance `authorization`, `cookie` or `origin`. If it
+        /// is invalid, or one of the handshake's own headers, [`connect`](Self::connect) returns an
+        /// error that names it.
+        ///
+        /// ```
+        /// use tautline::Client;
+        ///
+        /// let client = Client::new().header("authorization", "Bearer 3f2a");
+        /// let other = client.clone().header("authorization", "Bearer 77c1"); // sends only the new one
+        /// # let _ = other;
+        /// ```
     }
 
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9).
@@ -190,15 +170,17 @@ impl Client {
         self
     }
 
-    /// Whether a server that chooses none of the offered subprotocols is refused, as browsers do. Default: yes.
+    /// Whether to fail if the server selects none of the offered subprotocols, as browsers do.
+    /// Default: yes.
     #[must_use]
     pub const fn subprotocol_required(mut self, yes: bool) -> Self {
         self.subprotocol_required = yes;
         self
     }
 
-    /// Offers compression (permessage-deflate, RFC 7692) with these settings; a server that does not accept it is talked to
-    /// without. Default: nothing is offered. What was agreed on: [`WebSocket::compression`].
+    /// Offers compression (permessage-deflate, RFC 7692) with these settings; with a server that
+    /// declines, the connection is uncompressed. Default: nothing is offered.
+    /// [`WebSocket::compression`] returns what was agreed on.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub const fn compression(mut self, settings: Compression) -> Self {
@@ -206,7 +188,7 @@ impl Client {
         self
     }
 
-    /// How long opening a connection may take in all. Default:
+    /// How long opening a connection may take in total. Default:
     /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT).
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -214,10 +196,11 @@ impl Client {
         self
     }
 
-    /// TLS settings for `wss`, for instance an `Arc<rustls::ClientConfig>`. Default: the system's roots.
+    /// TLS settings for `wss`, for instance an `Arc<rustls::ClientConfig>`. Default: the system's
+    /// roots.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: impl Into<crate::transport::ClientTls>) -> Self {
+    pub fn tls(mut self, tls: impl Into<ClientTls>) -> Self {
         self.tls = tls.into();
         self
     }
@@ -234,7 +217,7 @@ impl Client {
         async { Ok(opening.await?.0) }
     }
 
-    /// As [`connect`](Self::connect); returns the server's response too, for its headers.
+    /// Like [`connect`](Self::connect), but also returns the server's response, for its headers.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -242,7 +225,7 @@ impl Client {
         &self,
         request: impl IntoRequest,
     ) -> impl Future<Output = Result<(WebSocket, Response<()>), ConnectError>> {
-        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        // Boxed: the state of a handshake is large, and dropped when the connection is open.
         Box::pin(self.open_tcp(request.into_target()))
     }
 
@@ -252,12 +235,7 @@ impl Client {
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
         let opening = async {
-            let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
-            let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
-            let stream = dial(addresses).await.map_err(ConnectError::Tcp)?;
-            // Messages are batched in user space; the system must not hold them back.
-            stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-            let peer = Peer::from(stream.peer_addr().map_err(ConnectError::Tcp)?);
+            let (stream, peer) = connect_tcp(&uri).await?;
             let transport = self.secure(stream, &uri).await?;
             let peer = peer.with_secure(transport.is_tls());
             self.upgrade(request, transport, peer).await
@@ -265,11 +243,12 @@ impl Client {
         self.in_time(opening).await
     }
 
-    /// Opens a connection over a stream that is already there: a Unix socket, a tunnel through a proxy, one end of a
-    /// duplex. The URI says what to ask for; with `wss:`, TLS runs over the stream, and the certificate must be for the
-    /// URI's host. Nothing of a `wss:` request is ever sent unencrypted.
+    /// Opens a connection over a stream of your own: a Unix socket, a tunnel through a proxy, one
+    /// end of a duplex. The URI says what to request; with `wss:`, TLS runs over the stream, and
+    /// the certificate must be for the URI's host. No part of a `wss:` request is ever sent
+    /// unencrypted.
     ///
-    /// For a stream that is encrypted already, see [`handshake_over`](Self::handshake_over).
+    /// For a stream that is already encrypted, see [`handshake_over`](Self::handshake_over).
     ///
     /// # Errors
     /// [`ConnectError`]; [`ConnectError::NoTls`] for `wss:` without the feature `tls`.
@@ -305,8 +284,9 @@ impl Client {
         })
     }
 
-    /// Does the opening handshake alone, on a stream that is secure already or needs no security: **no TLS is added,
-    /// whatever the scheme**. With `wss:` the request, credentials included, goes out on this stream as it is.
+    /// Does only the opening handshake, on a stream that is already secure or needs no security:
+    /// **no TLS is added, whatever the scheme**. With `wss:`, the request and its credentials are
+    /// sent over this stream as it is.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -325,7 +305,7 @@ impl Client {
         })
     }
 
-    /// What can be said before anything is connected: whatever the network does, these are errors.
+    /// What is checked before anything is connected: these are errors whatever the network does.
     fn prepare(
         &self,
         target: Result<Target, ConnectError>,
@@ -335,15 +315,15 @@ impl Client {
         let Target { uri, headers } = target?;
         let tls_missing = cfg!(not(feature = "tls")) && secrecy == Secrecy::OfTheScheme;
         if tls_missing && uri.is_secure() {
-            // Never in plain text what was asked for encrypted.
+            // Never send in plain text what should be encrypted.
             return Err(ConnectError::NoTls);
         }
         let request = self.request(&uri, headers)?;
         Ok((uri, request))
     }
 
-    /// Holds the opening to the deadline. Once there is a refusal's head, its status is the result, even when the deadline
-    /// falls into the body: that is read as far as it comes.
+    /// Applies the deadline. Once the head of a refusal is there, its status is the result, even if
+    /// the deadline passes while its body is read: the body is then what arrived.
     async fn in_time<S: AsyncRead + Unpin>(
         &self,
         opening: impl Future<Output = Result<Reply<S>, ConnectError>>,
@@ -372,12 +352,11 @@ impl Client {
 
     #[cfg(not(feature = "tls"))]
     async fn secure<S>(&self, stream: S, uri: &WsUri) -> Result<Transport<S>, ConnectError> {
-        // Never in plain text what was asked for encrypted.
+        // Never send in plain text what should be encrypted.
         if uri.is_secure() { Err(ConnectError::NoTls) } else { Ok(Transport::plain(stream)) }
     }
 
-    /// The request for this URI, and what its answer must hold. Made before anything is connected: what cannot be sent is
-    /// an error whatever the network does.
+    /// The request for this URI, and what the response must hold.
     fn request(
         &self,
         uri: &WsUri,
@@ -430,14 +409,27 @@ impl Client {
     }
 }
 
-/// What the head of a response says.
+/// A TCP connection to the host of this URI, and its peer.
+async fn connect_tcp(uri: &WsUri) -> Result<(TcpStream, Peer), ConnectError> {
+    let host = || uri.host().to_owned();
+    let failed = |error| ConnectError::Tcp { host: host(), port: uri.port(), error };
+    let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
+    let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
+    let stream = dial(addresses.collect()).await.map_err(failed)?;
+    // Messages are batched in user space; the system must not delay them.
+    stream.set_nodelay(true).map_err(failed)?;
+    let peer = stream.peer_addr().map_err(failed)?;
+    Ok((stream, peer.into()))
+}
+
+/// The outcome of a handshake whose response was read.
 enum Reply<S> {
     Open(Box<WebSocket<S>>, Response<()>),
-    /// Another status than 101; in the buffer is what came of its body.
+    /// A status other than 101; the buffer has the start of its body.
     Refused(S, Response<()>, BytesMut),
 }
 
-/// Who sees to it that what is asked for with `wss:` is encrypted.
+/// Who is responsible for encryption with `wss:`.
 #[derive(Clone, Copy, PartialEq)]
 enum Secrecy {
     OfTheScheme,

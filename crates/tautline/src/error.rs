@@ -1,5 +1,5 @@
-//! Errors of any type, boxed and with all of their causes for logs, since each error's own text tells its level only; and that of
-//! `try_feed`.
+//! Errors of any type, boxed and with all of their causes for logs, since each error's own text
+//! tells its level only; and the error of `try_feed`.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use tautline_frame::session::Error as ConnectionError;
 /// What a handler's error becomes: `?` turns any error into it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Displays an error and, after colons, the sources behind it.
+/// Displays an error and, separated by colons, its sources.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -58,7 +58,8 @@ impl Error for TryFeedError {
 pub(crate) mod tests {
     use super::*;
 
-    /// Each level has a text, and none repeats that of the one behind it: who prints the chain would print it twice.
+    /// Each level has a text, and none repeats that of its source, or the chain would print it
+    /// twice.
     pub(crate) fn assert_one_level_each(error: &(dyn Error + 'static)) {
         let text = error.to_string();
         assert!(!text.is_empty(), "{error:?}");

@@ -13,36 +13,36 @@ use tautline_handshake::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// A common request of a browser, cookies aside, in one read.
+/// Room for a typical request of a browser, without cookies, in one read.
 const FIRST_READ: usize = 1 << 10;
 
-/// How much of the body of a refusal is kept for the user: room for an explanation, not for a download.
+/// How much of the body of a refusal is kept: enough for an explanation, not for a download.
 const MAX_REFUSAL_BODY: usize = 64 << 10;
 
-/// How long that body is waited for. The status is known already, and must not be lost because a body stalls, or has no
-/// end on a connection that the server keeps open.
+/// How long to wait for that body. The status is already known, and must not be lost because the
+/// body stalls, or never ends on a connection that the server keeps open.
 const REFUSAL_BODY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long, and how much, a refused peer may still send before the connection is cut. Closing at once would turn what it
-/// was sending into a reset, which could overtake our answer.
+/// How long, and how many bytes, a refused peer may still send before the connection is closed.
+/// Closing at once would answer what it is sending with a reset, which could overtake our answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
-/// Later than any deadline that matters, and not beyond what an `Instant` can hold.
+/// Later than any deadline that matters, but within the range of an `Instant`.
 pub(crate) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// When something that starts now and may take this long must be over.
+/// The deadline of something that starts now and may take this long.
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(NEVER)
 }
-/// How much of an answer is sent at a time, in bytes: one record of TLS. A client that takes this much within the deadline
-/// makes progress.
+/// How much of an answer is written at a time, in bytes: one TLS record. A client that reads this
+/// much before the deadline makes progress.
 const PIECE: usize = 16 << 10;
 
 /// Why a head could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadHeadError {
-    /// With the status of a response, if that much was valid.
+    /// With the status of a response, if its first line was valid up to it.
     Head(HeadError, Option<StatusCode>),
     Io(io::Error),
 }
@@ -53,7 +53,7 @@ impl From<io::Error> for ReadHeadError {
     }
 }
 
-/// Reads a request's head; what came behind it stays in `buffer`.
+/// Reads the head of a request; what comes after it stays in `buffer`.
 pub(crate) async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut S,
     mut reader: RequestHeadReader,
@@ -68,7 +68,7 @@ pub(crate) async fn read_request<S: AsyncRead + Unpin>(
     }
 }
 
-/// Reads a response's head; what came behind it stays in `buffer`.
+/// Reads the head of a response; what comes after it stays in `buffer`.
 pub(crate) async fn read_response<S: AsyncRead + Unpin>(
     stream: &mut S,
     mut reader: ResponseHeadReader,
@@ -84,7 +84,7 @@ pub(crate) async fn read_response<S: AsyncRead + Unpin>(
     }
 }
 
-/// Reads the body of a refusal, as much as is worth keeping and as comes before the deadline.
+/// Reads the body of a refusal, up to its limit and the deadline.
 pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     stream: &mut S,
     head: Response<()>,
@@ -98,7 +98,7 @@ pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
         }
         io::Result::Ok(())
     };
-    // The status is what counts: a body that breaks off is given as far as it came.
+    // The status is what matters: of a body that breaks off, the part that arrived is returned.
     let until = deadline.min(deadline_in(REFUSAL_BODY_PATIENCE));
     let _ = tokio::time::timeout_at(until, reading).await;
     head.map(|()| body.into_bytes())
@@ -115,11 +115,11 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) 
     Ok(())
 }
 
-/// What a server sends in answer to a request. A client that takes some of it within each deadline may take as long as it
-/// likes for the whole, as with messages; one that takes none is cut.
+/// What a server sends in answer to a request. A client that keeps reading may take any time for
+/// the whole, as with messages; one that reads nothing until the deadline is disconnected.
 pub(crate) struct Answer<'a, S> {
     stream: &'a mut S,
-    /// Makes the end of the stream a reset, where it can be one.
+    /// Turns the end of the stream into a reset, if the stream can do that.
     reset: fn(&S),
     status: StatusCode,
     sent: usize,
@@ -136,7 +136,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
         self.write(wire, patience).await
     }
 
-    /// Answers with a response that is not 101, and ends the connection so that the answer arrives.
+    /// Answers with a response that is not 101, and closes the connection in a way that lets the
+    /// answer arrive.
     pub(crate) async fn refuse(
         mut self,
         response: &Response<Bytes>,
@@ -151,12 +152,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
         }
         self.write(&wire, patience).await?;
         in_time(patience, self.stream.shutdown()).await?;
-        // Whether the peer ends in time or not: the answer is out.
+        // It does not matter whether the peer closes in time: the answer has been sent.
         let _ = tokio::time::timeout(LINGER, discard(self.stream)).await;
         Ok(())
     }
 
-    /// Writes all of this, and flushes each piece of it: what TLS holds back is not seen to move.
+    /// Writes all of this, and flushes each piece: what TLS buffers would not show as progress.
     async fn write(&mut self, wire: &[u8], patience: Duration) -> io::Result<()> {
         self.length = wire.len();
         while let Some(piece) = wire[self.sent..].chunks(PIECE).next() {
@@ -171,8 +172,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
     }
 }
 
-/// However it comes that an answer is cut, by a deadline, a failure or the end of the server's patience with its drain: the
-/// client must not take what it has for the whole, and an orderly end would say that it is.
+/// However an answer is cut off, by a deadline, a failure or the end of the server's drain: the
+/// client must not take what it received for complete, as it would after an orderly end.
 impl<S> Drop for Answer<'_, S> {
     fn drop(&mut self) {
         if self.sent < self.length {
@@ -231,7 +232,7 @@ mod tests {
         RESETS.set(RESETS.get() + 1);
     }
 
-    /// Answers with a body of 1 MB to a client that takes 4 KB each second, so many times.
+    /// Answers with a body of 1 MB to a client that reads 4 KB per second, this many times.
     async fn answer_slowly(times: usize) -> (io::Result<()>, usize, u32) {
         RESETS.set(0);
         let (mut near, mut far) = tokio::io::duplex(4000);
@@ -254,7 +255,8 @@ mod tests {
         (result, taken, RESETS.get())
     }
 
-    // An answer of 30 MB to a client that read 1 MB/s was cut at the deadline of the handshake and two seconds.
+    // An answer of 30 MB to a client that read 1 MB/s was cut at the deadline of the handshake and
+    // two seconds.
     #[tokio::test(start_paused = true)]
     async fn an_answer_takes_as_long_as_it_moves() {
         let start = Instant::now();

@@ -7,12 +7,12 @@ mod accept;
 mod builder;
 mod client;
 mod connection;
-mod dial;
 mod error;
 pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handshake_io;
+mod headers;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod parting;

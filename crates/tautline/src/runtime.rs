@@ -1,4 +1,4 @@
-//! What the crate needs of the runtime, looked at before anything is begun.
+//! Checks that the runtime has what the crate needs, before anything is started.
 
 use std::io;
 use std::panic::catch_unwind;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// An error, said once and at the start, where tokio would panic in the middle: with no runtime, or one whose time driver is
-/// off.
+/// Returns an error at the start where tokio would panic in the middle: without a runtime, or with
+/// one whose time driver is off.
 ///
-/// tokio has no way to ask. Making a timer panics without its driver, which is caught here; the message of that panic is
-/// printed all the same, and with `panic = "abort"` it ends the process.
+/// tokio cannot be asked. Creating a timer panics without the driver, which is caught here; the
+/// message of that panic is still printed, and with `panic = "abort"` it ends the process.
 pub(crate) fn check() -> io::Result<()> {
     let problem = if Handle::try_current().is_err() {
         "Tautline needs a tokio runtime"

@@ -1,4 +1,4 @@
-//! A server: accepts connections, opens each, and runs a handler for it.
+//! A server: accepts connections and runs a handler for each.
 
 mod listen;
 mod opening;
@@ -28,8 +28,9 @@ use crate::websocket::WebSocket;
 
 /// A WebSocket server on a TCP port.
 ///
-/// Each connection has its task: the opening handshake against a deadline, then the handler. Errors of one connection never
-/// end the server; when the system is out of files, it pauses and goes on.
+/// Each connection has a task of its own: the opening handshake with its deadline, then the
+/// handler. Errors of one connection never stop the server; if the system is out of file
+/// descriptors, it pauses and continues.
 ///
 /// ```no_run
 /// # #[tokio::main]
@@ -47,7 +48,7 @@ use crate::websocket::WebSocket;
 /// # }
 /// ```
 ///
-/// With a look at the request first, and data for the handler:
+/// With a check of the request first, and data for the handler:
 ///
 /// ```
 /// use tautline::{Server, Upgrade, http};
@@ -80,7 +81,7 @@ pub struct Server<T = ()> {
     decision: Decision<T>,
 }
 
-/// What does not depend on the data of the connections.
+/// Settings that do not depend on the data of the connections.
 struct Settings {
     listener: TcpListener,
     acceptor: Acceptor,
@@ -94,20 +95,25 @@ struct Settings {
 }
 
 impl Server {
-    /// More than most machines' limits of open files: what ends accepting before memory does.
+    /// More than the limit of open files on most machines, but low enough that it applies before
+    /// memory runs out.
     pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
-    /// Twice the default close deadline: every connection whose handler cooperates has ended by then.
+    /// Twice the default close timeout: every connection whose handler cooperates has ended by
+    /// then.
     pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// As much as the system allows: it takes its own limit (`net.core.somaxconn` on Linux, 4,096 by default) where this is more.
+    /// As many as the system allows: it applies its own limit (`net.core.somaxconn` on Linux, 4,096
+    /// by default) if this is more.
     pub const DEFAULT_BACKLOG: u32 = i32::MAX as u32;
 
-    /// Sixteen steps of TLS are 2 ms of computing, or 10 with RSA: what an open connection waits at most for the handshakes of others.
+    /// Sixteen steps of TLS take 2 ms of computing, or 10 ms with RSA: that is how long an open
+    /// connection waits at most for the handshakes of others.
     pub const DEFAULT_HANDSHAKE_STEPS: usize = 16;
 
-    /// Listens on this address, the first that can be had where a name has several. Port 0 takes a free one: see
-    /// [`local_addr`](Self::local_addr). The queue of connections to be accepted is [`DEFAULT_BACKLOG`](Server::DEFAULT_BACKLOG) long.
+    /// Listens on this address, or on the first available one if a name has several. Port 0 selects
+    /// a free port: see [`local_addr`](Self::local_addr). The queue of connections that wait to be
+    /// accepted has a length of [`DEFAULT_BACKLOG`](Server::DEFAULT_BACKLOG).
     ///
     /// # Errors
     /// The system's, such as an address in use.
@@ -115,8 +121,8 @@ impl Server {
         Self::bind_with_backlog(address, Self::DEFAULT_BACKLOG).await
     }
 
-    /// As [`bind`](Self::bind), with room for this many connections in the system's queue, as far as the system allows.
-    /// Connections that find it full try again after a second.
+    /// Like [`bind`](Self::bind), with room for this many connections in the system's queue, as far
+    /// as the system allows. Clients that find it full try again after a second.
     ///
     /// # Errors
     /// The system's, such as an address in use.
@@ -124,7 +130,7 @@ impl Server {
         Ok(Self::from_listener(listen::bind(address, backlog).await?))
     }
 
-    /// A server on a listener that is already there: made with options of its own, or handed over by a supervisor.
+    /// Uses an existing listener: one with options of its own, or one that a supervisor passed on.
     #[must_use]
     pub fn from_listener(listener: TcpListener) -> Self {
         let settings = Settings {
@@ -141,13 +147,13 @@ impl Server {
         Self { settings, decision: Decision::Accept(|| ()) }
     }
 
-    /// Asks this function about every request before it is answered. It sees the whole request and the [`Peer`], and refuses
-    /// with any response, or accepts with a subprotocol, headers and data for the connection's handler
-    /// ([`serve_with`](Server::serve_with)).
+    /// Calls this function for every request before it is answered. It gets the whole request and
+    /// the [`Peer`], and refuses with any response, or accepts with a subprotocol, headers and data
+    /// for the connection's handler ([`serve_with`](Server::serve_with)).
     ///
-    /// The request has been checked: it is a valid handshake from an allowed origin. If the function panics, the client is
-    /// answered with 500; if it is late ([`Acceptor::handshake_timeout`]), or still undecided one second after the server
-    /// began to shut down, with 503.
+    /// The request is a valid handshake from an allowed origin. If the function panics, the client
+    /// is answered with 500; if it is late ([`Acceptor::handshake_timeout`]), or still pending one
+    /// second after the server began to shut down, with 503.
     #[must_use]
     pub fn authorize<T, F, Fut>(self, authorize: F) -> Server<T>
     where
@@ -157,7 +163,7 @@ impl Server {
         let authorize = Arc::new(authorize);
         let decision = Decision::Ask(Box::new(move |request| {
             let authorize = authorize.clone();
-            // Called when it is polled, where a panic is caught.
+            // Called when it is first polled, where a panic is caught.
             Box::pin(async move { authorize(request).await })
         }));
         Server { settings: self.settings, decision }
@@ -173,9 +179,9 @@ impl<T> Server<T> {
         self.settings.listener.local_addr()
     }
 
-    /// How requests are checked and answered, with all settings of an [`Acceptor`]. Replaces what
-    /// [`config`](Self::config), [`origins`](Self::origins), [`subprotocols`](Self::subprotocols) and `compression` set
-    /// before.
+    /// How requests are checked and answered, with all settings of an [`Acceptor`]. This replaces
+    /// what [`config`](Self::config), [`origins`](Self::origins),
+    /// [`subprotocols`](Self::subprotocols) and `compression` have set.
     ///
     /// ```
     /// use std::time::Duration;
@@ -231,7 +237,8 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.compression(settings))
     }
 
-    /// Serves `wss` with these settings, for instance an `Arc<rustls::ServerConfig>`. Plain `ws` is refused then.
+    /// Serves `wss` with these settings, for instance an `Arc<rustls::ServerConfig>`. Connections
+    /// without TLS are refused then.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: impl Into<ServerTls>) -> Self {
@@ -239,11 +246,13 @@ impl<T> Server<T> {
         self
     }
 
-    /// Answers requests that are not WebSocket upgrades, such as one for the page that opens one. Bodies of requests are not
-    /// read, and the connection ends after the answer. Without this they are answered with 426; if it panics, with 500.
+    /// Answers requests that are not WebSocket upgrades, such as one for the page that opens the
+    /// WebSocket. Bodies of requests are not read, and the connection is closed after the answer.
+    /// Without this function, these requests are answered with 426; if it panics, with 500.
     ///
-    /// An answer may be long and its client slow: the deadline is on progress ([`Acceptor::answer_timeout`]). An answer that
-    /// is cut ends with a reset, and is logged at INFO.
+    /// A long answer to a slow client may take any time while the client keeps reading
+    /// ([`Acceptor::answer_timeout`]). An answer that is cut off ends with a reset, and is logged
+    /// at INFO.
     #[must_use]
     pub fn fallback<F, Fut>(mut self, fallback: F) -> Self
     where
@@ -259,33 +268,37 @@ impl<T> Server<T> {
         self
     }
 
-    /// How many connections may be open, handshakes included; at least 1. Default: [`DEFAULT_MAX_CONNECTIONS`](Server::DEFAULT_MAX_CONNECTIONS).
+    /// How many connections may be open, including handshakes; at least 1. Default:
+    /// [`DEFAULT_MAX_CONNECTIONS`](Server::DEFAULT_MAX_CONNECTIONS).
     ///
-    /// A connection counts until it has ended, whoever holds it: also when the handler handed it to another task and returned. A
-    /// handler that goes on when its connection has ended counts as well.
+    /// A connection counts until it has ended, even if the handler passed it to another task and
+    /// returned. A handler that is still running after its connection has ended counts as well.
     ///
-    /// When that many are open, the server stops accepting. Clients that come then wait in the system's queue (see
-    /// [`bind_with_backlog`](Server::bind_with_backlog)) without an answer, until one ends. One that gave up meanwhile is still taken in its turn, and found gone.
+    /// When that many are open, the server stops accepting. New clients then wait in the system's
+    /// queue (see [`bind_with_backlog`](Server::bind_with_backlog)) without an answer until a
+    /// connection ends. A client that has given up by then is still accepted in its turn, and found
+    /// to be gone.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.max(1);
         self
     }
 
-    /// How many steps of opening handshakes are taken before everything else on the runtime has its turn; at least 1.
-    /// Default: [`DEFAULT_HANDSHAKE_STEPS`](Server::DEFAULT_HANDSHAKE_STEPS).
+    /// How many steps of opening handshakes run before everything else on the runtime gets a turn;
+    /// at least 1. Default: [`DEFAULT_HANDSHAKE_STEPS`](Server::DEFAULT_HANDSHAKE_STEPS).
     ///
-    /// A step is what can be done without waiting for the client; the long ones are those of TLS. The bound keeps a burst of
-    /// clients from holding up connections that are open, and keeps accepting from outpacing the handshakes. Handshakes that
-    /// wait for their client cost no step.
+    /// A step is what can be done without waiting for the client; the long ones are those of TLS.
+    /// The limit keeps a burst of new clients from delaying open connections, and keeps accepting
+    /// from outpacing the handshakes. A handshake that waits for its client uses no step.
     #[must_use]
     pub fn handshake_steps(mut self, steps: usize) -> Self {
         self.settings.handshake_steps = steps.max(1);
         self
     }
 
-    /// Shuts down when this future is ready: stops accepting, closes every connection with 1001 where its handler awaits it, and
-    /// waits for connections and handlers to end. Handshakes have a second.
+    /// Shuts down when this future completes: stops accepting, closes every connection with 1001 as
+    /// soon as its handler awaits it, and waits for connections and handlers to end. Opening
+    /// handshakes have one second.
     #[must_use]
     pub fn with_graceful_shutdown(
         mut self,
@@ -295,11 +308,13 @@ impl<T> Server<T> {
         self
     }
 
-    /// How long a shutdown waits for connections and handlers before it ends them. Default: [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
+    /// How long a shutdown waits for connections and handlers before it aborts them. Default:
+    /// [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
     ///
-    /// Then handlers are dropped where they await, with a last attempt at a Close. One that works on without awaiting cannot
-    /// be ended, and neither can a connection that was handed to another task; [`serve`](Server::serve) returns all the same,
-    /// a fifth of a second later at most, and says so at WARN.
+    /// Then handlers are dropped at their next await, with a last attempt to send a Close. A
+    /// handler that never awaits cannot be aborted, and neither can a connection that was passed to
+    /// another task; [`serve`](Server::serve) returns anyway, at most 200 ms later, and logs this
+    /// at WARN.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
@@ -313,14 +328,16 @@ impl<T> Server<T> {
 }
 
 impl Server {
-    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown), forever by default. The handler runs as a task for each;
-    /// an error that it returns is logged. It may drop the connection at any time: what is open then is closed in order, with
-    /// 1000 when the handler returns `Ok`, with 1011 after an error or a panic, and with everything written that was queued.
-    /// Dropping this future instead of shutting down leaves the handlers running.
+    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends it,
+    /// or forever. The handler runs in a task for each connection; an error that it returns is
+    /// logged. It may drop the connection at any time: a connection that is still open is then
+    /// closed in order, after everything that was queued, with 1000 if the handler returns `Ok` and
+    /// with 1011 after an error or a panic. Dropping this future instead of shutting down leaves
+    /// the handlers running.
     ///
     /// # Errors
-    /// `Unsupported` on a runtime without its time driver (`enable_time`), at once. Failures to accept are logged and
-    /// waited out.
+    /// `Unsupported`, at once, on a runtime without its time driver (`enable_time`). Failures to
+    /// accept are logged and retried.
     pub async fn serve<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
@@ -331,7 +348,8 @@ impl Server {
 }
 
 impl<T: Send + 'static> Server<T> {
-    /// As [`serve`](Server::serve), with the data that [`authorize`](Server::authorize) gave for the connection.
+    /// Like [`serve`](Server::serve), with the data that [`authorize`](Server::authorize) returned
+    /// for the connection.
     ///
     /// # Errors
     /// As [`serve`](Server::serve).

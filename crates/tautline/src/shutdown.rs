@@ -1,13 +1,16 @@
-//! How a server tells its connections that it goes down.
+//! How a server tells its connections that it is shutting down.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-/// One signal for many connections. A connection that nothing happens to costs one atomic load for each poll.
+use crate::sync::{Mutex, lock};
+
+/// One signal for many connections. Without a shutdown, a connection pays for one atomic load per
+/// poll.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shutdown(Arc<Shared>);
 
@@ -18,22 +21,18 @@ struct Shared {
 }
 
 impl Shutdown {
-    /// What a connection watches.
+    /// A signal for one connection to watch.
     pub(crate) fn signal(&self) -> ShutdownSignal {
         ShutdownSignal { shutdown: self.clone(), registered: None }
     }
 
-    /// Wakes every connection that watches; those that come later find it fired.
+    /// Wakes every connection that watches; later ones find that it has fired.
     pub(crate) fn fire(&self) {
         self.0.fired.store(true, Ordering::SeqCst);
-        let waiting = std::mem::take(&mut *self.lock());
+        let waiting = std::mem::take(&mut *lock(&self.0.waiting));
         for (_, waker) in waiting {
             waker.wake();
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Slab<Waker>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -41,12 +40,12 @@ impl Shutdown {
 #[derive(Debug)]
 pub(crate) struct ShutdownSignal {
     shutdown: Shutdown,
-    /// The key in the list, and the waker that stands there.
+    /// The key in the list, and the waker that is stored there.
     registered: Option<(usize, Waker)>,
 }
 
 impl ShutdownSignal {
-    /// Ready when the server goes down.
+    /// Completes when the server shuts down.
     pub(crate) async fn fired(&mut self) {
         let poll = |cx: &mut Context<'_>| {
             if self.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
@@ -54,7 +53,7 @@ impl ShutdownSignal {
         poll_fn(poll).await;
     }
 
-    /// Whether the server goes down; if not, `waker` is woken when it does.
+    /// Whether the server is shutting down; if not, `waker` is woken when it does.
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         if self.shutdown.0.fired.load(Ordering::SeqCst) {
             return true;
@@ -64,7 +63,7 @@ impl ShutdownSignal {
         {
             return false;
         }
-        let mut waiting = self.shutdown.lock();
+        let mut waiting = lock(&self.shutdown.0.waiting);
         if self.shutdown.0.fired.load(Ordering::SeqCst) {
             return true;
         }
@@ -84,14 +83,14 @@ impl Drop for ShutdownSignal {
     fn drop(&mut self) {
         if let Some((key, _)) = self.registered.take() {
             // The list is empty once the signal has fired.
-            let removed = { self.shutdown.lock().try_remove(key) };
+            let removed = { lock(&self.shutdown.0.waiting).try_remove(key) };
             // Outside the lock, as above.
             drop(removed);
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
@@ -123,7 +122,7 @@ mod tests {
         assert!(shutdown.signal().poll(Waker::noop()));
         let woken: Vec<_> = counts.iter().map(|count| count.0.load(Ordering::SeqCst)).collect();
         assert_eq!(woken, [1, 0, 1]);
-        assert!(shutdown.lock().is_empty());
+        assert!(lock(&shutdown.0.waiting).is_empty());
     }
 
     #[test]
@@ -134,7 +133,7 @@ mod tests {
         let mut signal = shutdown.signal();
         signal.poll(&Waker::from(first.clone()));
         signal.poll(&Waker::from(second.clone()));
-        assert_eq!(shutdown.lock().len(), 1);
+        assert_eq!(lock(&shutdown.0.waiting).len(), 1);
         shutdown.fire();
         assert_eq!(first.0.load(Ordering::SeqCst), 0);
         assert_eq!(second.0.load(Ordering::SeqCst), 1);

@@ -5,7 +5,8 @@ pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 #[cfg(not(tautline_loom))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Locks whatever happened: nothing here is left half done by a panic elsewhere.
+/// Locks even after a panic of another holder: nothing behind these locks is left in an
+/// inconsistent state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,16 +1,19 @@
-//! The connections of a server and the tasks of their handlers: counted, waited for, ended.
+//! The connections of a server and the tasks of their handlers: counted, awaited, aborted.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// A set of places. Each is held by a connection, by the task of its handler, or by both, and is free when both are gone: a
-/// handler may give its connection away and return, or go on when the connection has ended.
+use crate::sync::{Mutex, MutexGuard, lock};
+
+/// A set of places. Each is held by a connection, by the task of its handler, or by both, and is
+/// free when both are gone: a handler may pass its connection on and return, or keep running after
+/// the connection has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks(Arc<Shared>);
 
@@ -19,7 +22,7 @@ struct Shared {
     runtime: Handle,
     taken: Mutex<Slab<Taken>>,
     freed: Notify,
-    /// The tasks were ended: nothing more is begun.
+    /// The tasks were aborted: no new one is started.
     over: AtomicBool,
 }
 
@@ -45,9 +48,10 @@ impl Tasks {
         Self(Arc::new(Shared { runtime, taken, freed, over: AtomicBool::new(false) }))
     }
 
-    /// Spawns the task that this makes with a place that it may share.
+    /// Spawns the task that `make` returns for a new place, which the task may share.
     ///
-    /// Called by one task at a time, so that a place cannot be taken anew before its handle stands in it.
+    /// Called by one task at a time, so that a place cannot be reused before its handle is stored
+    /// in it.
     pub(crate) fn spawn<F>(&self, make: impl FnOnce(Place) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -70,7 +74,7 @@ impl Tasks {
         }
     }
 
-    /// Ready when fewer than `limit` places are taken. For one waiter.
+    /// Waits until fewer than `limit` places are taken. For one waiter.
     pub(crate) async fn fewer_than(&self, limit: usize) {
         while self.count() >= limit {
             self.0.freed.notified().await;
@@ -81,7 +85,7 @@ impl Tasks {
         self.lock().len()
     }
 
-    /// Ends all tasks; those that work without awaiting go on until they await.
+    /// Aborts all tasks; those that run without awaiting go on until they await.
     pub(crate) fn abort_all(&self) {
         self.0.over.store(true, Ordering::SeqCst);
         for (_, taken) in self.lock().iter() {
@@ -92,11 +96,11 @@ impl Tasks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Taken>> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.taken)
     }
 }
 
-/// A place of [`Tasks`], or one of two shares in it; given back when it is dropped.
+/// A place of [`Tasks`], or one of two shares in it; freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     tasks: Tasks,
@@ -116,20 +120,20 @@ impl Place {
         self.key == other.key && Arc::ptr_eq(&self.tasks.0, &other.tasks.0)
     }
 
-    /// Whether tasks are ended, rather than begun.
+    /// Whether tasks are aborted, and no new one is started.
     pub(crate) fn is_over(&self) -> bool {
         self.tasks.0.over.load(Ordering::SeqCst)
     }
 
-    /// The handler is over: its task is not to be kept, with all the room that its future took, for as long as somebody holds the
-    /// connection.
+    /// The handler has ended: its task, with all the memory of its future, must not be kept for as
+    /// long as somebody holds the connection.
     pub(crate) fn end_handler(&self) {
         let handle = self.tasks.lock().get_mut(self.key).and_then(|taken| taken.handler.take());
-        // Outside the lock: it may be the last that keeps the task.
+        // Outside the lock: it may be the last reference to the task.
         drop(handle);
     }
 
-    /// Spawns what closes the connection of this place.
+    /// Spawns the task that closes the connection of this place.
     pub(crate) fn spawn_closer<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,

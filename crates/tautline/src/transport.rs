@@ -1,4 +1,4 @@
-//! A stream as it is, or TLS over it, and who is at its other end.
+//! A stream, plain or under TLS, and the peer at its other end.
 
 mod peer;
 #[cfg(feature = "tls")]
@@ -22,9 +22,10 @@ use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
 
-/// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream, plain or under TLS.
+/// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream,
+/// plain or under TLS.
 ///
-/// The stream is a [`TcpStream`] unless it was brought along, as with
+/// The stream is a [`TcpStream`] unless you provide your own, as with
 /// [`Client::connect_over`](crate::Client::connect_over).
 pub struct Transport<S = TcpStream>(Kind<S>);
 
@@ -37,13 +38,15 @@ enum Kind<S> {
 }
 
 impl Transport {
-    /// The TCP connection, for its addresses and options. Always there today; `None` is for transports that are to come.
+    /// The TCP connection, for its addresses and options. Currently never `None`; other transports
+    /// may be added.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
         Some(self.get_ref())
     }
 
-    /// Turns the end of the connection into a reset, so that the peer does not take what it has for everything.
+    /// Turns the end of the connection into a reset, so that the peer does not take what it
+    /// received for complete.
     pub(crate) fn reset_at_end(&self) {
         if let Some(stream) = self.tcp()
             && let Err(error) = stream.set_zero_linger()
@@ -68,7 +71,7 @@ impl<S> Transport<S> {
         Self(Kind::TlsServer(Box::new(stream)))
     }
 
-    /// The stream that WebSocket, or TLS under it, runs over.
+    /// The underlying stream, without TLS. Do not read from it or write to it.
     #[must_use]
     pub fn get_ref(&self) -> &S {
         match &self.0 {
@@ -80,7 +83,8 @@ impl<S> Transport<S> {
         }
     }
 
-    /// Whether the connection is encrypted by this crate. A stream that was secure already counts as plain.
+    /// Whether this crate encrypts the connection. A stream that was already secure counts as
+    /// plain.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
@@ -89,7 +93,7 @@ impl<S> Transport<S> {
         false
     }
 
-    /// What TLS agreed on. `None` for a connection in plain text.
+    /// What TLS negotiated. `None` for a connection without TLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(&self) -> Option<TlsInfo<'_>> {
@@ -111,7 +115,7 @@ impl<S> fmt::Debug for Transport<S> {
     }
 }
 
-/// The same call on whichever stream it is.
+/// The same call for each kind of stream.
 macro_rules! forward {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut $self.get_mut().0 {

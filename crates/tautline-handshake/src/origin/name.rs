@@ -1,15 +1,17 @@
-//! Origins as browsers and devices send them, and the lists that allow them (RFC 6454 sections 4 to 7).
+//! Origins as browsers and devices send them, and the lists that allow them (RFC 6454 sections 4 to
+//! 7).
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::shown;
 use crate::authority::Authority;
 
-/// An origin: `null`, or scheme, host and port (RFC 6454 section 4). Some devices send a whole URL; its path belongs to
-/// what is compared then.
+/// An origin: `null`, or scheme, host and port (RFC 6454 section 4). Some devices send a whole URL;
+/// its path is then compared too.
 ///
-/// Two are equal when all parts are: host and scheme whatever their case, a missing port as the default of the scheme, the
-/// path exactly.
+/// Two origins are equal if all parts are: host and scheme regardless of case, a missing port as
+/// the default of the scheme, the path exactly.
 ///
 /// ```
 /// use tautline_handshake::Origin;
@@ -24,7 +26,8 @@ pub struct Origin(Parts);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Parts {
-    /// A sandboxed frame, a `data:` URL, a local file in some browsers: nobody's in particular (RFC 6454 section 7.1).
+    /// A sandboxed frame, a `data:` URL, or a local file in some browsers: no particular origin
+    /// (RFC 6454 section 7.1).
     Null,
     Named(Named),
 }
@@ -32,15 +35,39 @@ enum Parts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) scheme: String,
-    /// Empty only for schemes that are not the web's: `file://`.
+    /// Empty only for schemes other than the web's: `file://`.
     pub(super) host: String,
     pub(super) port: Option<u16>,
-    /// Empty, as browsers send it, or from the slash on.
+    /// Empty, as browsers send it, or starting with the slash.
     pub(super) path: String,
 }
 
 impl Origin {
-    /// Its parts, unless it is `null`.
+    /// Like `from_str`, for values of peers, for which no error is needed.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self(Parts::Null));
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        if !is_scheme(scheme) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if !path.bytes().all(is_path_byte) {
+            return None;
+        }
+        let (host, port) = match authority {
+            "" if default_port(&scheme).is_none() => (String::new(), None),
+            _ => {
+                let authority = Authority::parse(authority).ok()?;
+                (authority.host, authority.port.or_else(|| default_port(&scheme)))
+            }
+        };
+        Some(Self(Parts::Named(Named { scheme, host, port, path: path.to_owned() })))
+    }
+
+    /// Its parts; `None` for `null`.
     pub(super) const fn named(&self) -> Option<&Named> {
         match &self.0 {
             Parts::Null => None,
@@ -52,28 +79,10 @@ impl Origin {
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
-    /// Reads `null` or `scheme://[host[:port]][/path]`; no userinfo, no fragment, and a host for `http` and `https`.
+    /// Reads `null` or `scheme://[host[:port]][/path]`; no userinfo, no fragment, and a host for
+    /// `http` and `https`.
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        if text == "null" {
-            return Ok(Self(Parts::Null));
-        }
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidOrigin)?;
-        if !is_scheme(scheme) {
-            return Err(InvalidOrigin);
-        }
-        let scheme = scheme.to_ascii_lowercase();
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if !path.bytes().all(is_path_byte) {
-            return Err(InvalidOrigin);
-        }
-        let (host, port) = match authority {
-            "" if default_port(&scheme).is_none() => (String::new(), None),
-            _ => {
-                let authority = Authority::parse(authority).map_err(|_| InvalidOrigin)?;
-                (authority.host, authority.port.or_else(|| default_port(&scheme)))
-            }
-        };
-        Ok(Self(Parts::Named(Named { scheme, host, port, path: path.to_owned() })))
+        Self::parse(text).ok_or_else(|| InvalidOrigin::new(text))
     }
 }
 
@@ -100,7 +109,8 @@ fn is_scheme(scheme: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-/// What stands in paths and queries (RFC 3986 section 3.4), without what separates values in a header.
+/// What is allowed in paths and queries (RFC 3986 section 3.4), except what separates values in a
+/// header.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b',' | b'\\' | b'"' | b'<' | b'>')
 }
@@ -113,22 +123,32 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The text is not an origin, and not one with `*.` in place of subdomains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct InvalidOrigin;
+/// A text that is not an origin, nor a pattern with `*.` for subdomains. `Display` names it,
+/// without userinfo and query.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidOrigin {
+    shown: String,
+}
+
+impl InvalidOrigin {
+    fn new(text: &str) -> Self {
+        Self { shown: shown(text) }
+    }
+}
 
 impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "an origin must read null, scheme://host, scheme://host:port or scheme://*.domain",
+        write!(
+            f,
+            "\"{}\" is not an origin: null, scheme://host, scheme://host:port or scheme://*.domain",
+            self.shown
         )
     }
 }
 
 impl std::error::Error for InvalidOrigin {}
 
-/// The origins that [`OriginPolicy::List`](super::OriginPolicy::List) allows; made by
+/// The origins that [`OriginPolicy::List`](super::OriginPolicy::List) allows, made by
 /// [`OriginPolicy::list`](super::OriginPolicy::list).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginList(Vec<Entry>);
@@ -136,7 +156,7 @@ pub struct OriginList(Vec<Entry>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     Exact(Origin),
-    /// `scheme://*.domain[:port]`: the origin of the domain, whose subdomains are meant.
+    /// `scheme://*.domain[:port]`: this is the origin of the domain, and its subdomains match.
     Subdomains(Named),
 }
 
@@ -146,7 +166,10 @@ impl OriginList {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let entries = entries.into_iter().map(|entry| entry.as_ref().parse());
+        let entries = entries.into_iter().map(|entry| {
+            let text = entry.as_ref();
+            Entry::parse(text).ok_or_else(|| InvalidOrigin::new(text))
+        });
         Ok(Self(entries.collect::<Result<_, _>>()?))
     }
 
@@ -174,11 +197,25 @@ impl fmt::Display for OriginList {
 }
 
 impl Entry {
+    fn parse(text: &str) -> Option<Self> {
+        let Some((scheme, domain)) = text.split_once("://*.") else {
+            return Origin::parse(text).map(Self::Exact);
+        };
+        let origin = Origin::parse(&format!("{scheme}://{domain}"))?;
+        let Parts::Named(domain) = origin.0 else { return None };
+        let last = domain.host.rsplit('.').next().unwrap_or_default();
+        // Addresses have no subdomains, and a pattern matches hosts, not pages.
+        let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && !domain.host.starts_with('.')
+            && !domain.host.contains(':');
+        (is_name && domain.path.is_empty()).then_some(Self::Subdomains(domain))
+    }
+
     fn allows(&self, origin: &Origin) -> bool {
         match (self, origin.named()) {
             (Self::Exact(allowed), named) => {
                 allowed == origin
-                    // A lone slash adds nothing: whoever wrote it means the origin, too.
+                    // A lone slash adds nothing: it means the origin too.
                     || matches!((allowed.named(), named), (Some(allowed), Some(named))
                         if allowed.path == "/" && named.path.is_empty()
                             && allowed.same_place(named))
@@ -201,27 +238,6 @@ impl Named {
     }
 }
 
-impl FromStr for Entry {
-    type Err = InvalidOrigin;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let Some((scheme, domain)) = text.split_once("://*.") else {
-            return Ok(Self::Exact(text.parse()?));
-        };
-        let origin: Origin = format!("{scheme}://{domain}").parse()?;
-        let Parts::Named(domain) = origin.0 else { return Err(InvalidOrigin) };
-        let last = domain.host.rsplit('.').next().unwrap_or_default();
-        // Addresses have no subdomains, and a pattern is about hosts, not about pages.
-        let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic())
-            && !domain.host.starts_with('.')
-            && !domain.host.contains(':');
-        if !is_name || !domain.path.is_empty() {
-            return Err(InvalidOrigin);
-        }
-        Ok(Self::Subdomains(domain))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,8 +247,9 @@ mod tests {
         origin.parse().is_ok_and(|origin| list.contains(&origin))
     }
 
-    /// Applications in a shell of their own (Capacitor, Electron, VS Code, browser extensions), sandboxed frames, pages
-    /// from a file and devices with a fixed URL could be let in only together with everybody else.
+    /// Applications in a shell of their own (Capacitor, Electron, VS Code, browser extensions),
+    /// sandboxed frames, pages from a file and devices with a fixed URL could be let in only
+    /// together with everybody else.
     #[test]
     fn origins_that_are_not_the_webs_are_allowed_by_name() {
         for name in [
@@ -315,8 +332,26 @@ mod tests {
             "https://*.a.test/",
             "data:text/html,x",
         ] {
-            assert_eq!(OriginList::parse([text]), Err(InvalidOrigin), "{text}");
+            assert_eq!(OriginList::parse([text]), Err(InvalidOrigin::new(text)), "{text}");
         }
+    }
+
+    // With a list of twenty origins, the error did not say which one was wrong.
+    #[test]
+    fn an_error_names_the_entry_that_is_not_valid() {
+        for (list, named) in [
+            (["https://a.test", "b.test", "c.test"], "\"b.test\" is not an origin"),
+            (["https://*.a.test", "https://*", "null"], "\"https://*\" is not an origin"),
+            (["null", "http://user:secret@a", "x"], "\"http://a\" is not an origin"),
+        ] {
+            let error = OriginList::parse(list).unwrap_err().to_string();
+            assert!(error.starts_with(named), "{error}");
+        }
+        let error = "b.test".parse::<Origin>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"b.test\" is not an origin: null, scheme://host, scheme://host:port or scheme://*.domain"
+        );
     }
 
     #[test]

@@ -6,23 +6,28 @@ use std::io;
 use http::StatusCode;
 use tautline_handshake::{BuildError, HandshakeError};
 
-/// Why a connection was not accepted. The peer was answered with a status, as far as it could be.
+/// Why a connection was not accepted. The client has been answered with a status if that was
+/// possible.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// The request broke a rule; it was answered with [`HandshakeError::status`].
+    /// The request broke a rule, and was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
     /// [`Server::authorize`](crate::Server::authorize) refused with this status.
     Refused(StatusCode),
-    /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent in an answer; the client got 500.
+    /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent; the client was answered
+    /// with 500.
     Response(BuildError),
-    /// The handshake took longer than its deadline: the client was answered with 408 if its request was not whole (and not at
-    /// all if none had begun), with 503 if the application was late to decide. Or the client took nothing of its answer
-    /// for [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
+    /// The handshake took longer than
+    /// [`Acceptor::handshake_timeout`](crate::Acceptor::handshake_timeout): the client was answered
+    /// with 408 if its request was incomplete (and not at all if it had sent nothing), with 503 if
+    /// the application was late to decide. Or the client read nothing of its answer for
+    /// [`Acceptor::answer_timeout`](crate::Acceptor::answer_timeout).
     Timeout,
     /// There is no tokio runtime, or its time driver is off (`enable_time`).
     Runtime(io::Error),
-    /// [`Server::authorize`](crate::Server::authorize) or [`Server::fallback`](crate::Server::fallback) panicked; the client got 500.
+    /// [`Server::authorize`](crate::Server::authorize) or
+    /// [`Server::fallback`](crate::Server::fallback) panicked; the client was answered with 500.
     Panic,
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),

@@ -1,4 +1,4 @@
-//! A request that was read and is not answered, with the stream that it came on.
+//! A request that was read and is not answered yet, with its stream.
 
 use std::fmt;
 use std::future::Future;
@@ -14,10 +14,11 @@ use super::{AcceptError, PendingUpgrade, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
-/// A client's request to open a WebSocket, checked and not answered yet, with the stream that it came on: what
+/// A valid request to open a WebSocket that has not been answered yet, with its stream: what
 /// [`Acceptor::read`](crate::Acceptor::read) returns.
 ///
-/// [Accept](Self::accept) or [refuse](Self::refuse) it. Dropped, it ends the stream without an answer.
+/// [Accept](Self::accept) or [refuse](Self::refuse) it. Dropping it closes the stream without an
+/// answer.
 #[must_use = "the client waits for an answer"]
 pub struct Incoming<S> {
     pending: PendingUpgrade<S>,
@@ -26,11 +27,7 @@ pub struct Incoming<S> {
 }
 
 impl<S> Incoming<S> {
-    pub(super) fn new(pending: PendingUpgrade<S>, request: Request<()>) -> Self {
-        Self { pending, request: Arc::new(request), peer: Peer::unknown() }
-    }
-
-    /// The request: what is asked for, and the headers with cookies, credentials, origin and offers.
+    /// The request: its target, and its headers with cookies, credentials, origin and offers.
     #[must_use]
     pub fn request(&self) -> &Request<()> {
         &self.request
@@ -40,13 +37,13 @@ impl<S> Incoming<S> {
         &self.request
     }
 
-    /// Who asks, as far as [`with_peer`](Self::with_peer) says.
+    /// The client, as set by [`with_peer`](Self::with_peer).
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Says who is at the other end of the stream: what [`WebSocket::peer`] tells of the connection.
+    /// Sets who is at the other end of the stream; [`WebSocket::peer`] returns it later.
     pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
         self.peer = peer.into();
         self
@@ -58,7 +55,7 @@ impl<S> Incoming<S> {
         &self.pending.stream
     }
 
-    /// When the handshake is to be over.
+    /// The deadline of the handshake.
     pub(crate) const fn deadline(&self) -> Instant {
         self.pending.deadline
     }
@@ -69,25 +66,33 @@ impl<S> Incoming<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
-    /// Opens the connection. The answer has what the client offered and the [`Acceptor`](crate::Acceptor) takes, and what
-    /// [`Upgrade`] adds.
+    /// Reads the request of this stream; it is not checked.
+    pub(crate) async fn read(mut pending: PendingUpgrade<S>) -> Result<Self, AcceptError> {
+        let request = Arc::new(pending.read().await?);
+        Ok(Self { pending, request, peer: Peer::unknown() })
+    }
+
+    /// Opens the connection. The answer accepts what the client offers and the
+    /// [`Acceptor`](crate::Acceptor) allows, and has what [`Upgrade`] adds.
     ///
     /// # Errors
-    /// [`AcceptError::Response`] when the answer cannot be built from what `upgrade` says; the client hears 500 then.
-    /// [`AcceptError::Timeout`] and [`AcceptError::Io`] when it does not take the answer.
+    /// [`AcceptError::Response`] if `upgrade` has something that cannot be sent; the client is
+    /// answered with 500 then. [`AcceptError::Timeout`] or [`AcceptError::Io`] if the client does
+    /// not read the answer.
     pub fn accept(
         self,
         upgrade: Upgrade,
     ) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
-        // Boxed: the state of a handshake is large, and gone when the connection is there.
+        // Boxed: the state of a handshake is large, and dropped when the connection is open.
         Box::pin(async move { Ok(self.open_checked(upgrade).await?.0) })
     }
 
-    /// Answers with a refusal, and ends the stream when the client has it. Returns the status that was sent: that of the response,
-    /// or 500 in place of a 1xx, which would promise something else.
+    /// Answers with a refusal, and closes the stream once the client has it. Returns the status
+    /// that was sent: that of the response, or 500 in place of a 1xx status, which is not a final
+    /// answer.
     ///
     /// # Errors
-    /// [`AcceptError::Timeout`] and [`AcceptError::Io`] when the client does not take the answer.
+    /// [`AcceptError::Timeout`] or [`AcceptError::Io`] if the client does not read the answer.
     pub fn refuse<B: Into<Bytes>>(
         self,
         response: Response<B>,
@@ -96,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         Box::pin(self.pending.answer(response, head_only))
     }
 
-    /// As [`refuse`](Self::refuse), within the future of a server's handshake.
+    /// Like [`refuse`](Self::refuse), as part of the future of a server's handshake.
     pub(crate) async fn answer(self, response: Response<Bytes>) -> Result<StatusCode, AcceptError> {
         let head_only = self.is_head();
         self.pending.answer(response, head_only).await
@@ -106,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self.pending.acceptor.check((&*self.request).into())
     }
 
-    /// Whether it is an opening handshake that may be accepted; one that may not is answered.
+    /// Returns this if it may be accepted, and answers it otherwise.
     pub(crate) async fn checked(mut self) -> Result<Self, AcceptError> {
         match self.check() {
             Ok(_) => Ok(self),
@@ -117,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
-    /// Checks the request, answers it, and gives what was decided about it along.
+    /// Checks and answers the request. Returns the data of the `Upgrade` too.
     pub(crate) async fn open<T>(
         self,
         upgrade: Upgrade<T>,
@@ -126,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self.answer_with(answer).await
     }
 
-    /// The same for one that was [checked](Self::checked): its origin is not asked about again.
+    /// The same for one that was [checked](Self::checked) before: its origin is not compared again.
     pub(crate) async fn open_checked<T>(
         self,
         upgrade: Upgrade<T>,
@@ -151,10 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     }
 }
 
-/// The response, and what is agreed on with it.
+/// The response, and what it agrees on.
 type Answer = (Response<()>, Agreed);
 
-/// Without the headers and the query: credentials are among them.
+/// Without headers and query, which may hold credentials.
 impl<S> fmt::Debug for Incoming<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming")

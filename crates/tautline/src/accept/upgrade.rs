@@ -1,15 +1,17 @@
-//! A request to open a WebSocket, and the yes to it.
+//! A request to open a WebSocket, and its acceptance.
 
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Request, Uri};
 use tautline_handshake::{Headers, Offer};
 
+use crate::headers::header_setters;
 use crate::transport::Peer;
 
-/// A client's wish to open a WebSocket: checked, and not answered yet.
+/// A valid request to open a WebSocket that has not been answered yet: what
+/// [`Server::authorize`](crate::Server::authorize) is called with.
 pub struct UpgradeRequest {
     request: Arc<Request<()>>,
     peer: Peer,
@@ -26,27 +28,27 @@ impl UpgradeRequest {
         &self.request
     }
 
-    /// What is asked for: path and query.
+    /// The target: path and query.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         self.request().uri()
     }
 
-    /// The headers: cookies, credentials, origin.
+    /// The headers, with cookies, credentials and origin.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.request().headers()
     }
 
-    /// Who asks: the address, and whether the connection is encrypted.
+    /// The client: its address, and whether the connection is encrypted.
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// The `Origin`: which page asks. Browsers always send it, other clients seldom do. The server's
-    /// [`OriginPolicy`](crate::OriginPolicy) has allowed it already; with [`OriginPolicy::Any`](crate::OriginPolicy::Any) the
-    /// decision is yours alone.
+    /// The `Origin`: which page wants to connect. Browsers always send it, other clients rarely.
+    /// The server's [`OriginPolicy`](crate::OriginPolicy) has allowed it already; with
+    /// [`OriginPolicy::Any`](crate::OriginPolicy::Any) the decision is yours alone.
     #[must_use]
     pub fn origin(&self) -> Option<&HeaderValue> {
         self.headers().get(ORIGIN)
@@ -60,7 +62,7 @@ impl UpgradeRequest {
     }
 }
 
-/// Without the headers and the query: credentials are among them.
+/// Without headers and query, which may hold credentials.
 impl fmt::Debug for UpgradeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpgradeRequest")
@@ -70,7 +72,8 @@ impl fmt::Debug for UpgradeRequest {
     }
 }
 
-/// The yes to an [`UpgradeRequest`], with what goes into the answer and what the connection's handler is to know.
+/// Accepts an [`UpgradeRequest`] or an [`Incoming`](crate::Incoming), with what to add to the
+/// answer, and data for the connection's handler.
 ///
 /// ```
 /// use tautline::Upgrade;
@@ -84,7 +87,7 @@ pub struct Upgrade<T = ()> {
     pub(super) headers: Headers,
 }
 
-/// Accepts, with nothing to add.
+/// Accepts, and adds nothing.
 impl Default for Upgrade {
     fn default() -> Self {
         Self::new(())
@@ -92,51 +95,27 @@ impl Default for Upgrade {
 }
 
 impl<T> Upgrade<T> {
-    /// Accepts; `data` is handed to the handler of the connection.
+    /// Accepts; `data` is passed to the connection's handler.
     #[must_use]
     pub fn new(data: T) -> Self {
         Self { data, subprotocol: None, headers: Headers::new() }
     }
 
-    /// Agrees on this subprotocol, which must be one of the offered. Without this, the server's own list decides.
+    /// Selects this subprotocol, which the client must have offered. Without this, the server's own
+    /// list decides.
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// Sets a header of the answer; it replaces what was set under that name. A header that is not valid, or that belongs to
-    /// the handshake, turns the answer into 500; the error that is logged names it.
-    #[must_use]
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.set(name, value);
-        self
-    }
-
-    /// Adds a header line to those of that name: a second cookie is a second `Set-Cookie` (RFC 6265 section 3).
-    #[must_use]
-    pub fn append_header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName> + AsRef<[u8]>,
-        V: TryInto<HeaderValue>,
-    {
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets all of these headers: the lines of each name in the map replace what was set under that name.
-    #[must_use]
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
+    header_setters! {
+        /// It is sent with the answer. A header that is invalid, or that belongs to the handshake,
+        /// turns the answer into 500; the error that is logged names it.
     }
 }
 
-/// Without the data, which may be credentials, and the values of headers.
+/// Without the data and the values of headers, which may be credentials.
 impl<T> fmt::Debug for Upgrade<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade")

@@ -8,30 +8,49 @@ use http::{Response, StatusCode};
 use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
 
 use crate::handshake_io::ReadHeadError;
+#[cfg(feature = "tls")]
+use crate::transport::TlsError;
 
 /// Why no connection was opened.
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URI is none, or not of `ws:` or `wss:`. Correct it.
+    /// Not a valid `ws:` or `wss:` URI.
     Uri(UriError),
-    /// A header or subprotocol cannot be sent. Correct it.
+    /// A header or subprotocol that cannot be sent.
     Request(BuildError),
     /// The host's name was not resolved. Try again later.
-    Resolve(io::Error),
-    /// No address of the host took the TCP connection; the last one's error. Try again later.
-    Tcp(io::Error),
-    /// TLS was not set up: above all, the certificate is not to be trusted. The connection was not made in plain text.
+    #[non_exhaustive]
+    Resolve {
+        /// The host of the URI.
+        host: String,
+        /// The error of the system.
+        error: io::Error,
+    },
+    /// Connecting failed for every address of the host. Try again later.
+    #[non_exhaustive]
+    Tcp {
+        /// The host of the URI; an IPv6 address is without brackets.
+        host: String,
+        /// The port of the URI.
+        port: u16,
+        /// The error for the last address.
+        error: io::Error,
+    },
+    /// TLS could not be set up, for instance because the certificate is not trusted. Nothing was
+    /// sent in plain text.
     #[cfg(feature = "tls")]
-    Tls(crate::transport::TlsError),
-    /// The URI asks for TLS, and the crate was built without the feature `tls`.
+    Tls(TlsError),
+    /// The URI asks for TLS, but the crate was built without the feature `tls`.
     NoTls,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
     Runtime(io::Error),
-    /// It took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try again later.
+    /// Opening took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try
+    /// again later.
     Timeout,
-    /// The stream failed, or ended, before the response was complete. Try again later.
+    /// The stream failed or ended before the response was complete. Try again later.
     Io(io::Error),
-    /// What came is not an HTTP response, or one over the limits. The status is there if the first line was valid up to it.
+    /// What arrived is not an HTTP response, or exceeds the limits. The status is known if the
+    /// first line was valid up to it.
     #[non_exhaustive]
     Head {
         /// What is wrong.
@@ -39,16 +58,17 @@ pub enum ConnectError {
         /// The status of the response.
         status: Option<StatusCode>,
     },
-    /// The server answered with another status than 101: a refusal (see its status), a redirection (see its `location`; it
-    /// is not followed), a demand for credentials. The body is there up to 64 KiB, as far as it came in 2 seconds and before
-    /// the deadline.
+    /// The server answered with a status other than 101: a refusal (see its status), a redirection
+    /// (see its `location`; it is not followed), a demand for credentials. The body holds up to 64
+    /// KiB, as far as it arrived within 2 seconds and before the deadline.
     Refused(Box<Response<Bytes>>),
-    /// The server switched protocols, but not as the RFC says: it is not a WebSocket server, or a broken one.
+    /// The server switched protocols, but not as the RFC requires: it is not a WebSocket server, or
+    /// a broken one.
     Response(ResponseError),
 }
 
 impl ConnectError {
-    /// The status with which the server refused, or that of a response whose head could not be read.
+    /// The status of the server's refusal, or of a response whose head could not be read.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -58,20 +78,23 @@ impl ConnectError {
         }
     }
 
-    /// Whether the same attempt may succeed later, because what failed was the network, or a server that is down or
-    /// overloaded:
+    /// Whether the same attempt may succeed later, because the cause is the network, or a server
+    /// that is down or overloaded:
     ///
-    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and [`Timeout`](Self::Timeout);
-    /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a status that says so: 408, 425, 429, and
-    ///   those from 500 on but for 501 and 505. `retry-after` tells when to come back, if the server sent it;
-    /// - [`Tls`](Self::Tls) when the stream failed in the middle of the handshake.
+    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and
+    ///   [`Timeout`](Self::Timeout);
+    /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
+    ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
+    ///   says when to try again, if the server sent it;
+    /// - [`Tls`](Self::Tls) if the stream failed in the middle of the handshake.
     ///
-    /// Not so for what stays as it is until somebody changes it: the URI, the request, the settings, a certificate that is not
-    /// trusted, a redirection, 401, 403, 404, and a server that does not speak WebSocket.
+    /// It is `false` for what stays the same until somebody changes it: the URI, the request, the
+    /// settings, a certificate that is not trusted, a redirection, 401, 403, 404, and a server that
+    /// does not speak WebSocket.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Resolve(_) | Self::Tcp(_) | Self::Io(_) | Self::Timeout => true,
+            Self::Resolve { .. } | Self::Tcp { .. } | Self::Io(_) | Self::Timeout => true,
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.is_retryable(),
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
@@ -84,7 +107,8 @@ impl ConnectError {
     }
 }
 
-/// Whether a server that answers so may answer otherwise later (RFC 9110 section 15, RFC 6585 section 4, RFC 8470 section 5.2).
+/// Whether a server with this answer may answer differently later (RFC 9110 section 15, RFC 6585
+/// section 4, RFC 8470 section 5.2).
 fn is_temporary(status: StatusCode) -> bool {
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,
@@ -93,7 +117,7 @@ fn is_temporary(status: StatusCode) -> bool {
     }
 }
 
-/// Without headers and body of a refusal: cookies and tokens are among them.
+/// Without headers and body of a refusal, which may hold cookies and tokens.
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tuple =
@@ -101,8 +125,13 @@ impl fmt::Debug for ConnectError {
         match self {
             Self::Uri(error) => tuple("Uri", error),
             Self::Request(error) => tuple("Request", error),
-            Self::Resolve(error) => tuple("Resolve", error),
-            Self::Tcp(error) => tuple("Tcp", error),
+            Self::Resolve { host, error } => {
+                f.debug_struct("Resolve").field("host", host).field("error", error).finish()
+            }
+            Self::Tcp { host, port, error } => {
+                let mut debug = f.debug_struct("Tcp");
+                debug.field("host", host).field("port", port).field("error", error).finish()
+            }
             #[cfg(feature = "tls")]
             Self::Tls(error) => tuple("Tls", error),
             Self::Io(error) => tuple("Io", error),
@@ -124,8 +153,13 @@ impl fmt::Display for ConnectError {
         f.write_str(match self {
             Self::Uri(_) => "the URI is not one of a WebSocket",
             Self::Request(_) => "the request cannot be sent",
-            Self::Resolve(_) => "the host's name was not resolved",
-            Self::Tcp(_) => "the TCP connection failed",
+            Self::Resolve { host, .. } => return write!(f, "the name {host} was not resolved"),
+            Self::Tcp { host, port, .. } if host.contains(':') => {
+                return write!(f, "the TCP connection to [{host}]:{port} failed");
+            }
+            Self::Tcp { host, port, .. } => {
+                return write!(f, "the TCP connection to {host}:{port} failed");
+            }
             #[cfg(feature = "tls")]
             Self::Tls(_) => "TLS could not be set up",
             Self::NoTls => "wss needs the feature `tls`",
@@ -149,7 +183,7 @@ impl std::error::Error for ConnectError {
         match self {
             Self::Uri(error) => Some(error),
             Self::Request(error) => Some(error),
-            Self::Resolve(error) | Self::Tcp(error) | Self::Io(error) => Some(error),
+            Self::Resolve { error, .. } | Self::Tcp { error, .. } | Self::Io(error) => Some(error),
             Self::Runtime(error) => Some(error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => Some(error),
@@ -185,8 +219,8 @@ impl From<ResponseError> for ConnectError {
 }
 
 #[cfg(feature = "tls")]
-impl From<crate::transport::TlsError> for ConnectError {
-    fn from(error: crate::transport::TlsError) -> Self {
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
         Self::Tls(error)
     }
 }
@@ -223,8 +257,8 @@ mod tests {
     #[test]
     fn time_heals_what_the_network_or_an_overloaded_server_refused() {
         for error in [
-            ConnectError::Resolve(io()),
-            ConnectError::Tcp(io()),
+            ConnectError::Resolve { host: "a.test".into(), error: io() },
+            ConnectError::Tcp { host: "::1".into(), port: 80, error: io() },
             ConnectError::Io(io()),
             ConnectError::Timeout,
             head(Some(503)),
@@ -257,11 +291,20 @@ mod tests {
         }
     }
 
+    // In the log of a service with several upstreams, "the TCP connection failed" did not say
+    // which.
+    #[test]
+    fn an_error_names_the_host_and_the_port() {
+        let tcp = |host: &str| ConnectError::Tcp { host: host.into(), port: 9001, error: io() };
+        let resolve = ConnectError::Resolve { host: "a.test".into(), error: io() };
+        assert_eq!(resolve.to_string(), "the name a.test was not resolved");
+        assert_eq!(tcp("a.test").to_string(), "the TCP connection to a.test:9001 failed");
+        assert_eq!(tcp("::1").to_string(), "the TCP connection to [::1]:9001 failed");
+    }
+
     #[cfg(feature = "tls")]
     #[test]
     fn time_heals_no_certificate() {
-        use crate::transport::TlsError;
-
         let distrust = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let distrust = io::Error::new(io::ErrorKind::InvalidData, distrust);
         let cut = io::Error::from(io::ErrorKind::UnexpectedEof);

@@ -1,22 +1,25 @@
-//! What a client can be asked to connect to.
+//! What a client can connect to.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Uri};
 use tautline_handshake::{BuildError, WsUri};
 
 use super::ConnectError;
 
-/// What [`Client::connect`](crate::Client::connect) and its like take: where to connect to, and possibly headers.
+/// What [`Client::connect`](crate::Client::connect) and similar functions take: where to connect
+/// to, and optionally headers.
 ///
-/// - Text: `&str`, `String`, `&String`, `Cow<str>`.
+/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
-/// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers. Those take the place of the
-///   headers of the same name that are set on the [`Client`](crate::Client), for this connection. The headers of the handshake
-///   itself, such as `sec-websocket-key`, are not among them: subprotocols are set with
-///   [`Client::subprotocols`](crate::Client::subprotocols). The version and the extensions of the request are of no effect.
+/// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers.
+///   For this connection, they replace the headers of the same name that are set on the
+///   [`Client`](crate::Client). The handshake's own headers, such as `sec-websocket-key`, must not
+///   be among them: set subprotocols with [`Client::subprotocols`](crate::Client::subprotocols).
+///   The version and the extensions of the request are ignored.
 ///
-/// The trait is sealed: it may grow.
+/// This trait is sealed, so that it can be extended.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +37,7 @@ use super::ConnectError;
 /// ```
 pub trait IntoRequest: Sealed {}
 
-/// What is known of a connection that is asked for.
+/// Where to connect to, and with which headers.
 #[expect(missing_debug_implementations, reason = "the headers hold credentials")]
 pub struct Target {
     pub(super) uri: WsUri,
@@ -47,7 +50,7 @@ impl From<WsUri> for Target {
     }
 }
 
-/// The one method of [`IntoRequest`], where nobody else can name it.
+/// The method of [`IntoRequest`], where others cannot name it.
 pub trait Sealed {
     fn into_target(self) -> Result<Target, ConnectError>;
 }
@@ -64,7 +67,8 @@ macro_rules! text {
     )*};
 }
 
-text!(&str, &&str, String, &String, Cow<'_, str>, &Cow<'_, str>);
+text!(&str, &&str, String, &String, Box<str>, &Box<str>, Arc<str>, &Arc<str>);
+text!(Cow<'_, str>, &Cow<'_, str>);
 
 macro_rules! uri {
     ($($uri:ty),*) => {$(

@@ -1,4 +1,5 @@
-//! The listening socket: how long its queue is, and accepting whatever happens to single connections.
+//! The listening socket: how long its queue is, and accepting whatever happens to single
+//! connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,10 +7,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 
-/// How long accepting pauses when the system is out of files or memory: it would fail again at once.
+/// How long accepting pauses if the system is out of file descriptors or memory: it would fail
+/// again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on the first of these addresses that can be had.
+/// Listens on the first of these addresses that is available.
 pub(super) async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Result<TcpListener> {
     let mut failure = None;
     for address in tokio::net::lookup_host(address).await? {
@@ -23,16 +25,16 @@ pub(super) async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Resul
 
 fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that is started again is not kept from its port by connections of the one before. On Windows the same option
-    // would let two servers share a port.
+    // A restarted server gets its port although connections of the previous one linger. On Windows
+    // the same option would let two servers share a port.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
 
-/// The next connection, whatever happens to others: a peer that left already is skipped, a system that is out of files is
-/// given time.
+/// The next connection, whatever happens to others: a peer that has left already is skipped, and a
+/// system that is out of file descriptors is given time.
 pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -55,7 +57,8 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    // A peer that left before it was accepted says nothing about the listener; EMFILE (24) and ENFILE (23) do.
+    // A peer that left before it was accepted is not an error of the listener; EMFILE (24) and
+    // ENFILE (23) are.
     #[test]
     fn errors_of_one_connection_do_not_pause_accepting() {
         assert!(is_about_one_connection(&io::ErrorKind::ConnectionAborted.into()));

@@ -1,4 +1,5 @@
-//! From an accepted stream to the future of a handler: TLS, the request, what the user decides, the answer.
+//! From an accepted stream to the future of a handler: TLS, the request, the application's
+//! decision, the answer.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +23,9 @@ use crate::tasks::Place;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
-/// How long a handshake has when the server goes down: enough for a request that is on its way, and for a decision about it.
-/// A connection that says nothing, such as a browser opens ahead of need, is not waited for.
+/// How long a handshake has when the server shuts down: enough for a request that is on its way,
+/// and for a decision about it. The server does not wait longer for a connection that is silent,
+/// such as one that a browser opened in advance.
 const OPENING_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -32,14 +34,14 @@ pub(super) type Authorize<T> =
 pub(super) type Fallback =
     Box<dyn Fn(Request<()>, Peer) -> BoxFuture<Response<Bytes>> + Send + Sync>;
 
-/// Who decides about the requests that are valid.
+/// How valid requests are decided about.
 pub(super) enum Decision<T> {
-    /// All are accepted; what makes the data for their handlers.
+    /// All are accepted; this makes the data for their handlers.
     Accept(fn() -> T),
     Ask(Authorize<T>),
 }
 
-/// What opens connections.
+/// Opens connections.
 pub(super) struct Opener<T> {
     pub(super) acceptor: Acceptor,
     #[cfg(feature = "tls")]
@@ -52,7 +54,8 @@ pub(super) struct Opener<T> {
 type Asked = Incoming<Transport>;
 
 impl<T> Opener<T> {
-    /// `None`: the request was answered, and is no WebSocket; or none came before the server went down.
+    /// `None` if the request was not for a WebSocket and has been answered, or if none arrived
+    /// before the server shut down.
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
@@ -60,15 +63,16 @@ impl<T> Opener<T> {
         place: Place,
     ) -> Result<Option<(WebSocket, T)>, AcceptError> {
         let deadline = self.acceptor.deadline();
-        // Messages are batched in user space; the system must not hold them back.
+        // Messages are batched in user space; the system must not delay them.
         stream.set_nodelay(true)?;
-        // The connection goes on with it: as nearly all requests are waited for, it stands in the list by then.
+        // The connection keeps it: since nearly every handshake waits for its request, it is
+        // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
             let reading = pin!(self.read(stream, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
-                // A request that is there is heard, and the list is left alone then.
+                // A request that has arrived is taken, without registering in the list.
                 biased;
                 read = reading => Some(read),
                 () = going_down => None,
@@ -112,7 +116,7 @@ impl<T> Opener<T> {
         #[cfg(feature = "tls")]
         let transport = match &self.tls {
             Some(tls) => {
-                // Boxed: it would be the larger part of the state of every handshake.
+                // Boxed: it would be most of the state of every handshake.
                 let mut securing = Box::pin(tls.accept(stream));
                 until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
             }
@@ -121,11 +125,12 @@ impl<T> Opener<T> {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
-        PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end).read().await
+        let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
+        Incoming::read(pending).await
     }
 }
 
-/// Answers a request that asks for no WebSocket.
+/// Answers a request that is not for a WebSocket.
 async fn fall_back(
     fallback: &Fallback,
     asked: Asked,
@@ -135,7 +140,7 @@ async fn fall_back(
         asked.answer(error.to_response()).await?;
         return Err(error.into());
     }
-    // It owns what it is shown.
+    // It takes ownership.
     let (request, peer) = (asked.request().clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
@@ -143,7 +148,7 @@ async fn fall_back(
     }
 }
 
-/// Why the user's code about a request gave nothing.
+/// Why the application did not decide about a request.
 enum Undecided {
     Late,
     GoingDown,
@@ -151,7 +156,7 @@ enum Undecided {
 }
 
 impl Undecided {
-    /// Tells the client, which is not to blame.
+    /// Answers the client, whose fault it is not.
     async fn answer(self, asked: Asked) -> AcceptError {
         let (response, error) = match self {
             Self::Late => (unavailable("the server took too long\n"), AcceptError::Timeout),
@@ -169,7 +174,8 @@ fn unavailable(why: &'static str) -> Response<Bytes> {
     text_response(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// What `authorize` or `fallback` says, by the deadline and before a server that goes down runs out of grace.
+/// What `authorize` or `fallback` returns, before the deadline and before the grace period of a
+/// shutdown is over.
 async fn decided<R>(
     mut deciding: BoxFuture<R>,
     deadline: Instant,
@@ -196,13 +202,13 @@ async fn decided<R>(
     }
 }
 
-/// Ready when the server goes down and what is not open by now is not waited for any longer.
+/// Completes when the server has begun to shut down, and the grace period for handshakes is over.
 async fn out_of_grace(signal: &mut ShutdownSignal) {
     signal.fired().await;
     tokio::time::sleep(OPENING_GRACE).await;
 }
 
-/// Calls the handler: what it does before its first await, it does here.
+/// Calls the handler, which may do work before it returns its future.
 pub(super) fn start<T, F, Fut>(handler: &F, ws: WebSocket, data: T) -> Option<Fut>
 where
     F: Fn(WebSocket, T) -> Fut,

@@ -1,4 +1,4 @@
-//! The loop that accepts, the tasks of connections, and the shutdown.
+//! The accept loop, the tasks of connections, and the shutdown.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,10 +19,10 @@ use crate::tasks::{Place, Tasks};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
-/// How long tasks have to end when they are told to, at the end of the drain: enough for all that await something.
+/// How long tasks have to end after they were aborted: enough for all that await something.
 const ABORT_GRACE: Duration = Duration::from_millis(200);
 
-/// Serves until the shutdown is over.
+/// Serves until the shutdown is complete.
 pub(super) async fn run<T, F, Fut>(server: Server<T>, handler: F)
 where
     T: Send + 'static,
@@ -54,7 +54,7 @@ where
             let span = tracing::debug_span!("connection", %peer);
             places.spawn(|place| {
                 let held = place.share();
-                // Boxed: the state of a handshake is large, and gone when the handler starts.
+                // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
                     let opened = turns.of(pin!(opener.open(stream, peer, held))).await?;
                     Ok(opened.and_then(|(ws, data)| start(&*handler, ws, data)))
@@ -64,7 +64,7 @@ where
         }
     };
     let stopped = async {
-        // The listener goes with what accepts.
+        // This also drops the listener.
         tokio::select! {
             () = accepting => {}
             () = settings.stop => {}
@@ -73,7 +73,7 @@ where
         shutdown.fire();
         drain(&tasks, settings.drain_timeout).await;
     };
-    // Whether it ends or is dropped: the handshakes that are under way need nobody.
+    // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);
     tokio::select! {
         () = stopped => {}
@@ -81,7 +81,7 @@ where
     }
 }
 
-/// Waits for what is left of a server that goes down, and ends what does not end.
+/// Waits for the tasks of a server that shuts down, and aborts those that are late.
 async fn drain(tasks: &Tasks, timeout: Duration) {
     if tokio::time::timeout(timeout, tasks.fewer_than(1)).await.is_ok() {
         return;
@@ -96,8 +96,8 @@ async fn drain(tasks: &Tasks, timeout: Duration) {
     }
 }
 
-/// The task of a connection: the handshake, which gives the handler's future, and then that. What it holds while the handler
-/// runs counts for every idle connection.
+/// The task of a connection: the handshake, which returns the handler's future, and then that
+/// future. Whatever it holds while the handler runs adds to the size of every idle connection.
 async fn connection<O, Fut>(opening: Pin<Box<O>>, place: Place)
 where
     O: Future<Output = Result<Option<Fut>, AcceptError>>,
@@ -111,7 +111,7 @@ where
     let mut place = Some(place);
     let mut handling = pin!(Some(handling));
     match poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await {
-        // The connection's own end has been told already.
+        // The end of the connection has been logged already.
         Ended::With(error) if error.is::<tautline_frame::session::Error>() => {
             tracing::debug!(error = %Chain(&*error), "handler ended with the connection");
         }

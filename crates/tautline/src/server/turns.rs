@@ -1,4 +1,5 @@
-//! Opening handshakes take turns, so that a burst of them does not keep the open connections of its thread waiting.
+//! Opening handshakes take turns, so that a burst of them does not delay the open connections of
+//! its thread.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -6,12 +7,13 @@ use std::task::Poll;
 
 use tokio::sync::{Notify, Semaphore};
 
-/// How many steps of handshakes a server takes before it lets everything else have its turn.
+/// How many steps of handshakes a server takes before everything else gets a turn.
 ///
-/// A step of TLS is computing, 0.1 ms and more, and clients can have any number of them made at once, so the runtime's own
-/// fairness, which is between tasks, is none: thousands of handshakes would all run before a connection does. Here each step
-/// needs a permit, and there are new ones only after a round of the runtime. Accepting needs one too, in the same queue, so
-/// that it does not outpace the handshakes.
+/// A step of TLS is 0.1 ms of computing or more, and clients can cause any number of them at once.
+/// The runtime's own fairness is between tasks and does not help: thousands of handshakes would all
+/// run before a connection does. Here each step needs a permit, and new ones are added only after a
+/// round of the runtime. Accepting needs one too, in the same queue, so that it does not outpace
+/// the handshakes.
 #[derive(Debug)]
 pub(super) struct Turns {
     permits: Semaphore,
@@ -25,13 +27,13 @@ impl Turns {
         Self { permits: Semaphore::new(size), used_up: Notify::new(), size }
     }
 
-    /// Waits for a turn, which is over when the caller next waits.
+    /// Waits for a turn, which ends when the caller next waits.
     pub(super) async fn take(&self) {
         let permit = match self.permits.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
                 self.used_up.notify_one();
-                // Closed: nobody hands out turns any more, and none is needed.
+                // Closed: turns are no longer handed out, and not needed.
                 let Ok(permit) = self.permits.acquire().await else { return };
                 permit
             }
@@ -39,14 +41,14 @@ impl Turns {
         permit.forget();
     }
 
-    /// Does this work, one turn for each time that it goes on.
+    /// Does this work, with one turn for each poll.
     pub(super) async fn of<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
         loop {
             self.take().await;
             let mut polled = false;
             let step = poll_fn(|cx| {
                 if std::mem::replace(&mut polled, true) {
-                    // Woken: there is more to do, in another turn.
+                    // Woken: there is more to do, which takes another turn.
                     return Poll::Ready(None);
                 }
                 work.as_mut().poll(cx).map(Some)
@@ -57,20 +59,21 @@ impl Turns {
         }
     }
 
-    /// Hands out new turns, a round of the runtime after the last ones were taken, for as long as it is polled.
+    /// Hands out new turns one round of the runtime after the last ones were taken, for as long as
+    /// it is polled.
     pub(super) async fn hand_out(&self) {
         loop {
             if self.permits.available_permits() > 0 {
                 self.used_up.notified().await;
             }
-            // None left: others may wait, and told so once for all of them.
+            // None are left: others may be waiting, and one of them notified this task.
             tokio::task::yield_now().await;
             let left = self.permits.available_permits();
             self.permits.add_permits(self.size.saturating_sub(left));
         }
     }
 
-    /// From now on every handshake goes on when it can.
+    /// From now on no handshake waits for a turn.
     pub(super) fn end(&self) {
         self.permits.close();
     }
@@ -93,8 +96,8 @@ mod tests {
 
     use super::*;
 
-    // 3,800 handshakes of clients that replayed a ClientHello were all worked on in one round, for 330 ms, in which no open
-    // connection was.
+    // 3,800 handshakes of clients that replayed a ClientHello were all worked on in one round, for
+    // 330 ms, in which no open connection was.
     #[tokio::test]
     async fn no_more_steps_than_turns_are_taken_before_others_run() {
         let turns = Arc::new(Turns::new(4));

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// The other end of a connection: where it is, and whether the way to it is encrypted.
+/// The peer of a connection: its address, and whether the connection to it is encrypted.
 ///
-/// [`Client`](crate::Client) and [`Server`](crate::Server) fill it in. For a stream of your own, say what you know of it:
+/// [`Client`](crate::Client) and [`Server`](crate::Server) fill it in. For a stream of your own,
+/// you can set it:
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (near, far) = tokio::io::duplex(4096);
 /// let server = tokio::spawn(async move {
-///     // As a proxy that ends TLS would tell it.
+///     // For instance from a header of the proxy that ends TLS.
 ///     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
 ///     let peer = Peer::from(client).with_secure(true);
 ///     Acceptor::new().read(far).await?.with_peer(peer).accept(Default::default()).await
@@ -29,7 +30,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Peer {
-    // The parts of a `SocketAddr`, which is larger than they are: each idle connection keeps one.
+    // The parts of a `SocketAddr`, which takes more room than they do: every idle connection holds
+    // one.
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
@@ -38,7 +40,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer of which nothing is known, over a connection in plain text.
+    /// A peer about which nothing is known, without encryption.
     #[must_use]
     pub const fn unknown() -> Self {
         Self { ip: None, port: 0, secure: false, flowinfo: 0, scope_id: 0 }
@@ -51,7 +53,7 @@ impl Peer {
         self
     }
 
-    /// The address on the network. `None` if it is unknown, or if the connection does not run over a network.
+    /// The network address. `None` if it is unknown, or if the connection does not use a network.
     #[must_use]
     pub const fn addr(&self) -> Option<SocketAddr> {
         match self.ip {
@@ -64,8 +66,8 @@ impl Peer {
         }
     }
 
-    /// Whether the connection is encrypted: by the TLS of this crate, or, for a stream of your own, as
-    /// [`with_secure`](Self::with_secure) said.
+    /// Whether the connection is encrypted: by this crate, or, for a stream of your own, as set by
+    /// [`with_secure`](Self::with_secure).
     #[must_use]
     pub const fn is_secure(&self) -> bool {
         self.secure
@@ -73,7 +75,7 @@ impl Peer {
 }
 
 impl From<SocketAddr> for Peer {
-    /// A peer at this address, over a connection in plain text.
+    /// A peer at this address, without encryption.
     fn from(addr: SocketAddr) -> Self {
         let (flowinfo, scope_id) = match addr {
             SocketAddr::V4(_) => (0, 0),

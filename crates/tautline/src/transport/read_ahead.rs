@@ -1,4 +1,4 @@
-//! A stream under TLS that is read in large pieces.
+//! A stream under TLS, read in large pieces.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,12 +12,13 @@ use tokio_util::io::poll_read_buf;
 
 use tautline_frame::buffers;
 
-/// The stream under TLS. rustls reads 4 KiB at a time, each with a system call of its own: here one call takes all that has
-/// arrived, up to 64 KiB, into a buffer that is held only until rustls has taken it.
+/// The stream under TLS. rustls reads 4 KiB at a time, with a system call for each: here one call
+/// reads all that has arrived, up to 64 KiB, into a buffer that is held only until rustls has taken
+/// it.
 #[derive(Debug)]
 pub(crate) struct ReadAhead<S> {
     socket: S,
-    /// What was read and not taken yet.
+    /// What was read and has not been taken yet.
     ahead: Option<Box<BytesMut>>,
 }
 
@@ -32,7 +33,7 @@ impl<S> ReadAhead<S> {
 }
 
 impl<S: AsyncRead + Unpin> ReadAhead<S> {
-    /// Has something in the buffer, or has come to the end of the stream.
+    /// Ready when the buffer has bytes, or the stream has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_none() {
             let mut buffer = buffers::take();
@@ -44,7 +45,8 @@ impl<S: AsyncRead + Unpin> ReadAhead<S> {
             }
             return result.map_ok(|_| ());
         }
-        // Counted as the read that it stands for, so that a peer who sends many tiny records does not keep the thread.
+        // Counted as a read, so that a peer that sends many tiny records does not monopolize the
+        // thread.
         ready!(pin!(consume_budget()).poll(cx));
         Poll::Ready(Ok(()))
     }
@@ -134,7 +136,7 @@ mod tests {
         assert!(socket.ahead.is_none());
     }
 
-    /// 10,000 tiny records that came with one system call must not be one turn of the task.
+    /// 10,000 tiny records that arrived with one system call must not be one turn of the task.
     #[tokio::test]
     async fn reads_from_memory_count_for_the_share_of_the_task() {
         let (mut socket, mut peer) = pair().await;

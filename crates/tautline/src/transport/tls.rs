@@ -1,4 +1,4 @@
-//! TLS with rustls, for both roles: settings that are made once and shared, so that sessions resume.
+//! TLS with rustls, for both roles. Settings are made once and shared, so that sessions resume.
 
 mod error;
 
@@ -20,22 +20,24 @@ pub use self::error::TlsError;
 use super::Transport;
 use super::read_ahead::ReadAhead;
 
-/// What is spoken inside TLS (RFC 7301): WebSocket's handshake is HTTP/1.1, and a server must not choose HTTP/2.
+/// The protocol inside TLS (RFC 7301): the WebSocket handshake is HTTP/1.1, so a server must not
+/// select HTTP/2.
 const ALPN: &[u8] = b"http/1.1";
 
-/// How much rustls encrypts for one write, in bytes, and so holds at most when the peer does not read: its own 64 KiB and another
-/// record. A message of 64 KiB then goes out in one write with its header, instead of leaving a few bytes to a second one.
+/// How much rustls encrypts for one write, in bytes, and therefore buffers at most while the peer
+/// does not read: its own 64 KiB and another record. A message of 64 KiB is then sent in one write
+/// together with its header, without a second write for a few bytes.
 const WRITE_LIMIT: usize = 80 << 10;
 
-/// TLS settings of a client. Clones share sessions, so that later connections are quicker.
+/// TLS settings of a client. Clones share sessions, which makes later connections faster.
 ///
-/// The server's certificate is always verified, for the host name or the IP address of the URI.
+/// The server's certificate is always verified against the host name or IP address of the URI.
 #[derive(Clone)]
 pub struct ClientTls(Roots);
 
 #[derive(Clone)]
 enum Roots {
-    /// The system's, read when they are first needed.
+    /// Those of the system, read when they are first needed.
     System(Arc<OnceCell<Arc<ClientConfig>>>),
     Ready(Arc<ClientConfig>),
 }
@@ -47,16 +49,17 @@ impl Default for ClientTls {
 }
 
 impl ClientTls {
-    /// Trusts the authorities that the system trusts.
+    /// Trusts the certificate authorities that the system trusts.
     #[must_use]
     pub fn system_roots() -> Self {
         Self(Roots::System(Arc::default()))
     }
 
-    /// Trusts the authorities in this PEM file, and no others.
+    /// Trusts the certificate authorities in this PEM file, and no others.
     ///
     /// # Errors
-    /// [`TlsError::Pem`], or [`TlsError::NoRoots`] for a file without certificates; [`TlsError::NoProvider`].
+    /// [`TlsError::Pem`] if the file cannot be read, [`TlsError::NoRoots`] if it has no
+    /// certificates, [`TlsError::Settings`] if one is not valid; [`TlsError::NoProvider`].
     pub fn from_ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let what = in_file("certificates", path.as_ref());
         let certificates =
@@ -64,7 +67,7 @@ impl ClientTls {
         Self::from_roots(certificates, &what)
     }
 
-    /// As [`from_ca_file`](Self::from_ca_file), with what would stand in the file.
+    /// Like [`from_ca_file`](Self::from_ca_file), but takes the PEM text itself.
     ///
     /// # Errors
     /// As [`from_ca_file`](Self::from_ca_file).
@@ -85,10 +88,11 @@ impl ClientTls {
         Ok(Self(Roots::Ready(client_config(roots)?)))
     }
 
-    /// Takes complete rustls settings: roots, client certificates, versions, verification. If they name no protocol (ALPN),
-    /// `http/1.1` is added.
+    /// Takes complete rustls settings: roots, client certificates, versions, verification. If they
+    /// name no protocol (ALPN), `http/1.1` is added.
     ///
-    /// They are of the rustls version that this crate re-exports as [`tautline::rustls`](crate::rustls).
+    /// They are of the rustls version that this crate re-exports as
+    /// [`tautline::rustls`](crate::rustls).
     #[must_use]
     pub fn from_config(config: impl Into<Arc<ClientConfig>>) -> Self {
         let mut config = config.into();
@@ -102,7 +106,8 @@ impl ClientTls {
         match &self.0 {
             Roots::Ready(config) => Ok(config.clone()),
             Roots::System(cell) => {
-                // Reading them takes milliseconds of disk: not on a thread that serves connections.
+                // Reading them from disk takes milliseconds: do not block a thread that serves
+                // connections.
                 let read = || async {
                     let reading = tokio::task::spawn_blocking(system_config);
                     reading.await.unwrap_or(Err(TlsError::NoRoots))
@@ -156,7 +161,7 @@ fn system_config() -> Result<Arc<ClientConfig>, TlsError> {
         tracing::warn!(%error, "a trusted certificate of the system cannot be read");
     }
     let mut roots = RootCertStore::empty();
-    // Systems carry a few certificates that rustls does not take; the rest is what counts.
+    // Systems have a few certificates that rustls does not accept; the others are what matters.
     roots.add_parsable_certificates(found.certs);
     client_config(roots)
 }
@@ -174,10 +179,12 @@ fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can resume.
+/// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can
+/// resume.
 ///
-/// Sessions resume by tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so their number has no bound and costs
-/// the server nothing. The keys of the tickets are of this process and are replaced every six hours.
+/// Sessions resume with tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so any
+/// number of them costs the server nothing. The keys of the tickets belong to this process and are
+/// replaced every six hours.
 #[derive(Clone)]
 pub struct ServerTls(TlsAcceptor);
 
@@ -185,7 +192,8 @@ impl ServerTls {
     /// The certificate chain (the server's own first) and the private key, each in a PEM file.
     ///
     /// # Errors
-    /// [`TlsError::Pem`]; [`TlsError::Settings`] when key and certificate do not fit; [`TlsError::NoProvider`].
+    /// [`TlsError::Pem`]; [`TlsError::Settings`] if the key does not belong to the certificate;
+    /// [`TlsError::NoProvider`].
     pub fn from_pem_files(
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -199,7 +207,7 @@ impl ServerTls {
         Self::from_parts(chain, key)
     }
 
-    /// As [`from_pem_files`](Self::from_pem_files), with what would stand in the files.
+    /// Like [`from_pem_files`](Self::from_pem_files), but takes the PEM text itself.
     ///
     /// # Errors
     /// As [`from_pem_files`](Self::from_pem_files).
@@ -226,11 +234,13 @@ impl ServerTls {
         Ok(Self::from_config(config))
     }
 
-    /// Takes complete rustls settings: several certificates, client certificates, versions. If they name no protocol (ALPN),
-    /// `http/1.1` is added. They also decide how sessions resume: rustls keeps 256 in memory by default, which is enough for
-    /// 128 clients of TLS 1.3; a `ticketer` has no such bound.
+    /// Takes complete rustls settings: several certificates, client certificates, versions. If they
+    /// name no protocol (ALPN), `http/1.1` is added. They also decide how sessions resume: rustls
+    /// keeps 256 in memory by default, which is enough for 128 clients of TLS 1.3; a `ticketer` has
+    /// no such bound.
     ///
-    /// They are of the rustls version that this crate re-exports as [`tautline::rustls`](crate::rustls).
+    /// They are of the rustls version that this crate re-exports as
+    /// [`tautline::rustls`](crate::rustls).
     #[must_use]
     pub fn from_config(config: impl Into<Arc<ServerConfig>>) -> Self {
         let mut config = config.into();
@@ -271,7 +281,8 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Tickets, which the client keeps: a cache in memory holds so few sessions that none resumes under load.
+/// Tickets, which the client keeps: a cache in memory holds so few sessions that none would resume
+/// under load.
 #[cfg(feature = "ring")]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsError::settings)?;
@@ -285,18 +296,20 @@ fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
     Ok(())
 }
 
-/// The providers that a process installs have no common way to make tickets: a cache, larger than rustls's own.
+/// A provider that the process installed has no common interface for tickets: use a cache, larger
+/// than rustls's own.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(CACHED_SESSIONS);
     Ok(())
 }
 
-/// Sessions kept in memory where there are no tickets, two for each client of TLS 1.3: up to about 20 MiB.
+/// Sessions kept in memory if there are no tickets, two for each client of TLS 1.3: up to about 20
+/// MiB.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 const CACHED_SESSIONS: usize = 16 << 10;
 
-/// What TLS agreed on for a connection: see [`Transport::tls`].
+/// What TLS negotiated for a connection: see [`Transport::tls`].
 #[derive(Clone, Copy)]
 pub struct TlsInfo<'a> {
     common: &'a rustls::CommonState,
@@ -322,25 +335,27 @@ impl<'a> TlsInfo<'a> {
         }
     }
 
-    /// Whether an earlier session was resumed, which saves a round trip and most of the computing.
+    /// Whether an earlier session was resumed, which saves a round trip and most of the
+    /// computation.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.common.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
-    /// The protocol agreed on inside TLS (ALPN, RFC 7301), such as `http/1.1`.
+    /// The protocol negotiated by ALPN (RFC 7301), such as `http/1.1`.
     #[must_use]
     pub fn alpn(&self) -> Option<&'a [u8]> {
         self.common.alpn_protocol()
     }
 
-    /// At the server's end: the host name that the client asked for (SNI, RFC 6066 section 3).
+    /// On a server: the host name that the client requested (SNI, RFC 6066 section 3).
     #[must_use]
     pub const fn server_name(&self) -> Option<&'a str> {
         self.server_name
     }
 
-    /// The peer's certificates in DER, its own first; a server sees some when its settings ask clients for them.
+    /// The peer's certificate chain in DER, its own certificate first. A server has one only if its
+    /// settings request client certificates.
     pub fn peer_certificates(&self) -> impl Iterator<Item = &'a [u8]> {
         self.common.peer_certificates().unwrap_or_default().iter().map(AsRef::as_ref)
     }
@@ -357,7 +372,8 @@ impl fmt::Debug for TlsInfo<'_> {
     }
 }
 
-/// The cryptography: what the process chose, or else what this crate was built with. Never a panic.
+/// The crypto provider: the one that the process installed, or else the one that this crate was
+/// built with. Never panics.
 fn provider() -> Result<Arc<CryptoProvider>, TlsError> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Ok(provider.clone());
@@ -394,7 +410,8 @@ fn not_empty(
 mod tests {
     use super::*;
 
-    // Of two files that were named, the error of one that is missing, or of both in the wrong order, said neither which nor what.
+    // With two files, the error for one that is missing, or for both in the wrong order, named
+    // neither the file nor what was wrong.
     #[test]
     fn an_error_names_the_file_and_what_was_to_be_in_it() {
         let error = ServerTls::from_pem_files("/none/chain.pem", "/none/key.pem").unwrap_err();

@@ -1,4 +1,4 @@
-//! Why there is no TLS.
+//! Why TLS could not be set up.
 
 use std::fmt;
 use std::io;
@@ -7,27 +7,30 @@ use rustls::pki_types::pem::Error as PemError;
 
 use crate::error::BoxError;
 
-/// Why TLS could not be set up or agreed on.
+/// Why TLS could not be set up or negotiated.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The crate was built without a crypto provider (features `ring` and `aws-lc-rs`), and the process installed none.
+    /// The crate was built without a crypto provider (features `ring` and `aws-lc-rs`), and the
+    /// process installed none.
     NoProvider,
-    /// No certificate of an authority to trust was found.
+    /// No certificate of a trusted authority was found.
     NoRoots,
-    /// PEM data cannot be read, or holds no fitting item.
+    /// PEM data cannot be read, or does not contain what is expected.
     #[non_exhaustive]
     Pem {
-        /// What was to be read, and from which file.
+        /// What was expected, and in which file.
         what: String,
         /// What is wrong with it.
         source: BoxError,
     },
-    /// rustls does not take these settings, such as a key that does not belong to its certificate.
+    /// rustls rejected the settings, for instance because the key does not belong to the
+    /// certificate.
     Settings(BoxError),
-    /// The host of the URI is neither a DNS name nor an IP address that a certificate can be for.
+    /// The host of the URI is not a DNS name or IP address that a certificate can be issued for.
     ServerName,
-    /// The TLS handshake failed: among others, the certificate is not trusted or is not for this host.
+    /// The TLS handshake failed, for instance because the certificate is not trusted, or not for
+    /// this host.
     Handshake(io::Error),
 }
 
@@ -40,8 +43,8 @@ impl TlsError {
         Self::Settings(error.into())
     }
 
-    /// Whether the same attempt may succeed later: only when the stream failed in the middle of the handshake. What rustls
-    /// itself decided, such as that a certificate is not to be trusted, it decides again.
+    /// Whether the same attempt may succeed later: only if the stream failed in the middle of the
+    /// handshake. A decision of rustls itself, such as not to trust a certificate, stays the same.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! TCP to a host with several addresses: the first that answers wins (RFC 8305).
+//! TCP to a host with several addresses: the first one that answers is used (RFC 8305).
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// RFC 8305 section 5: how long an attempt has before the next address is tried beside it.
+/// RFC 8305 section 5: how long an attempt has before the next address is tried in parallel.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to the first address that answers. An address that does not answer delays the next by a quarter of a second, one
-/// that refuses does not delay it at all.
-pub(crate) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+/// Connects to the first address that answers. An address that does not answer delays the next one
+/// by 250 ms; one that refuses does not delay it at all.
+pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = interleaved(addresses);
     let mut attempts = JoinSet::new();
     let mut last_error = None;
@@ -43,7 +43,7 @@ pub(crate) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// RFC 8305 section 4: the families in turn, beginning with that of the resolver's first answer.
+/// RFC 8305 section 4: the families in turn, starting with that of the resolver's first answer.
 fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
