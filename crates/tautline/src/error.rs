@@ -25,14 +25,16 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Why [`WebSocket::try_feed`](crate::WebSocket::try_feed) or [`Writer::try_feed`](crate::Writer::try_feed) queued nothing.
+/// Why [`WebSocket::try_feed`](crate::WebSocket::try_feed) or
+/// [`Writer::try_feed`](crate::Writer::try_feed) did not queue the message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TryFeedError {
-    /// The queue is full; here is the message. Wait with [`flush`](crate::WebSocket::flush) or
-    /// [`feed`](crate::WebSocket::feed), or leave the message out.
+    /// The queue is full; this is the message. Wait with [`flush`](crate::WebSocket::flush) or
+    /// [`feed`](crate::WebSocket::feed), or drop the message.
     Full(Message),
-    /// No message can be sent any more: [`Error::Closed`](crate::Error::Closed) when the connection is closing or closed, otherwise why it failed.
+    /// No message can be sent any more. [`Error::Closed`](crate::Error::Closed) if the connection is
+    /// closing or closed, otherwise why it failed.
     Failed(ConnectionError),
 }
 
