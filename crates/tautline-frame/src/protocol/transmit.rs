@@ -128,6 +128,12 @@ impl Protocol {
         self.queue = WriteQueue::default();
     }
 
+    /// How many bytes wait to be written: what is encoded, and the rest of a message that is sent in fragments.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest.len())
+    }
+
     /// Whether everything that was encoded has been written.
     #[must_use]
     #[inline]
