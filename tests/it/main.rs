@@ -9,6 +9,7 @@ mod conversation;
 mod deflate;
 mod ending;
 mod flood;
+mod halves;
 mod idle_half;
 mod keepalive;
 mod leaving;

@@ -261,6 +261,11 @@ impl Protocol {
         self.outgoing.is_none() && self.has_room()
     }
 
+    /// Whether no message is being received, nor any frame of one: what comes next from the peer starts a frame.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.reader.current().is_none() && self.incoming.is_none()
+    }
+
     /// The peer's Close, once received.
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {

@@ -229,6 +229,24 @@ impl Session {
         Some(message)
     }
 
+    /// Leaves the protocol between two messages, for the transport to be used for something else: the bytes that were read and not
+    /// looked at. The session is over then, and nothing more is to be done for it.
+    ///
+    /// `None`, and nothing happens, when the connection is not open, when something is queued or not flushed, when a message is kept
+    /// for the user, or when a part of a message was received: its frames were taken apart already.
+    pub fn leave(&mut self) -> Option<BytesMut> {
+        let all_written =
+            self.poll_flush() == Progress::Done(()) && self.write_side == WriteSide::Clean;
+        let all_taken = self.inbox.is_none() && self.protocol.is_between_messages();
+        if !all_written || !all_taken || !self.protocol.is_open() || self.phase != Phase::Running {
+            return None;
+        }
+        self.phase = Phase::Told;
+        let rest = self.read.get().map_or_else(BytesMut::new, |read| BytesMut::from(&read[..]));
+        self.read.end();
+        Some(rest)
+    }
+
     #[inline(never)]
     fn lend_buffer(&mut self) {
         self.protocol.queue().lend_buffer(buffers::take());

@@ -14,8 +14,8 @@ use crate::timer::now;
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
-/// Opens a [`WebSocket`] over a stream whose opening handshake was done elsewhere, for instance by an HTTP library that
-/// handed over the upgraded stream. [`WebSocket::builder`] returns one.
+/// Opens a [`WebSocket`] over a stream whose opening handshake was done elsewhere, for instance by
+/// an HTTP library that handed over the upgraded stream. [`WebSocket::builder`] returns one.
 ///
 /// ```
 /// use tautline::{Config, Role, WebSocket};
@@ -38,7 +38,7 @@ use crate::websocket::WebSocket;
 #[must_use = "it opens nothing before `build`"]
 pub struct WebSocketBuilder {
     role: Role,
-    /// The default where none is set, which would be allocated for nothing here.
+    /// `None` is the default, which is only allocated if it is used.
     config: Option<Arc<Config>>,
     agreed: Agreed,
     peer: Peer,
@@ -46,8 +46,8 @@ pub struct WebSocketBuilder {
 }
 
 impl WebSocket {
-    /// Builds a connection over a stream whose opening handshake was done elsewhere, as this end of it. Without further settings it
-    /// has the default [`Config`], no subprotocol and no compression.
+    /// Opens a connection, as this end of it, over a stream whose opening handshake was done
+    /// elsewhere. Unless set, it has the default [`Config`], no subprotocol and no compression.
     pub fn builder(role: Role) -> WebSocketBuilder {
         WebSocketBuilder {
             role,
@@ -60,34 +60,34 @@ impl WebSocket {
 }
 
 impl WebSocketBuilder {
-    /// Sets the limits and deadlines of the connection. Pass an `Arc<Config>` to share one among many connections.
+    /// Sets the limits and deadlines of the connection. Pass an `Arc<Config>` to share one between
+    /// connections.
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = Some(config.into());
         self
     }
 
-    /// Sets what the handshake agreed on, as [`Acceptor::respond`](crate::Acceptor::respond) returns it. Replaces the
-    /// [subprotocol](Self::subprotocol) and the [compression](Self::compression).
+    /// Sets what the handshake agreed on, as [`Acceptor::respond`](crate::Acceptor::respond) returns
+    /// it. Replaces the [`subprotocol`](Self::subprotocol) and the compression.
     pub fn agreed(mut self, agreed: Agreed) -> Self {
         self.agreed = agreed;
         self
     }
 
-    /// Sets the subprotocol that was agreed on (RFC 6455 section 1.9), for [`WebSocket::subprotocol`]. It changes nothing else.
+    /// Sets the subprotocol that was agreed on (RFC 6455 section 1.9).
+    /// [`WebSocket::subprotocol`] returns it; nothing else changes.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.agreed.subprotocol = Some(name.into());
         self
     }
 
-    /// Compresses messages as the handshake agreed, seen from this end (RFC 7692). Without this, a compressed message of the peer
-    /// is an error.
+    /// Compresses messages as agreed in the handshake, seen from this end (RFC 7692). Without it, a
+    /// compressed message of the peer is a protocol error.
     ///
     /// ```
     /// use tautline::{Compression, Role, WebSocket};
     ///
     /// # let (near, far) = tokio::io::duplex(1024);
-    /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    /// # let _entered = rt.enter();
     /// // Agreed on: `permessage-deflate; server_no_context_takeover; client_max_window_bits=12`.
     /// let agreed = Compression::new().own_context_takeover(false).peer_window_bits(12);
     /// let server = WebSocket::builder(Role::Server).compression(agreed).build(near);
@@ -97,7 +97,6 @@ impl WebSocketBuilder {
     ///     .own_context_takeover(true)
     ///     .own_window_bits(12);
     /// let client = WebSocket::builder(Role::Client).compression(agreed).build(far);
-    /// # Ok::<(), std::io::Error>(())
     /// ```
     #[cfg(feature = "deflate")]
     pub fn compression(mut self, agreed: tautline_frame::Compression) -> Self {
@@ -105,20 +104,20 @@ impl WebSocketBuilder {
         self
     }
 
-    /// Sets who is at the other end, for [`WebSocket::peer`] and for events. It changes nothing else.
+    /// Sets who is at the other end. [`WebSocket::peer`] returns it and events show it; nothing else
+    /// changes.
     pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
         self.peer = peer.into();
         self
     }
 
-    /// Sets the bytes that were read after the handshake: they are the first of the frames.
+    /// Sets the bytes that were read after the handshake. They are the first bytes of the frames.
     pub fn leftover(mut self, leftover: impl Into<BytesMut>) -> Self {
         self.leftover = leftover.into();
         self
     }
 
-    /// Opens the connection over this stream. It must be called within a Tokio runtime, or with one
-    /// [entered](tokio::runtime::Handle::enter).
+    /// Opens the connection over this stream.
     #[must_use]
     pub fn build<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> WebSocket<S> {
         let config = self.config.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Carries out what a [`Session`] says over a transport: the only place where bytes, time and wakers meet.
+//! Carries out what a [`Session`] decides over a transport: the only place where bytes, time and
+//! wakers meet.
 
 mod io;
 mod leaving;
@@ -20,7 +21,7 @@ use crate::timer::{Timer, now};
 use crate::transport::Peer;
 use crate::wakers::Wakers;
 
-/// What is known of a connection beside its messages.
+/// What is known of a connection besides its messages.
 #[derive(Debug, Default)]
 pub(crate) struct Info {
     pub(crate) peer: Peer,
@@ -29,16 +30,16 @@ pub(crate) struct Info {
 
 pub(crate) struct Connection<S> {
     session: Session,
-    /// Gone with the end, whoever still holds the connection.
+    /// Dropped at the end, whoever still holds the connection.
     io: Option<S>,
     timer: Timer,
-    /// Who waits, where the connection is not split.
+    /// The tasks that wait, if the connection is not split.
     pub(crate) seats: Seats,
     pub(crate) info: Info,
     shutdown: Option<ShutdownSignal>,
-    /// Counts for a server until the end.
+    /// The connection counts in a server until the end.
     place: Option<Place>,
-    /// What is done if it is dropped before its end.
+    /// What to do if it is dropped before its end.
     leave: Leave<S>,
 }
 
@@ -85,7 +86,7 @@ impl<S> Connection<S> {
     }
 }
 
-/// Without what the peers say to each other: logs are for others to read.
+/// Without messages: what the peers send each other does not belong in logs.
 impl<S> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -105,7 +106,7 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// The loop: does what the session says until the task has what it waits for, or has to wait itself.
+    /// Carries out what the session says, until the task has what it waits for or has to wait.
     #[inline(always)]
     pub(crate) fn drive<T>(
         &mut self,
@@ -119,7 +120,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Progress::Done(given) => return Poll::Ready(given),
                 Progress::Needs(interest) => interest,
             };
-            // What is written does not change what a reader waits for: it is asked again when something has come.
+            // Writing does not change what a reader waits for. It asks again when something has
+            // arrived.
             loop {
                 match self.session.poll_action(interest) {
                     Action::Read if self.read(wakers) => break,
@@ -143,13 +145,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             && shutdown.poll(wakers.write)
         {
             self.shutdown = None;
-            // A server may send 1001, and a connection that is closing already goes on with that.
+            // A server may send 1001. A connection that is already closing continues with that.
             let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
         }
     }
 
-    /// The end: the user may hold what is over for long, as in a table of writers. Neither the peer is to wait for that, nor is
-    /// the system to hold a socket and what is in its buffers.
+    /// The end. The user may hold the connection much longer, for instance in a table of writers.
+    /// Neither the peer nor the system's buffers must wait for that.
     #[cold]
     fn end_if_done(&mut self) {
         if !self.session.is_done() {

@@ -1,9 +1,11 @@
-//! The futures that [`WebSocket`](crate::WebSocket) and its halves return, to name them in types of your own.
+//! The futures that [`WebSocket`](crate::WebSocket) and its halves return, so that your own types
+//! can name them.
 
-// Each operation is written once, for a task that has the connection to itself and for tasks that share it. `Next`, `Feed` and `Send`
-// are written out where `poll_fn` would do, so that they are inlined into the user's loop however long the compiler finds them: moving a
-// message through memory costs more than everything else that is done with it (see
-// `protocol/fast_path.rs` of the frame crate).
+// Each operation is written once, for a task that owns the connection and for tasks that share it.
+// `Next`, `Feed` and `Send` are written out where `poll_fn` would do, so that they are inlined into
+// the user's loop however long the compiler finds them: moving a message through memory costs more
+// than everything else that is done with it (see `protocol/fast_path.rs` of
+// the frame crate).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseFrame, Compress, Message};
 
+use crate::error::TryFeedError;
 use crate::timer::now;
 
 /// What messages are received from.
@@ -23,11 +26,11 @@ pub(crate) trait Receive {
 
 /// What messages are sent to.
 pub(crate) trait Transmit {
-    /// Whether other tasks may be waiting for the end too, so that each of them gets its error.
+    /// Whether other tasks may be waiting for the end too, each of which gets its error.
     const SHARED: bool;
 
-    /// One look that may have to wait. `listener` is who takes what arrives meanwhile, as far as the method knows; the closure
-    /// gets who it is.
+    /// One look, which may have to wait. `listener` is who takes what arrives meanwhile, if the
+    /// method knows; the closure is passed who it is.
     fn look<T>(
         &mut self,
         listener: Option<Listener>,
@@ -38,7 +41,7 @@ pub(crate) trait Transmit {
     /// A command. Tasks that wait for what it changes are woken.
     fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T;
 
-    /// Queues the message, whole, once there is room; `None` is one that was queued already.
+    /// Queues the message as a whole once there is room. `None` is one that was queued already.
     fn poll_queue(
         &mut self,
         message: &mut Option<Message>,
@@ -46,15 +49,28 @@ pub(crate) trait Transmit {
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>>;
 
-    /// Room for a message.
+    /// Queues the message if there is room.
+    fn try_queue(&mut self, message: Message) -> Result<(), TryFeedError> {
+        self.change(|session| {
+            if session.has_room() {
+                return session.send(message, Compress::Auto).map_err(TryFeedError::Failed);
+            }
+            if session.protocol().is_open() {
+                return Err(TryFeedError::Full(message));
+            }
+            Err(TryFeedError::Failed(session.failure().cloned().unwrap_or(Error::Closed)))
+        })
+    }
+
+    /// Waits for room for a message.
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.look(None, cx, |session, listener| session.poll_room(listener, now))
     }
 
-    /// Writes all that is queued.
+    /// Writes everything that is queued.
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>>;
 
-    /// The end.
+    /// Waits for the end of the connection.
     fn poll_end(
         &mut self,
         listener: Option<Listener>,
@@ -132,7 +148,8 @@ impl<C: Transmit> Future for Feed<'_, C> {
     }
 }
 
-/// Queues a message and writes everything that is queued: see [`WebSocket::send`](crate::WebSocket::send).
+/// Queues a message and writes everything that is queued: see
+/// [`WebSocket::send`](crate::WebSocket::send).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Send<'a, C> {
@@ -151,7 +168,8 @@ impl<C: Transmit> Future for Send<'_, C> {
     }
 }
 
-/// Queues a message, compressed or not as you say: see [`WebSocket::feed_with`](crate::WebSocket::feed_with).
+/// Queues a message, compressed or not: see
+/// [`WebSocket::feed_with`](crate::WebSocket::feed_with).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct FeedWith<'a, C> {
@@ -168,7 +186,7 @@ impl<C: Transmit> Future for FeedWith<'_, C> {
     }
 }
 
-/// Queues a message, compressed or not as you say, and writes everything that is queued: see
+/// Queues a message, compressed or not, and writes everything that is queued: see
 /// [`WebSocket::send_with`](crate::WebSocket::send_with).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -187,7 +205,7 @@ impl<C: Transmit> Future for SendWith<'_, C> {
     }
 }
 
-/// `Sink`, the same for all that messages are sent to.
+/// Implements `Sink`, which is the same for everything that messages are sent to.
 macro_rules! impl_sink {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -32,14 +32,14 @@ mod websocket;
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
-pub use error::BoxError;
+pub use error::{BoxError, TryFeedError};
 pub use server::Server;
-pub use split::{Reader, Writer};
+pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{ClientTls, ServerTls, TlsError, TlsInfo};
 pub use transport::{Peer, Transport};
-pub use websocket::WebSocket;
+pub use websocket::{Parts, WebSocket};
 
 pub use tautline_frame::{
     CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Message,

@@ -279,6 +279,24 @@ fn loom_what_a_dropped_writer_had_queued_is_written_by_the_waiting_reader() {
     });
 }
 
+#[test]
+fn loom_what_a_writer_tried_to_feed_is_written_by_the_waiting_reader() {
+    explore(|| {
+        let pipe = Pipe::new(100);
+        let (mut reader, mut writer) = pipe.split();
+        let reading = thread::spawn(move || {
+            block_on(reader.next()).unwrap().unwrap();
+        });
+        writer.try_feed("yo").unwrap();
+        while pipe.written().is_empty() {
+            thread::yield_now();
+        }
+        pipe.give(TEXT);
+        reading.join().unwrap();
+        drop(writer);
+    });
+}
+
 /// A connection that two tasks poll through its traits, with a lock between them, as `split` of `futures` makes it.
 #[derive(Clone)]
 struct Halves(Arc<Mutex<WebSocket<Pipe>>>);

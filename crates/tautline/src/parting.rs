@@ -1,7 +1,8 @@
-//! What becomes of a connection that its user drops while it is open.
+//! What happens to a connection that its user drops while it is open.
 //!
-//! The connection of a server goes to a task that closes it in order: with 1000 when its handler returned `Ok`, with 1011
-//! after an error or a panic. Any other writes what it can at once, a Close included, and is gone.
+//! The connection of a server moves to a task that closes it in order: with 1000 if its handler
+//! returned `Ok`, with 1011 after an error or a panic. Any other connection writes what it can at
+//! once, including a Close, and is gone.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -19,7 +20,7 @@ use crate::timer::now;
 use crate::transport::Transport;
 use crate::wakers::Wakers;
 
-/// Hands the connection of a server on to what closes it in order.
+/// Hands the connection of a server to a task that closes it in order.
 pub(crate) fn leave_to_server(connection: &mut Connection<Transport>) {
     let Some(place) = connection.take_place() else { return };
     if place.is_over() {
@@ -28,10 +29,10 @@ pub(crate) fn leave_to_server(connection: &mut Connection<Transport>) {
     let mut left = Box::new(connection.take());
     left.keep_place(place, leave_at_once);
     let mut left = Some(left);
-    // Without its slot, the thread is ending, and polls no handler.
+    // If the slot is gone, the thread is ending and polls no handler.
     let _ = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), &mut left));
     if let Some(left) = left {
-        // Not its handler dropped it, which may have returned long ago.
+        // It was not dropped by its handler, which may have returned long ago.
         close(left, ended(!std::thread::panicking()));
     }
 }
@@ -40,7 +41,7 @@ const fn ended(well: bool) -> CloseCode {
     if well { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR }
 }
 
-/// The handler that this thread polls, and its connection, when it is dropped meanwhile.
+/// The handler that this thread is polling, and its connection if it is dropped meanwhile.
 struct Polled {
     place: Place,
     left: Option<Box<Connection<Transport>>>,
@@ -50,7 +51,7 @@ thread_local! {
     static KEPT: RefCell<Option<Polled>> = const { RefCell::new(None) };
 }
 
-/// Keeps the connection for [`poll_handler`] if it is that of the handler being polled.
+/// Keeps the connection for [`poll_handler`] if it belongs to the handler being polled.
 fn keep(polled: &mut Option<Polled>, left: &mut Option<Box<Connection<Transport>>>) {
     if let Some(polled) = polled
         && let Some(place) = left.as_ref().and_then(|left| left.place())
@@ -68,10 +69,11 @@ pub(crate) enum Ended {
     Panicked,
 }
 
-/// Polls a handler, and closes the connection if it drops it: the code tells how the handler ended, so the connection
-/// waits for that, which comes right behind it.
+/// Polls a handler, and closes the connection if the handler drops it. The close code depends on
+/// how the handler ends, so the connection waits until the poll has returned.
 ///
-/// The place is moved into the slot of the thread and back: handlers are polled often, and this costs nearly nothing.
+/// The place is moved into the thread's slot and back: handlers are polled often, and this costs
+/// next to nothing.
 pub(crate) fn poll_handler<F>(
     place: &mut Option<Place>,
     mut handler: Pin<&mut Option<F>>,
@@ -97,7 +99,8 @@ where
         Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ended::Well),
         Ok(Poll::Ready(Err(error))) => Poll::Ready(Ended::With(error)),
         Err(_) => {
-            // What it still owns is dropped here, so that the connection is kept if it is among that.
+            // What the handler still owns is dropped here, so that the connection is kept if it is
+            // part of that.
             let _ = catch_unwind(AssertUnwindSafe(|| handler.set(None)));
             Poll::Ready(Ended::Panicked)
         }
@@ -115,7 +118,7 @@ where
 fn close(mut left: Box<Connection<Transport>>, code: CloseCode) {
     let Some(place) = left.place().map(Place::share) else { return };
     place.spawn_closer(async move {
-        // One that is closing already goes on with that.
+        // A connection that is already closing continues with that.
         let _ = left.session_mut().close(code.into(), now());
         let over = |session: &mut Session| session.poll_over(Listener::Nobody, now);
         poll_fn(|cx| left.drive(Wakers::one(cx), over)).await;

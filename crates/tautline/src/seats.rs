@@ -1,10 +1,11 @@
-//! Which tasks look at a connection that is not split: one at nearly all times, two behind the `split` of `futures`.
+//! The tasks that look at a connection that is not split: nearly always one, but two after the
+//! `split` of `futures`.
 
 use std::task::Waker;
 
 use crate::wakers::SharedWakers;
 
-/// Which side of a connection a task is about.
+/// The side of a connection that a task uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Side {
     Read,
@@ -12,7 +13,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// Who that is among the tasks of [`Seats`].
+    /// The key of this side's task among the waiters.
     pub(crate) const fn key(self) -> Option<usize> {
         match self {
             Self::Read => None,
@@ -21,26 +22,28 @@ impl Side {
     }
 }
 
-/// The tasks of a connection that is not split by [`WebSocket::split`](crate::WebSocket::split): one at nearly all times, but
-/// behind the `split` of `futures` one polls the stream and another one the sink.
+/// The tasks of a connection that is not split by [`WebSocket::split`](crate::WebSocket::split). It
+/// is nearly always one, but after the `split` of `futures` one polls the stream and another the
+/// sink.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
     reading: Seat,
-    /// From when a task first waits for the write side on: most connections never have one.
+    /// Made when a task first waits for the write side, which most connections never do.
     writing: Option<Box<Writing>>,
 }
 
 #[derive(Debug, Default)]
 struct Writing {
     seat: Seat,
-    /// Made when two tasks are met at the same time; their wakers stand in there from then on.
+    /// Made when two tasks wait at the same time. It has their wakers from then on.
     shared: Option<Box<SharedWakers>>,
 }
 
 #[derive(Debug, Default)]
 struct Seat {
     waits: bool,
-    /// The newest task that waited. Kept when it waits no more, since it is likely to be the next one too.
+    /// The newest task that waited. Kept when it no longer waits, since it is likely to be the next
+    /// one too.
     task: Option<Waker>,
 }
 
@@ -66,7 +69,7 @@ impl Seat {
 const WRITER: usize = 0;
 
 impl Seats {
-    /// Whether nobody waits on the other side, so that there is nothing to [`enter`](Self::enter) or to be asked.
+    /// Whether nobody waits on the other side, so that [`enter`](Self::enter) need not be called.
     #[inline(always)]
     pub(crate) fn is_other_free(&self, side: Side) -> bool {
         match (&self.writing, side) {
@@ -77,7 +80,8 @@ impl Seats {
         }
     }
 
-    /// To be called before a look: gives the wakers to use where a second task waits, and `None` where this one is alone.
+    /// To be called before a look. Returns the wakers to use if a second task waits, and `None` if
+    /// this task is alone.
     pub(crate) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Box<SharedWakers>> {
         let Self { reading, writing } = self;
         let other = match side {
@@ -103,14 +107,14 @@ impl Seats {
                 shared.waiters.register(Side::Read.key(), &task, true);
             }
             if let Some(task) = seat.task.take().filter(|_| seat.waits) {
-                // What it waits for is not known here.
+                // What it waits for is not known here, so it is woken for everything.
                 shared.waiters.register(Side::Write.key(), &task, true);
             }
             shared
         })
     }
 
-    /// To be called after a look with wakers of the task's own.
+    /// To be called after a look with the task's own wakers.
     #[inline(always)]
     pub(crate) fn leave(&mut self, side: Side, waker: &Waker, waits: bool) {
         match (side, &mut self.writing) {
@@ -121,21 +125,21 @@ impl Seats {
         }
     }
 
-    /// The task that reads, where it is another one, is to look at its deadlines: there is a new one.
+    /// Wakes the task that reads, if it is another one, to look at a new deadline.
     pub(crate) fn tell_of_deadline(&self) {
         if let Some(shared) = self.writing.as_ref().and_then(|writing| writing.shared.as_ref()) {
             shared.waiters.wake_reader();
         }
     }
 
-    /// To be called after a look with shared wakers.
+    /// To be called after a look with shared wakers, with what `enter` returned.
     pub(crate) fn give_back(&mut self, shared: Box<SharedWakers>) {
         self.writing.get_or_insert_default().shared = Some(shared);
     }
 
-    /// Whether another task than this one may be reading.
+    /// Whether another task may be reading.
     pub(crate) fn has_other_reader(&self, waker: &Waker) -> bool {
-        // The newest task that read, whether it waits just now or works on a message.
+        // The newest task that read, whether it is waiting or handling a message.
         let is_shared = self.writing.as_ref().is_some_and(|writing| writing.shared.is_some());
         is_shared || (self.reading.task.is_some() && !self.reading.is_of(waker))
     }

@@ -1,5 +1,6 @@
 //! A connection in two halves, for different tasks.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,10 +9,11 @@ use std::time::Duration;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Message};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::Connection;
+use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
 };
@@ -33,15 +35,15 @@ struct Inner<S> {
 }
 
 impl<S> Inner<S> {
-    /// Who takes what arrives while a writer waits. That one reads by itself: the reader may have something else to do, or be in
-    /// the same task.
+    /// Who takes the messages that arrive while a writer waits. The writer reads by itself, since
+    /// the reader may be busy or in the same task.
     const fn listener(&self) -> Listener {
         if self.reader_alive { Listener::Other } else { Listener::Nobody }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
-    /// Looks until the writer has what it waits for, or is registered for it.
+    /// Looks until the writer has what it waits for, or is registered to be woken for it.
     fn look<T>(
         &self,
         key: usize,
@@ -51,8 +53,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         self.wakers.look(Some(key), cx.waker(), || self.look_once(Some(key), &mut wanted))
     }
 
-    /// One look, by the writer with this key or by the reader. Whoever else waits for what it changed is woken, outside the
-    /// lock. The second is whether the task waits for what only reading brings.
+    /// One look, by the writer with this key or by the reader. Other tasks that wait for what it
+    /// changed are woken after the lock is released. The second value is whether the task waits for
+    /// something that only reading brings.
     #[inline(always)]
     fn look_once<T>(
         &self,
@@ -70,7 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
 }
 
 impl<S> Shared<S> {
-    /// A command, by the writer with this key. Whoever waits for what it changed is woken, outside the lock.
+    /// A command by the writer with this key. Other tasks that wait for what it changed are woken
+    /// after the lock is released.
     fn change<T>(&self, who: usize, change: impl FnOnce(&mut Session) -> T) -> T {
         let mut inner = lock(&self.inner);
         let before = inner.connection.session().snapshot();
@@ -80,6 +84,10 @@ impl<S> Shared<S> {
         drop(inner);
         changes.tell();
         result
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&Protocol) -> T) -> T {
+        ask(lock(&self.inner).connection.session().protocol())
     }
 
     fn waiters(&self) -> &Waiters {
@@ -96,39 +104,114 @@ pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {
     (Reader { shared: shared.clone() }, Writer { shared, key })
 }
 
-/// The half of a split connection that reads: a [`Stream`] of messages.
+/// Takes the connection out of its two halves, if they are the only ones.
+pub(crate) fn join<S>(
+    reader: Reader<S>,
+    writer: Writer<S>,
+) -> Result<Connection<S>, ReuniteError<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Both are owned here, so that no further writer can be made meanwhile.
+    if !Arc::ptr_eq(&reader.shared, &writer.shared) || Arc::strong_count(&reader.shared) > 2 {
+        return Err(ReuniteError { reader, writer });
+    }
+    let connection = lock(&reader.shared.inner).connection.take();
+    Ok(connection)
+}
+
+/// The halves that [`Reader::reunite`] could not join: they belong to different connections, or
+/// clones of the writer exist.
+#[non_exhaustive]
+pub struct ReuniteError<S> {
+    /// The reader, unchanged.
+    pub reader: Reader<S>,
+    /// The writer, unchanged.
+    pub writer: Writer<S>,
+}
+
+impl<S> fmt::Debug for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReuniteError").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves belong to different connections, or clones of the writer exist")
+    }
+}
+
+impl<S> std::error::Error for ReuniteError<S> {}
+
+/// The getters of both halves. They return copies, as the connection is behind a lock.
+macro_rules! impl_getters {
+    ($half:ident) => {
+        impl<S> $half<S> {
+            /// The subprotocol that was agreed on (RFC 6455 section 1.9).
+            #[must_use]
+            pub fn subprotocol(&self) -> Option<String> {
+                let inner = lock(&self.shared.inner);
+                inner.connection.info.subprotocol.as_deref().map(str::to_owned)
+            }
+
+            /// Who is at the other end: see [`WebSocket::peer`](crate::WebSocket::peer).
+            #[must_use]
+            pub fn peer(&self) -> Peer {
+                lock(&self.shared.inner).connection.info.peer.clone()
+            }
+
+            /// The peer's address, if it is known.
+            #[must_use]
+            pub fn peer_addr(&self) -> Option<SocketAddr> {
+                self.peer().addr()
+            }
+
+            /// How messages are compressed, if that was agreed on (RFC 7692).
+            #[must_use]
+            pub fn compression(&self) -> Option<Compression> {
+                self.shared.ask(|protocol| protocol.compression().copied())
+            }
+
+            /// Whether this is the client's or the server's end.
+            #[must_use]
+            pub fn role(&self) -> Role {
+                self.shared.ask(Protocol::role)
+            }
+
+            /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
+            #[must_use]
+            pub fn is_open(&self) -> bool {
+                self.shared.ask(Protocol::is_open)
+            }
+
+            /// The peer's Close frame, once received: see
+            /// [`WebSocket::close_frame`](crate::WebSocket::close_frame).
+            #[must_use]
+            pub fn close_frame(&self) -> Option<CloseFrame> {
+                self.shared.ask(|protocol| protocol.peer_close().cloned())
+            }
+        }
+    };
+}
+
+impl_getters!(Reader);
+impl_getters!(Writer);
+
+/// The reading half of a split connection: a [`Stream`] of messages.
 ///
-/// It also does what the connection does by itself: it answers pings and Closes, pings a silent peer, and notices the end, as
-/// long as [`next`](Self::next) is awaited. If it is dropped, writers can go on; nothing is read any more but by a writer that
-/// waits for a pong or the end, which discards messages.
+/// While [`next`](Self::next) is awaited, it also does the automatic work of the connection: it
+/// answers pings and a Close, pings a silent peer, and notices the end. If it is dropped, writers
+/// can go on, but nothing is read except by a writer that waits for a pong or for the end; that
+/// writer discards messages.
 #[derive(Debug)]
 pub struct Reader<S = Transport> {
     shared: Arc<Shared<S>>,
 }
 
-impl<S> Reader<S> {
-    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
-    #[must_use]
-    pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info.peer.clone()
-    }
-
-    /// The peer's address, if it is known.
-    #[must_use]
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer().addr()
-    }
-
-    /// The Close that the peer sent, once it came.
-    #[must_use]
-    pub fn close_frame(&self) -> Option<CloseFrame> {
-        lock(&self.shared.inner).connection.session().protocol().peer_close().cloned()
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
-    /// The next message: as [`WebSocket::next`](crate::WebSocket::next). What writers queued is written before it waits.
-    /// Cancel safe.
+    /// Receives the next message: see [`WebSocket::next`](crate::WebSocket::next). What writers
+    /// queued is written before it waits. Cancel safe.
     #[expect(
         clippy::should_implement_trait,
         reason = "it is that of `StreamExt`, not of `Iterator`"
@@ -140,7 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Receive for Reader<S> {
-    /// One lock and nothing else for one of many messages that came together: taking it changes nothing that others wait for.
+    /// For one of many messages that arrived together, this takes one lock and does nothing else:
+    /// no other task waits for that.
     #[inline(always)]
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         if let Some(message) = lock(&self.shared.inner).connection.session_mut().take_short() {
@@ -181,22 +265,23 @@ impl<S> Drop for Reader<S> {
             inner.reader_alive = false;
             inner.connection.session_mut().take_inbox()
         };
-        // Outside the lock: it may be a MiB and more of messages.
+        // After the lock is released: it may be more than a MiB of messages.
         drop(kept);
         self.shared.waiters().remove_reader();
-        // A writer that waits for the end is not to wait for the reader to take what was kept.
+        // A writer that waits for the end must not wait for the reader to take what was kept.
         self.shared.waiters().wake_writers(None);
     }
 }
 
-/// The half of a split connection that writes: a [`Sink`] for messages.
+/// The writing half of a split connection: a [`Sink`] for messages.
 ///
-/// Clones write to the same connection; each message stays whole on the wire, whoever sends. Dropping writers does nothing to
-/// the connection, and what they queued is still written by the reader or by any other writer's `flush`.
+/// Clones write to the same connection, and each message stays whole on the wire. Dropping writers
+/// does not close the connection; what they queued is written by the reader or by the next `flush`
+/// of another writer.
 #[derive(Debug)]
 pub struct Writer<S = Transport> {
     shared: Arc<Shared<S>>,
-    /// The place of this clone's waker.
+    /// Where the waker of this clone is registered.
     key: usize,
 }
 
@@ -209,42 +294,31 @@ impl<S> Clone for Writer<S> {
 impl<S> Drop for Writer<S> {
     fn drop(&mut self) {
         self.shared.waiters().remove_writer(self.key);
-        // It may wait already, and knows nothing of what was only queued.
+        // It may be waiting, and does not know of what was only queued.
         self.shared.waiters().wake_reader();
     }
 }
 
 impl<S> Writer<S> {
-    /// Who is at the other end: as [`WebSocket::peer`](crate::WebSocket::peer).
+    /// How many bytes all writers together have queued: see
+    /// [`WebSocket::queued`](crate::WebSocket::queued).
     #[must_use]
-    pub fn peer(&self) -> Peer {
-        lock(&self.shared.inner).connection.info.peer.clone()
-    }
-
-    /// The peer's address, if it is known.
-    #[must_use]
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer().addr()
-    }
-
-    /// Whether messages can be sent: neither end has sent a Close, and nothing failed.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        lock(&self.shared.inner).connection.session().protocol().is_open()
+    pub fn queued(&self) -> usize {
+        self.shared.ask(Protocol::queued)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
-    /// Sends a message: as [`WebSocket::send`](crate::WebSocket::send). Cancel safe.
+    /// Sends a message: see [`WebSocket::send`](crate::WebSocket::send). Cancel safe.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the connection is closing; otherwise why it failed.
+    /// [`Error::Closed`] if the connection is closing, otherwise why it failed.
     #[inline(always)]
     pub fn send(&mut self, message: impl Into<Message>) -> Send<'_, Self> {
         Send { to: self, message: Some(message.into()) }
     }
 
-    /// As [`send`](Self::send), with a word on whether to compress this message: as
+    /// Like [`send`](Self::send), choosing whether to compress this message: see
     /// [`WebSocket::send_with`](crate::WebSocket::send_with). Cancel safe.
     ///
     /// # Errors
@@ -253,8 +327,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         SendWith { send: self.send(message), wish }
     }
 
-    /// Queues a message: as [`WebSocket::feed`](crate::WebSocket::feed). It goes out with the next
-    /// [`flush`](Self::flush) of any writer, or the next time that the reader goes to wait. Cancel safe.
+    /// Queues a message: see [`WebSocket::feed`](crate::WebSocket::feed). It is written by the next
+    /// [`flush`](Self::flush) of any writer, or the next time that the reader starts to wait. Cancel
+    /// safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -263,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         Feed { to: self, message: Some(message.into()) }
     }
 
-    /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
+    /// Like [`feed`](Self::feed), choosing whether to compress this message. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -271,7 +346,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         FeedWith { feed: self.feed(message), wish }
     }
 
-    /// Writes everything that is queued, by whomever. Cancel safe.
+    /// Queues a message without waiting: see [`WebSocket::try_feed`](crate::WebSocket::try_feed).
+    /// You need not flush it: if the [`Reader`] waits in [`next`](Reader::next), it is woken to write
+    /// the message.
+    ///
+    /// # Errors
+    /// [`TryFeedError::Full`], with the message, if [`Config::write_mark`](crate::Config::write_mark)
+    /// bytes are queued or a long message is still being fragmented. [`TryFeedError::Failed`] if the
+    /// connection is closing or has failed.
+    pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
+        self.try_queue(message.into())?;
+        // A caller that cannot wait for room cannot wait for a flush either.
+        self.shared.waiters().wake_reader();
+        Ok(())
+    }
+
+    /// Writes everything that is queued, by any writer. Cancel safe.
     ///
     /// # Errors
     /// Why the connection failed.
@@ -279,7 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         futures::flush(self).await
     }
 
-    /// Closes in order with 1000: as [`WebSocket::close`](crate::WebSocket::close).
+    /// Closes in order, with 1000: see [`WebSocket::close`](crate::WebSocket::close).
     ///
     /// # Errors
     /// As [`close_with`](Self::close_with).
@@ -287,25 +377,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.close_with(CloseCode::NORMAL).await
     }
 
-    /// Closes in order, and waits for the end: as [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that come
-    /// meanwhile go to the [`Reader`]; if that was dropped, they are discarded. It does not matter whether the reader is in
-    /// [`next`](Reader::next), unless more than 1 MiB of messages wait for it: then the peer's Close, which stands behind
-    /// them, is not read, and [`Config::close_timeout`](crate::Config::close_timeout) ends the connection. Cancel safe.
+    /// Closes in order and waits for the end: see
+    /// [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that arrive meanwhile go to
+    /// the [`Reader`], or are discarded if it was dropped. Cancel safe.
+    ///
+    /// The reader need not be in [`next`](Reader::next). But while more than 1 MiB of messages wait
+    /// for it, nothing more is read: the peer's Close, which comes after them, is not seen, and
+    /// [`Config::close_timeout`](crate::Config::close_timeout) ends the connection.
     ///
     /// # Errors
-    /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong.
+    /// [`Error::CloseCode`] if this role must not send the code, otherwise why the connection did
+    /// not end in order.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
         futures::close(self, frame.into()).await
     }
 
-    /// Pings the peer and returns the round-trip time. Messages that come meanwhile go to the [`Reader`]; if that was dropped,
-    /// they are discarded. It does not matter whether the reader is in [`next`](Reader::next), unless more than 1 MiB of
-    /// messages wait for it. Cancel safe.
+    /// Pings the peer and returns the round-trip time: see
+    /// [`WebSocket::ping`](crate::WebSocket::ping). Messages that arrive meanwhile go to the
+    /// [`Reader`], or are discarded if it was dropped. The reader need not be in
+    /// [`next`](Reader::next), unless more than 1 MiB of messages wait for it. Cancel safe.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when the pong does not come, or is not read, within
-    /// [`Config::ping_timeout`](crate::Config::ping_timeout) after the ping was written; the connection goes on if anything else
-    /// was received since. Otherwise why the connection ended.
+    /// [`Error::Timeout`] if the pong does not arrive, or is not read, within
+    /// [`Config::ping_timeout`](crate::Config::ping_timeout) after the ping was written. The
+    /// connection stays open if anything else was received since. Otherwise why the connection
+    /// ended.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         futures::ping(self).await
     }
@@ -335,8 +431,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         {
-            // One lock and nothing else where there is room: what is queued changes nothing that others wait for, but for the
-            // deadline of a compressor.
+            // Where there is room, this takes one lock and does nothing else: queueing changes
+            // nothing that others wait for, except for the deadline of a compressor.
             let mut inner = lock(&self.shared.inner);
             if inner.connection.session().has_room() && !inner.connection.compresses() {
                 return Poll::Ready(queue(inner.connection.session_mut(), message, wish));
@@ -364,7 +460,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         if message.is_none() {
             return Poll::Ready(Ok(()));
         }
-        // Under one lock, or other writers could fill the room in between.
+        // Under one lock, or other writers could fill the queue in between.
         self.shared.look(self.key, cx, |session, listener| match session.poll_room(listener, now) {
             Progress::Done(Ok(())) => Progress::Done(queue(session, message, wish)),
             other => other,
@@ -373,6 +469,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 }
 
 impl_sink! {
-    /// Closing the sink is [`close`](Writer::close).
+    /// Closing the sink does what [`close`](Writer::close) does.
     Writer
 }

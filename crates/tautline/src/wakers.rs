@@ -1,8 +1,9 @@
 //! Who waits for a connection that several tasks poll.
 //!
-//! A transport remembers one waker for reading and one for writing, and a timer one. If each task gave its own, the last one
-//! would take the place of the others. So every task gives the transport the same two wakers, and those wake whoever is
-//! registered here. A task registers before it looks; a wake-up between its look and its sleep finds it registered.
+//! A transport remembers one waker for reading and one for writing, and a timer remembers one. If
+//! each task passed its own, the last one would replace the others. So every task passes the same
+//! two wakers, and those wake the tasks that are registered here. A task registers before it looks,
+//! so that a wake-up between its look and its sleep finds it registered.
 
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -11,7 +12,7 @@ use tautline_frame::session::Snapshot;
 
 use crate::sync::{Arc, Mutex, MutexGuard};
 
-/// What a transport and a timer are given to wake: whoever reads, and whoever waits for the write side or the time.
+/// The wakers that a transport and a timer are passed: for reading, and for writing and the time.
 #[derive(Clone, Copy)]
 pub(crate) struct Wakers<'a> {
     pub(crate) read: &'a Waker,
@@ -32,9 +33,10 @@ pub(crate) struct Waiters(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     reader: Option<Waker>,
-    /// For each writer that lives, where in `writers` it stands, if it waits.
+    /// For each writer that exists, its index in `writers` if it waits.
     places: Slab<Option<usize>>,
-    /// Those that wait, in no order: what a wake-up costs follows their number, not that of all who live.
+    /// Those that wait, in no order. The cost of a wake-up depends on their number, not on that of
+    /// all writers.
     writers: Vec<WaitingWriter>,
 }
 
@@ -42,7 +44,7 @@ struct Waiting {
 struct WaitingWriter {
     key: usize,
     waker: Waker,
-    /// It waits for what only reading brings, such as a pong.
+    /// It waits for something that only reading brings, such as a pong.
     reads: bool,
 }
 
@@ -60,14 +62,15 @@ impl Waiting {
 }
 
 impl Waiters {
-    /// A place for one more writer.
+    /// Adds a writer and returns its key.
     pub(crate) fn add_writer(&self) -> usize {
         self.lock().places.insert(None)
     }
 
     pub(crate) fn remove_writer(&self, key: usize) {
         let mut waiting = self.lock();
-        // The waker is dropped outside the lock: it may own a task, and that another writer.
+        // The waker is dropped after the lock is released: it may own a task, and that task another
+        // writer.
         let gone = waiting.remove(key);
         waiting.places.try_remove(key);
         drop(waiting);
@@ -88,7 +91,7 @@ impl Waiters {
         }
     }
 
-    /// To be called by the reader before it looks whether there is something to read.
+    /// To be called by the reader before it looks for something to read.
     pub(crate) fn register_reader(&self, waker: &Waker) {
         let _old = {
             let reader = &mut self.lock().reader;
@@ -99,8 +102,8 @@ impl Waiters {
         };
     }
 
-    /// To be called by a writer before it looks whether there is room, or, with `reads`, whether there is something that
-    /// only reading brings.
+    /// To be called by a writer before it looks for room or, with `reads`, for something that only
+    /// reading brings.
     fn register_writer(&self, key: usize, waker: &Waker, reads: bool) {
         let mut waiting = self.lock();
         let Waiting { places, writers, .. } = &mut *waiting;
@@ -118,16 +121,16 @@ impl Waiters {
             }
         };
         drop(waiting);
-        // Outside the lock, as above.
+        // After the lock is released, as above.
         drop(old);
     }
 
-    /// A writer found what it looked for, and waits no more.
+    /// A writer has found what it looked for, and no longer waits.
     fn forget_writer(&self, key: usize) {
         let _gone = self.lock().remove(key);
     }
 
-    /// Something arrived, or may be read.
+    /// Something has arrived, or can be read.
     pub(crate) fn wake_reader(&self) {
         let reader = self.lock().reader.take();
         if let Some(reader) = reader {
@@ -135,20 +138,21 @@ impl Waiters {
         }
     }
 
-    /// Room was made, a pong came, or the connection is over. The writer that found it out itself needs no wake-up.
+    /// There is room, a pong has arrived, or the connection is over. The writer `but`, which found
+    /// out itself, is not woken.
     pub(crate) fn wake_writers(&self, but: Option<usize>) {
         self.wake_those(|writer| Some(writer.key) != but);
     }
 
-    /// Something arrived that writers may wait for too.
+    /// Something has arrived that writers may wait for too.
     fn wake_reading_writers(&self) {
         self.wake_those(|writer| writer.reads);
     }
 
     fn wake_those(&self, chosen: impl Fn(&WaitingWriter) -> bool) {
         let mut from = 0;
-        // One at a time, so that no waker runs while the list is locked; no more than waited at first, since those that are woken
-        // may wait again at once.
+        // One at a time, so that no waker runs while the list is locked. At most as many as waited
+        // at first, since those that are woken may wait again at once.
         let waiting = self.lock().writers.len();
         for _ in 0..waiting {
             let Some(writer) = self.take_next(&mut from, &chosen) else { return };
@@ -178,12 +182,12 @@ impl Waiters {
     }
 }
 
-/// What the transport wakes when it can be read.
+/// Woken by the transport when it can be read.
 #[derive(Debug)]
 struct ReadReady(Arc<Waiters>);
 
-/// What the transport wakes when it can be written, and the timer when it fires: writers that wait for room, and the reader,
-/// whose pongs and Closes may be waiting too.
+/// Woken by the transport when it can be written, and by the timer. It wakes the writers that wait
+/// for room, and the reader, whose pongs and Close may be waiting too.
 #[derive(Debug)]
 struct WriteReady(Arc<Waiters>);
 
@@ -201,7 +205,7 @@ impl Wake for WriteReady {
     }
 }
 
-/// The wakers that a transport gets when several tasks share it, and the list of those tasks.
+/// The wakers that a transport is passed when several tasks share it, and the list of those tasks.
 #[derive(Debug)]
 pub(crate) struct SharedWakers {
     pub(crate) waiters: Arc<Waiters>,
@@ -225,8 +229,9 @@ impl SharedWakers {
         Wakers { read: &self.read_ready, write: &self.write_ready }
     }
 
-    /// Looks, as the writer with this key or as the reader, until the task has what it wants or is registered for what it waits for.
-    /// `look` gives what came of one look, and whether it waits for what only reading brings.
+    /// Looks, as the writer with this key or as the reader, until the task has what it wants or is
+    /// registered for what it waits for. `look` returns the result of one look, and whether it
+    /// waits for something that only reading brings.
     #[inline]
     pub(crate) fn look<T>(
         &self,
@@ -244,12 +249,13 @@ impl SharedWakers {
             if given.is_ready() || reads || !needs_reading {
                 return given;
             }
-            // It is to be woken for what is read from here on: whoever closes, or waits for a pong, waits for that.
+            // It is to be woken for reading from here on: a task that closes, or waits for a pong,
+            // waits for that.
             reads = true;
         }
     }
 
-    /// What the task of a look changed, from the snapshots before and after it.
+    /// What the look of a task changed, from the snapshots before and after it.
     pub(crate) fn changes(
         &self,
         who: Option<usize>,
@@ -260,7 +266,7 @@ impl SharedWakers {
     }
 }
 
-/// What one task did that others may be waiting for.
+/// What one task changed that others may be waiting for.
 #[must_use = "others wait for it"]
 pub(crate) struct Changes<'a> {
     waiters: &'a Waiters,
@@ -275,7 +281,7 @@ impl Changes<'_> {
         if before != after {
             waiters.wake_writers(who);
         }
-        // Woken by itself, the reader would only look once more.
+        // If the reader woke itself, it would only look once more.
         if who.is_some() && after.concerns_reader(&before) {
             waiters.wake_reader();
         }

@@ -1,4 +1,6 @@
-//! A connection as its user has it: a `Stream` and a `Sink` of messages.
+//! A connection as users hold it: a `Stream` and a `Sink` of messages.
+
+mod parts;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,39 +13,44 @@ use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::parts::Parts;
 use crate::connection::{Connection, Leave};
+use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
 };
 use crate::seats::Side;
 use crate::shutdown::ShutdownSignal;
 use crate::split;
-use crate::split::{Reader, Writer};
+use crate::split::{Reader, ReuniteError, Writer};
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
 
 /// An open WebSocket connection.
 ///
-/// It is a [`Stream`] of received messages and a [`Sink`] for messages to send; the methods of the same names do the same
-/// without an import. Pings are answered, the peer is pinged when it is silent, and a Close is answered, all while
-/// [`next`](Self::next) is awaited: so keep a task in `next`, or [`split`](Self::split) the connection.
+/// It is a [`Stream`] of received messages and a [`Sink`] for messages to send; methods with the
+/// same names do the same without an import. While [`next`](Self::next) is awaited, pings and a
+/// Close are answered and a silent peer is pinged. So keep a task in `next`, or
+/// [`split`](Self::split) the connection.
 ///
-/// The end: `next` gives `None` after the closing handshake ([`close_frame`](Self::close_frame) tells code and reason) and
-/// one [`Error`] after anything else. By then the peer has been told, with the right close code; the connection can simply
-/// be dropped.
+/// `next` returns `None` after the closing handshake (see [`close_frame`](Self::close_frame) for
+/// the code and the reason), and one [`Error`] if the connection ended in any other way. By then
+/// the peer has been sent the right close code, and the connection can simply be dropped.
 ///
-/// Dropped earlier, it says what it can without waiting: what was [fed](Self::feed) and a Close with 1001 (1011 during a
-/// panic) go out if the transport takes them at once. A connection that a [`Server`](crate::Server)'s handler drops is closed
-/// in order: with 1000 when the handler returns `Ok`, with 1011 after an error or a panic. To be sure that everything arrived,
-/// call [`close`](Self::close).
+/// A connection that is dropped earlier sends what it can without waiting: what was
+/// [fed](Self::feed), and a Close with 1001 (1011 during a panic). If the handler of a
+/// [`Server`](crate::Server) drops it, it is closed in order: with 1000 when the handler returns
+/// `Ok`, with 1011 after an error or a panic. To be sure that everything arrived, call
+/// [`close`](Self::close).
 ///
 /// # Cancel safety
-/// Every method may be dropped at any await, as by `select!` or a timeout. No received message is lost by it and no frame is
-/// cut in two. Of [`send`](Self::send) and [`feed`](Self::feed) the message has then been taken as a whole or not at all.
+/// The future of every method may be dropped at any await, as `select!` or a timeout does. No
+/// received message is lost, and no frame is cut in two. A message that was passed to
+/// [`send`](Self::send) or [`feed`](Self::feed) has then been queued as a whole or not at all.
 ///
 /// # Runtime
-/// Deadlines need tokio's time driver (`enable_time`), which `#[tokio::main]` turns on.
+/// Deadlines need Tokio's time driver (`enable_time`), which `#[tokio::main]` turns on.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -65,12 +72,14 @@ use crate::transport::{Peer, Transport};
 /// ```
 #[derive(Debug)]
 pub struct WebSocket<S = Transport> {
-    /// Boxed: futures of users hold a `WebSocket`, often several times over, and a connection is half a KiB.
+    /// Boxed: the futures of users hold a `WebSocket`, often several times over, and a connection
+    /// takes half a KiB.
     connection: Box<Connection<S>>,
 }
 
 impl<S> WebSocket<S> {
-    /// The Close that the peer sent, once it came. A frame without a code reads as [`CloseCode::NO_STATUS`].
+    /// The peer's Close frame, once received. The code of a frame without one is
+    /// [`CloseCode::NO_STATUS`].
     #[must_use]
     pub fn close_frame(&self) -> Option<&CloseFrame> {
         self.connection.session().protocol().peer_close()
@@ -112,15 +121,23 @@ impl<S> WebSocket<S> {
         self.connection.session().protocol().is_open()
     }
 
-    /// The underlying transport, for inspection; `None` once the connection has ended, which closes it. Do not read from it or
-    /// write to it.
+    /// The underlying transport, for inspection. Do not read from it or write to it. `None` once
+    /// the connection has ended, which closes the transport.
     #[must_use]
     pub fn get_ref(&self) -> Option<&S> {
         self.connection.get_ref()
     }
 
-    /// Says who is at the other end, for a stream of your own. It is for [`peer`](Self::peer) and for events, and changes
-    /// nothing else.
+    /// How many bytes are queued to be written. From
+    /// [`Config::write_mark`](crate::Config::write_mark) on, [`feed`](Self::feed) waits and
+    /// [`try_feed`](Self::try_feed) returns its message.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.connection.session().protocol().queued()
+    }
+
+    /// Sets who is at the other end, for a stream of your own. [`peer`](Self::peer) returns it, and
+    /// events show it; nothing else changes.
     #[must_use]
     pub fn with_peer(mut self, peer: impl Into<Peer>) -> Self {
         self.connection.info.peer = peer.into();
@@ -136,6 +153,31 @@ impl<S> WebSocket<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    /// Joins the two halves again, which undoes [`WebSocket::split`]. Messages that have not been
+    /// read or written yet stay in the connection.
+    ///
+    /// ```
+    /// # use tautline::{Role, WebSocket};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, _far) = tokio::io::duplex(1024);
+    /// # let ws = WebSocket::builder(Role::Client).build(near);
+    /// let (reader, mut writer) = ws.split();
+    /// writer.send("hello").await?;
+    /// let ws = reader.reunite(writer)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReuniteError`], which has both halves, if they belong to different connections or if clones
+    /// of the writer exist.
+    pub fn reunite(self, writer: Writer<S>) -> Result<WebSocket<S>, ReuniteError<S>> {
+        split::join(self, writer).map(WebSocket::from)
+    }
+}
+
 impl<S> From<Connection<S>> for WebSocket<S> {
     fn from(connection: Connection<S>) -> Self {
         Self { connection: Box::new(connection) }
@@ -143,9 +185,11 @@ impl<S> From<Connection<S>> for WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// The next message. Queued messages and automatic replies are written before it waits.
+    /// Receives the next message. Queued messages and automatic replies are written before it
+    /// waits. Cancel safe: no message is lost.
     ///
-    /// `None`: the connection was closed in order. An error comes once; `None` follows. Cancel safe: no message is lost.
+    /// Returns `None` after the connection was closed in order. An error is returned once; `None`
+    /// follows.
     #[expect(
         clippy::should_implement_trait,
         reason = "it is that of `StreamExt`, not of `Iterator`"
@@ -155,19 +199,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Next { from: self }
     }
 
-    /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). Many messages in a row are cheaper with `feed`.
+    /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). For many messages in a
+    /// row, `feed` is cheaper.
+    ///
+    /// Cancel safe: the message has been queued as a whole or not at all. If it was queued, the next
+    /// method that is called writes it.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the connection is closing, once that is over, within [`Config::close_timeout`]; otherwise why it
-    /// failed. What the peer sent until then is kept for [`next`](Self::next), up to 1 MiB. Cancel safe: the message has been
-    /// taken whole or not at all; what was taken is written by whatever method comes next.
+    /// [`Error::Closed`] if the connection is closing, otherwise why it failed. The error is
+    /// returned after the end, within [`Config::close_timeout`](crate::Config::close_timeout). What
+    /// the peer sends until then is kept for [`next`](Self::next), up to 1 MiB.
     #[inline(always)]
     pub fn send(&mut self, message: impl Into<Message>) -> Send<'_, Self> {
         Send { to: self, message: Some(message.into()) }
     }
 
-    /// As [`send`](Self::send), with a word on whether to compress this message. Where nothing was agreed on, it goes out as
-    /// it is. Cancel safe.
+    /// Like [`send`](Self::send), choosing whether to compress this message. Without an agreement on
+    /// compression it is sent uncompressed. Cancel safe.
     ///
     /// ```
     /// use tautline::{Client, Compress, Compression, Server};
@@ -183,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// let mut ws = Client::new().compression(Compression::new()).connect(&uri).await?;
     /// assert!(ws.compression().is_some());
     /// ws.send("long and repetitive text ".repeat(100)).await?;
-    /// // Its length tells nothing about it.
+    /// // Uncompressed, its length reveals nothing about its content.
     /// ws.send_with("token=3f2a", Compress::Never).await?;
     /// # Ok(())
     /// # }
@@ -195,17 +243,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         SendWith { send: self.send(message), wish }
     }
 
-    /// Queues a message, which goes out with the next [`flush`](Self::flush), or when [`next`](Self::next) has nothing more
-    /// to read. Waits only while more than [`Config::write_mark`] bytes are queued.
+    /// Queues a message. It is written by the next [`flush`](Self::flush), or when
+    /// [`next`](Self::next) has nothing left to read. Waits only while
+    /// [`Config::write_mark`](crate::Config::write_mark) bytes are queued. Cancel safe: the message
+    /// is queued as a whole or not at all.
     ///
     /// # Errors
-    /// As [`send`](Self::send). Cancel safe: the message is queued whole or not at all.
+    /// As [`send`](Self::send).
     #[inline(always)]
     pub fn feed(&mut self, message: impl Into<Message>) -> Feed<'_, Self> {
         Feed { to: self, message: Some(message.into()) }
     }
 
-    /// As [`feed`](Self::feed), with a word on whether to compress this message. Cancel safe.
+    /// Like [`feed`](Self::feed), choosing whether to compress this message. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -213,15 +263,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         FeedWith { feed: self.feed(message), wish }
     }
 
-    /// Writes everything that is queued.
+    /// Queues a message without waiting. It is written when a message that was
+    /// [fed](Self::feed) would be.
+    ///
+    /// ```
+    /// use tautline::{Config, Role, TryFeedError, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1 << 16);
+    /// let mut ws = WebSocket::builder(Role::Server).config(Config::new().write_mark(1024)).build(near);
+    /// while ws.try_feed("tick").is_ok() {}
+    /// assert!(ws.queued() >= 1024);
+    /// // The queue is full. This message is not sent; a newer one may do as well.
+    /// assert!(matches!(ws.try_feed("tock"), Err(TryFeedError::Full(_))));
+    /// ws.flush().await?;
+    /// assert_eq!(ws.queued(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// Why the connection failed. Cancel safe.
+    /// [`TryFeedError::Full`], with the message, if [`Config::write_mark`](crate::Config::write_mark)
+    /// bytes are queued or a long message is still being fragmented. [`TryFeedError::Failed`] if the
+    /// connection is closing or has failed. Unlike [`feed`](Self::feed) it does not wait for the
+    /// end: call [`next`](Self::next) until that returns `None` or an error.
+    pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
+        self.try_queue(message.into())
+    }
+
+    /// Writes everything that is queued. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the connection failed.
     pub async fn flush(&mut self) -> Result<(), Error> {
         futures::flush(self).await
     }
 
-    /// Closes in order with 1000 and no reason: see [`close_with`](Self::close_with).
+    /// Closes in order, with 1000 and no reason: see [`close_with`](Self::close_with).
     ///
     /// # Errors
     /// As [`close_with`](Self::close_with).
@@ -229,29 +308,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.close_with(CloseCode::NORMAL).await
     }
 
-    /// Closes in order (RFC 6455 section 7.1.2): sends what is queued and then the Close, waits for the peer's, and ends
-    /// the transport, all within [`Config::close_timeout`]. Messages that come meanwhile are discarded. On a connection
-    /// that is closing already it waits for the end.
+    /// Closes in order (RFC 6455 section 7.1.2): sends what is queued and then the Close, waits for
+    /// the peer's Close, and ends the transport, all within
+    /// [`Config::close_timeout`](crate::Config::close_timeout). Messages that arrive meanwhile are
+    /// discarded. If the connection is closing already, it waits for the end.
+    ///
+    /// Cancel safe: calling it or [`next`](Self::next) again continues the closing.
     ///
     /// # Errors
-    /// [`Error::CloseCode`] when the code is not this role's to send; otherwise how the end went wrong. Cancel safe:
-    /// called again, or [`next`](Self::next), it goes on.
+    /// [`Error::CloseCode`] if this role must not send the code, otherwise why the connection did
+    /// not end in order.
     pub async fn close_with(&mut self, frame: impl Into<CloseFrame>) -> Result<(), Error> {
         futures::close(self, frame.into()).await
     }
 
-    /// Pings the peer and returns the round-trip time, from the last byte written to the pong read. Messages that come
-    /// meanwhile are kept for [`next`](Self::next).
+    /// Pings the peer and returns the round-trip time, from writing the last byte of the ping to
+    /// reading the pong. Messages that arrive meanwhile are kept for [`next`](Self::next). Cancel
+    /// safe.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when the pong does not come within [`Config::ping_timeout`] after the ping was written: the connection
-    /// goes on if anything else was received since, and has failed otherwise. [`Error::Backlog`] when more than 1 MiB of
-    /// messages came first; otherwise why the connection ended. Cancel safe.
+    /// [`Error::Timeout`] if the pong does not arrive within
+    /// [`Config::ping_timeout`](crate::Config::ping_timeout) after the ping was written. The
+    /// connection stays open if anything else was received since, and has failed otherwise.
+    /// [`Error::Backlog`] if more than 1 MiB of messages arrived first. Otherwise why the
+    /// connection ended.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         futures::ping(self).await
     }
 
-    /// Parts the connection into a half that reads and one that writes, for different tasks. The writer can be cloned.
+    /// Splits the connection into a reading and a writing half, for different tasks. The writer can
+    /// be cloned; [`Reader::reunite`] joins the halves again.
     ///
     /// The reader does the automatic work: keep it in [`next`](Reader::next).
     #[must_use]
@@ -275,11 +361,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
 }
 
 impl_sink! {
-    /// Closing the sink is [`close`](WebSocket::close), but what arrives meanwhile is kept for the stream.
+    /// Closing the sink does what [`close`](WebSocket::close) does, but keeps what arrives meanwhile
+    /// for the stream.
     ///
-    /// Stream and sink may be polled by two tasks, as behind `futures_util::StreamExt::split`: each task is woken for its side, and
-    /// deadlines hold whichever of them is polled. [`split`](WebSocket::split) does the same with a lock of its own, and lets writers
-    /// be cloned.
+    /// Stream and sink may be polled by two tasks, as after `futures_util::StreamExt::split`: each
+    /// task is woken for its side, and deadlines hold whichever task is polled.
+    /// [`split`](WebSocket::split) does the same with its own lock, and its writers can be cloned.
     WebSocket
 }
 
@@ -296,7 +383,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receive for WebSocket<S> {
             }
             ready!(poll_arrival(connection, cx));
         }
-        // Into a place of its own: one that the way above shares would be one in memory for both.
+        // Into a variable of its own: one that is shared with the fast path would keep that path's
+        // message in memory too.
         let mut given = Poll::Pending;
         poll_any_message(connection, cx, &mut given);
         given
@@ -339,7 +427,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
     fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
         let result = change(self.connection.session_mut());
         if self.connection.compresses() {
-            // A compressor comes with a deadline, which may be earlier than the one that the reader waits for.
+            // A compressor has a deadline, which may be earlier than the one that the reader waits
+            // for.
             self.connection.seats.tell_of_deadline();
         }
         result
@@ -352,7 +441,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
         wish: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        // The message stays where it is meanwhile: one that others are shown is one in memory.
+        // No other function is shown the message, which would move it into memory.
         if !self.connection.session().has_room() && message.is_some() {
             ready!(self.poll_room(cx))?;
         }

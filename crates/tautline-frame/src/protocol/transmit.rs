@@ -92,6 +92,15 @@ impl Protocol {
     /// written.
     #[inline]
     pub fn poll_transmit(&mut self) -> bool {
+        let control = self.pong.is_some() || self.pings.under_way;
+        if control || self.outgoing.is_some() || self.close.is_some() {
+            self.encode_due();
+        }
+        self.queue.has_remaining()
+    }
+
+    #[inline(never)]
+    fn encode_due(&mut self) {
         if self.pong.is_some() && self.has_room() {
             self.encode_pong();
         }
@@ -104,7 +113,6 @@ impl Protocol {
         if self.close.is_some() && self.outgoing.is_none() {
             self.encode_close();
         }
-        self.queue.has_remaining()
     }
 
     /// What is to be written next; advance it by what the transport took, then call
@@ -118,6 +126,12 @@ impl Protocol {
     /// Drops what is queued, for a transport that has ended.
     pub fn drop_queue(&mut self) {
         self.queue = WriteQueue::default();
+    }
+
+    /// How many bytes wait to be written: what is encoded, and the rest of a message that is sent in fragments.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest.len())
     }
 
     /// Whether everything that was encoded has been written.

@@ -13,8 +13,13 @@ impl Protocol {
         self.turn.is_over()
     }
 
-    /// Counts a received message that was kept elsewhere and is delivered now: delivering many of those is work too.
-    pub fn charge_kept(&mut self, message: &Message) {
+    /// Counts a received message that is kept for later, by its memory.
+    pub(crate) fn charge_kept(&mut self, len: usize) {
+        self.turn.charge(len);
+    }
+
+    /// Counts a message that was kept and is delivered now: delivering many of those is work too.
+    pub(crate) fn charge_taken(&mut self, message: &Message) {
         self.turn.charge_frame();
         self.turn.charge_plain(message.len());
     }

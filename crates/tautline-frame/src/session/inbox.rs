@@ -31,6 +31,8 @@ impl Session {
             return;
         }
         inbox.size += message.len() + MESSAGE_OVERHEAD;
+        // Several turns before it is full: the task that takes them may be another one, and gets its turn in between.
+        self.protocol.charge_kept(message.len());
         inbox.messages.push_back(message);
     }
 
@@ -51,7 +53,7 @@ impl Session {
         if inbox.messages.is_empty() && !inbox.overflown {
             self.inbox = None;
         }
-        self.protocol.charge_kept(&message);
+        self.protocol.charge_taken(&message);
         Some(message)
     }
 }

@@ -1,4 +1,4 @@
-//! One step each on the transport, reported to the session.
+//! Single steps on the transport, each reported to the session.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -15,7 +15,7 @@ use crate::timer::now;
 use crate::wakers::Wakers;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// One read; returns whether there is something to look at: bytes, or the end.
+    /// Reads once. Returns whether there is something to look at: bytes, or the end.
     #[inline]
     pub(super) fn read(&mut self, wakers: Wakers<'_>) -> bool {
         let Some(io) = &mut self.io else { return true };
@@ -41,8 +41,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         true
     }
 
-    /// Writes all that is queued, and has the transport let go of it. What is in one piece, as small messages are, needs no
-    /// list of pieces.
+    /// Writes everything that is queued and flushes the transport. What is in one piece, as small
+    /// messages are, needs no vectored write.
     pub(super) fn write(&mut self, wakers: Wakers<'_>) {
         let mut cx = Context::from_waker(wakers.write);
         match self.poll_write(&mut cx) {
@@ -90,15 +90,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The last that the peer sees: the end of the stream, if it has not seen that.
+    /// Sends the end of the stream, unless the peer has seen it already.
     pub(super) fn drop_transport(&self, mut io: S) {
         if !self.session.is_shut() {
             let _ = Pin::new(&mut io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 
-    /// Has the task woken once the runtime has looked at all others, and at what arrived for them: waking it at once would put
-    /// it behind those alone that are ready already.
+    /// Wakes the task after the runtime has run all other tasks and looked at what arrived for
+    /// them. Waking it at once would only put it behind the tasks that are ready already.
     #[cold]
     pub(super) fn poll_turn_of_others(&mut self, wakers: Wakers<'_>) -> Poll<()> {
         self.session.handle_turn();
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.poll_deadline(wakers)
     }
 
-    /// Ready when a deadline passed.
+    /// Ready when a deadline has passed.
     #[inline]
     pub(super) fn poll_deadline(&mut self, wakers: Wakers<'_>) -> Poll<()> {
         let Some(deadline) = self.session.poll_timeout() else { return Poll::Pending };
@@ -119,12 +119,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(())
     }
 
-    /// Bytes that nobody has read yet are a sign of life too: the user may be busy sending.
+    /// Bytes that have not been read yet are a sign of life too: the user may be busy sending.
     fn probe(&mut self, wakers: Wakers<'_>) {
-        // Not for the task's share of the runtime: with none left, what is there would not be seen.
+        // Not limited by the task's budget of the runtime: without any left, it would not see what
+        // is there.
         let look = pin!(unconstrained(poll_fn(|_| Poll::Ready(self.read(wakers)))));
         if look.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
-            // Whoever reads has not seen this, and the transport will not tell again.
+            // The reading task has not seen this, and the transport will not wake it for it again.
             wakers.read.wake_by_ref();
         }
     }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use bytes::BytesMut;
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Listener, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,21 +16,23 @@ use crate::tasks::Place;
 use crate::timer::now;
 use crate::wakers::Wakers;
 
-/// How much is read of what the peer still sent, in reads of a buffer each.
+/// How much is read of what the peer was still sending, in reads of one buffer each.
 const LAST_READS: usize = 16;
 
-/// What a connection does when it is dropped before its end. A function, because dropping knows nothing of the stream's type.
+/// What a connection does when it is dropped before its end. A function pointer, because `Drop`
+/// does not know the bounds of the stream's type.
 pub(crate) type Leave<S> = fn(&mut Connection<S>);
 
-/// Writes what is queued, and a Close, as far as the stream takes it at once: 1001, as browsers do when a page is left, or
-/// 1011 when a panic is the cause.
+/// Writes what is queued and a Close, as far as the stream takes them without waiting. The code is
+/// 1001, as browsers send when they leave a page, or 1011 during a panic.
 pub(crate) fn leave_at_once<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
     let failed = std::thread::panicking();
     connection.leave_with(if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::GOING_AWAY });
 }
 
 impl<S> Connection<S> {
-    /// Holds a place of a server until the end; this is done if it is dropped before.
+    /// Holds a place of a server until the end. `leave` is called if the connection is dropped
+    /// before.
     pub(crate) fn keep_place(&mut self, place: Place, leave: Leave<S>) {
         self.place = Some(place);
         self.leave = leave;
@@ -44,22 +47,33 @@ impl<S> Connection<S> {
     }
 }
 
+impl<S> Connection<S> {
+    /// Takes the stream and what was read from it, if no byte is lost by that.
+    pub(crate) fn leave(&mut self) -> Option<(S, BytesMut)> {
+        self.io.as_ref()?;
+        let rest = self.session.leave()?;
+        self.io.take().map(|io| (io, rest))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Moves out, and leaves a connection that is over.
+    /// Moves the connection out, and leaves one that is over in its place.
     pub(crate) fn take(&mut self) -> Self {
         let ended = Session::ended(self.session.protocol().role(), now());
         std::mem::replace(self, Self::new(None, ended, Info::default()))
     }
 
-    /// Writes what is queued and this Close, unless there was one, if the transport takes it without waiting.
+    /// Writes what is queued and a Close with this code, unless a Close was sent, as far as the
+    /// transport takes them without waiting.
     pub(crate) fn leave_with(&mut self, code: CloseCode) {
         let leaving = || {
             let _ = self.session.close(code.into(), now());
-            // Not for the task's share of the runtime: with none left, nothing would be said.
+            // Not limited by the task's budget of the runtime: without any left, nothing would be
+            // sent.
             let saying = pin!(unconstrained(async { self.say() }));
             saying.poll(&mut Context::from_waker(Waker::noop()))
         };
-        // A panic that is the cause may be the stream's: asking it again must not end the process.
+        // The panic may have come from the stream. Another one must not abort the process.
         let _ = catch_unwind(AssertUnwindSafe(leaving));
     }
 
@@ -69,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         self.shut_down(wakers);
-        // What is unread when a socket is closed becomes a reset, which may overtake what was said.
+        // Closing a socket with unread bytes sends a reset, which may overtake what was written.
         let mut reads = 0;
         let _ = self.drive(wakers, |session| {
             reads += 1;

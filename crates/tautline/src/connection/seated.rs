@@ -1,4 +1,4 @@
-//! Looks at a connection, by one task with its own wakers or by several with those that they share.
+//! Looks at a connection, by one task with its own wakers or by several tasks with shared ones.
 
 use std::task::{Context, Poll};
 
@@ -10,8 +10,9 @@ use crate::seats::Side;
 use crate::wakers::{Changes, SharedWakers, Wakers};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A look by the writer with this key, or by the reader. The second is whether it waits for what only reading brings, the
-    /// third whom to wake for what it changed, once no lock is held.
+    /// A look by the writer with this key, or by the reader, with shared wakers. The second value
+    /// is whether it waits for something that only reading brings. The third is to be told once no
+    /// lock is held: it wakes whoever waits for what the look changed.
     #[inline(always)]
     pub(crate) fn look<'w, T>(
         &mut self,
@@ -25,9 +26,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         (given, needs_reading, shared.changes(who, before, self.session.snapshot()))
     }
 
-    /// A look with the wakers that fit: the task's own while it is alone, else those that all share. A connection that
-    /// [`WebSocket::split`](crate::WebSocket::split) has not split is one task's as a rule, but behind the `split` of `futures` there
-    /// are two.
+    /// A look with the task's own wakers while it is alone, otherwise with shared ones. A
+    /// connection that is not split by [`WebSocket::split`](crate::WebSocket::split) usually has
+    /// one task, but two after the `split` of `futures`.
     #[inline]
     pub(crate) fn seated<T>(
         &mut self,
@@ -62,7 +63,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         given
     }
 
-    /// Who takes what arrives while this task waits for something else: another one that reads, if there is one.
+    /// Who takes what arrives while this task waits for something else: another task that reads, if
+    /// there is one.
     pub(crate) fn listener(&self, cx: &Context<'_>) -> Listener {
         if self.seats.has_other_reader(cx.waker()) { Listener::Other } else { Listener::Same }
     }
