@@ -1,7 +1,8 @@
 //! Masking of payloads (RFC 6455 section 5.3), and the keys for it (section 10.3).
 //!
 //! Payloads shorter than 128 bytes are masked inline, with what every CPU of the target has; choosing wider vectors at run
-//! time would cost them more than it gains. This is the only module of the workspace that contains `unsafe` code.
+//! time would cost them more than it gains. Besides one block in `text.rs`, this is the only `unsafe` code
+//! of the workspace.
 #![allow(unsafe_code, reason = "calls of the backends, and appending without zero-filling")]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]

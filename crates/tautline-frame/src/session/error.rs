@@ -26,7 +26,7 @@ pub enum Error {
     /// The connection is closing or closed, so that nothing more can be sent. Read on until `None` or an error, which
     /// tells why.
     Closed,
-    /// This close code is not for this role to send (RFC 6455 section 7.4.1). Nothing was sent.
+    /// This close code must not be sent by this role (RFC 6455 section 7.4.1). Nothing was sent.
     CloseCode(CloseCode),
     /// More messages arrived while `ping` waited for its answer than it may keep for
     /// `next`. None is lost: read them, then ping again.
@@ -71,7 +71,7 @@ impl fmt::Display for Error {
             Self::Io(_) => f.write_str("the transport failed"),
             Self::Timeout(_) => f.write_str("a deadline of the connection passed"),
             Self::Closed => f.write_str("the connection is closing or closed"),
-            Self::CloseCode(code) => write!(f, "close code {code} is not for this role to send"),
+            Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
             Self::Backlog => f.write_str("too many messages wait to be read for a ping"),
         }
     }
