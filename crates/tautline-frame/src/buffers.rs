@@ -2,6 +2,10 @@
 //! [`Session`](crate::session::Session) whose transport needs its own buffers.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 
 use bytes::BytesMut;
 
@@ -37,6 +41,46 @@ pub fn give(mut buffer: Box<BytesMut>) {
             pool.push(buffer);
         }
     });
+}
+
+/// How many blocks for long frames there may be for each core before there are [too many](is_crowded).
+const CROWD: usize = 8;
+
+/// How many [`LargeBlock`]s there are.
+static LARGE: AtomicUsize = AtomicUsize::new(0);
+
+/// The size of a block for a long frame, larger than those of the pool, in which a connection has a part of it. Counted while it
+/// exists.
+#[derive(Debug)]
+pub(crate) struct LargeBlock(NonZeroUsize);
+
+impl LargeBlock {
+    /// `None` for a block no larger than those of the pool.
+    pub(crate) fn new(size: usize) -> Option<Self> {
+        let size = NonZeroUsize::new(size).filter(|size| size.get() > BUFFER_SIZE)?;
+        LARGE.fetch_add(1, Ordering::Relaxed);
+        Some(Self(size))
+    }
+
+    pub(crate) const fn size(&self) -> usize {
+        self.0.get()
+    }
+}
+
+impl Drop for LargeBlock {
+    fn drop(&mut self) {
+        LARGE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether so many connections of the process have parts of long frames that the blocks for them no longer fit into the caches.
+#[inline]
+pub(crate) fn is_crowded() -> bool {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    let large = LARGE.load(Ordering::Relaxed);
+    large > CROWD
+        && large
+            > *MOST.get_or_init(|| CROWD * available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 #[cfg(test)]

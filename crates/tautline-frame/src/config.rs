@@ -26,10 +26,10 @@ pub(crate) const SLICE_THRESHOLD: usize = 33 << 10;
 /// long for each connection that always has more to do.
 pub(crate) const TURN: i32 = 256 << 10;
 
-/// How many bytes of a long frame are read, unmasked, checked and copied for a unit; most of that is the kernel's copy. A turn
-/// is long enough for a message of 1 MiB that is all there: 64 connections that all have a part of such a message when their
-/// turn ends keep 64 MiB in use at once, which the caches do not hold and the allocator gives back to the system and gets
-/// again. Measured, an echo took twice the time.
+/// How many bytes are read, unmasked, checked and copied for a unit while many connections have parts of long frames: enough
+/// for a message of 1 MiB in one turn. When 64 connections have a part of such a message each at the end of their turn, 64 MiB
+/// are in use at once, which the caches do not hold, and which the allocator returns to the system and takes again: measured,
+/// an echo took twice the time. Otherwise it is one byte; most of its cost is the kernel's copy.
 pub(crate) const PLAIN_PER_UNIT: usize = 5;
 
 /// What a frame costs in addition to its bytes, so that a turn takes at most 512 of them. This crate's work for a frame is

@@ -52,7 +52,7 @@ use crate::write_queue::WriteQueue;
 ///
 /// # Turns
 /// What is cheap for a peer to send may be expensive to process. So all work on received bytes is counted, in bytes and in
-/// frames, inflated ones too, and a connection's turn ends after 100 to 200 us of work: after 512 frames, 1.25 MiB that are not
+/// frames, inflated ones too, and a connection's turn ends after about 100 us of work: after 512 frames, 256 KiB that are not
 /// compressed, or 64 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
 /// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
 /// [`is_turn_over`](Self::is_turn_over) distinguishes this from missing bytes. A driver of several connections lets others have

@@ -1,5 +1,6 @@
 //! How much one turn of a connection may do before other connections of its thread get theirs.
 
+use crate::buffers;
 use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
 
 /// What is left of a turn, in units of work of some 0.4 ns.
@@ -31,13 +32,13 @@ impl Turn {
     /// Counts bytes that are unmasked, checked, copied or discarded.
     #[inline]
     pub(crate) fn charge_plain(&mut self, bytes: usize) {
-        self.charge(bytes.div_ceil(PLAIN_PER_UNIT));
+        self.charge(bytes.div_ceil(plain_per_unit()));
     }
 
     /// The same for as many bytes as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
     #[inline(always)]
     pub(crate) fn charge_allowed(&mut self, bytes: usize) {
-        self.left -= bytes.div_ceil(PLAIN_PER_UNIT) as i32;
+        self.left -= bytes.div_ceil(plain_per_unit()) as i32;
     }
 
     /// Counts a short message: its frame and its bytes, a few thousand at most. Only in a turn that is not over.
@@ -53,6 +54,36 @@ impl Turn {
         if there <= PLAIN_STEP {
             return there;
         }
-        (usize::try_from(self.left).unwrap_or(0) * PLAIN_PER_UNIT).max(PLAIN_STEP)
+        (usize::try_from(self.left).unwrap_or(0) * plain_per_unit()).max(PLAIN_STEP)
+    }
+}
+
+#[inline]
+fn plain_per_unit() -> usize {
+    if buffers::is_crowded() { PLAIN_PER_UNIT } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 64 connections with messages of 1 MiB took twice the CPU time, because all of them had parts of messages at the same time.
+    #[test]
+    fn a_turn_takes_a_message_of_1_mib_while_many_have_parts_of_long_ones() {
+        const MESSAGE: usize = (1 << 20) + 14;
+        assert!(Turn::WHOLE.plain_bytes(MESSAGE) < MESSAGE);
+        let blocks = |count| -> Vec<_> {
+            (0..count).map(|_| buffers::LargeBlock::new(MESSAGE).unwrap()).collect()
+        };
+        let few = blocks(8);
+        assert!(Turn::WHOLE.plain_bytes(MESSAGE) < MESSAGE);
+        let many = blocks(10_000);
+        let mut turn = Turn::WHOLE;
+        assert!(turn.plain_bytes(MESSAGE) >= MESSAGE);
+        turn.charge_frame();
+        turn.charge_allowed(MESSAGE);
+        assert!(!turn.is_over());
+        drop((few, many));
+        assert!(Turn::WHOLE.plain_bytes(MESSAGE) < MESSAGE);
     }
 }

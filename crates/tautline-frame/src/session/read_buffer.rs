@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::buffers;
+use crate::buffers::{self, LargeBlock};
 
 /// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as one of many.
 const MIN_READ: usize = buffers::BUFFER_SIZE / 8;
@@ -24,8 +24,8 @@ const RESERVED: usize = 64;
 pub(super) struct ReadBuffer {
     /// None while the connection waits without a part of a frame.
     block: Option<Box<BytesMut>>,
-    /// How large the block was made; 0 where it is one of the pool's size or less.
-    large: usize,
+    /// How large the block was made; `None` where it is one of the pool's size or less.
+    large: Option<LargeBlock>,
     /// The most that has stood in it at once, since it last had to shrink: what this peer has paid for.
     most: usize,
 }
@@ -35,13 +35,18 @@ impl ReadBuffer {
     pub(super) fn new(arrived: BytesMut) -> Self {
         let most = arrived.len();
         let block = (most > 0).then(|| Box::new(arrived));
-        Self { block, large: large(most), most }
+        Self { block, large: LargeBlock::new(most), most }
     }
 
     /// The bytes, where there is a buffer.
     #[inline]
     pub(super) fn get(&mut self) -> Option<&mut BytesMut> {
         self.block.as_deref_mut()
+    }
+
+    /// The size of a large block, or 0.
+    fn large(&self) -> usize {
+        self.large.as_ref().map_or(0, LargeBlock::size)
     }
 
     /// The buffer, with room for a read, when so many bytes of the current frame are missing; and how many bytes to read.
@@ -51,7 +56,7 @@ impl ReadBuffer {
             self.block = Some(buffers::take());
         }
         let ready = self.block.as_ref().is_some_and(|block| {
-            self.large == 0 && missing == 0 && block.capacity() - block.len() >= MIN_READ
+            self.large.is_none() && missing == 0 && block.capacity() - block.len() >= MIN_READ
         });
         if !ready {
             self.make_room(missing);
@@ -72,12 +77,12 @@ impl ReadBuffer {
                     block.extend_from_slice(&rest);
                     buffers::give(rest);
                 }
-                self.large = 0;
+                self.large = None;
                 block
             }
         };
         let needed = block.len() + missing;
-        if self.large > 0 && needed < self.large / 2 {
+        if needed < self.large() / 2 {
             // It was made for a frame that is gone: what comes now would keep all of it alive.
             block = self.moved(block, needed.max(buffers::BUFFER_SIZE));
         } else if self.is_short(&block, missing) {
@@ -121,7 +126,7 @@ impl ReadBuffer {
         };
         other.extend_from_slice(&block);
         buffers::give(block);
-        self.large = large(size);
+        self.large = LargeBlock::new(size);
         other
     }
 
@@ -136,7 +141,7 @@ impl ReadBuffer {
     /// A message was taken. Nothing larger than the pool's buffers outlives its message.
     #[inline]
     pub(super) fn release(&mut self) {
-        if self.large > 0 {
+        if self.large.is_some() {
             self.release_large();
         }
     }
@@ -145,10 +150,10 @@ impl ReadBuffer {
     fn release_large(&mut self) {
         let Some(block) = self.block.take() else { return };
         if block.is_empty() {
-            self.large = 0;
+            self.large = None;
             return;
         }
-        if block.len() > self.large / 2 {
+        if block.len() > self.large() / 2 {
             // What came with the handshake may be long: it is not moved again for each message in it.
             self.block = Some(block);
             return;
@@ -166,12 +171,12 @@ impl ReadBuffer {
         let small = len <= SMALL_REST && block.capacity() >= buffers::BUFFER_SIZE;
         if len == 0 {
             self.give_back(block);
-        } else if small || len < self.large / RESERVED {
+        } else if small || len < self.large() / RESERVED {
             self.block = Some(Box::new(BytesMut::from(&block[..])));
             self.give_back(block);
             // It grows step by step from here: a peer that says little after that has not paid for more.
             self.most = len;
-            self.large = large(len);
+            self.large = LargeBlock::new(len);
         } else {
             self.block = Some(block);
         }
@@ -179,7 +184,7 @@ impl ReadBuffer {
 
     fn give_back(&mut self, block: Box<BytesMut>) {
         buffers::give(block);
-        self.large = 0;
+        self.large = None;
     }
 
     /// Lets go of the bytes, but not of the buffer.
@@ -195,10 +200,6 @@ impl ReadBuffer {
             self.give_back(block);
         }
     }
-}
-
-const fn large(size: usize) -> usize {
-    if size > buffers::BUFFER_SIZE { size } else { 0 }
 }
 
 #[cfg(test)]
