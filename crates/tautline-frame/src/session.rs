@@ -1,4 +1,4 @@
-//! What one end of a connection does next: read, write, wait, end. It decides; whoever has the transport carries it out.
+//! What one end of a connection does next: read, write, wait or end. It decides; the driver, which has the transport, acts.
 
 mod action;
 mod error;
@@ -27,8 +27,8 @@ use crate::message::Message;
 use crate::protocol::Protocol;
 use crate::role::Role;
 
-/// One end of a connection, from the opening handshake to the end of the transport: a [`Protocol`], the bytes that were read
-/// and not looked at, and what is to be done next. It has no transport, no clock and no waker; a driver has.
+/// One end of a connection, from the opening handshake to the end of the transport: a [`Protocol`], the bytes that have been read
+/// but not processed, and what to do next. It has no transport, no clock and no waker; its driver does.
 ///
 /// # Driving a session
 /// A task that waits for something asks for it with one of the `poll_*` methods: [`poll_message`](Self::poll_message),
@@ -78,7 +78,7 @@ use crate::role::Role;
 pub struct Session {
     protocol: Protocol,
     read: ReadBuffer,
-    /// Whether something in it has not been looked at: the user takes one message at a time.
+    /// Whether it contains bytes that have not been processed: the user takes one message at a time.
     unread: bool,
     phase: Phase,
     read_side: ReadSide,
@@ -87,13 +87,13 @@ pub struct Session {
     write_ready: Ready,
     /// Reads and turns since what was queued was last written.
     reads: u8,
-    /// Messages that arrived while a task waited for something else; none at nearly all times.
+    /// Messages that arrived while a task waited for something else; usually `None`.
     inbox: Option<Box<Inbox>>,
     /// Why the connection ended, if not in order.
     failure: Option<Error>,
     /// Why what was queued will not be written.
     lost: Option<Box<Error>>,
-    /// Counts writes, also those that found the transport broken. It may wrap.
+    /// Counts writes, including those that failed. It may wrap.
     writes: u32,
     /// The newest ping that a user waits for.
     pinged: u64,
@@ -104,10 +104,10 @@ enum Phase {
     Running,
     /// The protocol is over; the transport is being ended.
     Ending,
-    /// A deadline passed: what the transport takes at once is written, and nothing is waited for.
+    /// A deadline passed: only what the transport accepts at once is written.
     Leaving,
     Done,
-    /// And the user was told.
+    /// The user has been told, too.
     Told,
 }
 
@@ -121,7 +121,7 @@ enum Ready {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ReadSide {
     Open,
-    /// The transport gave its end.
+    /// The transport reported end of file.
     Ended,
 }
 
@@ -130,7 +130,7 @@ enum WriteSide {
     Clean,
     /// Something was written that the transport may still hold back.
     Unflushed,
-    /// The transport was asked to let go of it, and had to wait.
+    /// A flush was tried, and is pending.
     HeldBack,
     /// It was shut down.
     Shut,
@@ -139,7 +139,7 @@ enum WriteSide {
 }
 
 impl Session {
-    /// An end whose opening handshake is complete; `arrived` has what was read after the handshake.
+    /// A session after the opening handshake; `arrived` contains the bytes that were read after it.
     #[must_use]
     pub fn new(
         role: Role,
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    /// A session that is over, to be left in the place of one that is taken.
+    /// A session that is over, to replace one that is taken.
     #[must_use]
     pub fn ended(role: Role, now: Instant) -> Self {
         let mut ended = Self::new(role, Config::new(), BytesMut::new(), now);
@@ -177,7 +177,7 @@ impl Session {
         ended
     }
 
-    /// Compresses as was agreed on (RFC 7692); to be called before the first message.
+    /// Compresses as agreed (RFC 7692). Call it before the first message.
     #[cfg(feature = "deflate")]
     pub fn set_compression(&mut self, settings: Compression) {
         self.protocol.set_compression(settings);
@@ -186,7 +186,7 @@ impl Session {
 
 /// What the user wants.
 impl Session {
-    /// Queues a message whole, whether there is room or not: ask [`poll_room`](Self::poll_room) first.
+    /// Queues a message as a whole, even if there is no room: call [`poll_room`](Self::poll_room) first.
     ///
     /// # Errors
     /// [`Error::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
@@ -210,13 +210,13 @@ impl Session {
     /// Starts the closing handshake (RFC 6455 section 7.1.2). Does nothing on a connection that is closing already.
     ///
     /// # Errors
-    /// [`Error::CloseCode`] when the code is not this role's to send.
+    /// [`Error::CloseCode`] if this role must not send the code.
     pub fn close(&mut self, frame: CloseFrame, now: Instant) -> Result<(), Error> {
         Ok(self.protocol.close(frame, now)?)
     }
 
-    /// The next message, if it has come already and is short: a short cut of [`poll_message`](Self::poll_message), which has to be asked
-    /// after `None`. It is handed on in registers as far as the user's loop.
+    /// The next message, if it has arrived already and is short: a shortcut for [`poll_message`](Self::poll_message), which has to be
+    /// called after `None`. It is passed in registers as far as the user's loop.
     #[must_use = "it is a message of the peer"]
     #[inline(always)]
     pub fn take_short(&mut self) -> Option<Message> {
@@ -229,8 +229,8 @@ impl Session {
         Some(message)
     }
 
-    /// Leaves the protocol between two messages, for the transport to be used for something else: the bytes that were read and not
-    /// looked at. The session is over then, and nothing more is to be done for it.
+    /// Leaves the protocol between two messages, so that the transport can be used for something else. Returns the bytes that were
+    /// read but not processed. The session is over then.
     ///
     /// `None`, and nothing happens, when the connection is not open, when something is queued or not flushed, when a message is kept
     /// for the user, or when a part of a message was received: its frames were taken apart already.
@@ -253,7 +253,7 @@ impl Session {
     }
 }
 
-/// What is asked of it.
+/// Questions.
 impl Session {
     /// The rules underneath.
     #[must_use]
@@ -269,7 +269,7 @@ impl Session {
         matches!(self.phase, Phase::Done | Phase::Told)
     }
 
-    /// Whether [`poll_message`](Self::poll_message) has given everything, the end included.
+    /// Whether [`poll_message`](Self::poll_message) has returned everything, including the end.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         let kept = self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty());
@@ -282,7 +282,7 @@ impl Session {
         matches!(self.write_side, WriteSide::Shut | WriteSide::Broken)
     }
 
-    /// Whether a message may be queued as things are.
+    /// Whether a message may be queued now.
     #[must_use]
     #[inline]
     pub fn has_room(&self) -> bool {
@@ -295,7 +295,7 @@ impl Session {
         self.failure.as_ref()
     }
 
-    /// Why a connection that is over ended, if not in order, for the first who asks. `None` before it is over.
+    /// Why the connection ended, if not in order: returned once. `None` before the connection is over.
     pub fn tell_end(&mut self) -> Option<Error> {
         if self.phase != Phase::Done {
             return None;
@@ -305,7 +305,7 @@ impl Session {
     }
 }
 
-/// Without what the peers say to each other: logs are for others to read.
+/// Without message contents, which do not belong in logs.
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")

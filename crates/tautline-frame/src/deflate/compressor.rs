@@ -34,7 +34,7 @@ pub(super) struct Compressor {
 }
 
 impl Compressor {
-    /// One that knows of no message before.
+    /// A compressor with an empty context.
     pub(super) fn borrow(window_bits: u8, level: u8) -> Box<Self> {
         let kept =
             kept::take(&COMPRESSORS, |kept| kept.window_bits == window_bits && kept.level == level);
@@ -55,7 +55,7 @@ impl Compressor {
         self.stream.reset();
     }
 
-    /// Goes on as if these bytes had been compressed: for one that has just forgotten all.
+    /// Continues as if these bytes had been compressed, after everything was forgotten.
     pub(super) fn remember(&mut self, sent: &Window) {
         let bytes = sent.parts().concat();
         if !bytes.is_empty() {
@@ -86,7 +86,7 @@ impl Compressor {
         Some(compressed)
     }
 
-    /// Gives whether all of it is in `out`.
+    /// Returns whether all of it is in `out`.
     fn compress_into(&mut self, mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
         loop {
             if out.capacity() - out.len() < FLUSH_ROOM {
@@ -119,7 +119,7 @@ fn give_scratch(mut scratch: Vec<u8>) {
     }
 }
 
-/// The payload of a message as a block that is not compressed (RFC 1951 section 3.2.4), behind whatever was flushed before, with
+/// The payload of a message as a block that is not compressed (RFC 1951 section 3.2.4), after whatever was flushed before, with
 /// the first byte of the empty one that ends every message. For a message of less than 64 KiB.
 pub(super) fn stored(message: &[u8]) -> Bytes {
     let len = message.len() as u16;

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::turn::Turn;
 
-/// A last block without content. Behind a whole message it ends the stream; behind a piece of one it cannot.
+/// A last block without content. After a whole message it ends the stream; after a part of one it cannot.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
@@ -38,7 +38,7 @@ pub(crate) enum InflateError {
     LastBlocks,
 }
 
-/// Whether there is more to come of the bytes that were given so far.
+/// Whether the input so far has more output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     Yes,
@@ -49,11 +49,11 @@ pub(crate) enum More {
 #[derive(Debug)]
 pub(super) struct Inflater {
     stream: Decompress,
-    /// The newest block was marked as the last one, and nothing has come behind it.
+    /// The newest block was marked as the last one, and nothing has followed it.
     ended: bool,
-    /// Bytes of this message that came.
+    /// Bytes received of this message.
     came: usize,
-    /// Work on going on after last blocks within this message, in units.
+    /// Work on continuing after last blocks within this message, in units.
     restarting: usize,
 }
 
@@ -75,7 +75,7 @@ impl Inflater {
         kept::give(&INFLATERS, self);
     }
 
-    /// Begins a stream behind what was inflated so far; gives how much work that was, in units.
+    /// Begins a stream after what was inflated so far; returns how much work that was, in units.
     fn start(&mut self, before: &Window, message: &[u8]) -> usize {
         self.stream.reset(false);
         let message = &message[message.len().saturating_sub(MOST_BACK)..];
@@ -171,7 +171,7 @@ impl Inflater {
             }
             Ok(Status::Ok | Status::BufError) => {
                 if consumed == 0 && out.is_empty() && !input.is_empty() {
-                    // It neither takes nor gives: never seen, and never to be waited for.
+                    // It makes no progress: never seen, and never to be waited for.
                     return Err(InflateError::Data);
                 }
                 Ok(())
@@ -188,7 +188,7 @@ impl Inflater {
         turn: &mut Turn,
     ) -> Result<(), InflateError> {
         if self.ended {
-            // Behind a last block nothing had to be cut off.
+            // After a last block nothing had to be cut off.
             return Ok(());
         }
         let len = message.len();

@@ -24,8 +24,8 @@ use crate::config::{COMPRESS_COST, COMPRESS_START_COST, FORGET_THRESHOLD};
 use crate::timers::is_due;
 use crate::turn::Turn;
 
-/// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty block that is not
-/// compressed, behind its first byte.
+/// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty stored
+/// block, without its first byte.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
 /// The compression of one connection.
@@ -165,7 +165,7 @@ impl Deflate {
         self.deadline
     }
 
-    /// Gives the compressor back that was not needed for a while.
+    /// Returns the compressor to the thread if it was not needed for a while.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if !is_due(self.deadline, now) {
             return;
@@ -178,7 +178,7 @@ impl Deflate {
     }
 }
 
-/// The most that a message may come to.
+/// The most that a message may have.
 fn limit(payload: &[u8], smaller: bool) -> usize {
     if smaller { payload.len() } else { usize::MAX }
 }

@@ -5,7 +5,7 @@
 pub(super) struct Window {
     size: usize,
     bytes: Vec<u8>,
-    /// Where the oldest byte stands, once all of `size` is in use.
+    /// Where the oldest byte is, once all of `size` is in use.
     start: usize,
 }
 
@@ -20,7 +20,7 @@ impl Window {
         [older, newer]
     }
 
-    /// Lets go of the bytes, and of the memory.
+    /// Drops the bytes, and their memory.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.size);
     }

@@ -12,11 +12,11 @@ use crate::error::Timeout;
 use crate::protocol::Ending;
 use crate::write_queue::WriteQueue;
 
-/// How many reads, or turns, replies wait for at most, while there is always something to read. Well below a runtime's budget
-/// for a task (128 operations in tokio), at whose end a write would not be let through either.
+/// The number of reads, or turns, after which replies are written although there is more to read. Well below a runtime's budget
+/// for a task (128 operations in tokio), after which a write would not be let through either.
 const MAX_READS: u8 = 16;
 
-/// What is to be done with the transport, before the session is asked again.
+/// What to do with the transport before asking the session again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a driver has to carry out each")]
 pub enum Action {
@@ -32,8 +32,8 @@ pub enum Action {
     /// Shut the write side down. Then call [`handle_shut`](Session::handle_shut),
     /// [`handle_write_blocked`](Session::handle_write_blocked) or [`handle_write_error`](Session::handle_write_error).
     Shutdown,
-    /// The turn is over: let the other tasks of this thread run, then call [`handle_turn`](Session::handle_turn). Look at the deadline of
-    /// [`poll_timeout`](Session::poll_timeout) as well, or a peer that always has more is never given up.
+    /// The turn is over: let the other tasks of this thread run, then call [`handle_turn`](Session::handle_turn). Check the deadline of
+    /// [`poll_timeout`](Session::poll_timeout) as well, or a peer that always has more never times out.
     Yield,
     /// Nothing can be done before the transport wakes the task, or the deadline of [`poll_timeout`](Session::poll_timeout) passes. Then call
     /// [`handle_wake`](Session::handle_wake) or [`handle_timeout`](Session::handle_timeout).
@@ -54,8 +54,8 @@ pub enum Interest {
 
 /// What is to be done.
 impl Session {
-    /// The next action for a task with this interest. The order is the point: every frame that is there before the next read,
-    /// every read that is there before a write, one write for all replies, and only then waiting.
+    /// The next action for a task with this interest. The order matters: every frame that has arrived before the next read,
+    /// every read that is possible before a write, one write for all replies, and only then waiting.
     #[must_use]
     #[inline(always)]
     pub fn poll_action(&mut self, interest: Interest) -> Action {
@@ -83,7 +83,7 @@ impl Session {
         if self.has_begun_to_end() {
             return self.next_to_end();
         }
-        // A peer that never lets up gets its pongs all the same.
+        // A peer that never stops sending gets its pongs anyway.
         if self.reads >= MAX_READS
             && let Some(action) = self.write_action()
         {
@@ -118,7 +118,7 @@ impl Session {
         }
         let shut = self.is_shut();
         if !shut && self.write_ready == Ready::No {
-            // What is kept for the user does not wait for the peer.
+            // Messages kept for the user do not wait for the peer.
             return if self.protocol.is_turn_over() { Action::Yield } else { self.wait() };
         }
         let ended = self.read_side == ReadSide::Ended;
@@ -133,7 +133,7 @@ impl Session {
         }
     }
 
-    /// Nothing of what still comes is delivered any more, but it is work all the same.
+    /// Data that still arrives is not delivered, but processing it is work too.
     fn next_to_discard(&mut self) -> Action {
         if self.unread
             && let Some(read) = self.read.get()
@@ -211,22 +211,22 @@ impl Session {
         self.protocol.queue()
     }
 
-    /// By when [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_done() { None } else { self.protocol.poll_timeout() }
     }
 
-    /// Whether to read once before [`handle_timeout`](Self::handle_timeout): bytes that nobody has read yet are a sign of life too, and the task
-    /// may be busy sending. Report what that read gave as for [`Action::Read`].
+    /// Whether to read once before [`handle_timeout`](Self::handle_timeout): unread bytes are a sign of life too, and the task may be
+    /// busy sending. Report the outcome of that read as for [`Action::Read`].
     #[must_use]
     pub fn should_probe(&self) -> bool {
         self.phase == Phase::Running && !self.unread && self.read_ready == Ready::Yes
     }
 }
 
-/// What happened outside.
+/// Events.
 impl Session {
     /// The task was woken: each side of the transport may be asked again.
     #[inline]
@@ -238,7 +238,7 @@ impl Session {
     /// Bytes were read into the buffer, at least one.
     #[inline]
     pub fn handle_read(&mut self, count: usize, now: Instant) {
-        // Whoever fills the buffer has more, and is not to keep replies waiting.
+        // A peer that fills the buffer has more to send, and must not delay replies.
         let full = self.read.handle_filled(count);
         self.reads = if full { MAX_READS } else { self.reads.saturating_add(1) };
         self.unread = true;
@@ -251,7 +251,7 @@ impl Session {
         self.read_ready = Ready::No;
     }
 
-    /// The transport gave its end.
+    /// The transport reported end of file.
     pub fn handle_eof(&mut self, now: Instant) {
         self.read_side = ReadSide::Ended;
         if self.phase != Phase::Running {
@@ -260,7 +260,7 @@ impl Session {
         if !self.protocol.handle_eof(now) {
             self.failure.get_or_insert(Error::ConnectionLost);
         }
-        // Lost or not: the peer may have ended its half only, and what is queued for it is still written.
+        // Even if the connection is lost, the peer may have ended its half only: what is queued for it is still written.
         self.phase = Phase::Ending;
     }
 
@@ -268,7 +268,7 @@ impl Session {
     pub fn handle_read_error(&mut self, error: io::Error, now: Instant) {
         if self.phase == Phase::Running {
             if error.kind() == io::ErrorKind::UnexpectedEof {
-                // TLS without its own end: WebSocket's Close tells whether something is missing.
+                // TLS ended without close_notify: whether something is missing shows in WebSocket's Close.
                 return self.handle_eof(now);
             }
             if !self.protocol.handle_eof(now) {
@@ -294,7 +294,7 @@ impl Session {
         self.protocol.note_written(now);
     }
 
-    /// The transport holds nothing back any more.
+    /// The transport has flushed everything.
     #[inline]
     pub fn handle_flushed(&mut self, now: impl FnOnce() -> Instant) {
         if self.write_side == WriteSide::HeldBack {
@@ -306,14 +306,14 @@ impl Session {
         }
     }
 
-    /// The transport takes nothing for now.
+    /// The transport accepts nothing for now.
     pub fn handle_write_blocked(&mut self, now: Instant) {
         self.write_ready = Ready::No;
         if self.write_side == WriteSide::Unflushed && self.protocol.is_flushed() {
-            // A transport with a buffer of its own, such as TLS, takes what no peer reads.
+            // A transport with its own buffer, such as TLS, accepts data that the peer does not read.
             self.write_side = WriteSide::HeldBack;
         }
-        // Where nothing waits to be sent, it is the shutdown that waits, which has the deadline of the end.
+        // If nothing is queued, it is the shutdown that is pending, which has the deadline of the end.
         if self.write_side == WriteSide::HeldBack || !self.protocol.is_flushed() {
             self.protocol.handle_blocked(now);
         }
@@ -347,17 +347,17 @@ impl Session {
     /// The deadline of [`poll_timeout`](Self::poll_timeout) may have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.unread && self.phase == Phase::Running {
-            // The peer sent more than the user took so far: the pong may be in it.
+            // The peer has sent more than the user has taken: the pong may be in it.
             self.protocol.handle_received(now);
         }
         let Err(timeout) = self.protocol.handle_timeout(now) else { return };
         match self.phase {
-            // The peer is told why, if its side takes it at once.
+            // The peer is told why, if the transport accepts it at once.
             Phase::Running => {
                 self.failure.get_or_insert(timeout.into());
                 self.phase = Phase::Leaving;
             }
-            // With the Closes exchanged, or a cause known, a peer that does not end the stream is not news.
+            // If Closes were exchanged, or the cause is known, a peer that does not end the stream is not an error.
             _ => self.give_up(timeout),
         }
     }
@@ -380,7 +380,7 @@ impl Session {
         self.read.end();
         self.protocol.drop_queue();
         if self.protocol.peer_close().is_some() {
-            // The peer said its last word: that the transport broke behind it is no news.
+            // The peer has sent its Close: that the transport failed afterwards is not an error.
             self.failure = None;
         }
     }

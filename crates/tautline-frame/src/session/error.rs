@@ -6,25 +6,24 @@ use std::{fmt, io};
 use crate::close::CloseCode;
 use crate::error::{ProtocolError, SendError, Timeout};
 
-/// Why a connection ended otherwise than by the closing handshake, or why a command could not be carried out.
+/// Why a connection ended without a closing handshake, or why a command could not be carried out.
 ///
-/// A clean close is not an error: `next` returns `None` then, and
-/// `close_frame` tells code and reason.
+/// A clean close is not an error: `next` returns `None` then, and `close_frame` returns the code and the reason.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The peer broke a rule of the protocol or passed a limit. It was told, with the right close code. Nothing to do but to
-    /// connect anew; for a limit, the message names the setting of [`Config`](crate::Config).
+    /// The peer violated the protocol or exceeded a limit. It was sent the right close code. Reconnect; for a limit, the message
+    /// names the setting of [`Config`](crate::Config).
     Protocol(ProtocolError),
-    /// The peer ended the stream without a Close frame (RFC 6455 section 7.1.5 calls it 1006). Connect anew.
+    /// The peer ended the stream without a Close frame (RFC 6455 section 7.1.5 calls it 1006). Reconnect.
     ConnectionLost,
-    /// The transport failed. Connect anew.
+    /// The transport failed. Reconnect.
     Io(Arc<io::Error>),
-    /// A deadline passed: the peer is gone, or does not read, or does not end. Reconnect, unless it came from `ping` and the
-    /// connection is still open: then only this pong did not come in time.
+    /// A deadline passed: the peer is gone, does not read, or does not close. Reconnect, unless `ping` returned it and the
+    /// connection is still open: then only this pong did not arrive in time.
     Timeout(Timeout),
     /// The connection is closing or closed, so that nothing more can be sent. Read on until `None` or an error, which
-    /// tells why.
+    /// says why.
     Closed,
     /// This close code must not be sent by this role (RFC 6455 section 7.4.1). Nothing was sent.
     CloseCode(CloseCode),
@@ -62,7 +61,7 @@ impl Error {
     }
 }
 
-/// This level only: [`source`](std::error::Error::source) has the next.
+/// This error alone: [`source`](std::error::Error::source) returns its cause.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,7 +71,7 @@ impl fmt::Display for Error {
             Self::Timeout(_) => f.write_str("a deadline of the connection passed"),
             Self::Closed => f.write_str("the connection is closing or closed"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
-            Self::Backlog => f.write_str("too many messages wait to be read for a ping"),
+            Self::Backlog => f.write_str("too many unread messages to wait for a pong"),
         }
     }
 }
@@ -106,7 +105,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// For code that is written for [`std::io`]: the kind tells what happened, and the error itself is the payload
+/// For code that is written for [`std::io`]: the kind says what happened, and the error itself is the payload
 /// ([`io::Error::get_ref`]).
 ///
 /// | variant | kind |
@@ -137,7 +136,7 @@ impl From<SendError> for Error {
 mod tests {
     use super::*;
 
-    /// No level repeats the text of the one behind it: who prints the chain would print it twice.
+    /// No error repeats the text of its source, or a printed chain would contain it twice.
     fn assert_one_level_each(error: &(dyn std::error::Error + 'static)) {
         if let Some(source) = error.source() {
             let text = error.to_string();

@@ -5,19 +5,19 @@ use std::collections::VecDeque;
 use super::Session;
 use crate::message::Message;
 
-/// How much may arrive while a task waits for something else, in bytes; one message more than that is kept.
+/// How much is kept while a task waits for something else, in bytes, and one message more.
 const INBOX_LIMIT: usize = 1 << 20;
 
-/// What a kept message counts beside its payload.
+/// What a kept message counts in addition to its payload.
 const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 
 /// Kept messages, in order.
 #[derive(Debug, Default)]
 pub struct Inbox {
     pub(super) messages: VecDeque<Message>,
-    /// A message was not kept: those behind it are not to be delivered either, or there would be a gap.
+    /// A message was not kept: those after it must not be delivered either, or there would be a gap.
     pub(super) overflown: bool,
-    /// Of all of them, each with [`MESSAGE_OVERHEAD`].
+    /// The size of all of them, each with [`MESSAGE_OVERHEAD`].
     pub(super) size: usize,
 }
 

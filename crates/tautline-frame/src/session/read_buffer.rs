@@ -7,31 +7,31 @@ use crate::buffers::{self, LargeBlock};
 /// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as one of many.
 const MIN_READ: usize = buffers::BUFFER_SIZE / 8;
 
-/// What one read takes at most: about as much as one turn of a connection works through.
+/// The most that one read takes: about as much as one turn of a connection processes.
 const MAX_READ: usize = 256 << 10;
 
-/// A part of a frame of up to this size is moved into a buffer of its own when a connection goes to wait with it, so that a
-/// peer that stalls in the middle of a frame does not hold a whole read buffer.
+/// A part of a frame of up to this size is moved into a separate buffer before the connection waits, so that a peer that
+/// stalls in the middle of a frame does not hold a whole read buffer.
 const SMALL_REST: usize = MIN_READ / 2;
 
-/// How many times what has arrived of a frame may stay reserved while a connection waits for more of it: at most what the peer
-/// has sent before in one frame. A reader that is faster than its peer waits often in the middle of a frame, and would move what
-/// is there each time; one that sends little and then nothing must not hold a block for long messages.
+/// How many times the bytes received of a frame may stay reserved while a connection waits for the rest, and no more than the
+/// peer has sent in one frame before. A reader that is faster than its peer often waits in the middle of a frame, and would move
+/// the bytes each time; but a peer that sends little and then nothing must not hold a block for long messages.
 const RESERVED: usize = 64;
 
-/// Bytes that were read and not taken yet.
+/// Bytes that were read but not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffer {
     /// None while the connection waits without a part of a frame.
     block: Option<Box<BytesMut>>,
     /// How large the block was made; `None` where it is one of the pool's size or less.
     large: Option<LargeBlock>,
-    /// The most that has stood in it at once, since it last had to shrink: what this peer has paid for.
+    /// The most that it contained at once since it last had to shrink: what this peer has paid for.
     most: usize,
 }
 
 impl ReadBuffer {
-    /// One that holds what has arrived already.
+    /// A buffer that contains what has arrived already.
     pub(super) fn new(arrived: BytesMut) -> Self {
         let most = arrived.len();
         let block = (most > 0).then(|| Box::new(arrived));
@@ -71,7 +71,7 @@ impl ReadBuffer {
         let mut block = match self.block.take() {
             Some(block) if block.capacity() >= MIN_READ || block.len() >= MIN_READ => block,
             rest => {
-                // The small rest that the connection waited with, or a block at whose end nothing more fits.
+                // The small part that the connection waited with, or a full block.
                 let mut block = buffers::take();
                 if let Some(rest) = rest {
                     block.extend_from_slice(&rest);
@@ -83,7 +83,7 @@ impl ReadBuffer {
         };
         let needed = block.len() + missing;
         if needed < self.large() / 2 {
-            // It was made for a frame that is gone: what comes now would keep all of it alive.
+            // It was made for a frame that is gone: new data would keep all of it alive.
             block = self.moved(block, needed.max(buffers::BUFFER_SIZE));
         } else if self.is_short(&block, missing) {
             block = self.grown(block, missing);
@@ -102,9 +102,8 @@ impl ReadBuffer {
         room < if all_at_once { missing } else { missing.min(MIN_READ) }
     }
 
-    /// By how much a block may grow: as much again as has arrived, now or for an earlier frame. A length that the peer declared
-    /// is paid for by what it sends; one that sends long messages all the time does not have each of them moved again and
-    /// again while it grows.
+    /// By how much a block may grow: by as much as has arrived, now or for an earlier frame. So a declared length is paid for by
+    /// bytes received, and the messages of a peer that often sends long ones are not moved again and again while they grow.
     fn affordable(&self, block: &BytesMut) -> usize {
         block.len().max(self.most).max(buffers::BUFFER_SIZE)
     }
@@ -118,7 +117,7 @@ impl ReadBuffer {
         self.moved(block, size)
     }
 
-    /// The same bytes in a block of this size, no more. The one that was too small stays in use.
+    /// Moves the bytes to a block of this size, and returns the old one to the pool.
     fn moved(&mut self, block: Box<BytesMut>, size: usize) -> Box<BytesMut> {
         let mut other = match size {
             buffers::BUFFER_SIZE => buffers::take(),
@@ -130,7 +129,7 @@ impl ReadBuffer {
         other
     }
 
-    /// So many bytes were read into the room; returns whether they filled it.
+    /// `count` bytes were read into the room; returns whether they filled it.
     #[inline]
     pub(super) fn handle_filled(&mut self, count: usize) -> bool {
         let Some(block) = &self.block else { return false };
@@ -154,7 +153,7 @@ impl ReadBuffer {
             return;
         }
         if block.len() > self.large() / 2 {
-            // What came with the handshake may be long: it is not moved again for each message in it.
+            // What arrived with the handshake may be long: it is not moved again for each message in it.
             self.block = Some(block);
             return;
         }
@@ -163,8 +162,8 @@ impl ReadBuffer {
         self.block = Some(moved);
     }
 
-    /// The connection goes to wait: it holds no buffer, unless it has a part of a frame. Then it holds one of that size, or,
-    /// from [`SMALL_REST`] on, the one in which the frame grows: one of the pool, or one of at most [`RESERVED`] times what is there.
+    /// The connection is about to wait: it keeps no buffer, unless it has a part of a frame. Then it keeps one of that size, or,
+    /// above [`SMALL_REST`], the one in which the frame grows: one of the pool, or one of at most [`RESERVED`] times the part.
     pub(super) fn rest(&mut self) {
         let Some(block) = self.block.take() else { return };
         let len = block.len();
@@ -174,7 +173,7 @@ impl ReadBuffer {
         } else if small || len < self.large() / RESERVED {
             self.block = Some(Box::new(BytesMut::from(&block[..])));
             self.give_back(block);
-            // It grows step by step from here: a peer that says little after that has not paid for more.
+            // It grows step by step from here: a peer that sends little after that has not paid for more.
             self.most = len;
             self.large = LargeBlock::new(len);
         } else {
@@ -187,14 +186,14 @@ impl ReadBuffer {
         self.large = None;
     }
 
-    /// Lets go of the bytes, but not of the buffer.
+    /// Drops the bytes, but keeps the buffer.
     pub(super) fn clear(&mut self) {
         if let Some(block) = &mut self.block {
             block.clear();
         }
     }
 
-    /// Lets go of everything.
+    /// Drops everything.
     pub(super) fn end(&mut self) {
         if let Some(block) = self.block.take() {
             self.give_back(block);
@@ -207,8 +206,8 @@ mod tests {
     use super::*;
     use bytes::BufMut;
 
-    /// Lets a frame arrive in pieces, waiting behind each where `waits`; gives how many bytes were moved from one place to
-    /// another for it, and the largest block that there was.
+    /// Receives a frame in pieces, waiting after each if `waits`; returns how many bytes were moved from one block to another,
+    /// and the size of the largest block.
     fn arrive(buffer: &mut ReadBuffer, len: usize, piece: usize, waits: bool) -> (usize, usize) {
         let (mut moved, mut largest) = (0, 0);
         let mut arrived = 0;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Error, Interest, Phase, Session, WriteSide};
 use crate::message::Message;
 
-/// What a task gets that waits for something.
+/// What a task that waits for something gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a driver has to handle each")]
 pub enum Progress<T> {
@@ -19,9 +19,9 @@ pub enum Progress<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "who drives a session knows who reads")]
 pub enum Listener {
-    /// The same task, afterwards. What does not fit into the inbox is not kept; the end is told to this task.
+    /// The same task, afterwards. What does not fit into the inbox is not kept; this task is told of the end.
     Same,
-    /// Another one: nothing more is read while the inbox is full.
+    /// Another task: nothing more is read while the inbox is full.
     Other,
     /// Nobody any more.
     Nobody,
@@ -39,7 +39,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether the task that reads has to look again: the connection opened its end, there is an earlier deadline, or messages
+    /// Whether the task that reads has to look again: the connection began to end, there is an earlier deadline, or messages
     /// were kept or taken.
     #[must_use]
     pub fn concerns_reader(&self, before: &Self) -> bool {
@@ -64,8 +64,8 @@ impl Session {
         }
     }
 
-    /// As [`poll_message`](Self::poll_message), for a driver that has just asked [`take_short`](Self::take_short) in vain: it
-    /// is not asked again.
+    /// As [`poll_message`](Self::poll_message), for a driver to which [`take_short`](Self::take_short) has just returned
+    /// `None`: it is not tried again.
     #[inline(never)]
     pub fn poll_any_message(
         &mut self,
@@ -78,7 +78,7 @@ impl Session {
             if let Some(message) = self.take_kept() {
                 return Progress::Done(Some(Ok(message)));
             }
-            // A message was not kept: what is behind it is not to be delivered either.
+            // A message was not kept: those after it must not be delivered either.
             while self.inbox.is_some() && self.receive(&now).is_some() {}
         } else if let Some(message) = self.receive(&now) {
             return Progress::Done(Some(Ok(message)));
@@ -89,13 +89,13 @@ impl Session {
         Progress::Needs(Interest::Read)
     }
 
-    /// Whether there is something to look at, or something else for [`poll_message`](Self::poll_message) than to wait for what arrives.
+    /// Whether there is something to process, or something else for [`poll_message`](Self::poll_message) to do than wait.
     #[inline(always)]
     pub fn poll_arrival(&mut self) -> Progress<()> {
         if self.awaits_arrival() { Progress::Needs(Interest::Read) } else { Progress::Done(()) }
     }
 
-    /// Whether nothing is kept or left to look at, and the connection is open.
+    /// Whether nothing is kept or left to process, and the connection is open.
     #[must_use]
     #[inline(always)]
     pub fn awaits_arrival(&self) -> bool {
@@ -103,7 +103,7 @@ impl Session {
         self.phase == Phase::Running && all_taken && self.protocol.is_open()
     }
 
-    /// The next message of what has been read, by the general way.
+    /// The next message of what has been read, by the general path.
     fn receive(&mut self, now: impl Fn() -> Instant) -> Option<Message> {
         if !self.unread || self.phase != Phase::Running {
             return None;
@@ -127,7 +127,7 @@ impl Session {
             }
         }
         if was_open && !self.protocol.is_open() {
-            // The bytes may have waited here for long: how long our Close may take counts from now.
+            // The bytes may have waited here for long: the deadline of our Close counts from now.
             self.protocol.restart_close(now());
         }
         None
@@ -145,9 +145,10 @@ impl Session {
         Progress::Needs(Interest::Write)
     }
 
-    /// Room for a message; or an error, when none may be sent any more and the connection is over. Whoever learns from sending that it is closing is
-    /// likely to drop it: by then the peer has heard our Close and has been read out, as far as the deadline allows. What it still
-    /// sent is kept for [`poll_message`](Self::poll_message), within a limit. Where another task reads, the end is its work.
+    /// Room for a message; or an error, once the connection is over. A task that learns from sending that the connection is
+    /// closing is likely to drop it: by then the peer has been sent our Close, and has been read to its end, as far as the
+    /// deadline allows. What it still sent is kept for [`poll_message`](Self::poll_message), within a limit. If another task
+    /// reads, the end is left to that task.
     #[inline]
     pub fn poll_room(
         &mut self,
@@ -165,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Everything that was queued is written and flushed, or it never will be: [`flushed`](Self::flushed) tells which.
+    /// Everything that was queued is written and flushed, or it never will be: [`flushed`](Self::flushed) returns which.
     #[inline(always)]
     pub fn poll_flush(&mut self) -> Progress<()> {
         let all = match self.write_side {
@@ -240,7 +241,7 @@ impl Session {
             return Meanwhile::Over;
         }
         if listener == Listener::Other && self.is_inbox_full() {
-            // Its turn. What this end has to say goes out, and deadlines hold, all the same.
+            // The other task has to take some first. Replies are written, and deadlines apply, anyway.
             return Meanwhile::Needs(Interest::Write);
         }
         let Some(message) = self.receive(now) else { return Meanwhile::Needs(Interest::Read) };
@@ -271,7 +272,7 @@ impl Session {
     }
 }
 
-/// What became of reading on.
+/// The outcome of reading on.
 enum Meanwhile {
     /// A message, which was kept or dropped.
     Read,
