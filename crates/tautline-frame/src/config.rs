@@ -246,8 +246,8 @@ impl Config {
     }
 
     /// Fails the connection with 1008 when an unfinished message of the peer makes no progress for this long. Each byte
-    /// received of its frames is progress, or, once much of the message is held, including inflated bytes, one byte for
-    /// each 1,024 held; pings and pongs are not. Default: [`DEFAULT_MESSAGE_TIMEOUT`](Self::DEFAULT_MESSAGE_TIMEOUT).
+    /// received of its frames is progress, or, once much is held for the message, including inflated bytes and a buffer
+    /// of more than 65 KiB that it grows in, one byte for each 1,024 held; pings and pongs are not. Default: [`DEFAULT_MESSAGE_TIMEOUT`](Self::DEFAULT_MESSAGE_TIMEOUT).
     /// `None`: half a message is kept for as long as the peer is alive. At least one millisecond.
     #[must_use]
     pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {

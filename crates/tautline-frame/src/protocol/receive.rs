@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::pings::PingState;
 use super::{Coding, Incoming, Protocol};
+use crate::buffers;
 use crate::close::CloseFrame;
 use crate::codec::take_payload;
 use crate::error::ProtocolError;
@@ -119,7 +120,10 @@ impl Protocol {
         let fresh = self.reader.unmask(buffer, self.turn.plain_bytes(buffer.len()));
         self.turn.charge_allowed(fresh.len());
         if self.underway.is_some() && !header.opcode.is_control() && !fresh.is_empty() {
-            self.note_progress(fresh.len(), fresh.end, now);
+            // A block for a long frame is held as a whole, however little of it is filled.
+            let large = buffer.capacity() > buffers::BUFFER_SIZE;
+            let held = if large { buffer.capacity().min(header.len as usize) } else { fresh.end };
+            self.note_progress(fresh.len(), held, now);
         }
         if self.is_compressed(&header) {
             return self.inflate_frame(&header, buffer, fresh.end);

@@ -65,8 +65,8 @@ impl Protocol {
         }
     }
 
-    /// Notes that `count` bytes of a data frame have arrived, when `in_buffer` bytes of it are in the buffer. A peer that makes us
-    /// hold much for few bytes has to send more.
+    /// Notes that `count` bytes of a data frame have arrived, when `in_buffer` bytes are held for it in the buffer. A peer that makes
+    /// us hold much for few bytes has to send more.
     #[inline(never)]
     pub(super) fn note_progress(&mut self, count: usize, in_buffer: usize, now: Instant) {
         let Some(underway) = &mut self.underway else { return };

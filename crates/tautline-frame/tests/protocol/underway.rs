@@ -114,6 +114,26 @@ fn who_has_much_held_sends_more() {
     }
 }
 
+// A connection keeps its block for a long frame while it waits for the rest: one for 1 MiB would be held by a byte now and then.
+#[test]
+fn a_block_that_is_hardly_filled_counts_as_held() {
+    for role in ROLES {
+        for (each, given_up) in [(10, true), (1000, false)] {
+            let mut end = end(role);
+            end.buffer = bytes::BytesMut::with_capacity(1 << 20);
+            let wire = frame(role, BINARY, &pattern(1 << 20));
+            end.receive_bytes(&wire[..1000]).unwrap();
+            let mut result = Ok(());
+            for step in 0..10 {
+                let from = 1000 + step * each;
+                end.receive_bytes(&wire[from..from + each]).unwrap();
+                result = result.and(end.wait(secs(10)));
+            }
+            assert_eq!(result.is_err(), given_up, "{role:?} {each}");
+        }
+    }
+}
+
 // Unread bytes may be the rest: a user that only sends for a while must not blame the peer.
 #[test]
 fn bytes_that_nobody_has_looked_at_put_it_off() {
