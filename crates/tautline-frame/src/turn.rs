@@ -32,13 +32,13 @@ impl Turn {
     /// Counts bytes that are unmasked, checked, copied or discarded.
     #[inline]
     pub(crate) fn charge_plain(&mut self, bytes: usize) {
-        self.charge(bytes.div_ceil(plain_per_unit()));
+        self.charge(plain_units(bytes));
     }
 
     /// The same for as many bytes as [`plain_bytes`](Self::plain_bytes) allowed, or fewer.
     #[inline(always)]
     pub(crate) fn charge_allowed(&mut self, bytes: usize) {
-        self.left -= bytes.div_ceil(plain_per_unit()) as i32;
+        self.left -= plain_units(bytes) as i32;
     }
 
     /// Counts a short message: its frame and its bytes, a few thousand at most. Only in a turn that is not over.
@@ -54,13 +54,16 @@ impl Turn {
         if there <= PLAIN_STEP {
             return there;
         }
-        (usize::try_from(self.left).unwrap_or(0) * plain_per_unit()).max(PLAIN_STEP)
+        let left = usize::try_from(self.left).unwrap_or(0);
+        let left = if buffers::is_crowded() { left * PLAIN_PER_UNIT } else { left };
+        left.max(PLAIN_STEP)
     }
 }
 
 #[inline]
-fn plain_per_unit() -> usize {
-    if buffers::is_crowded() { PLAIN_PER_UNIT } else { 1 }
+fn plain_units(bytes: usize) -> usize {
+    // Not a division by one or the other: the CPU would divide for every frame.
+    if buffers::is_crowded() { bytes.div_ceil(PLAIN_PER_UNIT) } else { bytes }
 }
 
 #[cfg(test)]
