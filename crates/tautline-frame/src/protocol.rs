@@ -52,8 +52,8 @@ use crate::write_queue::WriteQueue;
 ///
 /// # Turns
 /// What is cheap for a peer to send may be expensive to process. So all work on received bytes is counted, in bytes and in
-/// frames, inflated ones too, and a connection's turn ends after about 100 us of work: after 512 frames, 256 KiB that are not
-/// compressed, or 64 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
+/// frames, inflated ones too, and a connection's turn ends after about 130 us of work: after 512 frames, 320 KiB that are not
+/// compressed, or 80 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
 /// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
 /// [`is_turn_over`](Self::is_turn_over) distinguishes this from missing bytes. A driver of several connections lets others have
 /// their turn in between; a driver of a single one begins the next turn at once. Then call `handle_data` again, even with an

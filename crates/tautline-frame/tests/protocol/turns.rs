@@ -5,7 +5,7 @@ use tautline_frame::Message;
 use crate::peer::*;
 
 /// A turn, in units of some 1.5 ns; `config.rs` counts in a quarter of that.
-const TURN: usize = 64 << 10;
+const TURN: usize = 80 << 10;
 
 /// Statistics of the turns of a connection.
 #[derive(Debug, Default)]
