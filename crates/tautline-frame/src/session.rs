@@ -191,11 +191,11 @@ impl Session {
     /// # Errors
     /// [`Error::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
     #[inline(always)]
-    pub fn send(&mut self, message: Message, wish: Compress) -> Result<(), Error> {
+    pub fn send(&mut self, message: Message, compress: Compress) -> Result<(), Error> {
         if !self.protocol.queue().has_buffer() {
             self.lend_buffer();
         }
-        Ok(self.protocol.send_with(message, wish)?)
+        Ok(self.protocol.send_with(message, compress)?)
     }
 
     /// Pings the peer; [`poll_pong`](Self::poll_pong) waits for the answer under the number that is returned.

@@ -12,7 +12,7 @@ use crate::connect::{self, connection_field};
 use crate::error::BuildError;
 use crate::head::ConnectProtocol;
 use crate::headers::Headers;
-use crate::negotiate::{Agreed, Wishes, text};
+use crate::negotiate::{Agreed, Proposal, text};
 use crate::response::ResponseError;
 use crate::token::{Lines, lines};
 use crate::upgrade;
@@ -37,16 +37,16 @@ use crate::uri::WsUri;
 pub struct ClientRequest {
     uri: WsUri,
     extra: Headers,
-    wishes: Wishes,
+    proposal: Proposal,
 }
 
 impl ClientRequest {
     /// A request for `uri` without any optional headers.
     #[must_use]
     pub fn new(uri: &WsUri) -> Self {
-        let wishes =
-            Wishes { subprotocols: Vec::new(), subprotocol_required: true, compression: None };
-        Self { uri: uri.clone(), extra: Headers::new(), wishes }
+        let proposal =
+            Proposal { subprotocols: Vec::new(), subprotocol_required: true, compression: None };
+        Self { uri: uri.clone(), extra: Headers::new(), proposal }
     }
 
     /// Sets all headers of the application at once, replacing those set before. `Host` replaces the URI's; `Authorization`
@@ -66,7 +66,7 @@ impl ClientRequest {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.wishes.subprotocols = names.into_iter().map(Into::into).collect();
+        self.proposal.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -74,14 +74,14 @@ impl ClientRequest {
     /// Default: yes. RFC 6455 leaves it to the client (section 4.2.2, step 5.5: `/subprotocol/` null).
     #[must_use]
     pub const fn subprotocol_required(mut self, yes: bool) -> Self {
-        self.wishes.subprotocol_required = yes;
+        self.proposal.subprotocol_required = yes;
         self
     }
 
     /// Offers `permessage-deflate` (RFC 7692) with these settings. Default: no extension is offered.
     #[must_use]
-    pub const fn compression(mut self, wish: Compression) -> Self {
-        self.wishes.compression = Some(wish);
+    pub const fn compression(mut self, compression: Compression) -> Self {
+        self.proposal.compression = Some(compression);
         self
     }
 
@@ -96,7 +96,7 @@ impl ClientRequest {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(HOST, host(&extra, &self.uri)?);
         let accept = upgrade::ask(&mut headers)?;
-        self.wishes.offer(&mut headers)?;
+        self.proposal.offer(&mut headers)?;
         add(&mut headers, &extra, &self.uri)?;
 
         let mut request = Request::new(());
@@ -104,7 +104,7 @@ impl ClientRequest {
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = self.uri.request_target();
         *request.headers_mut() = headers;
-        Ok((request, Expectation { way: Way::Upgrade { accept }, wishes: self.wishes }))
+        Ok((request, Expectation { way: Way::Upgrade { accept }, proposal: self.proposal }))
     }
 
     /// Returns the HTTP/2 or HTTP/3 request, an extended CONNECT (RFC 8441 section 5, RFC 9220), and what the response must
@@ -136,7 +136,7 @@ impl ClientRequest {
         }
         let mut headers = HeaderMap::with_capacity(8);
         connect::ask(&mut headers);
-        self.wishes.offer(&mut headers)?;
+        self.proposal.offer(&mut headers)?;
         add(&mut headers, &extra, &self.uri)?;
 
         let uri = Uri::builder()
@@ -151,7 +151,7 @@ impl ClientRequest {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         request.extensions_mut().insert(ConnectProtocol::WEBSOCKET);
-        Ok((request, Expectation { way: Way::Connect, wishes: self.wishes }))
+        Ok((request, Expectation { way: Way::Connect, proposal: self.proposal }))
     }
 }
 
@@ -185,7 +185,7 @@ impl fmt::Debug for ClientRequest {
         f.debug_struct("ClientRequest")
             .field("uri", &self.uri)
             .field("headers", &self.extra)
-            .field("wishes", &self.wishes)
+            .field("proposal", &self.proposal)
             .finish()
     }
 }
@@ -194,7 +194,7 @@ impl fmt::Debug for ClientRequest {
 #[derive(Clone)]
 pub struct Expectation {
     way: Way,
-    wishes: Wishes,
+    proposal: Proposal,
 }
 
 /// How the connection is opened.
@@ -220,12 +220,12 @@ impl Expectation {
             Way::Upgrade { accept } => upgrade::check_response(response, accept)?,
             Way::Connect => connect::check_response(response)?,
         }
-        self.wishes.check(response.headers())
+        self.proposal.check(response.headers())
     }
 }
 
 impl fmt::Debug for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expectation").field("wishes", &self.wishes).finish_non_exhaustive()
+        f.debug_struct("Expectation").field("proposal", &self.proposal).finish_non_exhaustive()
     }
 }

@@ -30,8 +30,8 @@ pub(crate) fn is_deflate(extension: &Extension<'_>) -> bool {
 
 /// The offer of a client with these settings. It always has `client_max_window_bits`, so that the server may limit the
 /// window (RFC 7692 section 7.1.2.2).
-pub(crate) fn offer(wish: &Compression) -> Extension<'static> {
-    let Terms { server, client } = Terms::wished(wish, Role::Client);
+pub(crate) fn offer(compression: &Compression) -> Extension<'static> {
+    let Terms { server, client } = Terms::ours(compression, Role::Client);
     let mut offer = Extension::new(NAME);
     if !server.context {
         offer.push(SERVER_NO_CONTEXT_TAKEOVER, None);
@@ -52,12 +52,12 @@ pub(crate) fn offer(wish: &Compression) -> Extension<'static> {
 /// compress, is accepted if there is no other: uncompressed messages obey any limit (section 7.1.2.1), and the client's
 /// messages can still be compressed.
 pub(crate) fn accept(
-    wish: &Compression,
+    compression: &Compression,
     offers: &[Extension<'_>],
 ) -> Option<(Extension<'static>, Compression)> {
     let mut fallback = None;
     for offer in offers.iter().filter(|offer| is_deflate(offer)) {
-        match Terms::accepted(wish, offer) {
+        match Terms::accepted(compression, offer) {
             Ok(terms) if terms.server.max_bits() >= MIN_OWN_BITS => {
                 fallback = Some(terms);
                 break;
@@ -66,7 +66,7 @@ pub(crate) fn accept(
             Err(_) => {}
         }
     }
-    fallback.map(|terms| (terms.answer(), terms.seen_by(Role::Server, wish)))
+    fallback.map(|terms| (terms.answer(), terms.seen_by(Role::Server, compression)))
 }
 
 /// A client's check of the server's answer to its [`offer`]: what is agreed on.
@@ -76,10 +76,10 @@ pub(crate) fn accept(
 /// A [`DeflateError`] when the answer has anything that the offer does not allow; the client must then fail the connection
 /// (RFC 7692 sections 5.1 and 7.1).
 pub(crate) fn check_answer(
-    wish: &Compression,
+    compression: &Compression,
     answer: &Extension<'_>,
 ) -> Result<Compression, DeflateError> {
-    Terms::granted(wish, answer).map(|terms| terms.seen_by(Role::Client, wish))
+    Terms::granted(compression, answer).map(|terms| terms.seen_by(Role::Client, compression))
 }
 
 /// How both ends compress, in the RFC's terms.
@@ -107,14 +107,15 @@ impl Sender {
 
 impl Terms {
     /// What an end in this role wants of both.
-    fn wished(wish: &Compression, role: Role) -> Self {
+    fn ours(compression: &Compression, role: Role) -> Self {
         let sender = |context, bits: u8| {
             // The peer may choose fewer; we do not ask for them.
             let bits = Some(bits.max(MIN_OWN_BITS)).filter(|&bits| bits < MAX_BITS);
             Sender { context, bits }
         };
-        let own = sender(wish.get_own_context_takeover(), wish.get_own_window_bits());
-        let peer = sender(wish.get_peer_context_takeover(), wish.get_peer_window_bits());
+        let own = sender(compression.get_own_context_takeover(), compression.get_own_window_bits());
+        let peer =
+            sender(compression.get_peer_context_takeover(), compression.get_peer_window_bits());
         match role {
             Role::Server => Self { server: own, client: peer },
             Role::Client => Self { server: peer, client: own },
@@ -122,22 +123,22 @@ impl Terms {
     }
 
     /// What a server with these settings answers to an offer.
-    fn accepted(wish: &Compression, offer: &Extension<'_>) -> Result<Self, DeflateError> {
+    fn accepted(compression: &Compression, offer: &Extension<'_>) -> Result<Self, DeflateError> {
         let offer = Fields::read(&offer.params, Side::Offer)?;
-        let wished = Self::wished(wish, Role::Server);
+        let ours = Self::ours(compression, Role::Server);
         let server_bits = match offer.server_max_window_bits {
             // Section 7.1.2.1: the answer repeats the parameter, with that value or a smaller one.
-            Some(bits) => Some(bits.min(wished.server.max_bits())),
-            None => wished.server.bits,
+            Some(bits) => Some(bits.min(ours.server.max_bits())),
+            None => ours.server.bits,
         };
         // Section 7.1.2.2: only an offer that has the parameter lets the server set it.
         let client_bits = match offer.client_max_window_bits {
-            Some(hint) => Some(hint.unwrap_or(MAX_BITS).min(wished.client.max_bits()))
+            Some(hint) => Some(hint.unwrap_or(MAX_BITS).min(ours.client.max_bits()))
                 .filter(|&bits| bits < MAX_BITS),
             None => None,
         };
-        let server_context = wished.server.context && !offer.server_no_context_takeover;
-        let client_context = wished.client.context && !offer.client_no_context_takeover;
+        let server_context = ours.server.context && !offer.server_no_context_takeover;
+        let client_context = ours.client.context && !offer.client_no_context_takeover;
         Ok(Self {
             server: Sender { context: server_context, bits: server_bits },
             client: Sender { context: client_context, bits: client_bits },
@@ -145,22 +146,22 @@ impl Terms {
     }
 
     /// What the answer to the offer of a client with these settings grants.
-    fn granted(wish: &Compression, answer: &Extension<'_>) -> Result<Self, DeflateError> {
+    fn granted(compression: &Compression, answer: &Extension<'_>) -> Result<Self, DeflateError> {
         let answer = Fields::read(&answer.params, Side::Answer)?;
-        let wished = Self::wished(wish, Role::Client);
-        if !wished.server.context && !answer.server_no_context_takeover {
+        let ours = Self::ours(compression, Role::Client);
+        if !ours.server.context && !answer.server_no_context_takeover {
             return Err(DeflateError::NotGranted);
         }
         // An absent parameter means 15 bits, which is more than an offer that has it allows.
-        if answer.server_max_window_bits.unwrap_or(MAX_BITS) > wished.server.max_bits() {
+        if answer.server_max_window_bits.unwrap_or(MAX_BITS) > ours.server.max_bits() {
             return Err(DeflateError::NotGranted);
         }
         // In an answer the value is always present; see `Fields::read`.
         let client_bits = answer.client_max_window_bits.flatten().unwrap_or(MAX_BITS);
         // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. 8 bits is within what the
         // offer allows, so it is no reason to fail: this end then compresses nothing.
-        let client_bits = client_bits.min(wished.client.max_bits());
-        let client_context = wished.client.context && !answer.client_no_context_takeover;
+        let client_bits = client_bits.min(ours.client.max_bits());
+        let client_context = ours.client.context && !answer.client_no_context_takeover;
         Ok(Self {
             server: Sender {
                 context: !answer.server_no_context_takeover,
@@ -192,14 +193,15 @@ impl Terms {
     }
 
     /// The settings of the end in this role, narrowed to these terms.
-    fn seen_by(&self, role: Role, wish: &Compression) -> Compression {
+    fn seen_by(&self, role: Role, compression: &Compression) -> Compression {
         let (own, peer) = match role {
             Role::Server => (self.server, self.client),
             Role::Client => (self.client, self.server),
         };
         // A peer may limit this end to less than it can compress with: then it sends uncompressed, which obeys any limit.
         let can_compress = own.max_bits() >= MIN_OWN_BITS;
-        wish.own_compression(can_compress && wish.get_own_compression())
+        compression
+            .own_compression(can_compress && compression.get_own_compression())
             .own_context_takeover(own.context)
             .own_window_bits(own.max_bits())
             .peer_context_takeover(peer.context)

@@ -88,7 +88,7 @@ impl<'a> Offer<'a> {
     pub(crate) fn answer(
         &self,
         subprotocol: Option<&str>,
-        wish: Option<&Compression>,
+        compression: Option<&Compression>,
         headers: &mut HeaderMap,
     ) -> Agreed {
         let mut agreed = Agreed::default();
@@ -99,7 +99,8 @@ impl<'a> Offer<'a> {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
             agreed.subprotocol = Some(name.to_owned());
         }
-        let accepted = wish.and_then(|wish| deflate::accept(wish, &self.extensions));
+        let accepted =
+            compression.and_then(|compression| deflate::accept(compression, &self.extensions));
         if let Some((answer, compression)) = accepted
             && let Ok(value) = HeaderValue::try_from(answer.to_string())
         {
@@ -122,13 +123,13 @@ impl fmt::Debug for Offer<'_> {
 
 /// What a client offers, and what it requires of the answer.
 #[derive(Clone)]
-pub(crate) struct Wishes {
+pub(crate) struct Proposal {
     pub(crate) subprotocols: Vec<String>,
     pub(crate) subprotocol_required: bool,
     pub(crate) compression: Option<Compression>,
 }
 
-impl Wishes {
+impl Proposal {
     /// Writes the offers into `headers`.
     pub(crate) fn offer(&self, headers: &mut HeaderMap) -> Result<(), BuildError> {
         let names = subprotocol::check_all(self.subprotocols.iter().map(String::as_bytes))?;
@@ -136,8 +137,8 @@ impl Wishes {
             headers
                 .insert(SEC_WEBSOCKET_PROTOCOL, text(SEC_WEBSOCKET_PROTOCOL, &names.join(", "))?);
         }
-        if let Some(wish) = &self.compression {
-            let offer = deflate::offer(wish).to_string();
+        if let Some(compression) = &self.compression {
+            let offer = deflate::offer(compression).to_string();
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, text(SEC_WEBSOCKET_EXTENSIONS, &offer)?);
         }
         Ok(())
@@ -165,12 +166,12 @@ impl Wishes {
     fn check_extensions(&self, headers: &HeaderMap) -> Result<Option<Compression>, ResponseError> {
         let mut accepted = None;
         for extension in parse_extensions(headers).map_err(ResponseError::Extensions)? {
-            let wish = self.compression.as_ref().filter(|_| is_deflate(&extension));
-            let wish = wish.ok_or(ResponseError::ExtensionNotOffered)?;
+            let compression = self.compression.as_ref().filter(|_| is_deflate(&extension));
+            let compression = compression.ok_or(ResponseError::ExtensionNotOffered)?;
             if accepted.is_some() {
                 return Err(ResponseError::DuplicateExtension);
             }
-            let answer = deflate::check_answer(wish, &extension);
+            let answer = deflate::check_answer(compression, &extension);
             accepted = Some(answer.map_err(ResponseError::Deflate)?);
         }
         Ok(accepted)
@@ -178,9 +179,9 @@ impl Wishes {
 }
 
 /// Omits the subprotocols: some clients pass a token among them.
-impl fmt::Debug for Wishes {
+impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wishes")
+        f.debug_struct("Proposal")
             .field("subprotocols", &self.subprotocols.len())
             .field("subprotocol_required", &self.subprotocol_required)
             .field("compression", &self.compression)

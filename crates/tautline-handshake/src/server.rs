@@ -156,8 +156,8 @@ impl ServerResponse<'_> {
 
     /// Accepts `permessage-deflate` (RFC 7692) within these settings; clients that offer nothing acceptable are served
     /// uncompressed.
-    pub const fn compression(mut self, wish: Compression) -> Self {
-        self.compression = Some(wish);
+    pub const fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
         self
     }
 

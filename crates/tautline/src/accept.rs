@@ -355,8 +355,8 @@ impl Acceptor {
         if let Some(name) = upgrade.subprotocol.or_else(preferred) {
             response = response.subprotocol(name);
         }
-        if let Some(wish) = self.settings.compression {
-            response = response.compression(wish);
+        if let Some(compression) = self.settings.compression {
+            response = response.compression(compression);
         }
         Ok((response.build()?, upgrade.data))
     }

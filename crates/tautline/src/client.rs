@@ -366,7 +366,7 @@ impl Client {
         let request = ClientRequest::new(uri).headers(headers).subprotocols(&self.subprotocols);
         #[cfg(feature = "deflate")]
         let request = match &self.compression {
-            Some(wish) => request.compression(*wish),
+            Some(compression) => request.compression(*compression),
             None => request,
         };
         request.subprotocol_required(self.subprotocol_required).build()

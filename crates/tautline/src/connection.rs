@@ -12,7 +12,7 @@ use tautline_frame::CloseCode;
 use tautline_frame::session::{Action, Interest, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::leaving::{Leave, leave_at_once};
+pub(crate) use self::leaving::{OnDrop, close_on_drop};
 use crate::error::Chain;
 use crate::seats::Seats;
 use crate::shutdown::ShutdownSignal;
@@ -40,7 +40,7 @@ pub(crate) struct Connection<S> {
     /// The connection counts in a server until the end.
     place: Option<Place>,
     /// What to do if it is dropped before its end.
-    leave: Leave<S>,
+    on_drop: OnDrop<S>,
 }
 
 impl<S> Connection<S> {
@@ -56,7 +56,7 @@ impl<S> Connection<S> {
             info,
             shutdown: None,
             place: None,
-            leave: leave_at_once,
+            on_drop: close_on_drop,
         }
     }
 
@@ -100,7 +100,7 @@ impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         if !self.session.is_done() {
             tracing::debug!(peer = %self.info.peer, "connection dropped before its end");
-            (self.leave)(self);
+            (self.on_drop)(self);
         }
     }
 }

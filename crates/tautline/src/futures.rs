@@ -45,7 +45,7 @@ pub(crate) trait Transmit {
     fn poll_queue(
         &mut self,
         message: &mut Option<Message>,
-        wish: Compress,
+        compress: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>>;
 
@@ -91,10 +91,10 @@ pub(crate) trait Transmit {
 pub(crate) fn queue(
     session: &mut Session,
     message: &mut Option<Message>,
-    wish: Compress,
+    compress: Compress,
 ) -> Result<(), Error> {
     match message.take() {
-        Some(message) => session.send(message, wish),
+        Some(message) => session.send(message, compress),
         None => Ok(()),
     }
 }
@@ -174,15 +174,15 @@ impl<C: Transmit> Future for Send<'_, C> {
 #[must_use = "futures do nothing unless polled"]
 pub struct FeedWith<'a, C> {
     pub(crate) feed: Feed<'a, C>,
-    pub(crate) wish: Compress,
+    pub(crate) compress: Compress,
 }
 
 impl<C: Transmit> Future for FeedWith<'_, C> {
     type Output = Result<(), Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { feed: Feed { to, message }, wish } = self.get_mut();
-        to.poll_queue(message, *wish, cx)
+        let Self { feed: Feed { to, message }, compress } = self.get_mut();
+        to.poll_queue(message, *compress, cx)
     }
 }
 
@@ -192,15 +192,15 @@ impl<C: Transmit> Future for FeedWith<'_, C> {
 #[must_use = "futures do nothing unless polled"]
 pub struct SendWith<'a, C> {
     pub(crate) send: Send<'a, C>,
-    pub(crate) wish: Compress,
+    pub(crate) compress: Compress,
 }
 
 impl<C: Transmit> Future for SendWith<'_, C> {
     type Output = Result<(), Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { send: Send { to, message }, wish } = self.get_mut();
-        ready!(to.poll_queue(message, *wish, cx))?;
+        let Self { send: Send { to, message }, compress } = self.get_mut();
+        ready!(to.poll_queue(message, *compress, cx))?;
         to.poll_written(cx)
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Listener, Session};
 
-use crate::connection::{Connection, leave_at_once};
+use crate::connection::{Connection, close_on_drop};
 use crate::error::BoxError;
 use crate::tasks::Place;
 use crate::timer::now;
@@ -21,13 +21,13 @@ use crate::transport::Transport;
 use crate::wakers::Wakers;
 
 /// Hands the connection of a server to a task that closes it in order.
-pub(crate) fn leave_to_server(connection: &mut Connection<Transport>) {
+pub(crate) fn hand_to_server(connection: &mut Connection<Transport>) {
     let Some(place) = connection.take_place() else { return };
     if place.is_over() {
-        return connection.leave_with(CloseCode::GOING_AWAY);
+        return connection.close_at_once(CloseCode::GOING_AWAY);
     }
     let mut left = Box::new(connection.take());
-    left.keep_place(place, leave_at_once);
+    left.keep_place(place, close_on_drop);
     let mut left = Some(left);
     // If the slot is gone, the thread is ending and polls no handler.
     let _ = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), &mut left));

@@ -323,8 +323,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_with(&mut self, message: impl Into<Message>, wish: Compress) -> SendWith<'_, Self> {
-        SendWith { send: self.send(message), wish }
+    pub fn send_with(
+        &mut self,
+        message: impl Into<Message>,
+        compress: Compress,
+    ) -> SendWith<'_, Self> {
+        SendWith { send: self.send(message), compress }
     }
 
     /// Queues a message: see [`WebSocket::feed`](crate::WebSocket::feed). It is written by the next
@@ -342,8 +346,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
-        FeedWith { feed: self.feed(message), wish }
+    pub fn feed_with(
+        &mut self,
+        message: impl Into<Message>,
+        compress: Compress,
+    ) -> FeedWith<'_, Self> {
+        FeedWith { feed: self.feed(message), compress }
     }
 
     /// Queues a message without waiting: see [`WebSocket::try_feed`](crate::WebSocket::try_feed).
@@ -427,7 +435,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
     fn poll_queue(
         &mut self,
         message: &mut Option<Message>,
-        wish: Compress,
+        compress: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         {
@@ -435,10 +443,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
             // nothing that others wait for, except for the deadline of a compressor.
             let mut inner = lock(&self.shared.inner);
             if inner.connection.session().has_room() && !inner.connection.compresses() {
-                return Poll::Ready(queue(inner.connection.session_mut(), message, wish));
+                return Poll::Ready(queue(inner.connection.session_mut(), message, compress));
             }
         }
-        self.poll_queue_registered(message, wish, cx)
+        self.poll_queue_registered(message, compress, cx)
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
@@ -454,7 +462,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     fn poll_queue_registered(
         &self,
         message: &mut Option<Message>,
-        wish: Compress,
+        compress: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         if message.is_none() {
@@ -462,7 +470,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         }
         // Under one lock, or other writers could fill the queue in between.
         self.shared.look(self.key, cx, |session, listener| match session.poll_room(listener, now) {
-            Progress::Done(Ok(())) => Progress::Done(queue(session, message, wish)),
+            Progress::Done(Ok(())) => Progress::Done(queue(session, message, compress)),
             other => other,
         })
     }

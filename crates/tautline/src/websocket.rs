@@ -14,7 +14,7 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::parts::Parts;
-use crate::connection::{Connection, Leave};
+use crate::connection::{Connection, OnDrop};
 use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
@@ -148,8 +148,8 @@ impl<S> WebSocket<S> {
         self.connection.watch(shutdown);
     }
 
-    pub(crate) fn keep_place(&mut self, place: Place, leave: Leave<S>) {
-        self.connection.keep_place(place, leave);
+    pub(crate) fn keep_place(&mut self, place: Place, on_drop: OnDrop<S>) {
+        self.connection.keep_place(place, on_drop);
     }
 }
 
@@ -239,8 +239,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_with(&mut self, message: impl Into<Message>, wish: Compress) -> SendWith<'_, Self> {
-        SendWith { send: self.send(message), wish }
+    pub fn send_with(
+        &mut self,
+        message: impl Into<Message>,
+        compress: Compress,
+    ) -> SendWith<'_, Self> {
+        SendWith { send: self.send(message), compress }
     }
 
     /// Queues a message. It is written by the next [`flush`](Self::flush), or when
@@ -259,8 +263,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed_with(&mut self, message: impl Into<Message>, wish: Compress) -> FeedWith<'_, Self> {
-        FeedWith { feed: self.feed(message), wish }
+    pub fn feed_with(
+        &mut self,
+        message: impl Into<Message>,
+        compress: Compress,
+    ) -> FeedWith<'_, Self> {
+        FeedWith { feed: self.feed(message), compress }
     }
 
     /// Queues a message without waiting. It is written when a message that was
@@ -438,14 +446,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
     fn poll_queue(
         &mut self,
         message: &mut Option<Message>,
-        wish: Compress,
+        compress: Compress,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         // No other function is shown the message, which would move it into memory.
         if !self.connection.session().has_room() && message.is_some() {
             ready!(self.poll_room(cx))?;
         }
-        Poll::Ready(queue(self.connection.session_mut(), message, wish))
+        Poll::Ready(queue(self.connection.session_mut(), message, compress))
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {

@@ -74,11 +74,11 @@ impl Deflate {
         &mut self,
         payload: &[u8],
         text: bool,
-        wish: Compress,
+        compress: Compress,
         since: Instant,
         turn: &mut Turn,
     ) -> Option<Bytes> {
-        let smaller = match wish {
+        let smaller = match compress {
             _ if !self.settings.get_own_compression() => return None,
             Compress::Never => return None,
             Compress::Always => false,

@@ -32,13 +32,13 @@ impl Protocol {
     /// # Errors
     /// As [`send`](Self::send).
     #[inline(always)]
-    pub fn send_with(&mut self, message: Message, wish: Compress) -> Result<(), SendError> {
+    pub fn send_with(&mut self, message: Message, compress: Compress) -> Result<(), SendError> {
         let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
         let payload = message.into_bytes();
         if self.push_short(opcode, &payload) {
             return Ok(());
         }
-        self.send_payload(opcode, payload, wish)
+        self.send_payload(opcode, payload, compress)
     }
 
     /// The general path: for messages that are compressed, in fragments or long, and for those that are refused.
@@ -47,14 +47,14 @@ impl Protocol {
         &mut self,
         opcode: OpCode,
         payload: Bytes,
-        wish: Compress,
+        compress: Compress,
     ) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
-            Some(_) => self.compress(payload, opcode, wish),
+            Some(_) => self.compress(payload, opcode, compress),
         };
         if self.sends_whole() {
             self.push(true, rsv, opcode, payload);
@@ -71,12 +71,12 @@ impl Protocol {
     }
 
     /// RFC 7692 section 6.1: RSV1 marks a compressed message, on its first frame.
-    fn compress(&mut self, payload: Bytes, opcode: OpCode, wish: Compress) -> (Rsv, Bytes) {
+    fn compress(&mut self, payload: Bytes, opcode: OpCode, compress: Compress) -> (Rsv, Bytes) {
         let text = opcode == OpCode::Text;
         let deflate = self.deflate.as_mut().filter(|_| !self.broken);
-        match deflate
-            .and_then(|it| it.compress(&payload, text, wish, self.last_received, &mut self.turn))
-        {
+        match deflate.and_then(|it| {
+            it.compress(&payload, text, compress, self.last_received, &mut self.turn)
+        }) {
             Some(compressed) => (Rsv::RSV1, compressed),
             None => (Rsv::NONE, payload),
         }

@@ -199,13 +199,13 @@ fn the_empty_message_comes_as_one_byte_as_none_and_plain() {
 fn the_empty_message_is_sent_plain_or_as_one_byte() {
     for role in ROLES {
         let mut end = end(role, Compression::best_ratio());
-        for (wish, sent) in [
+        for (compress, sent) in [
             (Compress::Auto, Sent(TEXT, vec![])),
             (Compress::Never, Sent(TEXT, vec![])),
             (Compress::Always, Sent(TEXT | RSV1, vec![0])),
             (Compress::Always, Sent(TEXT | RSV1, vec![0])),
         ] {
-            end.protocol.send_with(Message::from(""), wish).unwrap();
+            end.protocol.send_with(Message::from(""), compress).unwrap();
             assert_eq!(end.written(), [sent]);
         }
     }
@@ -370,16 +370,20 @@ fn the_threshold_and_the_wish_decide() {
     for role in ROLES {
         let mut end = end(role, Compression::new().threshold(100));
         let data = [b'a'; 1000];
-        for (len, wish, compressed) in [
+        for (len, compress, compressed) in [
             (99, Compress::Auto, false),
             (100, Compress::Auto, true),
             (1, Compress::Always, true),
             (1000, Compress::Never, false),
         ] {
             let message = Message::from(&data[..len]);
-            end.protocol.send_with(message, wish).unwrap();
+            end.protocol.send_with(message, compress).unwrap();
             let sent = end.written().remove(0);
-            assert_eq!(sent.0, if compressed { BINARY | RSV1 } else { BINARY }, "{len} {wish:?}");
+            assert_eq!(
+                sent.0,
+                if compressed { BINARY | RSV1 } else { BINARY },
+                "{len} {compress:?}"
+            );
         }
         // If forced, what does not become smaller is compressed anyway.
         let data = noise(5000);

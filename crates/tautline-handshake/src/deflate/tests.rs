@@ -10,15 +10,15 @@ fn header(line: &str) -> HeaderMap {
 }
 
 /// A server's answer to the offers in this line.
-fn accept(wish: Compression, line: &str) -> Option<String> {
+fn accept(compression: Compression, line: &str) -> Option<String> {
     let headers = header(line);
-    let (answer, _) = super::accept(&wish, &parse_extensions(&headers).unwrap())?;
+    let (answer, _) = super::accept(&compression, &parse_extensions(&headers).unwrap())?;
     Some(answer.to_string())
 }
 
 /// What a client makes of this answer.
-fn check_answer(wish: Compression, line: &str) -> Result<Compression, DeflateError> {
-    super::check_answer(&wish, &parse_extensions(&header(line)).unwrap()[0])
+fn check_answer(compression: Compression, line: &str) -> Result<Compression, DeflateError> {
+    super::check_answer(&compression, &parse_extensions(&header(line)).unwrap()[0])
 }
 
 /// Whether an end compresses, with which context and window, and what it expects of its peer.
@@ -200,8 +200,8 @@ fn offers_are_tried_in_order_of_preference_rfc7692_5_1() {
 }
 
 #[test]
-fn a_server_keeps_to_its_own_wishes() {
-    let wish = Compression::low_memory().own_window_bits(11).peer_window_bits(10);
+fn a_server_keeps_to_its_own_settings() {
+    let compression = Compression::low_memory().own_window_bits(11).peer_window_bits(10);
     for (offer, answer) in [
         // Section 7.1.2.2: the client's window may be set only when the offer has the parameter.
         ("permessage-deflate", "server_max_window_bits=11"),
@@ -219,7 +219,7 @@ fn a_server_keeps_to_its_own_wishes() {
         ),
     ] {
         let prefix = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-        assert_eq!(accept(wish, offer), Some(format!("{prefix}; {answer}")), "{offer}");
+        assert_eq!(accept(compression, offer), Some(format!("{prefix}; {answer}")), "{offer}");
     }
 }
 
@@ -227,21 +227,21 @@ fn a_server_keeps_to_its_own_wishes() {
 #[test]
 fn no_window_below_9_bits_is_asked_for() {
     for (bits, asked) in [(0, "9"), (8, "9"), (9, "9"), (14, "14")] {
-        let wish = PLAIN.own_window_bits(bits).peer_window_bits(bits);
+        let compression = PLAIN.own_window_bits(bits).peer_window_bits(bits);
         let windows = format!("server_max_window_bits={asked}; client_max_window_bits={asked}");
-        assert_eq!(offer(&wish).to_string(), format!("permessage-deflate; {windows}"));
-        let answer = accept(wish, "permessage-deflate; client_max_window_bits");
+        assert_eq!(offer(&compression).to_string(), format!("permessage-deflate; {windows}"));
+        let answer = accept(compression, "permessage-deflate; client_max_window_bits");
         assert_eq!(answer, Some(format!("permessage-deflate; {windows}")));
     }
     for bits in [15, 16, 255] {
-        let wish = PLAIN.own_window_bits(bits).peer_window_bits(bits);
-        assert_eq!(offer(&wish).to_string(), "permessage-deflate; client_max_window_bits");
+        let compression = PLAIN.own_window_bits(bits).peer_window_bits(bits);
+        assert_eq!(offer(&compression).to_string(), "permessage-deflate; client_max_window_bits");
     }
 }
 
 #[test]
-fn an_offer_says_what_is_wished_rfc7692_7_1() {
-    for (wish, expected) in [
+fn an_offer_says_what_is_wanted_rfc7692_7_1() {
+    for (compression, expected) in [
         (PLAIN, "client_max_window_bits"),
         (Compression::new(), "client_no_context_takeover; client_max_window_bits"),
         (
@@ -251,7 +251,7 @@ fn an_offer_says_what_is_wished_rfc7692_7_1() {
         ),
         (PLAIN.own_window_bits(10), "client_max_window_bits=10"),
     ] {
-        assert_eq!(offer(&wish).to_string(), format!("permessage-deflate; {expected}"));
+        assert_eq!(offer(&compression).to_string(), format!("permessage-deflate; {expected}"));
     }
 }
 
@@ -267,7 +267,7 @@ fn a_server_that_is_held_to_8_bits_sends_uncompressed() {
 fn a_client_takes_what_its_offer_allows() {
     let demanding = PLAIN.peer_context_takeover(false).peer_window_bits(12);
     let limited = PLAIN.own_window_bits(10);
-    for (wish, answer, compresses, (server, client)) in [
+    for (compression, answer, compresses, (server, client)) in [
         (PLAIN, "permessage-deflate", true, (15, 15)),
         (PLAIN, "permessage-deflate; server_max_window_bits=8", true, (8, 15)),
         // Our offer allows any limit, but this one failed the connection.
@@ -284,8 +284,8 @@ fn a_client_takes_what_its_offer_allows() {
             (12, 15),
         ),
     ] {
-        let agreed = check_answer(wish, answer).unwrap();
-        let peer = (wish.get_peer_context_takeover(), server);
+        let agreed = check_answer(compression, answer).unwrap();
+        let peer = (compression.get_peer_context_takeover(), server);
         assert_eq!(seen(&agreed), (compresses, [(true, client), peer]), "{answer}");
     }
     // Section 7.1.1.2: what the server asks of the client's context, the client does.
@@ -297,7 +297,7 @@ fn a_client_takes_what_its_offer_allows() {
 #[test]
 fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
     let demanding = PLAIN.peer_context_takeover(false).peer_window_bits(12);
-    for (wish, answer, error) in [
+    for (compression, answer, error) in [
         (PLAIN, "permessage-deflate; unknown=1", DeflateError::UnknownParameter),
         (
             PLAIN,
@@ -315,14 +315,14 @@ fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
             DeflateError::NotGranted,
         ),
     ] {
-        assert_eq!(check_answer(wish, answer), Err(error), "{answer}");
+        assert_eq!(check_answer(compression, answer), Err(error), "{answer}");
     }
 }
 
 /// Whatever both ends ask for, the client accepts the server's answer, and what one end sends is what the other expects.
 #[test]
 fn both_ends_agree_on_who_keeps_what() {
-    let wishes = [
+    let settings = [
         Compression::new(),
         Compression::low_memory(),
         Compression::best_ratio(),
@@ -330,14 +330,14 @@ fn both_ends_agree_on_who_keeps_what() {
         PLAIN.peer_window_bits(9).peer_context_takeover(false),
         Compression::new().own_window_bits(10).peer_window_bits(12),
     ];
-    for client in wishes {
-        for server in wishes {
+    for client in settings {
+        for server in settings {
             let (answer, at_server) = super::accept(&server, &[offer(&client)]).unwrap();
             let at_client = super::check_answer(&client, &answer).unwrap();
             let (_, [own, peer]) = seen(&at_client);
             assert_eq!(seen(&at_server), (true, [peer, own]), "{client:?} {server:?}");
-            let (_, [wished, _]) = seen(&client);
-            assert!(own.1 <= wished.1 && (!own.0 || wished.0), "{client:?} {server:?}");
+            let (_, [ours, _]) = seen(&client);
+            assert!(own.1 <= ours.1 && (!own.0 || ours.0), "{client:?} {server:?}");
             assert!(!peer.0 || client.get_peer_context_takeover(), "{client:?} {server:?}");
         }
     }

@@ -68,13 +68,14 @@ fn the_example_is_answered_with_200_and_no_accept_rfc8441_5_1() {
 #[test]
 fn both_roles_agree_over_http_2_rfc8441_5() {
     for version in [Version::HTTP_2, Version::HTTP_3] {
-        let wish = Compression::best_ratio().own_window_bits(10);
-        let client = client("wss://example.com/chat").subprotocols(["b", "a"]).compression(wish);
+        let compression = Compression::best_ratio().own_window_bits(10);
+        let client =
+            client("wss://example.com/chat").subprotocols(["b", "a"]).compression(compression);
         let (mut request, expectation) = client.build_connect().unwrap();
         *request.version_mut() = version;
         let checked = ServerRequest::check(&request).unwrap();
-        let wish = Compression::new();
-        let (response, at_server) = checked.accept(&["a", "b"], Some(&wish));
+        let compression = Compression::new();
+        let (response, at_server) = checked.accept(&["a", "b"], Some(&compression));
         assert_eq!((response.status(), response.version()), (StatusCode::OK, version));
         let at_client = expectation.check(&response).unwrap();
         assert_eq!(at_client.subprotocol.as_deref(), Some("a"));
@@ -84,7 +85,7 @@ fn both_roles_agree_over_http_2_rfc8441_5() {
         assert_eq!(at_client.get_own_window_bits(), 10);
         assert_eq!(at_server.get_peer_window_bits(), 10);
         assert!(at_client.get_own_context_takeover());
-        assert!(!at_client.get_peer_context_takeover(), "the server's wish");
+        assert!(!at_client.get_peer_context_takeover(), "the server's compression");
     }
 }
 

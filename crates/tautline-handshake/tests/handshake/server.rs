@@ -298,19 +298,19 @@ fn a_response_chooses_only_what_was_offered_rfc6455_4_2_2() {
         assert_eq!(result.err(), Some(BuildError::SubprotocolNotOffered), "{name:?}");
     }
 
-    let wish = Compression::new().own_context_takeover(true).peer_window_bits(10);
-    let (response, agreed) = request.respond().compression(wish).build().unwrap();
+    let compression = Compression::new().own_context_takeover(true).peer_window_bits(10);
+    let (response, agreed) = request.respond().compression(compression).build().unwrap();
     assert!(!response.headers().contains_key("sec-websocket-extensions"), "none was offered");
     assert_eq!(agreed.compression, None);
     let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
     plain.headers_mut().insert("sec-websocket-extensions", offer);
     let offering = ServerRequest::check(&plain).unwrap();
-    let (response, agreed) = offering.respond().compression(wish).build().unwrap();
+    let (response, agreed) = offering.respond().compression(compression).build().unwrap();
     assert_eq!(
         response.headers()["sec-websocket-extensions"],
         "permessage-deflate; client_max_window_bits=10"
     );
-    assert_eq!(agreed.compression, Some(wish));
+    assert_eq!(agreed.compression, Some(compression));
 }
 
 /// RFC 7692 section 5.1: a server that does not accept an offer leaves it out of its answer. Browsers

@@ -21,21 +21,24 @@ const LAST_READS: usize = 16;
 
 /// What a connection does when it is dropped before its end. A function pointer, because `Drop`
 /// does not know the bounds of the stream's type.
-pub(crate) type Leave<S> = fn(&mut Connection<S>);
+pub(crate) type OnDrop<S> = fn(&mut Connection<S>);
 
 /// Writes what is queued and a Close, as far as the stream takes them without waiting. The code is
 /// 1001, as browsers send when they leave a page, or 1011 during a panic.
-pub(crate) fn leave_at_once<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
-    let failed = std::thread::panicking();
-    connection.leave_with(if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::GOING_AWAY });
+pub(crate) fn close_on_drop<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
+    let code = match std::thread::panicking() {
+        true => CloseCode::INTERNAL_ERROR,
+        false => CloseCode::GOING_AWAY,
+    };
+    connection.close_at_once(code);
 }
 
 impl<S> Connection<S> {
-    /// Holds a place of a server until the end. `leave` is called if the connection is dropped
+    /// Holds a place of a server until the end. `on_drop` is called if the connection is dropped
     /// before.
-    pub(crate) fn keep_place(&mut self, place: Place, leave: Leave<S>) {
+    pub(crate) fn keep_place(&mut self, place: Place, on_drop: OnDrop<S>) {
         self.place = Some(place);
-        self.leave = leave;
+        self.on_drop = on_drop;
     }
 
     pub(crate) const fn place(&self) -> Option<&Place> {
@@ -49,7 +52,7 @@ impl<S> Connection<S> {
 
 impl<S> Connection<S> {
     /// Takes the stream and what was read from it, if no byte is lost by that.
-    pub(crate) fn leave(&mut self) -> Option<(S, BytesMut)> {
+    pub(crate) fn take_stream(&mut self) -> Option<(S, BytesMut)> {
         self.io.as_ref()?;
         let rest = self.session.leave()?;
         self.io.take().map(|io| (io, rest))
@@ -65,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes what is queued and a Close with this code, unless a Close was sent, as far as the
     /// transport takes them without waiting.
-    pub(crate) fn leave_with(&mut self, code: CloseCode) {
+    pub(crate) fn close_at_once(&mut self, code: CloseCode) {
         let leaving = || {
             let _ = self.session.close(code.into(), now());
             // Not limited by the task's budget of the runtime: without any left, nothing would be

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
-use crate::parting::leave_to_server;
+use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
 use crate::transport::{Peer, Transport, socket};
@@ -106,7 +106,7 @@ impl<T> Opener<T> {
             }
         };
         ws.watch(signal);
-        ws.keep_place(place, leave_to_server);
+        ws.keep_place(place, hand_to_server);
         tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
         Ok(Some((ws, data)))
     }

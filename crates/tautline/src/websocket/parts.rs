@@ -43,7 +43,7 @@ impl<S> WebSocket<S> {
     /// something is queued ([`flush`](Self::flush) first), if messages that were received during a
     /// [`ping`](Self::ping) have not been taken yet, or if a part of a message has been received.
     pub fn into_inner(mut self) -> Result<Parts<S>, Self> {
-        match self.connection.leave() {
+        match self.connection.take_stream() {
             Some((stream, leftover)) => Ok(Parts { stream, leftover }),
             None => Err(self),
         }
