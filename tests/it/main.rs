@@ -4,6 +4,7 @@
 mod support;
 
 // The connection.
+mod at_random;
 mod cancel;
 mod conversation;
 mod deflate;

@@ -1,4 +1,5 @@
-//! Other implementations as clients of our server and as servers of our client, over ws and wss.
+//! Other implementations as clients of our server and as servers of our client, over ws and wss, and a peer of our own that
+//! does what no sensible client would.
 //! The scripts in tests/interop print `ok   WHAT` or `FAIL WHAT: WHY`, a line per check.
 
 use std::path::Path;
@@ -42,6 +43,9 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
             }
             tally.add(script, cmd);
         }
+        if !secure {
+            tally.add("odd_peer.py", scripts.run("odd_peer.py").arg(&url));
+        }
         tally.one("echo_peer ends on SIGTERM", server.stop());
     }
     Ok(())
@@ -60,6 +64,9 @@ fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
         for script in ["python_deflate_client.py", "ws_deflate_client.mjs"] {
             let cmd = scripts.run(script).arg(&url);
             tally.add(script, if takeover { cmd.arg("--takeover") } else { cmd });
+        }
+        if takeover {
+            tally.add("odd_peer.py", scripts.run("odd_peer.py").args([&url, "--takeover"]));
         }
         tally.one(&format!("echo_peer {compression} ends on SIGTERM"), server.stop());
     }

@@ -205,6 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Cancel safe: the message has been queued as a whole or not at all. If it was queued, the next
     /// method that is called writes it.
     ///
+    /// While it waits for the peer to take the data, it does not read. If both ends of a connection
+    /// send more than the network holds before they read, each waits for the other until
+    /// [`Config::send_timeout`](crate::Config::send_timeout): [`split`](Self::split) the connection
+    /// to do both at the same time.
+    ///
     /// # Errors
     /// [`Error::Closed`] if the connection is closing, otherwise why it failed. The error is
     /// returned after the end, within [`Config::close_timeout`](crate::Config::close_timeout). What
