@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 use tautline::{Config, Error, Message, Role, Timeout, WebSocket};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -189,6 +189,33 @@ async fn there_is_no_gap_in_what_comes_while_the_sink_closes() {
         }
         assert!(stream.next().await.is_none());
         closing.await.unwrap().unwrap();
+    }
+}
+
+// A stream that had never waited is not known to be another task's. What came beyond what is kept while the sink closed was
+// dropped, and the stream ended as if in order.
+#[tokio::test]
+async fn a_stream_that_is_cut_off_by_a_close_does_not_end_in_order() {
+    for role in ROLES {
+        let (ws, mut peer) = duplex(role, Config::new(), 8 << 20);
+        let (mut sink, mut stream) = StreamExt::split(ws);
+        for index in 0..=40u8 {
+            peer.send(FIN | BINARY, vec![index; 64 << 10]).await;
+        }
+        peer.send(FIN | CLOSE, close_body(1000, "")).await;
+        peer.stream.shutdown().await.unwrap();
+        sink.close().await.unwrap();
+        let mut count = 0;
+        let error = loop {
+            match stream.next().await.expect("it says that there was more") {
+                Ok(message) => assert_eq!(message.as_bytes()[0], count),
+                Err(error) => break error,
+            }
+            count += 1;
+        };
+        assert!((16..41).contains(&count), "{count}");
+        assert!(matches!(error, Error::Backlog), "{error}");
+        assert!(stream.next().await.is_none());
     }
 }
 

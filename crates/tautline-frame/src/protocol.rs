@@ -409,12 +409,16 @@ impl Protocol {
     fn fail(&mut self, frame: CloseFrame, now: Instant) {
         let (next, verdict) = self.state.on(Event::Fail);
         self.incoming = None;
-        self.outgoing = None;
+        let cut_off = self.outgoing.take().is_some();
         self.pong = None;
         self.unread = true;
         if verdict == Verdict::Act {
             self.start_close(frame, Event::Fail, now);
         } else {
+            if cut_off && self.close.is_some() {
+                // Our Close waited behind a message that goes out in fragments. The peer is told why it gets no more of it.
+                self.close = Some(Box::new(frame));
+            }
             self.state = next;
         }
         self.end_compression();

@@ -272,7 +272,7 @@ impl Session {
     /// Whether [`poll_message`](Self::poll_message) has returned everything, including the end.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        let kept = self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty());
+        let kept = self.inbox.is_some();
         self.phase == Phase::Told && !kept
     }
 

@@ -326,7 +326,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Config::close_timeout`](crate::Config::close_timeout). Messages that arrive meanwhile are
     /// discarded. If the connection is closing already, it waits for the end.
     ///
-    /// Cancel safe: calling it or [`next`](Self::next) again continues the closing.
+    /// Cancel safe: calling it or [`next`](Self::next) again continues the closing. `next` then
+    /// returns messages that arrive later, not those that were discarded.
     ///
     /// # Errors
     /// [`Error::CloseCode`] if this role must not send the code, otherwise why the connection did
@@ -375,7 +376,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
 
 impl_sink! {
     /// Closing the sink does what [`close`](WebSocket::close) does, but keeps what arrives meanwhile
-    /// for the stream.
+    /// for the stream, up to 1 MiB. If more arrives and no other task has waited on the stream, the
+    /// stream ends with [`Error::Backlog`].
     ///
     /// Stream and sink may be polled by two tasks, as after `futures_util::StreamExt::split`: each
     /// task is woken for its side, and deadlines hold whichever task is polled.

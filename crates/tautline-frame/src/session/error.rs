@@ -27,8 +27,8 @@ pub enum Error {
     Closed,
     /// This close code must not be sent by this role (RFC 6455 section 7.4.1). Nothing was sent.
     CloseCode(CloseCode),
-    /// More messages arrived while `ping` waited for its answer than it may keep for
-    /// `next`. None is lost: read them, then ping again.
+    /// More messages arrived than may be kept for `next`. From `ping`: none is lost, read them, then ping again. From `next`, in
+    /// place of an end in order: those that arrived last, while the same task sent or closed, were not kept.
     Backlog,
 }
 

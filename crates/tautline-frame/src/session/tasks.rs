@@ -84,7 +84,9 @@ impl Session {
             return Progress::Done(Some(Ok(message)));
         }
         if self.is_done() {
-            return Progress::Done(self.tell_end().map(Err));
+            let cut_off = self.inbox.take().is_some_and(|inbox| inbox.overflown);
+            let error = self.tell_end().or(cut_off.then_some(Error::Backlog));
+            return Progress::Done(error.map(Err));
         }
         Progress::Needs(Interest::Read)
     }

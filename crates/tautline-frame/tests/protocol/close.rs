@@ -1,7 +1,7 @@
 //! RFC 6455 sections 5.5.1, 7.1 and 7.4: the closing handshake and its codes.
 
 use tautline_frame::{
-    CloseCode, CloseFrame, InvalidCloseFrame, Message, ProtocolError, Role, SendError,
+    CloseCode, CloseFrame, Config, InvalidCloseFrame, Message, ProtocolError, Role, SendError,
 };
 
 use crate::peer::*;
@@ -253,6 +253,23 @@ fn an_error_after_our_close_sends_no_second_close() {
         end.protocol.close(normal(), end.now).unwrap();
         assert_eq!(end.receive(0x83, b""), Err(ProtocolError::ReservedOpcode(3)));
         assert_eq!(end.written(), [Sent(CLOSE, close_body(1000, ""))]);
+    }
+}
+
+// A Close with 1000 that waited behind fragments went out after the first of them: the peer saw its message cut off, and no
+// reason.
+#[test]
+fn an_error_that_cuts_off_a_message_is_what_the_close_tells() {
+    for role in ROLES {
+        let config = Config::new().fragment_size(Some(1024)).write_mark(1024);
+        let mut end = End::with(role, config);
+        end.protocol.send(Message::from(vec![7; 10_000])).unwrap();
+        end.protocol.close(normal(), end.now).unwrap();
+        assert_eq!(end.receive(0x83, b""), Err(ProtocolError::ReservedOpcode(3)));
+        let written = end.written();
+        let [_cut_off, close] = &written[..] else { panic!("{} frames", written.len()) };
+        assert_eq!(*close, Sent(CLOSE, close_body(1002, "reserved opcode 0x3")));
+        assert_eq!(end.protocol.sent_close(), Some(CloseCode::PROTOCOL_ERROR));
     }
 }
 
