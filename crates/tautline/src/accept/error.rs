@@ -13,7 +13,8 @@ use tautline_handshake::{BuildError, HandshakeError};
 pub enum AcceptError {
     /// The request broke a rule, and was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
-    /// [`Server::authorize`](crate::Server::authorize) refused with this status.
+    /// [`Server::authorize`](crate::Server::authorize) refused with this status, or the server shut
+    /// down before it had decided (503).
     Refused(StatusCode),
     /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent; the client was answered
     /// with 500.
