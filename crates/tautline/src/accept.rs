@@ -67,7 +67,7 @@ struct Settings {
     limits: HeadLimits,
     origins: OriginPolicy,
     subprotocols: Vec<String>,
-    timeout: Duration,
+    handshake_timeout: Duration,
     answer_timeout: Duration,
     /// `None` without the feature `deflate`.
     compression: Option<Compression>,
@@ -80,7 +80,7 @@ impl Default for Settings {
             limits: HeadLimits::default(),
             origins: OriginPolicy::default(),
             subprotocols: Vec::new(),
-            timeout: Acceptor::DEFAULT_HANDSHAKE_TIMEOUT,
+            handshake_timeout: Acceptor::DEFAULT_HANDSHAKE_TIMEOUT,
             answer_timeout: Acceptor::DEFAULT_ANSWER_TIMEOUT,
             compression: None,
         }
@@ -154,7 +154,7 @@ impl Acceptor {
     /// decision that is late, with 503.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.settings().timeout = timeout;
+        self.settings().handshake_timeout = timeout;
         self
     }
 
@@ -343,8 +343,9 @@ impl Acceptor {
         Ok(request)
     }
 
-    /// The answer to a request that was [checked](Self::check).
-    pub(crate) fn answer<T>(
+    /// The response that accepts a request that was [checked](Self::check), what it agrees on, and
+    /// the data of `upgrade`. Nothing is sent.
+    pub(crate) fn accept_with<T>(
         &self,
         request: &ServerRequest<'_>,
         upgrade: Upgrade<T>,
@@ -363,6 +364,6 @@ impl Acceptor {
 
     /// The deadline of a handshake that starts now.
     pub(crate) fn deadline(&self) -> Instant {
-        deadline_in(self.settings.timeout)
+        deadline_in(self.settings.handshake_timeout)
     }
 }

@@ -127,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer = self.check().map(|request| self.pending.acceptor.answer(&request, upgrade));
+        let answer =
+            self.check().map(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
@@ -137,13 +138,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         let answer = ServerRequest::check(&*self.request)
-            .map(|request| self.pending.acceptor.answer(&request, upgrade));
+            .map(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
     async fn answer_with<T>(
         mut self,
-        answer: Result<Result<(Answer, T), BuildError>, HandshakeError>,
+        answer: Result<Result<(Acceptance, T), BuildError>, HandshakeError>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         match answer {
             Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, self.peer).await?, data)),
@@ -156,8 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     }
 }
 
-/// The response, and what it agrees on.
-type Answer = (Response<()>, Agreed);
+/// The response that opens the connection, and what it agrees on.
+type Acceptance = (Response<()>, Agreed);
 
 /// Without headers and query, which may hold credentials.
 impl<S> fmt::Debug for Incoming<S> {
