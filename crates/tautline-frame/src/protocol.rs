@@ -109,8 +109,9 @@ pub struct Protocol {
     closed_first: bool,
     /// The transport can no longer be written to.
     broken: bool,
-    /// Whether the peer may still be sending what is not read: after a failure, or when it sent more after its Close.
-    unread: bool,
+    /// Whether the peer may still be sending what is not delivered, so that its input is to be read and discarded before the
+    /// transport is dropped: after a failure, or when it sent more after its Close. See [`Ending::Drain`].
+    must_drain: bool,
 }
 
 #[derive(Debug)]
@@ -200,7 +201,7 @@ impl Protocol {
             closing: None,
             closed_first: false,
             broken: false,
-            unread: false,
+            must_drain: false,
             config,
         }
     }
@@ -374,7 +375,7 @@ impl Protocol {
     /// What is queued may still be written, within [`Config::close_timeout`]: the peer may have ended only its half.
     pub fn handle_eof(&mut self, now: Instant) -> bool {
         let in_order = match self.state {
-            State::Closed => self.peer_close.is_some() || self.unread,
+            State::Closed => self.peer_close.is_some() || self.must_drain,
             State::CloseReceived => true,
             State::Open | State::CloseSent => false,
         };
@@ -385,7 +386,7 @@ impl Protocol {
         self.state = self.state.on(Event::Eof).0;
         // An end without a Close has a deadline too.
         self.begin_closing(now);
-        self.unread = false;
+        self.must_drain = false;
         self.incoming = None;
         self.end_compression();
         self.stop_liveness();
@@ -399,7 +400,7 @@ impl Protocol {
             return None;
         }
         Some(match self.role {
-            _ if self.unread => Ending::Drain,
+            _ if self.must_drain => Ending::Drain,
             Role::Server => Ending::Shutdown,
             Role::Client => Ending::AwaitEof,
         })
@@ -411,7 +412,7 @@ impl Protocol {
         self.incoming = None;
         let cut_off = self.outgoing.take().is_some();
         self.pong = None;
-        self.unread = true;
+        self.must_drain = true;
         if verdict == Verdict::Act {
             self.start_close(frame, Event::Fail, now);
         } else {

@@ -99,7 +99,7 @@ impl Protocol {
 
     fn discard(&mut self, buffer: &mut BytesMut) {
         // If the peer sends more after its Close, that must be read and discarded, or a reset destroys our answer.
-        self.unread |= !buffer.is_empty();
+        self.must_drain |= !buffer.is_empty();
         self.turn.charge_plain(buffer.len());
         buffer.clear();
     }
