@@ -11,13 +11,6 @@ use crate::project;
 use crate::shell::Outcome;
 use crate::structure::Tests;
 
-/// Imports against the direction that stand today, as (crate, from, to), to be removed one by one. A new one fails the check, and
-/// so does one of these that is no longer needed.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
-
-/// Modules that still take names through the root of their crate. One that no longer does is told, to be removed from here.
-const THROUGH_THE_ROOT: &[&str] = &[];
-
 /// What is wrong with the sources of all crates.
 pub(crate) fn faults() -> Outcome<Vec<String>> {
     let mut faults = Vec::new();
@@ -31,15 +24,9 @@ pub(crate) fn faults() -> Outcome<Vec<String>> {
                 sources.insert(module, project::read(&file)?);
             }
         }
-        let exceptions = EXCEPTIONS.iter().filter(|exception| exception.0 == package);
-        let exceptions: Vec<_> = exceptions.map(|(_, from, to)| (*from, *to)).collect();
         let krate = Crate::read(&sources);
-        let allowed = THROUGH_THE_ROOT.iter().filter_map(|entry| {
-            entry.split_once(' ').filter(|(of, _)| *of == package).map(|(_, module)| module)
-        });
-        let allowed: Vec<_> = allowed.collect();
-        let told = krate.cycles(&exceptions).into_iter().chain(krate.climbs(&allowed));
-        faults.extend(told.map(|fault| format!("{package}: {fault}")));
+        let found = krate.cycles().into_iter().chain(krate.climbs());
+        faults.extend(found.map(|fault| format!("{package}: {fault}")));
     }
     Ok(faults)
 }
@@ -136,55 +123,36 @@ impl Crate {
         found
     }
 
-    /// Cycles among siblings that are left without the exceptions, and exceptions that break none.
-    fn cycles(&self, exceptions: &[(&str, &str)]) -> Vec<String> {
+    /// Cycles among siblings. Each is reported once: the import that closes it is left out of the
+    /// search for the next.
+    fn cycles(&self) -> Vec<String> {
         let arrows = self.siblings();
-        let edges: BTreeSet<(&str, &str)> =
+        let mut edges: BTreeSet<(&str, &str)> =
             arrows.keys().map(|(from, to)| (from.as_str(), to.as_str())).collect();
         let mut faults = Vec::new();
-        for exception @ (from, to) in exceptions {
-            if !edges.contains(exception) || way(&edges, to, from).is_none() {
-                faults.push(format!("the exception {from} -> {to} is no longer needed"));
-            }
-        }
-        let mut left: BTreeSet<_> =
-            edges.into_iter().filter(|edge| !exceptions.contains(edge)).collect();
+        let named = |module: &str| if module.is_empty() { "lib" } else { module }.to_owned();
         while let Some((edge, back)) =
-            left.iter().find_map(|edge| Some((*edge, way(&left, edge.1, edge.0)?)))
+            edges.iter().find_map(|edge| Some((*edge, way(&edges, edge.1, edge.0)?)))
         {
             let (from, to) = arrows[&(edge.0.to_owned(), edge.1.to_owned())];
-            let (root, of) = (
-                |name: &str| if name.is_empty() { "lib".to_owned() } else { name.to_owned() },
-                back,
-            );
             faults.push(format!(
                 "{} imports from {}, which comes back to it: {}",
-                root(from),
-                root(to),
-                of.join(" -> ")
+                named(from),
+                named(to),
+                back.join(" -> ")
             ));
-            left.remove(&edge);
+            edges.remove(&edge);
         }
         faults
     }
 
-    /// Names that modules take through the root, and exceptions that are no longer needed.
-    fn climbs(&self, exceptions: &[&str]) -> Vec<String> {
-        let climbing: BTreeSet<&str> =
-            self.through_the_root.iter().map(|(module, _)| module.as_str()).collect();
-        let told = self
-            .through_the_root
-            .iter()
-            .filter(|(module, _)| !exceptions.contains(&module.as_str()))
-            .map(|(module, name)| {
-                format!("{module} takes {name} through lib.rs: import it from its module")
-            });
-        let stale = exceptions.iter().filter(|module| !climbing.contains(**module)).map(|module| {
-            format!(
-                "the exception for {module} is no longer needed: it takes nothing through lib.rs"
-            )
-        });
-        told.chain(stale).collect()
+    /// Names that modules take through the root.
+    fn climbs(&self) -> Vec<String> {
+        let names = self.through_the_root.iter();
+        let fault = |(module, name): &(String, String)| {
+            format!("{module} takes {name} through lib.rs: import it from its module")
+        };
+        names.map(fault).collect()
     }
 }
 
@@ -330,9 +298,8 @@ mod tests {
             ("b.rs", "fn f() {\n    crate::c::g();\n}"),
             ("c.rs", "use std::fmt;\n\nuse crate::{\n    a::{A, C},\n};"),
         ]);
-        let faults = krate.cycles(&[]);
+        let faults = krate.cycles();
         assert_eq!(faults, ["a imports from b, which comes back to it: b -> c -> a"]);
-        assert_eq!(krate.cycles(&[("c", "a")]), [""; 0]);
     }
 
     #[test]
@@ -343,19 +310,19 @@ mod tests {
             ("a/x.rs", "use super::Own;\nuse super::Y;"),
             ("a/y.rs", "use super::Own;"),
         ];
-        assert_eq!(read(&files).cycles(&[]), [""; 0]);
+        assert_eq!(read(&files).cycles(), [""; 0]);
         let mut files = files;
         files[3].1 = "use super::x::X;";
         assert_eq!(
-            read(&files).cycles(&[]),
+            read(&files).cycles(),
             ["a::x imports from a::y, which comes back to it: a::y -> a::x"]
         );
     }
 
     #[test]
-    fn an_exception_that_breaks_no_cycle_is_told() {
+    fn an_import_that_nothing_comes_back_from_is_no_cycle() {
         let krate = read(&[("lib.rs", ""), ("a.rs", "use crate::b::B;"), ("b.rs", "")]);
-        assert_eq!(krate.cycles(&[("a", "b")]), ["the exception a -> b is no longer needed"]);
+        assert_eq!(krate.cycles(), [""; 0]);
     }
 
     #[test]
@@ -365,17 +332,14 @@ mod tests {
             ("a.rs", ""),
             ("b.rs", "use crate::{A, OWN};"),
         ]);
-        assert_eq!(krate.climbs(&[]), ["b takes A through lib.rs: import it from its module"]);
-        assert_eq!(krate.climbs(&["b"]), [""; 0]);
-        let stale = ["the exception for a is no longer needed: it takes nothing through lib.rs"];
-        assert_eq!(krate.climbs(&["a", "b"]), stale);
+        assert_eq!(krate.climbs(), ["b takes A through lib.rs: import it from its module"]);
     }
 
     #[test]
     fn tests_and_comments_import_what_they_like() {
         let tests = "#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n// use crate::b::B;\n";
         let krate = read(&[("lib.rs", ""), ("a.rs", tests), ("b.rs", "use crate::a::A;")]);
-        assert_eq!(krate.cycles(&[]), [""; 0]);
+        assert_eq!(krate.cycles(), [""; 0]);
         assert_eq!(module_of("loom_tests.rs"), None);
         assert_eq!(module_of("protocol/tests/x.rs"), None);
     }
