@@ -78,14 +78,14 @@ use crate::role::Role;
 pub struct Session {
     protocol: Protocol,
     read: ReadBuffer,
-    /// Whether it contains bytes that have not been processed: the user takes one message at a time.
+    /// Whether `read` contains bytes that have not been processed: the user takes one message at a time.
     unread: bool,
     phase: Phase,
     read_side: ReadSide,
     read_ready: Ready,
     write_side: WriteSide,
     write_ready: Ready,
-    /// Reads and turns since what was queued was last written.
+    /// Reads and turns since a write was last considered: see [`write_action`](Self::write_action).
     reads: u8,
     /// Messages that arrived while a task waited for something else; usually `None`.
     inbox: Option<Box<Inbox>>,
@@ -95,7 +95,7 @@ pub struct Session {
     lost: Option<Box<Error>>,
     /// Counts writes, including those that failed. It may wrap.
     writes: u32,
-    /// The newest ping that a user waits for.
+    /// The number of the newest ping that a user waits for; 0 before the first.
     pinged: u64,
 }
 

@@ -47,8 +47,8 @@ impl Turn {
         self.left -= FRAME_COST + bytes as i32;
     }
 
-    /// How many bytes of `there` may be unmasked, checked or copied at once. At least [`PLAIN_STEP`], so that each call
-    /// makes progress.
+    /// How many bytes may be unmasked, checked or copied at once when `there` bytes have arrived; may be more than those. At
+    /// least [`PLAIN_STEP`] if there are as many, so that each call makes progress.
     #[inline]
     pub(crate) fn plain_bytes(&self, there: usize) -> usize {
         if there <= PLAIN_STEP {

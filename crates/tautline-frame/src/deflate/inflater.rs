@@ -52,7 +52,7 @@ pub(super) struct Inflater {
     /// The newest block was marked as the last one, and nothing has followed it.
     ended: bool,
     /// Bytes received of this message.
-    came: usize,
+    received: usize,
     /// Work on continuing after last blocks within this message, in units.
     restarting: usize,
 }
@@ -63,9 +63,14 @@ impl Inflater {
         // Always with the largest window, which can read what was written with any other; also because a window of 256
         // bytes has no decoder of its own in zlib. What the peer agreed to bounds what is kept between messages.
         let mut inflater = kept::take(&INFLATERS, |_| true).unwrap_or_else(|| {
-            Box::new(Self { stream: Decompress::new(false), ended: false, came: 0, restarting: 0 })
+            Box::new(Self {
+                stream: Decompress::new(false),
+                ended: false,
+                received: 0,
+                restarting: 0,
+            })
         });
-        inflater.came = 0;
+        inflater.received = 0;
         inflater.restarting = 0;
         turn.charge(inflater.start(before, &[]));
         inflater
@@ -109,7 +114,7 @@ impl Inflater {
         let work = self.start(before, message);
         turn.charge(work);
         self.restarting += work;
-        let paid = (self.came + message.len()).saturating_mul(RESTART_UNITS_PER_BYTE);
+        let paid = (self.received + message.len()).saturating_mul(RESTART_UNITS_PER_BYTE);
         if self.restarting > FREE_RESTARTS.saturating_add(paid) {
             return Err(InflateError::LastBlocks);
         }
@@ -156,7 +161,7 @@ impl Inflater {
         let status = self.stream.decompress_vec(piece, out, FlushDecompress::Sync);
         let consumed = (self.stream.total_in() - consumed) as usize;
         *input = &input[consumed..];
-        self.came += consumed;
+        self.received += consumed;
         let barren = consumed.saturating_sub(out.len() + BARREN_INPUT_FREE);
         turn.charge(
             consumed * INFLATE_INPUT_COST

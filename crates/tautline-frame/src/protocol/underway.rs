@@ -21,7 +21,7 @@ pub(super) struct Underway {
     /// When it last made progress.
     progress: Instant,
     /// Bytes of its frames that have arrived since then.
-    came: usize,
+    received: usize,
     /// Everything received up to this time has been read.
     looked: Instant,
 }
@@ -60,7 +60,7 @@ impl Protocol {
         }
         if let Some(timeout) = self.config.message_timeout {
             let deadline = now.checked_add(timeout);
-            let underway = Underway { deadline, progress: now, came: 0, looked };
+            let underway = Underway { deadline, progress: now, received: 0, looked };
             self.underway = Some(Box::new(underway));
         }
     }
@@ -71,9 +71,9 @@ impl Protocol {
     pub(super) fn note_progress(&mut self, count: usize, in_buffer: usize, now: Instant) {
         let Some(underway) = &mut self.underway else { return };
         let held = in_buffer + self.incoming.as_ref().map_or(0, |incoming| incoming.data.len());
-        underway.came = underway.came.saturating_add(count);
-        if underway.came > held / HELD_PER_BYTE {
-            underway.came = 0;
+        underway.received = underway.received.saturating_add(count);
+        if underway.received > held / HELD_PER_BYTE {
+            underway.received = 0;
             underway.progress = underway.progress.max(now);
         }
     }

@@ -165,7 +165,8 @@ impl Session {
         })
     }
 
-    /// What is to be done on the write side, if anything can be.
+    /// What is to be done on the write side, if anything can be. Restarts the count of reads, even if
+    /// nothing can be written.
     #[inline]
     fn write_action(&mut self) -> Option<Action> {
         self.reads = 0;

@@ -16,7 +16,7 @@ const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 pub struct Inbox {
     pub(super) messages: VecDeque<Message>,
     /// A message was not kept: those after it must not be delivered either, or there would be a gap.
-    pub(super) overflown: bool,
+    pub(super) overflowed: bool,
     /// The size of all of them, each with [`MESSAGE_OVERHEAD`].
     pub(super) size: usize,
 }
@@ -26,8 +26,8 @@ impl Session {
     pub(super) fn keep(&mut self, message: Message) {
         let full = self.is_inbox_full();
         let inbox = self.inbox.get_or_insert_default();
-        if full || inbox.overflown {
-            inbox.overflown = true;
+        if full || inbox.overflowed {
+            inbox.overflowed = true;
             return;
         }
         inbox.size += message.len() + MESSAGE_OVERHEAD;
@@ -50,7 +50,7 @@ impl Session {
         let inbox = self.inbox.as_mut()?;
         let message = inbox.messages.pop_front()?;
         inbox.size -= message.len() + MESSAGE_OVERHEAD;
-        if inbox.messages.is_empty() && !inbox.overflown {
+        if inbox.messages.is_empty() && !inbox.overflowed {
             self.inbox = None;
         }
         self.protocol.charge_taken(&message);

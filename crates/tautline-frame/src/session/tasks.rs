@@ -19,11 +19,12 @@ pub enum Progress<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "who drives a session knows who reads")]
 pub enum Listener {
-    /// The same task, afterwards. What does not fit into the inbox is not kept; this task is told of the end.
+    /// The same task, afterwards. What does not fit into the inbox is discarded. [`Session::poll_pong`] returns the
+    /// error of the end to it, and [`Session::poll_message`] does not repeat that.
     Same,
     /// Another task: nothing more is read while the inbox is full.
     Other,
-    /// Nobody any more.
+    /// Nobody any more: messages are discarded.
     Nobody,
 }
 
