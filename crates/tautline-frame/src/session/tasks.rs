@@ -85,7 +85,7 @@ impl Session {
             return Progress::Done(Some(Ok(message)));
         }
         if self.is_done() {
-            let cut_off = self.inbox.take().is_some_and(|inbox| inbox.overflown);
+            let cut_off = self.inbox.take().is_some_and(|inbox| inbox.overflowed);
             let error = self.tell_end().or(cut_off.then_some(Error::Backlog));
             return Progress::Done(error.map(Err));
         }
