@@ -23,9 +23,8 @@ pub(crate) const CHAIN_THRESHOLD: usize = 8 << 10;
 pub(crate) const SLICE_THRESHOLD: usize = 33 << 10;
 
 /// What one turn of a connection may do, in units of some 0.4 ns: some 130 us. Other tasks of the thread wait at most that
-/// long for each connection that always has more to do. A quarter more than 16 messages of 16 KiB, a common window: with turns
-/// that ended just before the last of them, each connection kept its block with the rest of that message, and an echo on 64
-/// connections took 5 % more.
+/// long for each connection that always has more to do. It is a quarter more than 16 messages of 16 KiB: with 256 KiB, a turn
+/// ended just before the last of so many, and an echo of them on 64 connections took 4 % more.
 pub(crate) const TURN: i32 = 320 << 10;
 
 /// How many bytes are read, unmasked, checked and copied for a unit while many connections have parts of long frames: enough

@@ -272,8 +272,7 @@ impl Session {
     /// Whether [`poll_message`](Self::poll_message) has returned everything, including the end.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        let kept = self.inbox.is_some();
-        self.phase == Phase::Told && !kept
+        self.phase == Phase::Told && self.inbox.is_none()
     }
 
     /// Whether the write side was shut down, or failed.

@@ -71,7 +71,7 @@ impl fmt::Display for Error {
             Self::Timeout(_) => f.write_str("a deadline of the connection passed"),
             Self::Closed => f.write_str("the connection is closing or closed"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
-            Self::Backlog => f.write_str("too many unread messages to wait for a pong"),
+            Self::Backlog => f.write_str("more messages arrived than are kept for later"),
         }
     }
 }

@@ -366,7 +366,7 @@ fn messages_that_never_become_smaller_are_soon_tried_less_often() {
 }
 
 #[test]
-fn the_threshold_and_the_wish_decide() {
+fn the_threshold_and_the_caller_decide() {
     for role in ROLES {
         let mut end = end(role, Compression::new().threshold(100));
         let data = [b'a'; 1000];

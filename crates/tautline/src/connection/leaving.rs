@@ -26,10 +26,8 @@ pub(crate) type OnDrop<S> = fn(&mut Connection<S>);
 /// Writes what is queued and a Close, as far as the stream takes them without waiting. The code is
 /// 1001, as browsers send when they leave a page, or 1011 during a panic.
 pub(crate) fn close_on_drop<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connection<S>) {
-    let code = match std::thread::panicking() {
-        true => CloseCode::INTERNAL_ERROR,
-        false => CloseCode::GOING_AWAY,
-    };
+    let failed = std::thread::panicking();
+    let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::GOING_AWAY };
     connection.close_at_once(code);
 }
 
