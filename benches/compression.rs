@@ -1,8 +1,9 @@
 //! What compression costs and gains: `cargo run --release -p tautline-bench --bin compression`
 //!
-//! Messages like those of a feed (JSON: keys repeat, values differ) cross between two ends in memory. For levels and windows
-//! it prints the bytes on the wire for each byte of message, the CPU time of compressing and of inflating one, and how much
-//! resident memory a connection holds that has sent and received some. Times compare within one run only.
+//! Messages like those of a feed (JSON: keys repeat, values differ) cross between two ends in
+//! memory. For levels and windows it prints the bytes on the wire for each byte of message, the CPU
+//! time of compressing and of inflating one, and how much resident memory a connection holds that
+//! has sent and received some. Times compare within one run only.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -104,7 +105,8 @@ fn echo() -> Result {
     Ok(())
 }
 
-/// Binary messages that become smaller, ones that do not, ones that look as if they would, and ones of two letters.
+/// Binary messages that become smaller, ones that do not, ones that look as if they would, and ones
+/// of two letters.
 fn payloads(len: usize) -> [Vec<Message>; 4] {
     let mut state = 0x2545_F491_4F6C_DD1Du64;
     let mut random = |mask: u8| -> Vec<Message> {

@@ -1,10 +1,11 @@
 //! One connection, both directions at full speed, by two tasks:
 //! `cargo run --release -p tautline-bench --bin duplex -- [--seconds N] [--rounds N] [--only NAME]`
 //!
-//! A client sends messages in a loop in one task and reads their echoes in another, on the multi-thread runtime, through each way to
-//! split a connection. Printed is the CPU time of the whole process, server included, for each message there and back, and what it
-//! is relative to the crate's own `split` in the same round. A way that makes no progress for five seconds has stalled: that is
-//! reported, and its run ends.
+//! A client sends messages in a loop in one task and reads their echoes in another, on the
+//! multi-thread runtime, through each way to split a connection. Printed is the CPU time of the
+//! whole process, server included, for each message there and back, and what it is relative to the
+//! crate's own `split` in the same round. A way that makes no progress for five seconds has
+//! stalled: that is reported, and its run ends.
 
 mod support;
 

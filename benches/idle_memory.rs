@@ -1,10 +1,11 @@
 //! Memory of a server with many idle connections, after one echo on each:
 //! `cargo run --release -p tautline-bench --bin idle_memory -- [--connections N] [--payload BYTES]`
 //!
-//! What is measured runs in a process of its own: a `Server` whose handler awaits `next`; tasks of one's own that do so after
-//! `Acceptor::accept`, and after `Client::connect`; and as a floor, tasks that await a read on a bare `TcpStream` with no
-//! buffer. The figure is what the process grew by, divided by the number of connections: anonymous resident memory as the
-//! system accounts it, so without the kernel's socket buffers.
+//! What is measured runs in a process of its own: a `Server` whose handler awaits `next`; tasks of
+//! one's own that do so after `Acceptor::accept`, and after `Client::connect`; and as a floor,
+//! tasks that await a read on a bare `TcpStream` with no buffer. The figure is what the process
+//! grew by, divided by the number of connections: anonymous resident memory as the system accounts
+//! it, so without the kernel's socket buffers.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -108,7 +109,8 @@ async fn measure_clients(connections: usize, payload: usize) -> Result<usize> {
     Ok(after.saturating_sub(before) / connections)
 }
 
-/// The measured client: one connection, a line when it is there, and after an answer to that all the others, and a line.
+/// The measured client: one connection, a line when it is there, and after an answer to that all
+/// the others, and a line.
 async fn hold(address: &str, connections: usize, payload: usize) -> Result<()> {
     let uri = format!("ws://{address}/");
     let client = Client::new();

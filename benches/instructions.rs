@@ -1,9 +1,11 @@
-//! Fixed runs whose instructions and allocations `cargo xtask instructions` counts under callgrind. By itself:
-//! `cargo run --profile bench -p tautline-bench --bin instructions [RUN [ROUNDS]]`; without a name it lists them. With a number
-//! of rounds it tells the time that a message took too, for what instructions do not show.
+//! Fixed runs whose instructions and allocations `cargo xtask instructions` counts under callgrind.
+//! By itself: `cargo run --profile bench -p tautline-bench --bin instructions [RUN [ROUNDS]]`;
+//! without a name it lists them. With a number of rounds it tells the time that a message took too,
+//! for what instructions do not show.
 //!
-//! Nothing here depends on the time, the network or chance: the transport is memory, and a task is polled by hand once per
-//! wake-up. Each run warms up, then does its work inside of [`measured`], where alone callgrind counts.
+//! Nothing here depends on the time, the network or chance: the transport is memory, and a task is
+//! polled by hand once per wake-up. Each run warms up, then does its work inside of [`measured`],
+//! where alone callgrind counts.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -77,8 +79,9 @@ fn main() -> Result {
     Ok(())
 }
 
-/// Whether the payload of a message stands at the start of whatever it is wrapped in: see `Checked` in the frame crate's text.rs.
-/// Only speed depends on it. Another layout, which the compiler is free to choose, is slower by a third, and no instruction more.
+/// Whether the payload of a message stands at the start of whatever it is wrapped in: see `Checked`
+/// in the frame crate's text.rs. Only speed depends on it. Another layout, which the compiler is
+/// free to choose, is slower by a third, and no instruction more.
 fn check_layout() -> Result {
     type Given = Option<std::result::Result<Message, u64>>;
 

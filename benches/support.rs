@@ -5,8 +5,8 @@ use std::time::Duration;
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// CPU time, user and system, of all threads that a process has now, as the scheduler accounts it. Threads that have ended are
-/// not in it.
+/// CPU time, user and system, of all threads that a process has now, as the scheduler accounts it.
+/// Threads that have ended are not in it.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -1,7 +1,7 @@
 //! Only clients with a known token may connect: `cargo run --example authentication`
 //!
-//! The server inspects the request before it answers: a client without a valid token gets a 401 and no connection; for any
-//! other, the handler receives the user.
+//! The server inspects the request before it answers: a client without a valid token gets a 401 and
+//! no connection; for any other, the handler receives the user.
 
 use std::error::Error;
 
@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The user whose token the request has. A real server would query a database, or verify a signature.
+/// The user whose token the request has. A real server would query a database, or verify a
+/// signature.
 fn user(headers: &HeaderMap) -> Option<&'static str> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
     (token == "3f2a").then_some("ada")

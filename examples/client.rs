@@ -1,9 +1,9 @@
-//! Sends each line of standard input and prints each text message: `cargo run --example client -- URL [--ca FILE]
-//! [--deflate]`
+//! Sends each line of standard input and prints each text message: `cargo run --example client --
+//! URL [--ca FILE] [--deflate]`
 //!
-//! With `--deflate` it offers compression.
-//! At the end of input it waits a few seconds for outstanding replies (one for each line), then closes. It exits with 0
-//! after a clean close, whatever the code, which is printed to standard error; otherwise standard error says what went
+//! With `--deflate` it offers compression. At the end of input it waits a few seconds for
+//! outstanding replies (one for each line), then closes. It exits with 0 after a clean close,
+//! whatever the code, which is printed to standard error; otherwise standard error says what went
 //! wrong.
 
 use std::error::Error;
@@ -50,7 +50,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut ws = client.connect(uri.ok_or("usage: client URL [--ca FILE] [--deflate]")?).await?;
-    // A separate thread: tokio's standard input would delay the end of the program until the next line.
+    // A separate thread: tokio's standard input would delay the end of the program until the next
+    // line.
     let (sender, mut lines) = mpsc::channel(16);
     std::thread::spawn(move || {
         std::io::stdin().lines().try_for_each(|line| sender.blocking_send(line))

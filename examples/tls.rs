@@ -1,8 +1,9 @@
 //! `wss` with a certificate made at startup: `cargo run --example tls`
 //!
-//! The server has a self-signed certificate; the client trusts exactly that one. The second connection of the same client
-//! resumes the TLS session of the first, which saves the server the signature and the client the verification. In
-//! production, use `ServerTls::from_pem_files` and, for a private authority, `ClientTls::from_ca_file`.
+//! The server has a self-signed certificate; the client trusts exactly that one. The second
+//! connection of the same client resumes the TLS session of the first, which saves the server the
+//! signature and the client the verification. In production, use `ServerTls::from_pem_files` and,
+//! for a private authority, `ClientTls::from_ca_file`.
 
 use std::error::Error;
 

@@ -81,7 +81,8 @@ pub(crate) fn flood(options: &Options, input: &Flood) -> Result {
     Ok(())
 }
 
-/// Gives the bytes that were written, and how many rounds were begun. A server may have ended the connection: then it ends early.
+/// Gives the bytes that were written, and how many rounds were begun. A server may have ended the
+/// connection: then it ends early.
 fn write(mut stream: TcpStream, prelude: &[u8], round: &[u8], time: Duration) -> (usize, usize) {
     let (mut bytes, mut rounds, start) = (0, 0, Instant::now());
     if stream.write_all(prelude).is_err() {

@@ -34,7 +34,8 @@ pub(crate) fn deflated(message: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The first frame in bytes of a server: its first byte, where its payload begins, and where it ends.
+/// The first frame in bytes of a server: its first byte, where its payload begins, and where it
+/// ends.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let [first, second, rest @ ..] = bytes else { return None };
     let (length, header) = match second {

@@ -14,7 +14,8 @@ const CONNECTIONS: usize = 40;
 /// What each inflates to: just under the limit of a message.
 const INFLATED: usize = (16 << 20) - 1024;
 
-/// Connections that each send all but the last bytes of a compressed frame, and answer pings from then on.
+/// Connections that each send all but the last bytes of a compressed frame, and answer pings from
+/// then on.
 pub(crate) fn measure(options: &Options) -> Result {
     let process = Process::start(&["serve", "default", "echo"], "0")?;
     std::thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,5 @@
-//! A hub that sends to all members every 10 ms, through the writing halves, while the reading half of one works flat out.
+//! A hub that sends to all members every 10 ms, through the writing halves, while the reading half
+//! of one works flat out.
 
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

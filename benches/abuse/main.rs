@@ -1,8 +1,11 @@
-//! What hostile peers cost: `cargo run --release -p tautline-bench --bin abuse -- [--seconds N] [--hold N] [--only PART]`
+//! What hostile peers cost: `cargo run --release -p tautline-bench --bin abuse -- [--seconds N]
+//! [--hold N] [--only PART]`
 //!
-//! For each input: the bytes sent, the CPU time of the server for each of them, the memory that the server's process grew by, and
-//! what another connection of the same thread waits for its echo meanwhile, one message of 16 bytes every 2 ms; for each message that
-//! waited longer, those count too that would have been sent meanwhile. Next to each stands an ordinary input of the same size. The server is a process of its own with one thread on core 0, the peers run on core 1 (by
+//! For each input: the bytes sent, the CPU time of the server for each of them, the memory that the
+//! server's process grew by, and what another connection of the same thread waits for its echo
+//! meanwhile, one message of 16 bytes every 2 ms; for each message that waited longer, those count
+//! too that would have been sent meanwhile. Next to each stands an ordinary input of the same size.
+//! The server is a process of its own with one thread on core 0, the peers run on core 1 (by
 //! `taskset`, where there is one). Figures compare within one run only.
 
 #[path = "../support.rs"]
@@ -85,7 +88,8 @@ fn inputs() -> Result<Vec<Flood>> {
     };
     let texts = |bytes| move |random: &mut frames::Random| frames::text(random, bytes);
     let noise = |bytes| move |random: &mut frames::Random| frames::noise(random, bytes, 256);
-    // Of 112 values: more alike than random bytes, and still nothing to gain by Huffman codes in so few.
+    // Of 112 values: more alike than random bytes, and still nothing to gain by Huffman codes in so
+    // few.
     let alike = |bytes| move |random: &mut frames::Random| frames::noise(random, bytes, 112);
     let (text_300, noise_300, alike_300) =
         (many(256, &mut texts(300)), many(256, &mut noise(300)), many(256, &mut alike(300)));

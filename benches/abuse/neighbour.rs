@@ -42,7 +42,8 @@ fn echo(mut stream: TcpStream, stop: &AtomicBool) -> std::io::Result<Vec<Duratio
         let start = Instant::now();
         stream.write_all(&message)?;
         stream.read_exact(&mut reply)?;
-        // Who sends by the clock would have sent all along, and each of those messages would have waited too.
+        // Who sends by the clock would have sent all along, and each of those messages would have
+        // waited too.
         let mut wait = start.elapsed();
         while wait > PAUSE {
             waits.push(wait);

@@ -17,7 +17,8 @@ pub(crate) fn measure() -> Result {
     trickle()
 }
 
-/// Writes segments of this size with this much time for each, and waits until the server has the message.
+/// Writes segments of this size with this much time for each, and waits until the server has the
+/// message.
 fn upload(name: &str, segment: usize, pace: Duration) -> Result {
     let process = Process::start(&["serve", "none", "sink"], "0")?;
     let mut stream = peer::connect(process.address, false)?;

@@ -5,9 +5,10 @@
 //! cargo run --example chat -- --listen 0.0.0.0:8080         # for everybody on the network
 //! ```
 //!
-//! A browser connects to `/ws?room=ROOM&name=NAME` and sends each message as `id LF text`. It receives JSON: `welcome` (who
-//! is here, what was said), then `message` and `presence`. A message whose id the room already has is dropped, so after a
-//! reconnect a browser resends every message that it has not seen come back.
+//! A browser connects to `/ws?room=ROOM&name=NAME` and sends each message as `id LF text`. It
+//! receives JSON: `welcome` (who is here, what was said), then `message` and `presence`. A message
+//! whose id the room already has is dropped, so after a reconnect a browser resends every message
+//! that it has not seen come back.
 
 #[path = "../support/mod.rs"]
 mod support;

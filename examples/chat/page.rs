@@ -58,7 +58,8 @@ pub(crate) fn ticket(uri: &Uri) -> Result<Ticket, StatusCode> {
     Ok(Ticket { room, name })
 }
 
-/// A query parameter that is fit to be displayed: not empty, not too long, without control characters.
+/// A query parameter that is fit to be displayed: not empty, not too long, without control
+/// characters.
 fn parameter(query: &str, name: &str, max: usize) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let value = percent_decode(value)?.trim().to_owned();

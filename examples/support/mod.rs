@@ -9,7 +9,8 @@ pub(crate) fn flag(name: &str) -> bool {
     std::env::args().any(|word| word == name)
 }
 
-/// The values of these options on the command line, in the order of the names. The only other words allowed are these flags.
+/// The values of these options on the command line, in the order of the names. The only other words
+/// allowed are these flags.
 pub(crate) fn arguments<const N: usize>(
     names: [&str; N],
     flags: &[&str],
@@ -25,8 +26,8 @@ pub(crate) fn arguments<const N: usize>(
     Ok(values)
 }
 
-/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not only from the first poll,
-/// these signals do not kill it.
+/// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not
+/// only from the first poll, these signals do not kill it.
 #[cfg(unix)]
 pub(crate) fn stopped() -> impl Future<Output = ()> {
     let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);

@@ -1,9 +1,10 @@
-//! A client and a server that have agreed on compression, a wire between them, and a clock: whatever is sent with whatever
-//! wish, cut and fragmented in whatever way, arrives equal and in order; and a decoder with exactly the window that was
-//! agreed on reads every compressed message (RFC 7692 sections 6 and 7).
+//! A client and a server that have agreed on compression, a wire between them, and a clock:
+//! whatever is sent with whatever wish, cut and fragmented in whatever way, arrives equal and in
+//! order; and a decoder with exactly the window that was agreed on reads every compressed message
+//! (RFC 7692 sections 6 and 7).
 //!
-//! Input: flags (1, 2: fragments), a byte for each end's compressor, twice (see `compressor`), then operations of a byte
-//! each with their arguments: see `Conversation::operate`.
+//! Input: flags (1, 2: fragments), a byte for each end's compressor, twice (see `compressor`), then
+//! operations of a byte each with their arguments: see `Conversation::operate`.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -69,7 +70,8 @@ struct End {
     newest: Vec<u8>,
 }
 
-/// Of one end's compressor: 1: context takeover; from 2 on: window bits from 9; from 16 on: the level.
+/// Of one end's compressor: 1: context takeover; from 2 on: window bits from 9; from 16 on: the
+/// level.
 fn compressor(choice: u8) -> Compression {
     Compression::new()
         .own_context_takeover(choice & 1 != 0)
@@ -292,7 +294,8 @@ impl End {
             0 => vec![b'a' + seed % 26; len],
             1 => words(seed, len),
             2 => noise(seed, len),
-            // What was sent before, from somewhere on: a reference, perhaps one that reaches too far.
+            // What was sent before, from somewhere on: a reference, perhaps one that reaches too
+            // far.
             3 => self.newest.iter().rev().take(len).rev().copied().collect(),
             _ => [noise(seed, len / 2), words(seed, len / 2)].concat(),
         };

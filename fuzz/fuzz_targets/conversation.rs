@@ -1,7 +1,9 @@
-//! A client and a server, a wire between them, and a clock: whatever happens in whatever order, messages arrive whole
-//! and in order, nothing but pongs follows a Close, queues are bounded, deadlines lie ahead, and every failure has its Close.
+//! A client and a server, a wire between them, and a clock: whatever happens in whatever order,
+//! messages arrive whole and in order, nothing but pongs follows a Close, queues are bounded,
+//! deadlines lie ahead, and every failure has its Close.
 //!
-//! Input: flags (see `config`), then operations of a byte each with their arguments: see `Conversation::operate`.
+//! Input: flags (see `config`), then operations of a byte each with their arguments: see
+//! `Conversation::operate`.
 #![no_main]
 
 use std::collections::VecDeque;

@@ -1,7 +1,8 @@
-//! `Codec`: any cut of the bytes gives the same frames and the same error, they are those that an independent parser
-//! reads, and what is encoded again is what came.
+//! `Codec`: any cut of the bytes gives the same frames and the same error, they are those that an
+//! independent parser reads, and what is encoded again is what came.
 //!
-//! Input: flags (1: server; 2: RSV1 allowed; 4: a limit of 300 bytes), two bytes for the cuts, the stream.
+//! Input: flags (1: server; 2: RSV1 allowed; 4: a limit of 300 bytes), two bytes for the cuts, the
+//! stream.
 #![no_main]
 
 use bytes::BytesMut;

@@ -1,5 +1,6 @@
-//! The server's side of the opening handshake: whatever the cuts, the same request, the same refusal and the same bytes
-//! left over; a refusal has a whole response with its status, and an acceptance one that a client takes. The same over HTTP/2.
+//! The server's side of the opening handshake: whatever the cuts, the same request, the same
+//! refusal and the same bytes left over; a refusal has a whole response with its status, and an
+//! acceptance one that a client takes. The same over HTTP/2.
 //!
 //! Input: flags (1: small limits), two bytes for the cuts, the stream.
 #![no_main]
@@ -124,8 +125,8 @@ fn check(request: &Request<()>) {
     assert!(read.1.is_empty(), "frames follow at once");
 }
 
-/// The same headers in an extended CONNECT of HTTP/2 (RFC 8441 section 5), those of a connection aside: either answer is one
-/// that may be sent there.
+/// The same headers in an extended CONNECT of HTTP/2 (RFC 8441 section 5), those of a connection
+/// aside: either answer is one that may be sent there.
 fn check_connect(mut request: Request<()>) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let Ok(uri) = format!("https://example.com{path}").parse() else { return };

@@ -1,8 +1,10 @@
-//! The client's side of the opening handshake: whatever the cuts, the same response, the same verdict, the same body of
-//! a refusal and the same bytes left over; and nothing is accepted that was not offered.
+//! The client's side of the opening handshake: whatever the cuts, the same response, the same
+//! verdict, the same body of a refusal and the same bytes left over; and nothing is accepted that
+//! was not offered.
 //!
-//! Input: flags (1: subprotocols offered; 2: permessage-deflate offered; 4: a subprotocol is not required; 8: small
-//! limits), two bytes for the cuts, the stream, in which `@ACCEPT@` stands for the answer to the request's random key.
+//! Input: flags (1: subprotocols offered; 2: permessage-deflate offered; 4: a subprotocol is not
+//! required; 8: small limits), two bytes for the cuts, the stream, in which `@ACCEPT@` stands for
+//! the answer to the request's random key.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};

@@ -1,9 +1,10 @@
-//! Compressed messages of a peer that sends anything (RFC 7692 section 7.2.2): whatever the cuts, exactly those messages
-//! are delivered that zlib, given each as a whole, can read, up to the first that it cannot, that is too long, or that is
-//! text and not UTF-8. What is delivered is also what a decoder by the book makes of it.
+//! Compressed messages of a peer that sends anything (RFC 7692 section 7.2.2): whatever the cuts,
+//! exactly those messages are delivered that zlib, given each as a whole, can read, up to the first
+//! that it cannot, that is too long, or that is text and not UTF-8. What is delivered is also what
+//! a decoder by the book makes of it.
 //!
-//! Input: settings (1: server; 2: context takeover; 4, 8: the limit; from 16 on: window bits from 8), two bytes for the
-//! cuts, then messages: see `Script::message`.
+//! Input: settings (1: server; 2: context takeover; 4, 8: the limit; from 16 on: window bits from
+//! 8), two bytes for the cuts, then messages: see `Script::message`.
 #![no_main]
 
 use std::time::Instant;
@@ -205,7 +206,8 @@ impl Reference {
             }
             stream = self.start(before);
         }
-        // Whole only if an end of the stream can stand here, and not before, and nothing comes of what was cut off.
+        // Whole only if an end of the stream can stand here, and not before, and nothing comes of
+        // what was cut off.
         let len = self.data.len();
         let ends = !self.feed(&mut stream, &mut &TAIL[..])?
             && self.feed(&mut stream, &mut &LAST_BLOCK[..])?;
@@ -253,8 +255,9 @@ impl Script {
         script
     }
 
-    /// A byte (1: text; 2: plain; 4: compressed here, and not in the input; 8: marked as the last block; 16: a bit is
-    /// wrong; the rest: cuts), two bytes for the length, the bytes; then how often they are repeated, and what is wrong.
+    /// A byte (1: text; 2: plain; 4: compressed here, and not in the input; 8: marked as the last
+    /// block; 16: a bit is wrong; the rest: cuts), two bytes for the length, the bytes; then how
+    /// often they are repeated, and what is wrong.
     fn message(&mut self, settings: &Settings, input: &mut Input<'_>, zlib: &mut Compress) {
         let choice = input.byte();
         let length = usize::from(input.pair()) % 2048;

@@ -1,8 +1,9 @@
-//! `Protocol` under raw bytes: whatever the cuts, and whenever replies are written, the same messages, error, replies
-//! and ending; and the messages are those that a naive reader makes of the bytes.
+//! `Protocol` under raw bytes: whatever the cuts, and whenever replies are written, the same
+//! messages, error, replies and ending; and the messages are those that a naive reader makes of the
+//! bytes.
 //!
-//! Input: flags (1: server; 2: we closed before; 4: a ping of ours is under way; 8: small limits), two bytes for the
-//! cuts, the stream.
+//! Input: flags (1: server; 2: we closed before; 4: a ping of ours is under way; 8: small limits),
+//! two bytes for the cuts, the stream.
 #![no_main]
 
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! What the fuzz targets share: reading decisions off the input. Frames are read by `tautline-wire`, which owes nothing to the
-//! crates.
+//! What the fuzz targets share: reading decisions off the input. Frames are read by
+//! `tautline-wire`, which owes nothing to the crates.
 
 /// Decisions from the start of a fuzz input; zeros once it is used up.
 #[derive(Debug)]

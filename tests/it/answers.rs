@@ -1,5 +1,5 @@
-//! Responses that are not WebSockets and take long: the deadline is on progress, and a response that is cut off does not
-//! look complete.
+//! Responses that are not WebSockets and take long: the deadline is on progress, and a response
+//! that is cut off does not look complete.
 
 use std::io;
 use std::time::Duration;
@@ -33,7 +33,8 @@ async fn slow_pair(set_up: impl FnOnce(Server) -> Server) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-// A response that was cut off ended cleanly, in spite of its Content-Length: some clients take that for complete.
+// A response that was cut off ended cleanly, in spite of its Content-Length: some clients take that
+// for complete.
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
     let identity = Identity::for_names(&["localhost"]);
@@ -58,7 +59,8 @@ async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
     }
 }
 
-/// Sends a request, reads nothing until the server has cut off the response, and returns what reading the rest results in.
+/// Sends a request, reads nothing until the server has cut off the response, and returns what
+/// reading the rest results in.
 async fn stalled<S>(stream: S, address: std::net::SocketAddr) -> io::Error
 where
     S: AsyncRead + AsyncWrite + Unpin,

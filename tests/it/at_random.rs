@@ -1,5 +1,5 @@
-//! Two ends that send, ping, split, join again and give up waiting, in an order that the dice decide: nothing is lost, doubled or
-//! out of order, and nobody waits for ever.
+//! Two ends that send, ping, split, join again and give up waiting, in an order that the dice
+//! decide: nothing is lost, doubled or out of order, and nobody waits for ever.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

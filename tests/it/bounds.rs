@@ -14,7 +14,8 @@ fn send_sync<T: Send + Sync>(_: T) {}
 /// For types: what holds for them holds for whatever a user puts them into.
 fn all<T: Send + Sync + Unpin + 'static>() {}
 
-// A future that is not `Send` cannot be spawned, and the compiler says so where it is spawned: far from the cause.
+// A future that is not `Send` cannot be spawned, and the compiler says so where it is spawned: far
+// from the cause.
 #[test]
 fn types_and_futures_can_go_to_other_threads() {
     all::<WebSocket>();

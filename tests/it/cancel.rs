@@ -1,5 +1,5 @@
-//! Every future is dropped at every await, over a stream on which every other call is not ready. The conversation then
-//! continues, and nothing is lost, duplicated or torn (invariant 8).
+//! Every future is dropped at every await, over a stream on which every other call is not ready.
+//! The conversation then continues, and nothing is lost, duplicated or torn (invariant 8).
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -281,7 +281,8 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
         Op::CloseWith if polls > 0 => 1001,
         _ => 3000,
     };
-    // RFC 6455 section 5.5.2: a ping is answered until the peer's Close is received, even after ours.
+    // RFC 6455 section 5.5.2: a ping is answered until the peer's Close is received, even after
+    // ours.
     let (closes, controls): (Vec<_>, Vec<_>) =
         controls.into_iter().partition(|frame| frame.first == FIN | CLOSE);
     let closes: Vec<_> = closes.iter().map(|frame| &frame.payload[..]).collect();
@@ -289,7 +290,8 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
     let pong = |frame: &Frame| frame.first == FIN | PONG && frame.payload == b"?";
     assert!(controls.iter().all(pong), "{what}: {controls:?}");
     if !closing {
-        // RFC 6455 section 5.5.3: while there is no room, only the newest ping is certain to get its pong.
+        // RFC 6455 section 5.5.3: while there is no room, only the newest ping is certain to get
+        // its pong.
         assert!((1..=incoming().len()).contains(&controls.len()), "{what}: {controls:?}");
     }
     over

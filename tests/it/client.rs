@@ -60,7 +60,8 @@ async fn what_is_no_websocket_uri_is_refused_before_anything_is_connected() {
     }
 }
 
-// A header that cannot be sent used to be found only after TCP and TLS: with the server down, the error was the network's.
+// A header that cannot be sent used to be found only after TCP and TLS: with the server down, the
+// error was the network's.
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_before_anything_is_connected() {
     const ID: HeaderName = HeaderName::from_static("x-id");
@@ -111,7 +112,8 @@ async fn the_status_and_the_body_of_a_refusal_are_told() {
         ("HTTP/1.1 204 No Content\r\n\r\n", 204, ""),
         ("HTTP/1.0 400 Bad Request\r\nContent-Length: 2\r\n\r\nno", 400, "no"),
         ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 x\r\nContent-Length: 1\r\n\r\n?", 404, "?"),
-        // Envoy CVE-2024-23326: only 101 switches protocols (RFC 6455 section 4.1), whatever the headers say.
+        // Envoy CVE-2024-23326: only 101 switches protocols (RFC 6455 section 4.1), whatever the
+        // headers say.
         (
             "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nContent-Length: 2\r\n\r\nok",
@@ -153,7 +155,8 @@ async fn a_large_body_is_cut_at_64_kib() {
     }
 }
 
-// The status was lost: a body that stalled, or had no end on a connection kept open, turned every refusal into a timeout.
+// The status was lost: a body that stalled, or had no end on a connection kept open, turned every
+// refusal into a timeout.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_does_not_hide_the_status() {
     for head in ["", "Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
@@ -167,8 +170,9 @@ async fn a_body_that_stalls_does_not_hide_the_status() {
     }
 }
 
-// A 401 whose body stalled was a timeout with a deadline of 1 s, and a 401 with one of 5 s: the wait for the body ran into
-// the deadline. Once the head has arrived, the status wins, with as much of the body as arrived.
+// A 401 whose body stalled was a timeout with a deadline of 1 s, and a 401 with one of 5 s: the
+// wait for the body ran into the deadline. Once the head has arrived, the status wins, with as much
+// of the body as arrived.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_inside_the_body_does_not_hide_the_status() {
     for (head, part, body) in [
@@ -202,8 +206,8 @@ async fn the_longest_timeout_is_no_panic() {
     client.connect_over("ws://example.com/", near).await.unwrap();
 }
 
-// A folded header in a response was refused, and the status was lost with it: RFC 9112 section 5.2 requires a client to
-// replace the fold.
+// A folded header in a response was refused, and the status was lost with it: RFC 9112 section 5.2
+// requires a client to replace the fold.
 #[tokio::test]
 async fn a_folded_header_of_a_response_is_read() {
     let error = refused_by(
@@ -389,7 +393,8 @@ async fn what_is_no_http_response_is_refused_by_name() {
     }
 }
 
-// CVE-2026-54465 and CVE-2023-43669 let servers keep a client busy, or consuming memory, without end.
+// CVE-2026-54465 and CVE-2023-43669 let servers keep a client busy, or consuming memory, without
+// end.
 #[tokio::test]
 async fn an_endless_head_is_refused_at_its_limit() {
     let line = "X-Padding: 0123456789\r\n".repeat(1000);
@@ -534,8 +539,8 @@ async fn headers_of_the_application_arrive_in_every_request() {
     }
 }
 
-// `client.clone().header("authorization", new)` sent the old line and the new one; two cookies made two `Cookie` lines, which
-// RFC 6265 section 5.4 and RFC 9110 section 5.3 forbid.
+// `client.clone().header("authorization", new)` sent the old line and the new one; two cookies made
+// two `Cookie` lines, which RFC 6265 section 5.4 and RFC 9110 section 5.3 forbid.
 #[tokio::test]
 async fn setting_a_header_replaces_it_and_cookies_are_one_line() {
     let client = Client::new()

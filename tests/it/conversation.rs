@@ -1,4 +1,5 @@
-//! Messages both ways: sizes, fragments, batches, backpressure, and streams that transfer little at a time.
+//! Messages both ways: sizes, fragments, batches, backpressure, and streams that transfer little at
+//! a time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -138,7 +139,8 @@ async fn the_answers_to_all_that_one_read_brought_are_one_write() {
     assert!(echo.now_or_never().is_none());
     assert_eq!(writes.load(Ordering::SeqCst), 1);
     for number in 0..50 {
-        // The pong was due when its ping was read, which was after the answer to the previous message had been fed.
+        // The pong was due when its ping was read, which was after the answer to the previous
+        // message had been fed.
         peer.expect(FIN | BINARY, [number]).await;
         peer.expect(FIN | PONG, [number]).await;
     }
@@ -223,7 +225,8 @@ async fn streams_that_give_and_take_a_few_bytes_at_a_time_change_nothing() {
     }
 }
 
-// Large payloads are not copied but written from where they are, next to small ones that are copied.
+// Large payloads are not copied but written from where they are, next to small ones that are
+// copied.
 #[tokio::test]
 async fn large_and_small_messages_keep_their_order_and_bytes_in_vectored_writes() {
     for role in ROLES {
@@ -346,8 +349,9 @@ impl AsyncRead for Measured {
     }
 }
 
-// RFC 6455 section 10.4. rust-websocket (CVE-2022-35922) and Java-WebSocket (#1507) allocated the memory that a header
-// declared; here it is allocated as the bytes arrive, at most as much again as has arrived.
+// RFC 6455 section 10.4. rust-websocket (CVE-2022-35922) and Java-WebSocket (#1507) allocated the
+// memory that a header declared; here it is allocated as the bytes arrive, at most as much again as
+// has arrived.
 #[tokio::test]
 async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declared() {
     for role in ROLES {
@@ -364,7 +368,8 @@ async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declare
     }
 }
 
-// ws-rs (CVE-2020-35896) queued an answer to each. RFC 6455 section 5.5.3: only the newest ping needs one.
+// ws-rs (CVE-2020-35896) queued an answer to each. RFC 6455 section 5.5.3: only the newest ping
+// needs one.
 #[tokio::test]
 async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
     for role in ROLES {
@@ -387,15 +392,16 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
             assert_eq!(frame.first, FIN | PONG);
             pongs.push(frame.payload);
         }
-        // 6 or 10 bytes each on the wire: what fits below the mark and into the pipe, and the newest.
+        // 6 or 10 bytes each on the wire: what fits below the mark and into the pipe, and the
+        // newest.
         assert!(pongs.len() <= (1024 + 64) / 6 + 2, "{} pongs", pongs.len());
         let _ = ws.flush().now_or_never();
         assert_eq!(peer.try_recv(), None);
     }
 }
 
-// If every read fills the buffer, there is no moment in which reading would block, and that is when answers are otherwise
-// written.
+// If every read fills the buffer, there is no moment in which reading would block, and that is when
+// answers are otherwise written.
 #[tokio::test]
 async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
     for role in ROLES {
@@ -422,8 +428,9 @@ async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
     }
 }
 
-// Over TLS a read returns one record, and a record may be small: replies waited for a read that filled the buffer or found
-// nothing, so a consumer that was slower than its peer never sent a pong, and was considered dead.
+// Over TLS a read returns one record, and a record may be small: replies waited for a read that
+// filled the buffer or found nothing, so a consumer that was slower than its peer never sent a
+// pong, and was considered dead.
 #[tokio::test]
 async fn pongs_do_not_wait_for_the_end_of_small_reads() {
     for role in ROLES {

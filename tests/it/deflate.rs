@@ -108,8 +108,9 @@ async fn answer_to(offers: &str, settings: Compression) -> Option<String> {
     head.get("sec-websocket-extensions").map(str::to_owned)
 }
 
-// The offer of a client allows any limit of its window (RFC 7692 section 7.1.2.2), but zlib cannot compress with 8 bits:
-// the connection failed. Now it continues; what the server sends is compressed, and what the client sends is not.
+// The offer of a client allows any limit of its window (RFC 7692 section 7.1.2.2), but zlib cannot
+// compress with 8 bits: the connection failed. Now it continues; what the server sends is
+// compressed, and what the client sends is not.
 #[tokio::test]
 async fn a_client_that_cannot_compress_within_the_window_sends_uncompressed() {
     for settings in presets() {
@@ -311,7 +312,8 @@ async fn writers_of_a_split_connection_share_one_context() {
         let mut writer = writer.clone();
         tokio::spawn(async move {
             for number in 0..MESSAGES {
-                // Some are fed, some sent, some sent uncompressed: each is whole on the wire, in the order of its writer.
+                // Some are fed, some sent, some sent uncompressed: each is whole on the wire, in
+                // the order of its writer.
                 let message = format!("{id} {number} {}", feed(number * 5, number));
                 match number % 3 {
                     0 => writer.feed(message).await.unwrap(),
@@ -333,8 +335,8 @@ async fn writers_of_a_split_connection_share_one_context() {
     }
 }
 
-// 40 connections each sent one unfinished frame of 16.3 kB that inflates to just under 16 MiB, and answered pings from then on:
-// 650 kB on the wire held 658 MB, for as long as the peers wanted.
+// 40 connections each sent one unfinished frame of 16.3 kB that inflates to just under 16 MiB, and
+// answered pings from then on: 650 kB on the wire held 658 MB, for as long as the peers wanted.
 #[tokio::test(start_paused = true)]
 async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever() {
     for role in [Role::Client, Role::Server] {
@@ -360,8 +362,9 @@ async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever(
     }
 }
 
-// One read of 65 KiB can hold hundreds of messages of 64 KiB each, compressed to 85 bytes. Inflating them does not count
-// towards the runtime's budget, which covers reads and writes: one peer kept a thread for seconds in a single poll.
+// One read of 65 KiB can hold hundreds of messages of 64 KiB each, compressed to 85 bytes.
+// Inflating them does not count towards the runtime's budget, which covers reads and writes: one
+// peer kept a thread for seconds in a single poll.
 #[tokio::test]
 async fn a_peer_whose_messages_inflate_to_much_lets_others_of_the_thread_have_their_turn() {
     const COUNT: usize = 60;

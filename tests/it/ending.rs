@@ -1,4 +1,5 @@
-//! How connections end: what the peer receives, which end closes TCP first, and what is reported to the user.
+//! How connections end: what the peer receives, which end closes TCP first, and what is reported to
+//! the user.
 
 use std::io;
 use std::time::Duration;
@@ -37,7 +38,8 @@ fn protocol_error(error: Option<&Error>) -> Option<ProtocolError> {
     }
 }
 
-/// What a peer of this role's end sends, the rule that it breaks, and the close code that it must receive.
+/// What a peer of this role's end sends, the rule that it breaks, and the close code that it must
+/// receive.
 fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     use ProtocolError as E;
     let masked = role == Role::Server;
@@ -71,8 +73,8 @@ fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     ]
 }
 
-// RFC 6455 sections 7.1.7 and 7.4.1. The junk after the violation would make the kernel send a reset, which overtakes
-// the Close, if the connection were dropped with it unread.
+// RFC 6455 sections 7.1.7 and 7.4.1. The junk after the violation would make the kernel send a
+// reset, which overtakes the Close, if the connection were dropped with it unread.
 #[tokio::test]
 async fn a_peer_that_breaks_a_rule_hears_its_code_and_no_reset_from_a_handler_that_just_drops() {
     for role in ROLES {
@@ -159,7 +161,8 @@ async fn our_close_follows_what_was_sent_and_ends_with_the_answer_in_both_roles(
     }
 }
 
-// RFC 6455 section 7.1.3: until the peer's Close, what it sent is delivered if the user still reads.
+// RFC 6455 section 7.1.3: until the peer's Close, what it sent is delivered if the user still
+// reads.
 #[tokio::test]
 async fn messages_that_cross_our_close_are_still_received() {
     let (mut ws, mut peer) = duplex(Role::Server, Config::new(), 1024);
@@ -172,7 +175,8 @@ async fn messages_that_cross_our_close_are_still_received() {
     assert!(ws.next().await.is_none());
 }
 
-// RFC 6455 section 5.5.1: "If an endpoint receives a Close frame and did not previously send one": one Close each.
+// RFC 6455 section 5.5.1: "If an endpoint receives a Close frame and did not previously send one":
+// one Close each.
 #[tokio::test]
 async fn closes_that_cross_answer_each_other() {
     for role in ROLES {
@@ -271,8 +275,8 @@ async fn a_peer_that_broke_a_rule_and_never_ends_tcp_is_left_at_close_timeout() 
     }
 }
 
-// A read that never waits uses up the task's budget (tokio's coop budget), and with it the timer's: draining after an error
-// went on forever, whatever close_timeout said.
+// A read that never waits uses up the task's budget (tokio's coop budget), and with it the timer's:
+// draining after an error went on forever, whatever close_timeout said.
 #[tokio::test]
 async fn a_peer_that_floods_after_an_error_does_not_outlive_close_timeout() {
     let config = Config::new().close_timeout(Duration::from_millis(20));
@@ -297,7 +301,8 @@ async fn an_end_without_a_close_is_told_once() {
             assert!(ws.next().await.is_none());
             assert!(!ws.is_open() && ws.close_frame().is_none());
             assert!(matches!(ws.send("x").await, Err(Error::ConnectionLost)));
-            // Though the connection is still held, as by an idle writer in some table, its transport has ended.
+            // Though the connection is still held, as by an idle writer in some table, its
+            // transport has ended.
             peer.expect_eof().await;
         }
     }
@@ -449,7 +454,8 @@ async fn close_codes_that_are_not_ours_to_send_are_refused() {
     peer.expect(FIN | CLOSE, close_body(1010, "")).await;
 }
 
-// RFC 6455 section 5.5.1: the Close comes after what was sent before it, including a message in fragments.
+// RFC 6455 section 5.5.1: the Close comes after what was sent before it, including a message in
+// fragments.
 #[tokio::test]
 async fn the_answer_to_a_close_waits_for_the_message_under_way() {
     let config = Config::new().fragment_size(1024).write_mark(1024);
@@ -487,8 +493,8 @@ async fn nothing_is_delivered_that_stands_behind_the_peers_close() {
     }
 }
 
-// A flush that waited when another half learned of the end waited once more for the whole deadline, or forever when there
-// was none: the dead transport was polled again.
+// A flush that waited when another half learned of the end waited once more for the whole deadline,
+// or forever when there was none: the dead transport was polled again.
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_on_a_connection_that_is_over() {
     let config = Config::new().send_timeout(Duration::from_secs(7)).ping_interval(None);
@@ -503,8 +509,8 @@ async fn nothing_waits_on_a_connection_that_is_over() {
     assert!(ws.next().now_or_never().expect("at once").is_none());
 }
 
-// A strict peer ended its half of the stream after its messages. The replies that were queued by then were thrown away, or
-// cut in the middle of a frame.
+// A strict peer ended its half of the stream after its messages. The replies that were queued by
+// then were thrown away, or cut in the middle of a frame.
 #[tokio::test]
 async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
     for (count, len) in [(10, 1000), (1, 8 << 20)] {
@@ -529,8 +535,9 @@ async fn what_is_queued_when_the_peer_ends_its_half_is_still_written() {
     }
 }
 
-// The Close had waited in the read buffer while the handler was busy, so that the deadline for our answer, counted from its
-// arrival, had passed before it was read: what was queued was cut off, and the answer never written.
+// The Close had waited in the read buffer while the handler was busy, so that the deadline for our
+// answer, counted from its arrival, had passed before it was read: what was queued was cut off, and
+// the answer never written.
 #[tokio::test(start_paused = true)]
 async fn a_close_that_waited_for_a_busy_handler_is_answered_all_the_same() {
     for role in ROLES {

@@ -63,7 +63,8 @@ fn agreed() -> Compression {
     Compression::new().own_context_takeover(false).peer_context_takeover(false)
 }
 
-/// A server's connection with such a peer: plain messages of 1,000 bytes, or compressed ones of 64 KiB.
+/// A server's connection with such a peer: plain messages of 1,000 bytes, or compressed ones of 64
+/// KiB.
 fn flooded(compressed: bool, stuck: bool, config: Config) -> WebSocket<Flood> {
     let mut client =
         Protocol::new(Role::Client, Config::new(), tokio::time::Instant::now().into_std());
@@ -78,8 +79,8 @@ fn flooded(compressed: bool, stuck: bool, config: Config) -> WebSocket<Flood> {
     if compressed { builder.compression(agreed()) } else { builder }.build(flood)
 }
 
-// Every read that was processed to its end restarted `close_timeout`, not only the one with the peer's Close: a peer that
-// kept sending delayed the end forever.
+// Every read that was processed to its end restarted `close_timeout`, not only the one with the
+// peer's Close: a peer that kept sending delayed the end forever.
 #[tokio::test]
 async fn a_peer_that_goes_on_sending_does_not_hold_off_the_end_of_a_close() {
     for compressed in [false, true] {
@@ -90,8 +91,8 @@ async fn a_peer_that_goes_on_sending_does_not_hold_off_the_end_of_a_close() {
     }
 }
 
-// A connection whose messages inflate to a lot of data yields to others before the runtime's budget is used up; it did so
-// without checking its deadlines.
+// A connection whose messages inflate to a lot of data yields to others before the runtime's budget
+// is used up; it did so without checking its deadlines.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_and_sends_without_end_is_given_up() {
     for compressed in [false, true] {

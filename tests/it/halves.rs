@@ -1,4 +1,5 @@
-//! What the halves tell of their connection, how they are joined again, and how a connection is left for its stream.
+//! What the halves tell of their connection, how they are joined again, and how a connection is
+//! left for its stream.
 
 use bytes::Bytes;
 use tautline::futures::{Feed, Next, Send};
@@ -22,7 +23,8 @@ fn what_users_hold_can_be_sent_to_other_threads_and_moved() {
     check::<(Feed<'_, WebSocket>, Feed<'_, Writer>, Send<'_, WebSocket>, Send<'_, Writer>)>();
 }
 
-// The future held on to the text, which was converted when it was made: `join_all` over texts made on the spot did not compile.
+// The future held on to the text, which was converted when it was made: `join_all` over texts made
+// on the spot did not compile.
 #[tokio::test]
 async fn a_future_of_send_does_not_borrow_the_message() {
     let (mut ws, mut peer) = duplex(Role::Server, Config::new(), 64);

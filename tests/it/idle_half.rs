@@ -1,7 +1,8 @@
 //! A writer that waits beside a reader that nobody polls, as in a single task: it reads for itself.
 //!
-//! `let (mut r, mut w) = ws.split(); w.send(..); r.next(); w.close()` took 5 s and ended with `Timeout(Close)`, though the peer
-//! had answered at once; `w.ping()` never ended. Only the reader read, and it was not in `next`.
+//! `let (mut r, mut w) = ws.split(); w.send(..); r.next(); w.close()` took 5 s and ended with
+//! `Timeout(Close)`, though the peer had answered at once; `w.ping()` never ended. Only the reader
+//! read, and it was not in `next`.
 
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ async fn a_ping_reads_its_pong_and_keeps_the_messages_before_it() {
     }
 }
 
-// The reader polled once and went away; a wake-up from the transport then also wakes the writer that waits for a pong.
+// The reader polled once and went away; a wake-up from the transport then also wakes the writer
+// that waits for a pong.
 #[tokio::test]
 async fn a_reader_that_looked_and_went_away_takes_no_wake_up_along() {
     for role in ROLES {
@@ -79,7 +81,8 @@ async fn a_reader_that_looked_and_went_away_takes_no_wake_up_along() {
     }
 }
 
-// A peer that talks and does not answer: the ping fails at its deadline, and the connection continues.
+// A peer that talks and does not answer: the ping fails at its deadline, and the connection
+// continues.
 #[tokio::test(start_paused = true)]
 async fn a_ping_has_a_deadline_whatever_else_comes() {
     for role in ROLES {
@@ -108,7 +111,8 @@ async fn a_ping_has_a_deadline_whatever_else_comes() {
     }
 }
 
-// More than may be kept for a reader that never comes: its deadline ends the wait, and what was kept is available.
+// More than may be kept for a reader that never comes: its deadline ends the wait, and what was
+// kept is available.
 #[tokio::test(start_paused = true)]
 async fn a_close_behind_more_than_may_be_kept_ends_at_its_deadline() {
     for role in ROLES {

@@ -1,4 +1,5 @@
-//! Requests one by one: `Acceptor::read`, then `Incoming::accept` or `Incoming::refuse`, over your own stream.
+//! Requests one by one: `Acceptor::read`, then `Incoming::accept` or `Incoming::refuse`, over your
+//! own stream.
 
 use std::net::SocketAddr;
 
@@ -9,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use crate::support::handshake::{request_but, request_with};
 use crate::support::peer::encode;
 
-// Authentication was only possible with `Server` on TCP: with your own stream you could neither see the request nor refuse
-// it.
+// Authentication was only possible with `Server` on TCP: with your own stream you could neither see
+// the request nor refuse it.
 #[tokio::test]
 async fn who_decides_sees_the_request_and_the_client_the_decision() {
     for (token, allowed) in [("right", true), ("wrong", false)] {
@@ -49,8 +50,8 @@ async fn who_decides_sees_the_request_and_the_client_the_decision() {
     }
 }
 
-/// RFC 6455 section 4.2.1: what is not an opening handshake never gets as far as a decision, and is answered with the
-/// reason.
+/// RFC 6455 section 4.2.1: what is not an opening handshake never gets as far as a decision, and is
+/// answered with the reason.
 #[tokio::test]
 async fn a_request_that_is_none_is_answered_by_read() {
     let (mut near, far) = duplex(4096);
@@ -104,7 +105,8 @@ async fn the_decision_may_take_its_time() {
     assert!(incoming.accept(Upgrade::default()).await.is_ok());
 }
 
-/// An invalid response from the application is a 500 for the client, and an error that names it for the application.
+/// An invalid response from the application is a 500 for the client, and an error that names it for
+/// the application.
 #[tokio::test]
 async fn a_subprotocol_that_was_not_offered_is_a_500() {
     let (mut near, far) = duplex(4096);
@@ -118,7 +120,8 @@ async fn a_subprotocol_that_was_not_offered_is_a_500() {
     assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
 }
 
-/// A server behind a proxy knows its client's address from elsewhere, and so do its handlers and events then.
+/// A server behind a proxy knows its client's address from elsewhere, and so do its handlers and
+/// events then.
 #[tokio::test]
 async fn the_peer_is_whoever_the_application_says() {
     let client = Peer::from(SocketAddr::from(([192, 0, 2, 7], 50_000))).with_secure(true);

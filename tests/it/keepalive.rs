@@ -131,8 +131,8 @@ async fn a_peer_that_reads_slowly_is_not_given_up() {
     sent.unwrap();
 }
 
-// A transport with its own buffer, such as TLS, accepts a short message at once. Only its flush shows that the peer does
-// not read, and the flush waited without a deadline.
+// A transport with its own buffer, such as TLS, accepts a short message at once. Only its flush
+// shows that the peer does not read, and the flush waited without a deadline.
 #[tokio::test(start_paused = true)]
 async fn a_flush_that_the_transport_holds_back_has_the_deadline_of_a_send() {
     let (near, _far) = tokio::io::duplex(64);
@@ -145,8 +145,8 @@ async fn a_flush_that_the_transport_holds_back_has_the_deadline_of_a_send() {
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 
-// The pong was in the read buffer, which nobody checked while the user was busy sending: the second check of the timer
-// found no new bytes and dropped the peer.
+// The pong was in the read buffer, which nobody checked while the user was busy sending: the second
+// check of the timer found no new bytes and dropped the peer.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_answers_pings_is_kept_though_the_user_only_sends() {
     let config = config().fragment_size(1024).write_mark(1024).send_timeout(None);
@@ -209,7 +209,8 @@ async fn ping_tells_of_a_peer_that_is_gone_and_of_one_that_closes() {
     assert!(ws.next().await.is_none());
 }
 
-// Every queue has a bound. Pings that were repeated without reading the messages kept one more message each.
+// Every queue has a bound. Pings that were repeated without reading the messages kept one more
+// message each.
 #[tokio::test]
 async fn a_ping_keeps_a_mebibyte_of_messages_and_reads_no_further() {
     let frame = || Ok(encode(false, FIN | BINARY, &[7; 60_000]));
@@ -243,7 +244,8 @@ async fn a_ping_that_was_given_up_by_the_user_is_shared_by_the_next() {
     }
 }
 
-// What the reader had already taken counted as a sign of life at every deadline, for as long as it did not come back.
+// What the reader had already taken counted as a sign of life at every deadline, for as long as it
+// did not come back.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_was_taken_is_a_sign_of_life_once() {
     for role in ROLES {

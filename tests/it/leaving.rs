@@ -63,8 +63,9 @@ async fn leave(mut ws: WebSocket) -> HandlerResult {
     }
 }
 
-// A handler that returned, failed or panicked without closing left its peer with 1006, and what it had queued was lost.
-// Here the peer reads only after it sent more, which an immediate close would turn into a reset.
+// A handler that returned, failed or panicked without closing left its peer with 1006, and what it
+// had queued was lost. Here the peer reads only after it sent more, which an immediate close would
+// turn into a reset.
 #[tokio::test]
 async fn a_peer_hears_how_the_handler_ended_and_all_that_was_queued_before() {
     let identity = Identity::for_names(&["localhost"]);
@@ -142,7 +143,8 @@ async fn a_panic_is_told_with_1011() {
     }
 }
 
-// Dropping never blocks: the peer reads nothing, and there is more to write than the stream accepts.
+// Dropping never blocks: the peer reads nothing, and there is more to write than the stream
+// accepts.
 #[tokio::test]
 async fn a_drop_does_not_wait_for_a_peer_that_does_not_read() {
     for role in [Role::Client, Role::Server] {
@@ -155,7 +157,8 @@ async fn a_drop_does_not_wait_for_a_peer_that_does_not_read() {
     }
 }
 
-// A user of `connect` over TLS that just returns: the close_notify is sent too, so that the server sees no truncation.
+// A user of `connect` over TLS that just returns: the close_notify is sent too, so that the server
+// sees no truncation.
 #[tokio::test]
 async fn a_client_that_is_dropped_over_tls_says_1001() {
     let identity = Identity::for_names(&["localhost"]);

@@ -1,4 +1,5 @@
-//! End-to-end tests of Tautline: real sockets, real TLS, scripted peers. One module for each behaviour.
+//! End-to-end tests of Tautline: real sockets, real TLS, scripted peers. One module for each
+//! behaviour.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod support;

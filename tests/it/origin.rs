@@ -1,5 +1,5 @@
-//! Whose pages may connect (RFC 6455 section 10.2). The default is the server's own, as cookies come with every connection
-//! of a browser, whichever page opens it.
+//! Whose pages may connect (RFC 6455 section 10.2). The default is the server's own, as cookies
+//! come with every connection of a browser, whichever page opens it.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,8 @@ async fn refused(address: SocketAddr, origin: &str) -> Option<u16> {
     }
 }
 
-// Bypassed elsewhere: `null` in Next.js (CVE-2026-27977), a suffix in webpack-dev-server, no check at all in many.
+// Bypassed elsewhere: `null` in Next.js (CVE-2026-27977), a suffix in webpack-dev-server, no check
+// at all in many.
 #[tokio::test]
 async fn by_default_the_origin_is_the_host_that_was_asked() {
     let address = echo_server(|server| server).await;
@@ -121,8 +122,8 @@ async fn a_list_lets_in_its_members_and_nobody_else() {
     }
 }
 
-// Applications in a web view, browser extensions, sandboxed frames and devices with a fixed URL could only be allowed
-// together with everybody else, and so could subdomains.
+// Applications in a web view, browser extensions, sandboxed frames and devices with a fixed URL
+// could only be allowed together with everybody else, and so could subdomains.
 #[tokio::test]
 async fn a_list_lets_in_origins_that_are_not_the_webs_and_subdomains() {
     let names = [
@@ -216,7 +217,8 @@ async fn the_hook_sees_the_origin_and_can_decide_about_it() {
     assert_eq!(refused(address, "https://b.test").await, Some(403));
 }
 
-// RFC 9112 section 3.2.2: with a target in absolute form, `Host` is ignored; so it is for the origin.
+// RFC 9112 section 3.2.2: with a target in absolute form, `Host` is ignored; so it is for the
+// origin.
 #[tokio::test]
 async fn the_host_of_an_absolute_target_is_the_one_that_counts() {
     let address = echo_server(|server| server).await;

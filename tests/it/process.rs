@@ -37,7 +37,8 @@ async fn example(before: &str) -> (Child, SocketAddr) {
 #[tokio::test]
 async fn a_server_that_ran_out_of_files_goes_on_when_there_are_some_again() {
     let (_child, address) = example("ulimit -n 32;").await;
-    // All are in the system's queue, more than there can be open files, so the server runs out of file descriptors.
+    // All are in the system's queue, more than there can be open files, so the server runs out of
+    // file descriptors.
     let mut peers = Vec::new();
     for _ in 0..48 {
         let mut peer = Http::connect(address).await;

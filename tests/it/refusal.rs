@@ -1,5 +1,5 @@
-//! A bad request is answered with the status that says why, and then the connection ends (RFC 6455 sections 4.2.1, 4.2.2
-//! and 4.4; RFC 9112).
+//! A bad request is answered with the status that says why, and then the connection ends (RFC 6455
+//! sections 4.2.1, 4.2.2 and 4.4; RFC 9112).
 
 use std::net::SocketAddr;
 
@@ -20,14 +20,16 @@ async fn server() -> SocketAddr {
     echo_server(|server| server.origins(tautline::OriginPolicy::Any)).await
 }
 
-/// The answer to these bytes, to the end of the connection. The end must be clean: a reset fails the test.
+/// The answer to these bytes, to the end of the connection. The end must be clean: a reset fails
+/// the test.
 async fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (Head, String) {
     let mut peer = Http::connect(address).await;
     peer.write(bytes).await;
     peer.last_response().await
 }
 
-/// A refusal is a whole response, and the last one: its reason as text, its length, and `Connection: close`.
+/// A refusal is a whole response, and the last one: its reason as text, its length, and
+/// `Connection: close`.
 fn expect_refusal((head, body): &(Head, String), status: u16, reason: &str) {
     assert_eq!((head.status(), body.as_str()), (status, format!("{reason}\n").as_str()));
     assert_eq!(head.get("content-length"), Some(body.len().to_string().as_str()));
@@ -191,7 +193,8 @@ async fn unusual_forms_of_a_good_request_are_accepted() {
     }
 }
 
-// Granian panicked on such bytes in a subprotocol; others in Host (CVE-2026-61666) and Origin (CVE-2026-14631).
+// Granian panicked on such bytes in a subprotocol; others in Host (CVE-2026-61666) and Origin
+// (CVE-2026-14631).
 #[tokio::test]
 async fn bytes_beyond_ascii_in_a_header_of_the_handshake_are_refused() {
     let address = echo_server(|server| server).await;
@@ -237,7 +240,8 @@ async fn more_bytes_in_flight_do_not_turn_the_answer_into_a_reset() {
     }
 }
 
-// Linux keeps what arrived before a reset, so the test above cannot detect it; a peer that is still sending can.
+// Linux keeps what arrived before a reset, so the test above cannot detect it; a peer that is still
+// sending can.
 #[tokio::test]
 async fn a_refused_peer_that_is_still_sending_is_read_out() {
     let address = server().await;
@@ -298,7 +302,8 @@ async fn a_request_behind_a_refused_one_is_not_answered() {
     }
 }
 
-// libwebsockets CVE-2025-11677. What follows an accepted request is frames, and `G` starts one with a reserved bit.
+// libwebsockets CVE-2025-11677. What follows an accepted request is frames, and `G` starts one with
+// a reserved bit.
 #[tokio::test]
 async fn a_request_behind_an_accepted_one_is_a_protocol_error() {
     let mut peer = Http::connect(server().await).await;
@@ -373,8 +378,8 @@ async fn a_plain_request_without_exactly_one_host_is_400() {
     }
 }
 
-// An interim status (RFC 9110 section 15.2) from a hook or a fallback left the client waiting for the real one, or, with 101,
-// believing in a WebSocket.
+// An interim status (RFC 9110 section 15.2) from a hook or a fallback left the client waiting for
+// the real one, or, with 101, believing in a WebSocket.
 #[tokio::test]
 async fn an_interim_status_of_the_fallback_is_500() {
     let address = echo_server(page).await;

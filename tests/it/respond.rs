@@ -1,4 +1,5 @@
-//! What `Acceptor::respond` decides without I/O is what goes over the wire (RFC 6455 sections 4.2 and 4.4).
+//! What `Acceptor::respond` decides without I/O is what goes over the wire (RFC 6455 sections 4.2
+//! and 4.4).
 
 use bytes::BytesMut;
 use http::{Request, Version};
@@ -22,7 +23,8 @@ fn requests() -> Vec<Vec<u8>> {
         request_with("Sec-WebSocket-Protocol: other\r\n"),
         request_with("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=8\r\n"),
         request_but("/chat", "http://example.org/chat"),
-        // Refused: for the page, the host, the version, the method, and because it is not a WebSocket.
+        // Refused: for the page, the host, the version, the method, and because it is not a
+        // WebSocket.
         request_with("Origin: http://example.org\r\n"),
         request_with("Host: example.com\r\n"),
         request_but("Version: 13", "Version: 8"),

@@ -4,7 +4,8 @@ use tautline::{AcceptError, Client, ConnectError, Server, connect};
 
 const MISSING: &str = "time driver";
 
-// Without tokio's time driver, `connect` panicked, and every connection of a server panicked while `serve` ran on silently.
+// Without tokio's time driver, `connect` panicked, and every connection of a server panicked while
+// `serve` ran on silently.
 #[test]
 fn a_runtime_without_timers_is_an_error_at_the_start() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();

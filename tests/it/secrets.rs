@@ -102,16 +102,16 @@ fn shown() -> Vec<String> {
     shown
 }
 
-// Upgrade, ClientRequest, ServerRequest, ServerResponse and ConnectError::Refused printed cookies, authorization and bodies,
-// and so put them into logs.
+// Upgrade, ClientRequest, ServerRequest, ServerResponse and ConnectError::Refused printed cookies,
+// authorization and bodies, and so put them into logs.
 #[test]
 fn no_debug_and_no_error_shows_a_header_a_body_a_query_or_credentials() {
     let leaks: Vec<_> = shown().into_iter().filter(|text| text.contains(SECRET)).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
 }
 
-// A `Request` or `Response` is printed by the `http` crate, which hides what is marked: so are the fields for credentials,
-// whoever sent them.
+// A `Request` or `Response` is printed by the `http` crate, which hides what is marked: so are the
+// fields for credentials, whoever sent them.
 #[test]
 fn the_fields_for_credentials_are_marked_in_what_is_received_and_sent() {
     let mut wire = BytesMut::new();

@@ -9,7 +9,8 @@ use crate::support::handshake::{
     Http, Identity, REQUEST, echo, echo_server, expect_echo, switching,
 };
 
-// `connect_over("wss://...")` spoke plain text: path, query and credentials were readable by everybody on the path.
+// `connect_over("wss://...")` spoke plain text: path, query and credentials were readable by
+// everybody on the path.
 #[tokio::test]
 async fn the_first_bytes_of_wss_over_any_stream_are_a_client_hello() {
     let identity = Identity::for_names(&["example.com"]);
@@ -19,7 +20,8 @@ async fn the_first_bytes_of_wss_over_any_stream_are_a_client_hello() {
     let looking = async {
         let mut seen = Vec::new();
         far.read_buf(&mut seen).await.unwrap();
-        // A TLS record (RFC 8446 section 5.1) with a ClientHello (section 4): it contains nothing of the request.
+        // A TLS record (RFC 8446 section 5.1) with a ClientHello (section 4): it contains nothing
+        // of the request.
         assert_eq!((seen[0], seen[1], seen[5]), (0x16, 0x03, 0x01));
         for secret in ["secret", "token", "path", "dXNlcjpwYXNzd29yZA"] {
             let found = seen.windows(secret.len()).any(|part| part == secret.as_bytes());

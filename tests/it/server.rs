@@ -240,7 +240,8 @@ async fn no_more_than_max_connections_are_open_and_the_next_waits_for_an_end() {
     assert_eq!(seen.load(Ordering::SeqCst), 2);
 }
 
-// With a limit of 2, 50 connections were open: their handlers had passed them to another task and returned.
+// With a limit of 2, 50 connections were open: their handlers had passed them to another task and
+// returned.
 #[tokio::test]
 async fn a_connection_counts_for_as_long_as_it_lives_whoever_holds_it() {
     let (server, address) = bind().await;
@@ -268,8 +269,8 @@ async fn a_connection_counts_for_as_long_as_it_lives_whoever_holds_it() {
     drop(writer);
 }
 
-// With a queue of 128, most of 5,000 clients that came at once were told to try again after a second, or after three.
-// Nothing is accepted here: the queue alone has to hold them.
+// With a queue of 128, most of 5,000 clients that came at once were told to try again after a
+// second, or after three. Nothing is accepted here: the queue alone has to hold them.
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
@@ -292,8 +293,8 @@ async fn the_queue_takes_a_burst_of_connects_as_far_as_the_system_lets_it() {
     assert!(connected.len() < 8, "{}", connected.len());
 }
 
-// The deadline holds from the first moment, TLS included. With a single place, each is disconnected only if the one before
-// released it.
+// The deadline holds from the first moment, TLS included. With a single place, each is disconnected
+// only if the one before released it.
 #[tokio::test]
 async fn a_handshake_that_stalls_is_cut_and_its_place_is_free() {
     let tls = Identity::for_names(&["localhost"]).server();
@@ -351,7 +352,8 @@ async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
     trickle.await.unwrap();
 }
 
-// When the hook or the fallback was late, the connection was dropped without a response, as if the client had been slow.
+// When the hook or the fallback was late, the connection was dropped without a response, as if the
+// client had been slow.
 #[tokio::test]
 async fn a_client_is_told_when_it_is_the_server_that_is_late() {
     let (server, address) = bind().await;

@@ -1,5 +1,5 @@
-//! A server that shuts down: every connection is closed with 1001 (RFC 6455 section 7.4.1), every handler learns of it, and
-//! the wait is bounded.
+//! A server that shuts down: every connection is closed with 1001 (RFC 6455 section 7.4.1), every
+//! handler learns of it, and the wait is bounded.
 
 use std::io;
 use std::net::SocketAddr;
@@ -215,8 +215,8 @@ fn patient(server: Server) -> Server {
     server.acceptor(Acceptor::new().handshake_timeout(HOUR))
 }
 
-// A connection that a browser had opened in advance, without sending anything, held up the end of the server for the whole
-// handshake deadline.
+// A connection that a browser had opened in advance, without sending anything, held up the end of
+// the server for the whole handshake deadline.
 #[tokio::test]
 async fn connections_that_say_nothing_are_not_waited_for() {
     let running = Running::start(patient, echo).await;
@@ -259,8 +259,9 @@ async fn a_request_that_is_on_its_way_is_answered_and_hears_1001() {
     running.serving.await.unwrap().unwrap();
 }
 
-// A strict peer that continued sending got no 1001 from a server that shut down: the handler learned of the end from `feed`
-// or `send`, dropped the connection before the Close was written, and what was unread turned into a reset.
+// A strict peer that continued sending got no 1001 from a server that shut down: the handler
+// learned of the end from `feed` or `send`, dropped the connection before the Close was written,
+// and what was unread turned into a reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
     for flush in [false, true] {
@@ -293,8 +294,8 @@ async fn a_peer_that_goes_on_sending_hears_1001_and_no_reset() {
     }
 }
 
-// A handler that only sends never reached the place where the shutdown was checked: it was ended at the drain deadline, and
-// its peer got no Close.
+// A handler that only sends never reached the place where the shutdown was checked: it was ended at
+// the drain deadline, and its peer got no Close.
 #[tokio::test]
 async fn a_handler_that_only_sends_is_told_too() {
     let running = Running::start(
@@ -317,8 +318,9 @@ async fn a_handler_that_only_sends_is_told_too() {
     running.serving.await.unwrap().unwrap();
 }
 
-// `drain_timeout` of 1 s took 8 s beside a handler that blocked its thread: nothing can end such a handler, and the wait
-// for it was not bounded. The handler here is released only when `serve` has returned.
+// `drain_timeout` of 1 s took 8 s beside a handler that blocked its thread: nothing can end such a
+// handler, and the wait for it was not bounded. The handler here is released only when `serve` has
+// returned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
     let (blocking, mut blocked) = mpsc::unbounded_channel();
@@ -336,7 +338,8 @@ async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
         },
     )
     .await;
-    // With a separate runtime: the blocked thread may be the one that polls the sockets of all tasks.
+    // With a separate runtime: the blocked thread may be the one that polls the sockets of all
+    // tasks.
     let address = running.address;
     let client = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -352,8 +355,8 @@ async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
     client.join().unwrap();
 }
 
-// A stop with an upgrade hook pending waited for the whole deadline of the handshake: the client is told soon, and the drain's
-// deadline holds for the hook as well.
+// A stop with an upgrade hook pending waited for the whole deadline of the handshake: the client is
+// told soon, and the drain's deadline holds for the hook as well.
 #[tokio::test]
 async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() {
     for (drain, answered) in [(HOUR, true), (Duration::from_millis(20), false)] {
@@ -384,8 +387,8 @@ async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() 
     }
 }
 
-// `max_connections` and the drain counted handlers: one that passed its halves to another task and returned was no longer
-// counted, and `serve` returned while the connection was open.
+// `max_connections` and the drain counted handlers: one that passed its halves to another task and
+// returned was no longer counted, and `serve` returned while the connection was open.
 #[tokio::test]
 async fn a_connection_that_its_handler_gave_away_is_waited_for() {
     let (give, mut given) = mpsc::unbounded_channel();

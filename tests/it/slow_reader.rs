@@ -1,7 +1,9 @@
-//! Peers that read slowly and steadily. Deadlines are on progress, and progress is bytes that the peer took.
+//! Peers that read slowly and steadily. Deadlines are on progress, and progress is bytes that the
+//! peer took.
 //!
-//! Linux took 4 MiB for such a peer, and reported its socket writable again only after a third of that was read: a peer that read
-//! 250 kB/s got 4.2 of 16.8 MB before `close_timeout` ended the connection, and `send_timeout` struck in the middle of an upload.
+//! Linux took 4 MiB for such a peer, and reported its socket writable again only after a third of
+//! that was read: a peer that read 250 kB/s got 4.2 of 16.8 MB before `close_timeout` ended the
+//! connection, and `send_timeout` struck in the middle of an upload.
 
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use crate::support::handshake::{Http, Identity, REQUEST, bind, switching};
 const LARGE: usize = 6 << 20;
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Reads until the end: for 2.5 s at 640 kB/s, a pace at which a third of 4 MiB takes longer than the deadline, and at full speed
-/// then. Returns how much came.
+/// Reads until the end: for 2.5 s at 640 kB/s, a pace at which a third of 4 MiB takes longer than
+/// the deadline, and at full speed then. Returns how much came.
 async fn read_slowly(stream: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut buffer = vec![0; 64 << 10];
     let mut count = 0;

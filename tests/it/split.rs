@@ -152,8 +152,8 @@ async fn messages_of_many_writers_stay_whole_on_the_wire() {
     }
 }
 
-// Each side waits for the other all the time, over pipes that hold less than a message: one lost wake-up, and everything
-// stops.
+// Each side waits for the other all the time, over pipes that hold less than a message: one lost
+// wake-up, and everything stops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_wake_up_is_lost_between_tasks_that_all_wait() {
     for capacity in [16, 300] {
@@ -225,8 +225,8 @@ async fn a_writer_closes_while_the_reader_waits_in_another_task() {
     }
 }
 
-// The closing writer reads in place of the dropped reader, but the transport kept waking the reader: the answer was found
-// only after close_timeout.
+// The closing writer reads in place of the dropped reader, but the transport kept waking the
+// reader: the answer was found only after close_timeout.
 #[tokio::test(start_paused = true)]
 async fn a_writer_closes_at_once_when_the_reader_was_dropped() {
     for role in ROLES {
@@ -269,7 +269,8 @@ async fn a_writer_that_closes_gives_up_at_close_timeout_when_nobody_reads() {
     }
 }
 
-// The pong was read by the other task, which woke nobody: the round trip took until the next deadline.
+// The pong was read by the other task, which woke nobody: the round trip took until the next
+// deadline.
 #[tokio::test(start_paused = true)]
 async fn a_writers_ping_returns_when_the_reader_meets_the_pong() {
     for role in ROLES {
@@ -386,7 +387,8 @@ async fn the_reader_gets_what_arrived_and_then_the_error_that_a_writer_met() {
     assert!(matches!(reader.next().await, Some(Err(Error::Io(_)))));
 }
 
-// Each waited for its own send deadline, one after the other: the first that found it passed restarted it.
+// Each waited for its own send deadline, one after the other: the first that found it passed
+// restarted it.
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_for_a_peer_that_does_not_read_give_up_together() {
     let config = Config::new().send_timeout(Duration::from_secs(60)).ping_interval(None);
@@ -434,8 +436,8 @@ async fn halves_over_a_stream_that_is_seldom_ready_lose_nothing() {
     }
 }
 
-// Without a reader, the writer reads while it waits for the end: the transport had nobody to wake, and a sender on a
-// closing connection learned of the peer's Close only after `close_timeout`.
+// Without a reader, the writer reads while it waits for the end: the transport had nobody to wake,
+// and a sender on a closing connection learned of the peer's Close only after `close_timeout`.
 #[tokio::test(start_paused = true)]
 async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_close() {
     for role in ROLES {

@@ -1,4 +1,5 @@
-//! `wss`: TLS is verified, resumed and ended as it should be, and never left out (RFC 6455 sections 3, 4.1 and 10.6).
+//! `wss`: TLS is verified, resumed and ended as it should be, and never left out (RFC 6455 sections
+//! 3, 4.1 and 10.6).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ async fn unreachable_server(identity: &Identity) -> SocketAddr {
     address
 }
 
-// RFC 7301 for ALPN: a server that also speaks HTTP/2 must not choose it. RFC 6066 section 3 for the name: none for an address.
+// RFC 7301 for ALPN: a server that also speaks HTTP/2 must not choose it. RFC 6066 section 3 for
+// the name: none for an address.
 #[tokio::test]
 async fn wss_carries_messages_and_both_sides_agree_on_http_1_1_and_the_name() {
     let identity = Identity::for_names(&LOCAL);
@@ -245,8 +247,8 @@ async fn raw_server(identity: &Identity) -> (WebSocket, Peer<server::TlsStream<T
     (ws.unwrap(), Peer::of(Role::Client, server.stream))
 }
 
-// RFC 6455 section 7.1.1 and RFC 8446 section 6.1: tokio-rustls reports an end without close_notify as an error, and with
-// it as the end; `expect_eof` accepts only the latter.
+// RFC 6455 section 7.1.1 and RFC 8446 section 6.1: tokio-rustls reports an end without close_notify
+// as an error, and with it as the end; `expect_eof` accepts only the latter.
 #[tokio::test]
 async fn a_server_that_is_closed_answers_and_ends_tls_with_close_notify() {
     let identity = Identity::for_names(&LOCAL);
@@ -343,7 +345,8 @@ async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
     assert_eq!(session(&ws).version(), Some("TLSv1.3"));
     expect_echo(&mut ws, "hello").await;
-    // The user's own list is left unchanged; with nothing in common the server refuses (RFC 7301 section 3.2).
+    // The user's own list is left unchanged; with nothing in common the server refuses (RFC 7301
+    // section 3.2).
     config.alpn_protocols = vec![b"h2".to_vec()];
     let client = Client::new().tls(ClientTls::from_config(Arc::new(config)));
     let error = client.connect(format!("wss://{address}/")).await.unwrap_err();
@@ -398,7 +401,8 @@ async fn certificates_come_from_files_and_what_is_wrong_with_them_is_told() {
     expect_echo(&mut client.connect(format!("wss://{address}/")).await.unwrap(), "hello").await;
 }
 
-// rustls panics when a configuration is made without a provider that the process has installed or that features tell apart.
+// rustls panics when a configuration is made without a provider that the process has installed or
+// that features tell apart.
 #[tokio::test]
 async fn no_crypto_provider_need_be_installed_and_none_is() {
     let identity = Identity::for_names(&LOCAL);
@@ -409,8 +413,8 @@ async fn no_crypto_provider_need_be_installed_and_none_is() {
     assert!(CryptoProvider::get_default().is_none());
 }
 
-// With 128 clients all sessions resumed, with 200 and more none: the server's cache held 256, two for each client, and the
-// oldest went first.
+// With 128 clients all sessions resumed, with 200 and more none: the server's cache held 256, two
+// for each client, and the oldest went first.
 #[tokio::test]
 async fn the_sessions_of_any_number_of_clients_resume() {
     const CLIENTS: usize = 1000;

@@ -1,9 +1,10 @@
-//! One connection, two tasks, without our `split`: with `futures_util::StreamExt::split`, one task polls the stream and
-//! another one the sink of the same object.
+//! One connection, two tasks, without our `split`: with `futures_util::StreamExt::split`, one task
+//! polls the stream and another one the sink of the same object.
 //!
-//! That is how users of other libraries split connections, and here `send` stopped forever, after 5 messages or 300,000: a
-//! connection kept one waker for both. Whichever task polled last was the only one to be woken, for the other's side too;
-//! and the deadlines, which woke only that task, passed unnoticed.
+//! That is how users of other libraries split connections, and here `send` stopped forever, after 5
+//! messages or 300,000: a connection kept one waker for both. Whichever task polled last was the
+//! only one to be woken, for the other's side too; and the deadlines, which woke only that task,
+//! passed unnoticed.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use crate::support::peer::{
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// If a wake-up is lost, nothing more happens: this ends the test, rather than blocking the whole run.
+/// If a wake-up is lost, nothing more happens: this ends the test, rather than blocking the whole
+/// run.
 const STALLED: Duration = Duration::from_secs(60);
 
 async fn both_ends() -> (WebSocket<TcpStream>, WebSocket<TcpStream>) {
@@ -87,7 +89,8 @@ async fn so_do_halves_of_an_adaptor() {
     }
 }
 
-// In one run a `send_timeout` of 2 s ended a stuck `send` after 20 s: the deadline woke the task that read.
+// In one run a `send_timeout` of 2 s ended a stuck `send` after 20 s: the deadline woke the task
+// that read.
 #[tokio::test(start_paused = true)]
 async fn the_deadline_of_sending_ends_it_though_another_task_reads() {
     for role in ROLES {
@@ -118,7 +121,8 @@ async fn the_deadline_of_sending_ends_it_though_another_task_reads() {
     }
 }
 
-// The reading task polls, takes the sender's place at the transport, and goes away. A wake-up then also wakes the sender.
+// The reading task polls, takes the sender's place at the transport, and goes away. A wake-up then
+// also wakes the sender.
 #[tokio::test]
 async fn a_reading_half_that_looked_once_and_was_dropped_takes_no_wake_up_along() {
     for role in ROLES {
@@ -162,8 +166,9 @@ async fn what_comes_while_the_sink_closes_is_for_the_stream() {
     }
 }
 
-// The reading task was handling a message when the other one closed the sink: what arrived then, beyond what is kept, was
-// dropped, and what came after that was delivered. Either everything is delivered, or all up to a point.
+// The reading task was handling a message when the other one closed the sink: what arrived then,
+// beyond what is kept, was dropped, and what came after that was delivered. Either everything is
+// delivered, or all up to a point.
 #[tokio::test]
 async fn there_is_no_gap_in_what_comes_while_the_sink_closes() {
     for role in ROLES {
@@ -192,8 +197,8 @@ async fn there_is_no_gap_in_what_comes_while_the_sink_closes() {
     }
 }
 
-// A stream that had never waited is not known to be another task's. What came beyond what is kept while the sink closed was
-// dropped, and the stream ended as if in order.
+// A stream that had never waited is not known to be another task's. What came beyond what is kept
+// while the sink closed was dropped, and the stream ended as if in order.
 #[tokio::test]
 async fn a_stream_that_is_cut_off_by_a_close_does_not_end_in_order() {
     for role in ROLES {

@@ -19,7 +19,8 @@ fn status(name: &str) -> usize {
     line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<usize>().unwrap() << 10
 }
 
-/// Compressed messages of zeros: one of a MiB to begin with, and what each further MiB adds, which is always the same.
+/// Compressed messages of zeros: one of a MiB to begin with, and what each further MiB adds, which
+/// is always the same.
 struct Zeros {
     first: Vec<u8>,
     further: Vec<u8>,
@@ -35,7 +36,8 @@ impl Zeros {
             let len = client.queue().remaining();
             let mut wire = BytesMut::from(&client.queue().copy_to_bytes(len)[..]);
             let mut codec = Codec::with_limits(Role::Server, Rsv::RSV1, 1 << 20);
-            // With the four bytes that are cut off at the end of a message, but needed between the parts of a longer one.
+            // With the four bytes that are cut off at the end of a message, but needed between the
+            // parts of a longer one.
             let frame = codec.decode(&mut wire).unwrap().unwrap();
             [&frame.payload[..], &[0, 0, 0xFF, 0xFF]].concat()
         });
@@ -76,7 +78,8 @@ fn server() -> (WebSocket<DuplexStream>, DuplexStream) {
     (builder.config(config).build(near), far)
 }
 
-/// Sends this to a server; returns how many messages it received, and the close code that it answers with.
+/// Sends this to a server; returns how many messages it received, and the close code that it
+/// answers with.
 async fn attack(wire: &[u8]) -> (usize, u16) {
     let (mut ws, far) = server();
     let (mut read, mut write) = tokio::io::split(far);
@@ -103,7 +106,8 @@ async fn attack(wire: &[u8]) -> (usize, u16) {
     (messages, u16::from_be_bytes([answer[2], answer[3]]))
 }
 
-// RFC 7692 section 8 does not mention it, and many servers shipped it: a MiB on the wire that becomes a GiB in memory.
+// RFC 7692 section 8 does not mention it, and many servers shipped it: a MiB on the wire that
+// becomes a GiB in memory.
 #[test]
 fn a_gib_of_zeros_costs_no_more_than_the_message_limit() {
     let _turn = crate::alone();
@@ -113,7 +117,8 @@ fn a_gib_of_zeros_costs_no_more_than_the_message_limit() {
     assert!(bomb.len() < 2 << 20, "{} bytes stand for a GiB", bomb.len());
     let whole = framed(&bomb, usize::MAX);
     let fragments = framed(&bomb, 1000);
-    // Messages at the limit, then the bomb, which refers to them. Their tails are the bomb's further parts.
+    // Messages at the limit, then the bomb, which refers to them. Their tails are the bomb's
+    // further parts.
     let mut further = zeros.further.clone();
     further.truncate(further.len() - 4);
     let session = [framed(&zeros.message(1), 500), framed(&further, 500), whole.clone()].concat();

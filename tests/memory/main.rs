@@ -1,5 +1,5 @@
-//! What an attacker, or a user, can make a process hold: these tests measure the whole process, which is why they have a
-//! separate one.
+//! What an attacker, or a user, can make a process hold: these tests measure the whole process,
+//! which is why they have a separate one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 

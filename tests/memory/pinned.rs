@@ -16,8 +16,8 @@ fn run(scene: impl Future<Output = ()>) {
     runtime.block_on(scene);
 }
 
-/// Sends these messages through a connection, keeps the chosen ones, and returns how many bytes they keep alive when
-/// everything else is dropped, and their total length.
+/// Sends these messages through a connection, keeps the chosen ones, and returns how many bytes
+/// they keep alive when everything else is dropped, and their total length.
 fn kept(sizes: &[usize], keep: impl Fn(usize) -> bool) -> (usize, usize) {
     let mut kept = Vec::with_capacity(sizes.len());
     let before = allocated();
@@ -45,10 +45,12 @@ fn kept(sizes: &[usize], keep: impl Fn(usize) -> bool) -> (usize, usize) {
     (held, kept.iter().map(Message::len).sum())
 }
 
-/// What the thread keeps for the connections to come, and the runtime's own: less than this, whatever they did.
+/// What the thread keeps for the connections to come, and the runtime's own: less than this,
+/// whatever they did.
 const THREAD: usize = 20 * (66 << 10);
 
-// A hub kept one in 13 messages of 4.8 kB, and each kept the whole read buffer that it was a slice of: 13.9 times its size.
+// A hub kept one in 13 messages of 4.8 kB, and each kept the whole read buffer that it was a slice
+// of: 13.9 times its size.
 #[test]
 fn one_kept_message_in_thirteen_keeps_twice_its_size_at_most() {
     let _turn = alone();
@@ -58,7 +60,8 @@ fn one_kept_message_in_thirteen_keeps_twice_its_size_at_most() {
     }
 }
 
-// Small messages that had arrived after large ones were slices of their buffers: 60 of them held 901 MiB.
+// Small messages that had arrived after large ones were slices of their buffers: 60 of them held
+// 901 MiB.
 #[test]
 fn small_messages_behind_large_ones_do_not_keep_those() {
     let _turn = alone();
@@ -69,7 +72,8 @@ fn small_messages_behind_large_ones_do_not_keep_those() {
     }
 }
 
-// 30 clients that had received one message of 8 MB each, dropped it, and were busy with something else held 242 MB.
+// 30 clients that had received one message of 8 MB each, dropped it, and were busy with something
+// else held 242 MB.
 #[test]
 fn the_memory_of_a_large_message_goes_with_it_though_nobody_polls() {
     let _turn = alone();
@@ -95,7 +99,8 @@ fn the_memory_of_a_large_message_goes_with_it_though_nobody_polls() {
     });
 }
 
-// As long as one writer of a connection was kept, as in a table of members, its socket stayed open after the end.
+// As long as one writer of a connection was kept, as in a table of members, its socket stayed open
+// after the end.
 #[test]
 fn a_connection_that_is_over_has_no_socket_whoever_keeps_a_half() {
     let _turn = alone();
@@ -121,7 +126,8 @@ fn a_connection_that_is_over_has_no_socket_whoever_keeps_a_half() {
     });
 }
 
-// Messages that were kept for a reader remained when the reader was dropped, as long as somebody held a writer.
+// Messages that were kept for a reader remained when the reader was dropped, as long as somebody
+// held a writer.
 #[test]
 fn what_was_kept_for_a_reader_goes_with_it() {
     let _turn = alone();

@@ -1,7 +1,8 @@
-//! The client that the Autobahn TestSuite tests: `cargo run --release --example autobahn_client -- ws://127.0.0.1:9001 [--deflate]`
+//! The client that the Autobahn TestSuite tests: `cargo run --release --example autobahn_client --
+//! ws://127.0.0.1:9001 [--deflate]`
 //!
-//! Asks the suite how many cases there are, runs each as an echo, and has the report written. The agent is `tautline`. With
-//! `--deflate` it offers compression in every case.
+//! Asks the suite how many cases there are, runs each as an echo, and has the report written. The
+//! agent is `tautline`. With `--deflate` it offers compression in every case.
 
 use std::error::Error;
 

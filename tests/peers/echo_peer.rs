@@ -1,9 +1,11 @@
-//! The echo server that the Autobahn TestSuite, other implementations and browsers talk to:
-//! `cargo run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--deflate | --takeover] [--send]`
+//! The echo server that the Autobahn TestSuite, other implementations and browsers talk to: `cargo
+//! run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--deflate | --takeover]
+//! [--send]`
 //!
-//! With a certificate it serves `wss`. With `--deflate` it compresses for clients that offer it, without keeping context; with
-//! `--takeover` it accepts every offer, contexts included. With `--send` each reply is written before the next message is read.
-//! Any page may connect, because an echo reveals nothing.
+//! With a certificate it serves `wss`. With `--deflate` it compresses for clients that offer it,
+//! without keeping context; with `--takeover` it accepts every offer, contexts included. With
+//! `--send` each reply is written before the next message is read. Any page may connect, because an
+//! echo reveals nothing.
 
 #[path = "../../examples/support/mod.rs"]
 mod support;

@@ -1,7 +1,9 @@
-//! The public API of each crate as a committed listing, `docs/api/*.txt`, so that a change of it is seen in review.
+//! The public API of each crate as a committed listing, `docs/api/*.txt`, so that a change of it is
+//! seen in review.
 //!
-//! rustdoc says in JSON what is public, and `signature.rs` writes it as Rust. That output of rustdoc is not stable, so
-//! `RUSTC_BOOTSTRAP=1` asks for it, and the listings are compared only with the compiler that made them.
+//! rustdoc says in JSON what is public, and `signature.rs` writes it as Rust. That output of
+//! rustdoc is not stable, so `RUSTC_BOOTSTRAP=1` asks for it, and the listings are compared only
+//! with the compiler that made them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +15,8 @@ use crate::shell::{Cmd, Failure, Outcome};
 use crate::signature::{Docs, kind_of, text};
 
 const LISTINGS: &str = "docs/api";
-/// The crates, and the features that are listed: all but aws-lc-rs, which adds nothing public and takes minutes to compile.
+/// The crates, and the features that are listed: all but aws-lc-rs, which adds nothing public and
+/// takes minutes to compile.
 const CRATES: &[(&str, &str)] = &[
     ("tautline-frame", "deflate,tokio-codec"),
     ("tautline-handshake", "http1,idna"),

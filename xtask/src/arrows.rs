@@ -1,8 +1,10 @@
-//! The direction of imports within each crate. The modules below one parent, each taken with all that is below it, may import
-//! from each other in one direction only; a parent and its children are one room. Nothing takes a path through the root of its
-//! crate to what the root only re-exports.
+//! The direction of imports within each crate. The modules below one parent, each taken with all
+//! that is below it, may import from each other in one direction only; a parent and its children
+//! are one room. Nothing takes a path through the root of its crate to what the root only
+//! re-exports.
 //!
-//! This reads `use` declarations and paths that start with `crate` or `super`, as rustfmt writes them; tests are left out.
+//! This reads `use` declarations and paths that start with `crate` or `super`, as rustfmt writes
+//! them; tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455 and RFC 7692.
+//! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455 and RFC
+//! 7692.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,14 +9,15 @@ use crate::rust;
 use crate::shell::{Cmd, Failure, Outcome};
 use crate::suites::{self, Certificate};
 
-/// Framing, pings, reserved bits, opcodes, fragments, UTF-8 and closing; and how many cases that is.
+/// Framing, pings, reserved bits, opcodes, fragments, UTF-8 and closing; and how many cases that
+/// is.
 const SECTIONS: &[&str] = &["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
 const SECTIONS_CASES: u32 = 246;
 /// The same with large and many messages (9) and frames of all sizes (10).
 const MORE: &[&str] = &["9.*", "10.*"];
 const PLAIN_CASES: u32 = 301;
-/// permessage-deflate: five kinds of data with the usual parameters, and one kind with seven sets of
-/// parameters; each with messages of 18 sizes, of which the first are quick.
+/// permessage-deflate: five kinds of data with the usual parameters, and one kind with seven sets
+/// of parameters; each with messages of 18 sizes, of which the first are quick.
 const DEFLATE: &[(u32, u32)] = &[(12, 5), (13, 7)];
 const SIZES: u32 = 18;
 const QUICK_SIZES: u32 = 6;
@@ -23,7 +25,8 @@ const QUICK_SIZES: u32 = 6;
 const QUICK_DEFLATE_CASES: u32 = SECTIONS_CASES + 72;
 /// All of it with compression: `(5 + 7) * 18` cases more than without.
 const ALL_CASES: u32 = PLAIN_CASES + 216;
-/// Bounds a run of the suite, which takes about 20 s; with all of compression it takes eight minutes.
+/// Bounds a run of the suite, which takes about 20 s; with all of compression it takes eight
+/// minutes.
 const LIMIT: u64 = 30 * 60;
 
 /// What is run and what comes of it.

@@ -1,5 +1,6 @@
-//! `cargo xtask bench compare`: builds the servers of `benches/compare` one by one, installs Bun and Node's `ws`, and
-//! starts the program that measures. What cannot be built is named in the report.
+//! `cargo xtask bench compare`: builds the servers of `benches/compare` one by one, installs Bun
+//! and Node's `ws`, and starts the program that measures. What cannot be built is named in the
+//! report.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,8 @@ const RIVALS: &[&str] = &[
 /// From npm; the second needs Node.
 const NPM: &[&str] = &["bun@1.4", "ws@8"];
 
-/// Options are those of the program that measures: `--quick`, `--only SCENARIO[,..]`, `--rounds N`, and to look closer
-/// `--servers NAME[,..]`, `--cells PART[,..]` and `--out DIR`.
+/// Options are those of the program that measures: `--quick`, `--only SCENARIO[,..]`, `--rounds N`,
+/// and to look closer `--servers NAME[,..]`, `--cells PART[,..]` and `--out DIR`.
 pub(crate) fn run(args: &[String]) -> Outcome {
     if !cfg!(target_os = "linux") {
         return Err(Failure::Missing("Linux: epoll, CPU clocks, network namespaces".to_owned()));

@@ -1,5 +1,5 @@
-//! Counts what fixed runs of `benches/instructions.rs` execute, under callgrind, and compares with the committed figures:
-//! a guard against slow changes that a noisy machine cannot mislead.
+//! Counts what fixed runs of `benches/instructions.rs` execute, under callgrind, and compares with
+//! the committed figures: a guard against slow changes that a noisy machine cannot mislead.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use crate::suites::need;
 
 /// The committed figures.
 const FIGURES: &str = "benches/instructions.txt";
-/// How much worse a run may be, as a ratio: what changes elsewhere (the order of code, a patch release) may shift.
+/// How much worse a run may be, as a ratio: what changes elsewhere (the order of code, a patch
+/// release) may shift.
 const TOLERANCE: f64 = 1.03;
 /// What may be told apart in allocations, which are printed with three digits.
 const ALLOCATION: f64 = 0.002;
@@ -64,7 +65,8 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     )))
 }
 
-/// What the figures depend on beside the code: the compiler, and the C library with its choice of `memcpy`.
+/// What the figures depend on beside the code: the compiler, and the C library with its choice of
+/// `memcpy`.
 fn platform() -> Outcome<String> {
     let rustc = Cmd::new("rustc --version --verbose").output()?;
     let field = |name: &str| {
@@ -87,7 +89,8 @@ fn measure(program: &Path) -> Outcome<Vec<Figure>> {
     names.lines().map(|name| count(program, &counts, name)).collect()
 }
 
-/// One run under callgrind. Costs are zeroed where the measured function starts and dumped where it ends.
+/// One run under callgrind. Costs are zeroed where the measured function starts and dumped where it
+/// ends.
 fn count(program: &Path, counts: &Path, name: &str) -> Outcome<Figure> {
     let out = counts.join("out");
     // Where it puts the dump.

@@ -1,6 +1,6 @@
-//! Other implementations as clients of our server and as servers of our client, over ws and wss, and a peer of our own that
-//! does what no sensible client would.
-//! The scripts in tests/interop print `ok   WHAT` or `FAIL WHAT: WHY`, a line per check.
+//! Other implementations as clients of our server and as servers of our client, over ws and wss,
+//! and a peer of our own that does what no sensible client would. The scripts in tests/interop
+//! print `ok WHAT` or `FAIL WHAT: WHY`, a line per check.
 
 use std::path::Path;
 
@@ -51,8 +51,8 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
     Ok(())
 }
 
-/// With permessage-deflate, over ws. `echo_peer --deflate` forgets what it compressed, `echo_peer --takeover` refers
-/// back to it; `client` and `autobahn_client` likewise.
+/// With permessage-deflate, over ws. `echo_peer --deflate` forgets what it compressed, `echo_peer
+/// --takeover` refers back to it; `client` and `autobahn_client` likewise.
 fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
     for (compression, takeover) in [("--deflate", false), ("--takeover", true)] {
         let (server, url) = serve(None, Some(compression))?;
@@ -125,7 +125,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// Runs a script and counts its lines. One that ends badly without a failed check counts as one.
+    /// Runs a script and counts its lines. One that ends badly without a failed check counts as
+    /// one.
     fn add(&mut self, name: &str, cmd: Cmd) {
         let before = self.failed;
         let outcome = cmd.lines(|line| {

@@ -1,5 +1,5 @@
-//! What is published: each package has its licences, its page and the guide, and the documentation's tests of the
-//! unpacked `tautline` pass with the other two unpacked beside it.
+//! What is published: each package has its licences, its page and the guide, and the
+//! documentation's tests of the unpacked `tautline` pass with the other two unpacked beside it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,9 @@
-//! The maps of the RFCs' rules (docs/rfc6455.md, docs/rfc9112.md): that the files, items and tests that they name exist.
+//! The maps of the RFCs' rules (docs/rfc6455.md, docs/rfc9112.md): that the files, items and tests
+//! that they name exist.
 //!
-//! In their tables, `frame/header.rs: decode` is an item that the source file defines, `docs/rfc6455.md#section-3-uris` a
-//! heading of a page, and `tautline-frame: protocol::close::name` a test: package, file (and module), function.
+//! In their tables, `frame/header.rs: decode` is an item that the source file defines,
+//! `docs/rfc6455.md#section-3-uris` a heading of a page, and `tautline-frame:
+//! protocol::close::name` a test: package, file (and module), function.
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +83,8 @@ fn fault_of(code: &str) -> Option<Result<(), String>> {
     Some(find_items(Path::new(&path), item))
 }
 
-/// Looks for the file, and for the definition of each of the items in it; in a page, for the heading.
+/// Looks for the file, and for the definition of each of the items in it; in a page, for the
+/// heading.
 fn find_items(path: &Path, items: &str) -> Result<(), String> {
     let text = path.to_string_lossy();
     if let Some((page, anchor)) = text.split_once('#') {
@@ -129,7 +132,8 @@ const KEYWORDS: &[&str] = &[
     "class",
 ];
 
-/// Whether the source has an item of this name, or a variant of an enum. To call or to mention it is not enough.
+/// Whether the source has an item of this name, or a variant of an enum. To call or to mention it
+/// is not enough.
 fn defines(source: &str, name: &str) -> bool {
     // The indentation of the enum that a line is in.
     let mut within = None;
@@ -179,7 +183,8 @@ fn tests(source: &str, name: &str) -> bool {
     false
 }
 
-/// Looks for `a::b::name` as a test `name` in a file `a/b.rs`, or in one `a.rs` when `b` is `tests`.
+/// Looks for `a::b::name` as a test `name` in a file `a/b.rs`, or in one `a.rs` when `b` is
+/// `tests`.
 fn find_test(dir: &Path, test: &str) -> Result<(), String> {
     let Some((module, name)) = test.rsplit_once("::") else {
         return Err(format!("{test} lacks its module"));
@@ -209,7 +214,8 @@ mod tests {
         assert_eq!(fault_of("frame/no.rs: f"), Some(Err(missing)));
     }
 
-    /// A row named `heed_shutdown` in a file that only called it any more, and the check was content with the word.
+    /// A row named `heed_shutdown` in a file that only called it any more, and the check was
+    /// content with the word.
     #[test]
     fn a_call_or_a_mention_is_no_definition() {
         let source = "use a::moved;\n// fn told() {}\nfn here() {\n    moved(told);\n}\n";

@@ -31,8 +31,9 @@ pub(crate) fn unit() -> Outcome {
     Cmd::new("cargo test --workspace").limit(30 * 60).run()
 }
 
-/// The libraries' tests with every feature alone, with none and with all: `cargo test --workspace` turns on the features that some
-/// member of the workspace asks for, and no others, so a test behind another feature would never be compiled.
+/// The libraries' tests with every feature alone, with none and with all: `cargo test --workspace`
+/// turns on the features that some member of the workspace asks for, and no others, so a test
+/// behind another feature would never be compiled.
 pub(crate) fn features(args: &[String]) -> Outcome {
     const FEATURES: &[&str] = &[
         "-p tautline-frame --no-default-features",

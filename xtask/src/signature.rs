@@ -1,5 +1,6 @@
-//! Items of rustdoc's JSON as Rust writes them, each in one line: what a user relies on, and nothing that is private, such as
-//! bodies, values of constants, private fields, or how the crate imports the names that it uses.
+//! Items of rustdoc's JSON as Rust writes them, each in one line: what a user relies on, and
+//! nothing that is private, such as bodies, values of constants, private fields, or how the crate
+//! imports the names that it uses.
 
 use serde_json::Value;
 
@@ -211,8 +212,8 @@ impl Docs {
         }
     }
 
-    /// The name of a type or trait with its arguments. It is the same however the name was imported: what is not of this crate
-    /// or of std has its crate before it.
+    /// The name of a type or trait with its arguments. It is the same however the name was
+    /// imported: what is not of this crate or of std has its crate before it.
     fn path(&self, of: &Value) -> String {
         let path = &self.0["paths"][of["id"].to_string()];
         let segments: Vec<_> = list(&path["path"]).map(text).collect();

@@ -86,8 +86,8 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
     faults
 }
 
-/// Where a line stands to items that are compiled for tests alone. What follows such an item is not in it: formatted code ends
-/// an item on a line that is indented as its first one.
+/// Where a line stands to items that are compiled for tests alone. What follows such an item is not
+/// in it: formatted code ends an item on a line that is indented as its first one.
 #[derive(Clone, Copy)]
 pub(crate) enum Tests {
     Outside,
@@ -172,7 +172,8 @@ mod tests {
         assert_eq!(faults_of("crates/tautline/src/timer.rs", clock), [""; 0]);
     }
 
-    /// `#[cfg(test)] mod tests;` near the top of a file switched the check off for all that followed.
+    /// `#[cfg(test)] mod tests;` near the top of a file switched the check off for all that
+    /// followed.
     #[test]
     fn a_clock_is_found_after_what_is_for_tests_alone() {
         let file = "crates/tautline-frame/src/timers.rs";

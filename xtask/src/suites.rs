@@ -9,7 +9,8 @@ use crate::shell::{Cmd, Failure, Outcome, which};
 const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*"];
 /// The peers from npm, and the driver of the browser.
 const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1"];
-/// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for it.
+/// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for
+/// it.
 const AUTOBAHN: &[&str] = &["autobahntestsuite==25.10.1"];
 const VIRTUALENV: &str = "virtualenv<20.22";
 /// The suite's own image, for where there is no Python 2.

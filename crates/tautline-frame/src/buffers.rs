@@ -1,5 +1,5 @@
-//! Per-thread buffers, lent to connections while they work: an idle connection holds none. They are for drivers of a
-//! [`Session`](crate::session::Session) whose transport needs its own buffers.
+//! Per-thread buffers, lent to connections while they work: an idle connection holds none. They are
+//! for drivers of a [`Session`](crate::session::Session) whose transport needs its own buffers.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -9,12 +9,12 @@ use std::thread::available_parallelism;
 
 use bytes::BytesMut;
 
-/// 65 KiB: the most that one read takes. The messages of many wake-ups of a busy connection fit, as does one message of 64
-/// KiB with its header, and the buffer stays in the L2 cache.
+/// 65 KiB: the most that one read takes. The messages of many wake-ups of a busy connection fit, as
+/// does one message of 64 KiB with its header, and the buffer stays in the L2 cache.
 pub const BUFFER_SIZE: usize = 65 << 10;
 
-/// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a time. The others are for
-/// connections that wait with half a frame.
+/// How many buffers a thread keeps: a poll works with two, and a thread polls one connection at a
+/// time. The others are for connections that wait with half a frame.
 const KEPT: usize = 16;
 
 thread_local! {
@@ -25,13 +25,14 @@ thread_local! {
 /// An empty buffer of [`BUFFER_SIZE`] bytes, which are not initialised.
 #[must_use]
 pub fn take() -> Box<BytesMut> {
-    // A connection may be dropped, and write for the last time, while its thread ends and the pool is gone.
+    // A connection may be dropped, and write for the last time, while its thread ends and the pool
+    // is gone.
     let kept = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| Box::new(BytesMut::with_capacity(BUFFER_SIZE)))
 }
 
-/// Returns a buffer to the pool. A buffer of another size, or one that messages still share, is dropped: a message that is
-/// a slice of a buffer is at least half of it.
+/// Returns a buffer to the pool. A buffer of another size, or one that messages still share, is
+/// dropped: a message that is a slice of a buffer is at least half of it.
 pub fn give(mut buffer: Box<BytesMut>) {
     buffer.clear();
     let _ = POOL.try_with(|pool| {
@@ -43,14 +44,15 @@ pub fn give(mut buffer: Box<BytesMut>) {
     });
 }
 
-/// How many blocks for long frames there may be for each core before there are [too many](is_crowded).
+/// How many blocks for long frames there may be for each core before there are [too
+/// many](is_crowded).
 const CROWD: usize = 8;
 
 /// How many [`LargeBlock`]s there are.
 static LARGE: AtomicUsize = AtomicUsize::new(0);
 
-/// The size of a block for a long frame, larger than those of the pool, in which a connection has a part of it. Counted while it
-/// exists.
+/// The size of a block for a long frame, larger than those of the pool, in which a connection has a
+/// part of it. Counted while it exists.
 #[derive(Debug)]
 pub(crate) struct LargeBlock(NonZeroUsize);
 
@@ -73,7 +75,8 @@ impl Drop for LargeBlock {
     }
 }
 
-/// Whether so many connections of the process have parts of long frames that the blocks for them no longer fit into the caches.
+/// Whether so many connections of the process have parts of long frames that the blocks for them no
+/// longer fit into the caches.
 #[inline]
 pub(crate) fn is_crowded() -> bool {
     static MOST: OnceLock<usize> = OnceLock::new();

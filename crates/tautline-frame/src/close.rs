@@ -9,9 +9,10 @@ use crate::text::Text;
 
 /// Why a connection ends (RFC 6455 section 7.4).
 ///
-/// A value is a code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), or one of three local values:
-/// [`NO_STATUS`](Self::NO_STATUS), [`ABNORMAL`](Self::ABNORMAL) and [`TLS`](Self::TLS). An endpoint reports those to its
-/// user or in its metrics; they are never sent.
+/// A value is a code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), or one of three
+/// local values: [`NO_STATUS`](Self::NO_STATUS), [`ABNORMAL`](Self::ABNORMAL) and
+/// [`TLS`](Self::TLS). An endpoint reports those to its user or in its metrics; they are never
+/// sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
 
@@ -24,9 +25,11 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// 1003: a type of data that this endpoint does not take.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// 1005: the Close frame had no code. A local value, never sent: such a frame has an empty body.
+    /// 1005: the Close frame had no code. A local value, never sent: such a frame has an empty
+    /// body.
     pub const NO_STATUS: Self = Self(1005);
-    /// 1006: the connection ended without a Close frame. A local value, never sent; a `WebSocket` reports this as an error.
+    /// 1006: the connection ended without a Close frame. A local value, never sent; a `WebSocket`
+    /// reports this as an error.
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: data that does not fit its type, such as text that is not UTF-8.
     pub const INVALID_FRAME_PAYLOAD_DATA: Self = Self(1007);
@@ -36,7 +39,8 @@ impl CloseCode {
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1010: the server did not negotiate an extension that the client needs. Sent by clients only.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// 1011: something unexpected prevented the endpoint from continuing. The RFC speaks of servers; clients send it too.
+    /// 1011: something unexpected prevented the endpoint from continuing. The RFC speaks of
+    /// servers; clients send it too.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the service restarts; reconnect after a random delay (IANA registry).
     pub const SERVICE_RESTART: Self = Self(1012);
@@ -44,7 +48,8 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// 1014: a gateway got an invalid answer from the server behind it (IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
-    /// 1015: TLS could not be set up. A local value, never sent; a client reports it as an error of connecting.
+    /// 1015: TLS could not be set up. A local value, never sent; a client reports it as an error of
+    /// connecting.
     pub const TLS: Self = Self(1015);
 
     /// The code with this number, if it may be sent.
@@ -125,8 +130,9 @@ impl CloseFrame {
     /// A frame with this code and reason.
     ///
     /// # Errors
-    /// [`InvalidCloseFrame::ReasonTooLong`] over [`MAX_REASON`](Self::MAX_REASON) bytes; [`InvalidCloseFrame::Code`] for the
-    /// codes that are never sent, such as [`CloseCode::NO_STATUS`]: see [`empty`](Self::empty).
+    /// [`InvalidCloseFrame::ReasonTooLong`] over [`MAX_REASON`](Self::MAX_REASON) bytes;
+    /// [`InvalidCloseFrame::Code`] for the codes that are never sent, such as
+    /// [`CloseCode::NO_STATUS`]: see [`empty`](Self::empty).
     pub fn new(code: CloseCode, reason: impl Into<Text>) -> Result<Self, InvalidCloseFrame> {
         let reason = reason.into();
         if code.is_local() {
@@ -190,7 +196,8 @@ impl Default for CloseFrame {
     }
 }
 
-/// The frame with this code and no reason. For a code that is never sent it is the [empty](CloseFrame::empty) frame.
+/// The frame with this code and no reason. For a code that is never sent it is the
+/// [empty](CloseFrame::empty) frame.
 impl From<CloseCode> for CloseFrame {
     fn from(code: CloseCode) -> Self {
         if code.is_local() { Self::empty() } else { Self { code, reason: Text::empty() } }
@@ -204,7 +211,8 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// What is wrong with the body of a received Close frame. The error that it is stands above: `ProtocolError`.
+/// What is wrong with the body of a received Close frame. The error that it is stands above:
+/// `ProtocolError`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InvalidCloseBody {
     Length,
@@ -286,7 +294,8 @@ mod tests {
         assert_eq!(frame.encode(), &b"\x03\xe9bye"[..]);
     }
 
-    // RFC 6455 section 7.4.1: 1005, 1006 and 1015 MUST NOT be set in a Close frame; section 5.5: 125 bytes.
+    // RFC 6455 section 7.4.1: 1005, 1006 and 1015 MUST NOT be set in a Close frame; section 5.5:
+    // 125 bytes.
     #[test]
     fn what_must_not_be_sent_cannot_be_made() {
         for (local, code) in

@@ -26,9 +26,10 @@ pub struct Frame {
 
 /// Decodes bytes to frames and encodes frames to bytes.
 ///
-/// It checks the rules for a single frame: bits, lengths, masking, control frames. It does not check those that concern several
-/// frames (fragments, UTF-8, the closing handshake): that is the work of [`Protocol`](crate::Protocol). With the feature
-/// `tokio-codec` it implements `tokio_util::codec::{Decoder, Encoder}`.
+/// It checks the rules for a single frame: bits, lengths, masking, control frames. It does not
+/// check those that concern several frames (fragments, UTF-8, the closing handshake): that is the
+/// work of [`Protocol`](crate::Protocol). With the feature `tokio-codec` it implements
+/// `tokio_util::codec::{Decoder, Encoder}`.
 ///
 /// ```
 /// use bytes::{Bytes, BytesMut};
@@ -47,13 +48,15 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// A codec for this end of a connection, without extensions, for frames of up to [`Config::DEFAULT_MAX_FRAME_SIZE`] bytes.
+    /// A codec for this end of a connection, without extensions, for frames of up to
+    /// [`Config::DEFAULT_MAX_FRAME_SIZE`] bytes.
     #[must_use]
     pub fn new(role: Role) -> Self {
         Self::with_limits(role, Rsv::NONE, Config::DEFAULT_MAX_FRAME_SIZE)
     }
 
-    /// A codec that accepts the reserved bits in `allowed`, and payloads of up to `max_frame_size` bytes.
+    /// A codec that accepts the reserved bits in `allowed`, and payloads of up to `max_frame_size`
+    /// bytes.
     #[must_use]
     pub fn with_limits(role: Role, allowed: Rsv, max_frame_size: usize) -> Self {
         Self { role, reader: FrameReader::new(role, allowed, max_frame_size) }
@@ -80,8 +83,9 @@ impl Codec {
     /// Appends the frame to the buffer. A client's frame is masked with a fresh key.
     ///
     /// # Errors
-    /// [`ControlTooLong`](ProtocolError::ControlTooLong) or [`ControlFragmented`](ProtocolError::ControlFragmented) for a control
-    /// frame that the protocol forbids. Nothing was appended.
+    /// [`ControlTooLong`](ProtocolError::ControlTooLong) or
+    /// [`ControlFragmented`](ProtocolError::ControlFragmented) for a control frame that the
+    /// protocol forbids. Nothing was appended.
     pub fn encode(&self, frame: &Frame, buffer: &mut BytesMut) -> Result<(), ProtocolError> {
         if frame.opcode.is_control() {
             if frame.payload.len() > MAX_CONTROL_PAYLOAD {
@@ -107,10 +111,12 @@ impl Codec {
     }
 }
 
-/// Takes a whole payload off the start of the buffer: a large one as a slice of the buffer, a small one as a copy.
+/// Takes a whole payload off the start of the buffer: a large one as a slice of the buffer, a small
+/// one as a copy.
 ///
-/// Always inlined, and made from a `Vec`, which is inlined too: a `Bytes` that is passed between functions in memory is stored
-/// word by word and loaded in pairs of words, and each such load waits for the stores.
+/// Always inlined, and made from a `Vec`, which is inlined too: a `Bytes` that is passed between
+/// functions in memory is stored word by word and loaded in pairs of words, and each such load
+/// waits for the stores.
 #[inline(always)]
 pub(crate) fn take_payload(buffer: &mut BytesMut, len: usize) -> Bytes {
     if len < SLICE_THRESHOLD {

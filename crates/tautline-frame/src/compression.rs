@@ -6,12 +6,13 @@ use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BI
 
 /// How messages are compressed (permessage-deflate, RFC 7692).
 ///
-/// *Own* is what this end sends, *peer* what it receives, whichever of the two is the server. These settings are
-/// preferences and limits; the opening handshake may narrow them.
+/// *Own* is what this end sends, *peer* what it receives, whichever of the two is the server. These
+/// settings are preferences and limits; the opening handshake may narrow them.
 ///
-/// By default this end compresses each message on its own, with a compressor that all connections of a thread share, so
-/// that a connection holds no memory for it; the peer may refer back to its earlier messages. For that, a connection keeps
-/// what such a reference can reach: as much as the peer has sent, at most 32 KiB.
+/// By default this end compresses each message on its own, with a compressor that all connections
+/// of a thread share, so that a connection holds no memory for it; the peer may refer back to its
+/// earlier messages. For that, a connection keeps what such a reference can reach: as much as the
+/// peer has sent, at most 32 KiB.
 ///
 /// | preset | own context | peer's context | level | for |
 /// |---|---|---|---|---|
@@ -19,8 +20,8 @@ use crate::config::{BEST_RATIO_LEVEL, BEST_RATIO_THRESHOLD, BEST_RATIO_WINDOW_BI
 /// | [`low_memory`](Self::low_memory) | no | no | 2 | very many connections: nothing is kept between messages |
 /// | [`best_ratio`](Self::best_ratio) | yes, of 8 KiB | yes | 6 | few connections, or costly bytes |
 ///
-/// Compressing a secret together with text that an attacker chooses lets the attacker learn the secret from the lengths
-/// (CRIME, BREACH): send such messages with [`Compress::Never`].
+/// Compressing a secret together with text that an attacker chooses lets the attacker learn the
+/// secret from the lengths (CRIME, BREACH): send such messages with [`Compress::Never`].
 ///
 /// ```
 /// use tautline_frame::Compression;
@@ -52,21 +53,24 @@ impl Compression {
     /// The largest LZ77 window, 32 KiB, which is also the default of RFC 7692 (section 7.1.2).
     pub const MAX_WINDOW_BITS: u8 = 15;
 
-    /// The smallest window with which this end compresses: zlib and its relatives cannot compress with 8 bits.
+    /// The smallest window with which this end compresses: zlib and its relatives cannot compress
+    /// with 8 bits.
     pub const MIN_OWN_WINDOW_BITS: u8 = 9;
 
     /// The smallest window of RFC 7692, 256 bytes: a peer may compress with it.
     pub const MIN_PEER_WINDOW_BITS: u8 = 8;
 
-    /// The lowest level that builds codes for the message at hand: level 1 uses the fixed ones, and sends a quarter more
-    /// for JSON. Levels above it gain little on messages of some KiB: see the table in `docs/performance.md`.
+    /// The lowest level that builds codes for the message at hand: level 1 uses the fixed ones, and
+    /// sends a quarter more for JSON. Levels above it gain little on messages of some KiB: see the
+    /// table in `docs/performance.md`.
     pub const DEFAULT_LEVEL: u8 = 2;
 
-    /// 256 bytes. Below this, a message on its own hardly becomes smaller, and compressing it costs more than sending it.
+    /// 256 bytes. Below this, a message on its own hardly becomes smaller, and compressing it costs
+    /// more than sending it.
     pub const DEFAULT_THRESHOLD: usize = 256;
 
-    /// Ten seconds: longer than the pauses of a chat or a feed that is in use, short compared to the life of an idle
-    /// connection.
+    /// Ten seconds: longer than the pauses of a chat or a feed that is in use, short compared to
+    /// the life of an idle connection.
     pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// The default: little memory on this end, whatever the peer does.
@@ -84,15 +88,17 @@ impl Compression {
         }
     }
 
-    /// No memory between messages, on either end: the peer is asked to compress each message on its own too.
+    /// No memory between messages, on either end: the peer is asked to compress each message on its
+    /// own too.
     #[must_use]
     pub const fn low_memory() -> Self {
         Self::new().peer_context_takeover(false)
     }
 
-    /// The fewest bytes on the wire: both ends refer back to earlier messages. With messages of more than
-    /// 8 KiB, [`own_window_bits(15)`](Self::own_window_bits) may gain a little more. A connection that sends holds some 225 KiB for
-    /// its compressor, until it has been idle for [`idle_timeout`](Self::idle_timeout).
+    /// The fewest bytes on the wire: both ends refer back to earlier messages. With messages of
+    /// more than 8 KiB, [`own_window_bits(15)`](Self::own_window_bits) may gain a little more. A
+    /// connection that sends holds some 225 KiB for its compressor, until it has been idle for
+    /// [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub const fn best_ratio() -> Self {
         Self::new()
@@ -102,45 +108,47 @@ impl Compression {
             .threshold(BEST_RATIO_THRESHOLD)
     }
 
-    /// Whether this end compresses at all. Default: yes. If not, it only inflates what the peer compresses, whatever
-    /// [`Compress`] says. The same applies to a connection whose peer limits this end to a window of 8 bits (RFC 7692
-    /// section 7.1.2), with which zlib and its relatives cannot compress.
+    /// Whether this end compresses at all. Default: yes. If not, it only inflates what the peer
+    /// compresses, whatever [`Compress`] says. The same applies to a connection whose peer limits
+    /// this end to a window of 8 bits (RFC 7692 section 7.1.2), with which zlib and its relatives
+    /// cannot compress.
     #[must_use]
     pub const fn own_compression(mut self, yes: bool) -> Self {
         self.own_compression = yes;
         self
     }
 
-    /// Whether what this end sends may refer back to its earlier messages (RFC 7692 section 7.1.1). Default: no. If so,
-    /// messages that resemble each other become far smaller, and each connection that sends holds a compressor: see
-    /// [`idle_timeout`](Self::idle_timeout).
+    /// Whether what this end sends may refer back to its earlier messages (RFC 7692 section 7.1.1).
+    /// Default: no. If so, messages that resemble each other become far smaller, and each
+    /// connection that sends holds a compressor: see [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub const fn own_context_takeover(mut self, yes: bool) -> Self {
         self.own_context_takeover = yes;
         self
     }
 
-    /// Whether what the peer sends may refer back to its earlier messages (RFC 7692 section 7.1.1). Default: yes. If so,
-    /// a connection keeps the newest bytes that it received compressed, at most
-    /// 2 to the power of [`peer_window_bits`](Self::peer_window_bits).
+    /// Whether what the peer sends may refer back to its earlier messages (RFC 7692 section 7.1.1).
+    /// Default: yes. If so, a connection keeps the newest bytes that it received compressed, at
+    /// most 2 to the power of [`peer_window_bits`](Self::peer_window_bits).
     #[must_use]
     pub const fn peer_context_takeover(mut self, yes: bool) -> Self {
         self.peer_context_takeover = yes;
         self
     }
 
-    /// How far back in bytes, as a power of two, what this end sends may refer (RFC 7692 section 7.1.2). 9 to 15; other
-    /// values become the nearest of these. Default: 15, which is 32 KiB.
+    /// How far back in bytes, as a power of two, what this end sends may refer (RFC 7692 section
+    /// 7.1.2). 9 to 15; other values become the nearest of these. Default: 15, which is 32 KiB.
     #[must_use]
     pub const fn own_window_bits(mut self, bits: u8) -> Self {
         self.own_window_bits = clamp(bits, Self::MIN_OWN_WINDOW_BITS);
         self
     }
 
-    /// How far back in bytes, as a power of two, what the peer sends may refer (RFC 7692 section 7.1.2). 8 to 15; other
-    /// values become the nearest of these. Default: 15, which is 32 KiB. The handshake asks for at least 9, since most
-    /// compressors cannot do 8; a peer may choose 8 by itself. A server can only limit clients whose offer has
-    /// `client_max_window_bits`; browsers' offers have it.
+    /// How far back in bytes, as a power of two, what the peer sends may refer (RFC 7692 section
+    /// 7.1.2). 8 to 15; other values become the nearest of these. Default: 15, which is 32 KiB. The
+    /// handshake asks for at least 9, since most compressors cannot do 8; a peer may choose 8 by
+    /// itself. A server can only limit clients whose offer has `client_max_window_bits`; browsers'
+    /// offers have it.
     #[must_use]
     pub const fn peer_window_bits(mut self, bits: u8) -> Self {
         self.peer_window_bits = clamp(bits, Self::MIN_PEER_WINDOW_BITS);
@@ -167,10 +175,11 @@ impl Compression {
         self
     }
 
-    /// How long a connection keeps its compressor without compressing a message; it is dropped after at most twice this.
-    /// The next message then begins with an empty window, which the protocol allows a sender at any time. This is checked
-    /// while the connection waits for messages. Default: [`DEFAULT_IDLE_TIMEOUT`](Self::DEFAULT_IDLE_TIMEOUT). It has no
-    /// effect without [`own_context_takeover`](Self::own_context_takeover).
+    /// How long a connection keeps its compressor without compressing a message; it is dropped
+    /// after at most twice this. The next message then begins with an empty window, which the
+    /// protocol allows a sender at any time. This is checked while the connection waits for
+    /// messages. Default: [`DEFAULT_IDLE_TIMEOUT`](Self::DEFAULT_IDLE_TIMEOUT). It has no effect
+    /// without [`own_context_takeover`](Self::own_context_takeover).
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle = timeout;
@@ -236,19 +245,21 @@ const fn clamp(bits: u8, min: u8) -> u8 {
     }
 }
 
-/// Whether to compress one message, on a connection that has agreed on compression; on others nothing is compressed.
+/// Whether to compress one message, on a connection that has agreed on compression; on others
+/// nothing is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "yes, no, or leave it to the library")]
 pub enum Compress {
-    /// If it is worth it: from [`Compression::threshold`] on, and if the result is smaller, or, below 16 KiB and with
-    /// [`own_context_takeover`](Compression::own_context_takeover), at most 6 bytes longer. Binary data that looks
-    /// compressed or encrypted already is sent uncompressed, and so are most messages after many in a row that did not
-    /// become smaller.
+    /// If it is worth it: from [`Compression::threshold`] on, and if the result is smaller, or,
+    /// below 16 KiB and with [`own_context_takeover`](Compression::own_context_takeover), at most 6
+    /// bytes longer. Binary data that looks compressed or encrypted already is sent uncompressed,
+    /// and so are most messages after many in a row that did not become smaller.
     #[default]
     Auto,
     /// Always, even if the result is larger.
     Always,
-    /// Never. For secrets beside text that others choose (CRIME, BREACH: the length reveals the secret), and for data that
-    /// is compressed already. Such messages stay out of the compression context.
+    /// Never. For secrets beside text that others choose (CRIME, BREACH: the length reveals the
+    /// secret), and for data that is compressed already. Such messages stay out of the compression
+    /// context.
     Never,
 }

@@ -1,4 +1,5 @@
-//! What can go wrong: rules that the peer broke, commands that the user may not give, and deadlines that passed.
+//! What can go wrong: rules that the peer broke, commands that the user may not give, and deadlines
+//! that passed.
 
 use std::fmt;
 
@@ -27,7 +28,8 @@ pub enum ProtocolError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A compressed message is not valid DEFLATE data (RFC 1951), or is truncated (RFC 7692 section 7.2.2).
+    /// A compressed message is not valid DEFLATE data (RFC 1951), or is truncated (RFC 7692 section
+    /// 7.2.2).
     Inflate,
     /// A length is encoded in more bytes than it needs (RFC 6455 section 5.2).
     LengthNotMinimal,
@@ -37,7 +39,8 @@ pub enum ProtocolError {
     MaskMissing,
     /// A frame from a server is masked (RFC 6455 section 5.1).
     MaskUnexpected,
-    /// A message is longer than [`Config::max_message_size`](crate::Config::max_message_size) allows.
+    /// A message is longer than [`Config::max_message_size`](crate::Config::max_message_size)
+    /// allows.
     MessageTooLong {
         /// The limit, in bytes.
         limit: usize,
@@ -46,20 +49,23 @@ pub enum ProtocolError {
     ReservedBits,
     /// An opcode that the RFC reserves (RFC 6455 section 5.2).
     ReservedOpcode(u8),
-    /// A message in more frames than [`Config::max_fragments`](crate::Config::max_fragments) allows.
+    /// A message in more frames than [`Config::max_fragments`](crate::Config::max_fragments)
+    /// allows.
     TooManyFragments {
         /// The limit, in frames.
         limit: u32,
     },
-    /// A compressed message has more blocks marked as the last one than its data justifies (RFC 7692 section
-    /// 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is accepted.
+    /// A compressed message has more blocks marked as the last one than its data justifies (RFC
+    /// 7692 section 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is
+    /// accepted.
     TooManyLastBlocks,
     /// A text message is not UTF-8 (RFC 6455 section 8.1).
     Utf8,
 }
 
 impl ProtocolError {
-    /// The status code with which an endpoint fails the connection for this error (RFC 6455 section 7.4.1).
+    /// The status code with which an endpoint fails the connection for this error (RFC 6455 section
+    /// 7.4.1).
     ///
     /// ```
     /// use tautline_frame::{CloseCode, ProtocolError};
@@ -140,13 +146,16 @@ impl From<ProtocolError> for CloseFrame {
     }
 }
 
-/// Why a command of the user was not carried out. Nothing was sent, and the connection is unchanged.
+/// Why a command of the user was not carried out. Nothing was sent, and the connection is
+/// unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
-    /// A Close was sent or received, or the connection ended: no data may follow (RFC 6455 section 5.5.1).
+    /// A Close was sent or received, or the connection ended: no data may follow (RFC 6455 section
+    /// 5.5.1).
     Closed,
-    /// The status code is not one that this role may send (RFC 6455 section 7.4.1: only clients send 1010).
+    /// The status code is not one that this role may send (RFC 6455 section 7.4.1: only clients
+    /// send 1010).
     CloseCode(CloseCode),
 }
 
@@ -165,15 +174,18 @@ impl std::error::Error for SendError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of the first Close.
+    /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of
+    /// the first Close.
     Close,
-    /// An unfinished message made no progress for [`Config::message_timeout`](crate::Config::message_timeout).
+    /// An unfinished message made no progress for
+    /// [`Config::message_timeout`](crate::Config::message_timeout).
     Message,
-    /// A ping was not answered within [`Config::ping_timeout`](crate::Config::ping_timeout). For keepalive any byte counts
-    /// as an answer, so the peer is gone. A user's ping requires its pong; the connection continues if anything else was
-    /// received.
+    /// A ping was not answered within [`Config::ping_timeout`](crate::Config::ping_timeout). For
+    /// keepalive any byte counts as an answer, so the peer is gone. A user's ping requires its
+    /// pong; the connection continues if anything else was received.
     Ping,
-    /// The transport accepted no data for [`Config::send_timeout`](crate::Config::send_timeout): the peer does not read.
+    /// The transport accepted no data for [`Config::send_timeout`](crate::Config::send_timeout):
+    /// the peer does not read.
     Send,
 }
 

@@ -64,9 +64,10 @@ impl FrameReader {
         len <= self.max_frame_size as u64
     }
 
-    /// If the buffer starts with a whole frame that is short enough to be copied out: the length of its payload, and the place of
-    /// its masking key and payload. The caller has checked that its first byte is [`Header::WHOLE_TEXT`] or
-    /// [`Header::WHOLE_BINARY`]. `None` for anything else, right or wrong: [`read_header`](Self::read_header) decides.
+    /// If the buffer starts with a whole frame that is short enough to be copied out: the length of
+    /// its payload, and the place of its masking key and payload. The caller has checked that its
+    /// first byte is [`Header::WHOLE_TEXT`] or [`Header::WHOLE_BINARY`]. `None` for anything else,
+    /// right or wrong: [`read_header`](Self::read_header) decides.
     #[inline(always)]
     pub(crate) fn peek_whole(&self, buffer: &[u8]) -> Option<(usize, Range<usize>)> {
         let (len, start) = Header::decode_whole(buffer, self.role)?;
@@ -81,7 +82,8 @@ impl FrameReader {
         Some((len, start..end))
     }
 
-    /// The payload of a frame that [`peek_whole`](Self::peek_whole) found, unmasked while it is copied.
+    /// The payload of a frame that [`peek_whole`](Self::peek_whole) found, unmasked while it is
+    /// copied.
     #[inline(always)]
     pub(crate) fn copy_whole(&self, key_and_payload: &[u8]) -> Option<Box<[u8]>> {
         let payload = match Header::split_key(key_and_payload, self.role)? {
@@ -91,7 +93,8 @@ impl FrameReader {
         Some(payload.into_boxed_slice())
     }
 
-    /// Unmasks what has newly arrived of the current payload, up to `most` bytes, and returns its place in the buffer.
+    /// Unmasks what has newly arrived of the current payload, up to `most` bytes, and returns its
+    /// place in the buffer.
     #[inline]
     pub(crate) fn unmask(&mut self, buffer: &mut BytesMut, most: usize) -> Range<usize> {
         let Some(header) = &self.current else { return 0..0 };
@@ -105,8 +108,8 @@ impl FrameReader {
         fresh
     }
 
-    /// Returns the length of the current payload once all of it is unmasked at the start of the buffer. The frame is then
-    /// complete, and the caller takes that many bytes off the buffer.
+    /// Returns the length of the current payload once all of it is unmasked at the start of the
+    /// buffer. The frame is then complete, and the caller takes that many bytes off the buffer.
     #[inline]
     pub(crate) fn finish(&mut self) -> Option<usize> {
         let len = self.current.as_ref()?.len as usize;
@@ -117,7 +120,8 @@ impl FrameReader {
         Some(len)
     }
 
-    /// The caller has taken `count` unmasked bytes of the current payload off the buffer before it is complete.
+    /// The caller has taken `count` unmasked bytes of the current payload off the buffer before it
+    /// is complete.
     pub(crate) fn consume(&mut self, count: usize) {
         if let Some(header) = &mut self.current {
             header.len -= count as u64;
@@ -128,7 +132,8 @@ impl FrameReader {
         }
     }
 
-    /// How many bytes of the current payload are still to arrive when `buffered` bytes are in the buffer.
+    /// How many bytes of the current payload are still to arrive when `buffered` bytes are in the
+    /// buffer.
     pub(crate) fn missing(&self, buffered: usize) -> usize {
         self.current.as_ref().map_or(0, |header| (header.len as usize).saturating_sub(buffered))
     }
@@ -138,7 +143,8 @@ impl FrameReader {
 mod tests {
     use super::*;
 
-    /// The fast path must take exactly what the general path would, and leave everything else to it.
+    /// The fast path must take exactly what the general path would, and leave everything else to
+    /// it.
     #[test]
     fn the_fast_path_agrees_with_the_general_one() {
         for first in 0..=255u8 {

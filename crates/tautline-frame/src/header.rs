@@ -14,14 +14,16 @@ const LENGTH: u8 = 0b0111_1111;
 const LENGTH_IN_16_BITS: u8 = 126;
 const LENGTH_IN_64_BITS: u8 = 127;
 
-/// The three reserved bits of a header, which belong to negotiated extensions (RFC 6455 section 5.2).
+/// The three reserved bits of a header, which belong to negotiated extensions (RFC 6455 section
+/// 5.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rsv(u8);
 
 impl Rsv {
     /// No bit set, as in every frame when no extension was negotiated.
     pub const NONE: Self = Self(0);
-    /// The first bit, which permessage-deflate sets on the first frame of a compressed message (RFC 7692 section 6).
+    /// The first bit, which permessage-deflate sets on the first frame of a compressed message (RFC
+    /// 7692 section 6).
     pub const RSV1: Self = Self(0b0100_0000);
 
     /// Whether every bit that is set in `other` is set here too.
@@ -63,7 +65,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The length of the longest header, in bytes: two, plus eight of extended length and four of masking key.
+    /// The length of the longest header, in bytes: two, plus eight of extended length and four of
+    /// masking key.
     pub const MAX_LEN: usize = 14;
 
     /// The first byte of a text message in a single frame, without extensions.
@@ -71,14 +74,15 @@ impl Header {
     /// The first byte of a binary message in a single frame, without extensions.
     pub(crate) const WHOLE_BINARY: u8 = first_byte(true, Rsv::NONE, OpCode::Binary);
 
-    /// Reads a header from the start of `bytes`. Returns it with its own length, or `None` while bytes are missing.
+    /// Reads a header from the start of `bytes`. Returns it with its own length, or `None` while
+    /// bytes are missing.
     ///
-    /// `role` is the reader's: a server accepts only masked frames, a client only unmasked ones. `allowed` has the
-    /// reserved bits that the negotiated extensions define.
+    /// `role` is the reader's: a server accepts only masked frames, a client only unmasked ones.
+    /// `allowed` has the reserved bits that the negotiated extensions define.
     ///
     /// # Errors
-    /// The first rule that the header breaks, as soon as the bytes that show it have arrived (RFC 6455 sections 5.1, 5.2
-    /// and 5.5; RFC 7692 section 6.1 for the place of RSV1).
+    /// The first rule that the header breaks, as soon as the bytes that show it have arrived (RFC
+    /// 6455 sections 5.1, 5.2 and 5.5; RFC 7692 section 6.1 for the place of RSV1).
     ///
     /// ```
     /// use tautline_frame::{Header, OpCode, ProtocolError, Role, Rsv};
@@ -104,17 +108,18 @@ impl Header {
         Ok(Some((Self { fin: first & FIN != 0, rsv: Rsv(first & RSV), opcode, mask, len }, end)))
     }
 
-    /// As [`decode`](Self::decode), for a frame whose first byte is [`WHOLE_TEXT`](Self::WHOLE_TEXT) or
-    /// [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no rule: the length of the payload, and where the length field ends.
-    /// `None` while bytes are missing, and for whatever `decode` refuses.
+    /// As [`decode`](Self::decode), for a frame whose first byte is
+    /// [`WHOLE_TEXT`](Self::WHOLE_TEXT) or [`WHOLE_BINARY`](Self::WHOLE_BINARY), and so breaks no
+    /// rule: the length of the payload, and where the length field ends. `None` while bytes are
+    /// missing, and for whatever `decode` refuses.
     #[inline(always)]
     pub(crate) fn decode_whole(bytes: &[u8], role: Role) -> Option<(u64, usize)> {
         let &[_, second, ..] = bytes else { return None };
         length(bytes, length_bits(second, role).ok()?).ok()?
     }
 
-    /// Splits what follows the length into the masking key, which only a server receives, and the payload. `None` while bytes of
-    /// the key are missing.
+    /// Splits what follows the length into the masking key, which only a server receives, and the
+    /// payload. `None` while bytes of the key are missing.
     #[inline(always)]
     pub(crate) fn split_key(bytes: &[u8], role: Role) -> Option<(Option<[u8; 4]>, &[u8])> {
         if role == Role::Client {
@@ -124,8 +129,8 @@ impl Header {
         Some((Some(key), payload))
     }
 
-    /// Appends what [`encode`](Self::encode) writes. All but the longest headers are appended as a constant number of bytes, which
-    /// needs no call of the C library's `memcpy`.
+    /// Appends what [`encode`](Self::encode) writes. All but the longest headers are appended as a
+    /// constant number of bytes, which needs no call of the C library's `memcpy`.
     #[inline(always)]
     pub(crate) fn append(&self, out: &mut BytesMut) {
         let first = self.first();
@@ -161,7 +166,8 @@ impl Header {
         first_byte(self.fin, self.rsv, self.opcode)
     }
 
-    /// Writes the header into `out` in as few bytes as possible (RFC 6455 section 5.2) and returns their number.
+    /// Writes the header into `out` in as few bytes as possible (RFC 6455 section 5.2) and returns
+    /// their number.
     #[inline]
     pub fn encode(&self, out: &mut [u8; Self::MAX_LEN]) -> usize {
         out[0] = self.first();
@@ -193,8 +199,8 @@ const fn first_byte(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
     ((fin as u8) << 7) | rsv.0 | opcode.bits()
 }
 
-/// Checks everything that the first two bytes can break, so that a wrong frame is refused before more of it is awaited. Returns
-/// the opcode and the length bits.
+/// Checks everything that the first two bytes can break, so that a wrong frame is refused before
+/// more of it is awaited. Returns the opcode and the length bits.
 #[inline]
 fn check_first_two(
     first: u8,
@@ -206,7 +212,8 @@ fn check_first_two(
         OpCode::from_bits(first & OPCODE).ok_or(ProtocolError::ReservedOpcode(first & OPCODE))?;
     let rsv = Rsv(first & RSV);
     if !rsv.is_none() {
-        // RFC 7692 section 6.1: an extension's bit is set on the first frame of a data message and nowhere else.
+        // RFC 7692 section 6.1: an extension's bit is set on the first frame of a data message and
+        // nowhere else.
         let first_of_message = matches!(opcode, OpCode::Text | OpCode::Binary);
         if !first_of_message || !allowed.contains(rsv) {
             return Err(ProtocolError::ReservedBits);
@@ -223,8 +230,8 @@ fn check_first_two(
     Ok((opcode, length_bits(second, role)?))
 }
 
-/// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455 section 5.1: the direction
-/// decides, before any of the payload is read).
+/// The seven length bits of the second byte, if its mask bit is right for the reader (RFC 6455
+/// section 5.1: the direction decides, before any of the payload is read).
 #[inline(always)]
 fn length_bits(second: u8, role: Role) -> Result<u8, ProtocolError> {
     let (right, wrong) = match role {
@@ -236,8 +243,8 @@ fn length_bits(second: u8, role: Role) -> Result<u8, ProtocolError> {
     if bits > LENGTH { Err(wrong) } else { Ok(bits) }
 }
 
-/// The length of the payload, given the length bits of the second byte, and where the length field ends (RFC 6455 section 5.2).
-/// `None` while bytes are missing.
+/// The length of the payload, given the length bits of the second byte, and where the length field
+/// ends (RFC 6455 section 5.2). `None` while bytes are missing.
 #[inline(always)]
 fn length(bytes: &[u8], bits: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
     match bits {
@@ -320,7 +327,8 @@ mod tests {
         assert!(matches!(client(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]), Ok(Some(_))));
     }
 
-    // RFC 6455 section 5.2. NATS (CVE-2026-27889) and swift-nio (CVE-2026-43678) took such a length as negative.
+    // RFC 6455 section 5.2. NATS (CVE-2026-27889) and swift-nio (CVE-2026-43678) took such a length
+    // as negative.
     #[test]
     fn the_top_bit_of_a_64_bit_length_is_refused() {
         assert_eq!(
@@ -333,7 +341,8 @@ mod tests {
         );
     }
 
-    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms of the length are always wrong.
+    // RFC 6455 section 5.5: at most 125 bytes, in one frame; the extended forms of the length are
+    // always wrong.
     #[test]
     fn control_frames_are_short_and_whole() {
         for opcode in [0x8u8, 0x9, 0xA] {
@@ -366,7 +375,8 @@ mod tests {
         }
     }
 
-    // RFC 6455 section 5.1. Bandit (GHSA-rhh8-5xw9-c3gm) and facil.io (#169) handed such payloads on first.
+    // RFC 6455 section 5.1. Bandit (GHSA-rhh8-5xw9-c3gm) and facil.io (#169) handed such payloads
+    // on first.
     #[test]
     fn masking_in_the_wrong_direction_is_refused_from_the_first_two_bytes() {
         assert_eq!(

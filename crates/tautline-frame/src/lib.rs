@@ -1,11 +1,12 @@
-//! WebSocket frames, messages, compression and the closing handshake (RFC 6455 sections 5 to 8, RFC 7692 section 7.2) as a
-//! pure state machine: bytes, commands and the time go in; messages, bytes and deadlines come out. No sockets, no clock, no
-//! tasks.
+//! WebSocket frames, messages, compression and the closing handshake (RFC 6455 sections 5 to 8, RFC
+//! 7692 section 7.2) as a pure state machine: bytes, commands and the time go in; messages, bytes
+//! and deadlines come out. No sockets, no clock, no tasks.
 //!
-//! - [`Protocol`] is one end of a connection. The `tautline` crate drives it over TCP and TLS; any other transport can
-//!   drive it just as well.
+//! - [`Protocol`] is one end of a connection. The `tautline` crate drives it over TCP and TLS; any
+//!   other transport can drive it just as well.
 //! - [`Codec`] converts between bytes and single [`Frame`]s, for those who need no more than that.
-//! - [`Message`], [`Text`], [`CloseFrame`] and [`CloseCode`] are what users see; [`Config`] has every limit and deadline.
+//! - [`Message`], [`Text`], [`CloseFrame`] and [`CloseCode`] are what users see; [`Config`] has
+//!   every limit and deadline.
 //!
 //! ```
 //! use bytes::BytesMut;

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::text::Text;
 
-/// A whole message: text or binary, and nothing else. The library handles ping, pong and close itself.
+/// A whole message: text or binary, and nothing else. The library handles ping, pong and close
+/// itself.
 ///
 /// ```
 /// use tautline_frame::Message;
@@ -17,9 +18,11 @@ use crate::text::Text;
 /// assert_eq!(message.len(), 5);
 /// ```
 ///
-/// Methods that send take `impl Into<Message>`: pass a `&str`, a `String`, `Bytes` and so on directly. `"hello".into()` does not
-/// compile there (E0283), because the compiler cannot tell what to convert to. Where a `Message` is needed, as by
-/// [`Sink::send`](https://docs.rs/futures/latest/futures/sink/trait.SinkExt.html#method.send), use [`Message::text`] or
+/// Methods that send take `impl Into<Message>`: pass a `&str`, a `String`, `Bytes` and so on
+/// directly. `"hello".into()` does not compile there (E0283), because the compiler cannot tell what
+/// to convert to. Where a `Message` is needed, as by
+/// [`Sink::send`](https://docs.rs/futures/latest/futures/sink/trait.SinkExt.html#method.send), use
+/// [`Message::text`] or
 /// [`Message::binary`]:
 ///
 /// ```

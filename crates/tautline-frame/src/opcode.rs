@@ -3,8 +3,8 @@
 /// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// What a frame carries (RFC 6455 section 5.2). The reserved values have no variant: a frame with one
-/// is refused as [`ReservedOpcode`](crate::ProtocolError::ReservedOpcode).
+/// What a frame carries (RFC 6455 section 5.2). The reserved values have no variant: a frame with
+/// one is refused as [`ReservedOpcode`](crate::ProtocolError::ReservedOpcode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[expect(clippy::exhaustive_enums, reason = "the RFC defines these six and no others")]
@@ -52,7 +52,8 @@ impl OpCode {
         self as u8
     }
 
-    /// Whether frames of this kind are control frames (RFC 6455 section 5.5): at most 125 bytes, never fragmented.
+    /// Whether frames of this kind are control frames (RFC 6455 section 5.5): at most 125 bytes,
+    /// never fragmented.
     #[must_use]
     #[inline]
     pub const fn is_control(self) -> bool {

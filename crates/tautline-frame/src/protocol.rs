@@ -1,4 +1,5 @@
-//! A connection without its transport: bytes, commands and the time in; messages, bytes and deadlines out.
+//! A connection without its transport: bytes, commands and the time in; messages, bytes and
+//! deadlines out.
 
 mod closing;
 mod compressed;
@@ -37,27 +38,32 @@ use crate::write_queue::WriteQueue;
 ///
 /// The methods are of four kinds, which their names show:
 ///
-/// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof),
-///    [`handle_received`](Self::handle_received), [`handle_written`](Self::handle_written),
-///    [`handle_blocked`](Self::handle_blocked), [`handle_broken`](Self::handle_broken),
-///    [`handle_timeout`](Self::handle_timeout). [`take_short`](Self::take_short) is the fast path of the first, and
+/// 1. `handle_*`: what happened outside. [`handle_data`](Self::handle_data),
+///    [`handle_eof`](Self::handle_eof), [`handle_received`](Self::handle_received),
+///    [`handle_written`](Self::handle_written), [`handle_blocked`](Self::handle_blocked),
+///    [`handle_broken`](Self::handle_broken), [`handle_timeout`](Self::handle_timeout).
+///    [`take_short`](Self::take_short) is the fast path of the first, and
 ///    [`begin_turn`](Self::begin_turn) says that others have had their turn.
-/// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close).
+/// 2. Plain verbs: what the user wants. [`send`](Self::send), [`ping`](Self::ping),
+///    [`close`](Self::close).
 /// 3. `poll_*`: what is to be done outside. [`poll_transmit`](Self::poll_transmit), then write from
-///    [`queue`](Self::queue); [`poll_timeout`](Self::poll_timeout); [`poll_ending`](Self::poll_ending).
-/// 4. Questions: [`is_open`](Self::is_open), [`ready`](Self::ready), [`peer_close`](Self::peer_close),
-///    [`is_turn_over`](Self::is_turn_over) and the like.
+///    [`queue`](Self::queue); [`poll_timeout`](Self::poll_timeout);
+///    [`poll_ending`](Self::poll_ending).
+/// 4. Questions: [`is_open`](Self::is_open), [`ready`](Self::ready),
+///    [`peer_close`](Self::peer_close), [`is_turn_over`](Self::is_turn_over) and the like.
 ///
 /// After every call of the first two kinds, the driver calls those of the third.
 ///
 /// # Turns
-/// What is cheap for a peer to send may be expensive to process. So all work on received bytes is counted, in bytes and in
-/// frames, inflated ones too, and a connection's turn ends after about 130 us of work: after 512 frames, 320 KiB that are not
-/// compressed, or 80 KiB that are inflated, even in the middle of a message. Then `take_short` returns `None` and
-/// `handle_data` returns `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
-/// [`is_turn_over`](Self::is_turn_over) distinguishes this from missing bytes. A driver of several connections lets others have
-/// their turn in between; a driver of a single one begins the next turn at once. Then call `handle_data` again, even with an
-/// empty buffer: the inflater may have more output.
+/// What is cheap for a peer to send may be expensive to process. So all work on received bytes is
+/// counted, in bytes and in frames, inflated ones too, and a connection's turn ends after about 130
+/// us of work: after 512 frames, 320 KiB that are not compressed, or 80 KiB that are inflated, even
+/// in the middle of a message. Then `take_short` returns `None` and `handle_data` returns
+/// `Ok(None)`, with the rest left in the buffer, until [`begin_turn`](Self::begin_turn) is called.
+/// [`is_turn_over`](Self::is_turn_over) distinguishes this from missing bytes. A driver of several
+/// connections lets others have their turn in between; a driver of a single one begins the next
+/// turn at once. Then call `handle_data` again, even with an empty buffer: the inflater may have
+/// more output.
 ///
 /// ```
 /// use std::time::Instant;
@@ -92,8 +98,8 @@ pub struct Protocol {
     /// The message that is being sent in fragments.
     outgoing: Option<Box<Outgoing>>,
     queue: WriteQueue,
-    /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section 5.5.3).
-    /// Boxed, since it is set only while the queue is full.
+    /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section
+    /// 5.5.3). Boxed, since it is set only while the queue is full.
     pong: Option<Box<Bytes>>,
     /// The Close that is still to be encoded.
     close: Option<Box<CloseFrame>>,
@@ -109,8 +115,9 @@ pub struct Protocol {
     closed_first: bool,
     /// The transport can no longer be written to.
     broken: bool,
-    /// Whether the peer may still be sending what is not delivered, so that its input is to be read and discarded before the
-    /// transport is dropped: after a failure, or when it sent more after its Close. See [`Ending::Drain`].
+    /// Whether the peer may still be sending what is not delivered, so that its input is to be read
+    /// and discarded before the transport is dropped: after a failure, or when it sent more after
+    /// its Close. See [`Ending::Drain`].
     must_drain: bool,
 }
 
@@ -123,7 +130,8 @@ struct Incoming {
     data: Vec<u8>,
 }
 
-/// Whether a message is compressed, as RSV1 of its first frame says (RFC 7692 section 6), and how far it is inflated.
+/// Whether a message is compressed, as RSV1 of its first frame says (RFC 7692 section 6), and how
+/// far it is inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Plain,
@@ -143,17 +151,19 @@ struct Outgoing {
     rest: Bytes,
 }
 
-/// How the transport is to be ended: who closes first is a rule of the protocol (RFC 6455 section 7.1.1).
+/// How the transport is to be ended: who closes first is a rule of the protocol (RFC 6455 section
+/// 7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a transport has to handle each")]
 pub enum Ending {
     /// Shut down the write side; then it is over. A server after the closing handshake.
     Shutdown,
-    /// Wait until the peer ends the stream, then shut down. A client after the closing handshake, so that the waiting
-    /// state of TCP (TIME_WAIT) is the server's.
+    /// Wait until the peer ends the stream, then shut down. A client after the closing handshake,
+    /// so that the waiting state of TCP (TIME_WAIT) is the server's.
     AwaitEof,
-    /// Shut down the write side, then read and discard until the stream ends: after a failure, so that what the peer
-    /// was still sending does not turn into a reset that destroys our Close on its way.
+    /// Shut down the write side, then read and discard until the stream ends: after a failure, so
+    /// that what the peer was still sending does not turn into a reset that destroys our Close on
+    /// its way.
     Drain,
 }
 
@@ -175,7 +185,8 @@ impl Protocol {
         let config = config.into();
         let keepalive =
             config.ping_interval.and_then(|interval| now.checked_add(jittered(interval)));
-        // In the past, so that the first ping is due at the random time and not a full interval from now.
+        // In the past, so that the first ping is due at the random time and not a full interval
+        // from now.
         let last_received = keepalive
             .zip(config.ping_interval)
             .and_then(|(keepalive, interval)| keepalive.checked_sub(interval))
@@ -206,8 +217,9 @@ impl Protocol {
         }
     }
 
-    /// Enables compression with the settings that the opening handshake negotiated, as seen from this end (RFC 7692). To be
-    /// called once, before the first message: the context of earlier messages is lost.
+    /// Enables compression with the settings that the opening handshake negotiated, as seen from
+    /// this end (RFC 7692). To be called once, before the first message: the context of earlier
+    /// messages is lost.
     ///
     /// ```
     /// use std::time::Instant;
@@ -249,20 +261,22 @@ impl Protocol {
         self.role
     }
 
-    /// Whether messages may be sent: no Close was sent or received, and the connection has not failed.
+    /// Whether messages may be sent: no Close was sent or received, and the connection has not
+    /// failed.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state.allows(Event::SendData)
     }
 
-    /// Whether there is room for a message: fewer bytes are queued than the write mark, and no other message is still going out in
-    /// fragments.
+    /// Whether there is room for a message: fewer bytes are queued than the write mark, and no
+    /// other message is still going out in fragments.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.outgoing.is_none() && self.has_room()
     }
 
-    /// Whether no message is being received, nor any frame of one: what comes next from the peer starts a frame.
+    /// Whether no message is being received, nor any frame of one: what comes next from the peer
+    /// starts a frame.
     pub(crate) fn is_between_messages(&self) -> bool {
         self.reader.current().is_none() && self.incoming.is_none()
     }
@@ -285,19 +299,20 @@ impl Protocol {
         self.closed_first
     }
 
-    /// How many bytes of the current frame are missing when `buffered` bytes of it have arrived; 0 when no header is
-    /// complete. This is what the peer declares, within [`Config::max_frame_size`]: a hint for the size of a read, not of an
-    /// allocation.
+    /// How many bytes of the current frame are missing when `buffered` bytes of it have arrived; 0
+    /// when no header is complete. This is what the peer declares, within
+    /// [`Config::max_frame_size`]: a hint for the size of a read, not of an allocation.
     #[must_use]
     pub fn missing(&self, buffered: usize) -> usize {
         self.reader.missing(buffered)
     }
 
-    /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that were sent before.
-    /// Does nothing if the connection is already closing.
+    /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that
+    /// were sent before. Does nothing if the connection is already closing.
     ///
     /// # Errors
-    /// [`SendError::CloseCode`] when a server sends [`CloseCode::MANDATORY_EXTENSION`], which only a client may send.
+    /// [`SendError::CloseCode`] when a server sends [`CloseCode::MANDATORY_EXTENSION`], which only
+    /// a client may send.
     pub fn close(&mut self, frame: CloseFrame, now: Instant) -> Result<(), SendError> {
         if self.role == Role::Server && frame.code() == CloseCode::MANDATORY_EXTENSION {
             return Err(SendError::CloseCode(frame.code()));
@@ -309,14 +324,15 @@ impl Protocol {
         Ok(())
     }
 
-    /// Whether this end holds a compressor, which [`handle_timeout`](Self::handle_timeout) returns to the pool when it is idle.
+    /// Whether this end holds a compressor, which [`handle_timeout`](Self::handle_timeout) returns
+    /// to the pool when it is idle.
     #[must_use]
     pub fn holds_compressor(&self) -> bool {
         self.deflate.as_ref().is_some_and(|deflate| deflate.deadline().is_some())
     }
 
-    /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. Every other call may move it. Calling
-    /// `handle_timeout` early does nothing.
+    /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. Every
+    /// other call may move it. Calling `handle_timeout` early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // Called at every wake-up, and the keepalive is nearly always the only deadline.
@@ -340,8 +356,8 @@ impl Protocol {
     /// Does what is due: pings a silent peer, or gives up on it.
     ///
     /// # Errors
-    /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`] and [`Timeout::Message`] a Close is to be
-    /// written if the transport accepts it.
+    /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`] and
+    /// [`Timeout::Message`] a Close is to be written if the transport accepts it.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if is_due(self.close_deadline(), now) {
             self.abandon();
@@ -371,15 +387,17 @@ impl Protocol {
         Ok(())
     }
 
-    /// The transport has ended. Returns whether that was in order, which is after the closing handshake or after the peer's Close.
-    /// What is queued may still be written, within [`Config::close_timeout`]: the peer may have ended only its half.
+    /// The transport has ended. Returns whether that was in order, which is after the closing
+    /// handshake or after the peer's Close. What is queued may still be written, within
+    /// [`Config::close_timeout`]: the peer may have ended only its half.
     pub fn handle_eof(&mut self, now: Instant) -> bool {
         let in_order = match self.state {
             State::Closed => self.peer_close.is_some() || self.must_drain,
             State::CloseReceived => true,
             State::Open | State::CloseSent => false,
         };
-        // The peer may have ended only its half: the rest of a message under way, and our answer after it, are still owed.
+        // The peer may have ended only its half: the rest of a message under way, and our answer
+        // after it, are still owed.
         if self.state == State::CloseReceived && self.outgoing.is_none() {
             self.encode_close();
         }
@@ -393,7 +411,8 @@ impl Protocol {
         in_order
     }
 
-    /// How the transport is to be ended, once everything that the peer is owed has been encoded; `None` before.
+    /// How the transport is to be ended, once everything that the peer is owed has been encoded;
+    /// `None` before.
     #[must_use]
     pub fn poll_ending(&self) -> Option<Ending> {
         if self.state != State::Closed || self.close.is_some() {
@@ -406,7 +425,8 @@ impl Protocol {
         })
     }
 
-    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tells the peer why, and processes no more of its data.
+    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tells the peer why, and processes no
+    /// more of its data.
     fn fail(&mut self, frame: CloseFrame, now: Instant) {
         let (next, verdict) = self.state.on(Event::Fail);
         self.incoming = None;
@@ -417,7 +437,8 @@ impl Protocol {
             self.start_close(frame, Event::Fail, now);
         } else {
             if cut_off && self.close.is_some() {
-                // Our Close waited behind a message that goes out in fragments. The peer is told why it gets no more of it.
+                // Our Close waited behind a message that goes out in fragments. The peer is told
+                // why it gets no more of it.
                 self.close = Some(Box::new(frame));
             }
             self.state = next;

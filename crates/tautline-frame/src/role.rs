@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::mask;
 
-/// Which end of a connection this is: this decides which end masks (RFC 6455 section 5.1) and which closes first (section
-/// 7.1.1).
+/// Which end of a connection this is: this decides which end masks (RFC 6455 section 5.1) and which
+/// closes first (section 7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a connection has two ends")]
 pub enum Role {
@@ -25,7 +25,8 @@ impl Role {
         }
     }
 
-    /// The key for the next frame that this end sends: a fresh one for a client, `None` for a server.
+    /// The key for the next frame that this end sends: a fresh one for a client, `None` for a
+    /// server.
     #[inline]
     pub(crate) fn fresh_key(self) -> Option<[u8; 4]> {
         match self {
@@ -35,8 +36,9 @@ impl Role {
     }
 }
 
-/// Four bytes that no outsider can predict. If the system's generator fails in a process that is already running, they come
-/// from a keyed hash, different for each call, whose secret the standard library took from the system.
+/// Four bytes that no outsider can predict. If the system's generator fails in a process that is
+/// already running, they come from a keyed hash, different for each call, whose secret the standard
+/// library took from the system.
 #[inline]
 pub(crate) fn unpredictable_key() -> [u8; 4] {
     mask::random_key().unwrap_or_else(|_| {

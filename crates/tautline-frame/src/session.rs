@@ -1,4 +1,5 @@
-//! What one end of a connection does next: read, write, wait or end. It decides; the driver, which has the transport, acts.
+//! What one end of a connection does next: read, write, wait or end. It decides; the driver, which
+//! has the transport, acts.
 
 mod action;
 mod error;
@@ -27,17 +28,21 @@ use crate::message::Message;
 use crate::protocol::Protocol;
 use crate::role::Role;
 
-/// One end of a connection, from the opening handshake to the end of the transport: a [`Protocol`], the bytes that have been read
-/// but not processed, and what to do next. It has no transport, no clock and no waker; its driver does.
+/// One end of a connection, from the opening handshake to the end of the transport: a [`Protocol`],
+/// the bytes that have been read but not processed, and what to do next. It has no transport, no
+/// clock and no waker; its driver does.
 ///
 /// # Driving a session
-/// A task that waits for something asks for it with one of the `poll_*` methods: [`poll_message`](Self::poll_message),
-/// [`poll_room`](Self::poll_room), [`poll_flush`](Self::poll_flush), [`poll_over`](Self::poll_over), [`poll_pong`](Self::poll_pong). The answer is what
-/// it waited for, or an [`Interest`]. With the interest the driver asks for the [next action](Self::poll_action), carries
-/// it out, reports what happened through a `handle_*` method, and asks again. Each time that the task is woken the driver
-/// begins with [`handle_wake`](Self::handle_wake).
+/// A task that waits for something asks for it with one of the `poll_*` methods:
+/// [`poll_message`](Self::poll_message), [`poll_room`](Self::poll_room),
+/// [`poll_flush`](Self::poll_flush), [`poll_over`](Self::poll_over),
+/// [`poll_pong`](Self::poll_pong). The answer is what it waited for, or an [`Interest`]. With the
+/// interest the driver asks for the [next action](Self::poll_action), carries it out, reports what
+/// happened through a `handle_*` method, and asks again. Each time that the task is woken the
+/// driver begins with [`handle_wake`](Self::handle_wake).
 ///
-/// `now` is a function where the time is rarely needed: reading the clock costs as much as a short message.
+/// `now` is a function where the time is rarely needed: reading the clock costs as much as a short
+/// message.
 ///
 /// ```
 /// use std::time::Instant;
@@ -78,7 +83,8 @@ use crate::role::Role;
 pub struct Session {
     protocol: Protocol,
     read: ReadBuffer,
-    /// Whether `read` contains bytes that have not been processed: the user takes one message at a time.
+    /// Whether `read` contains bytes that have not been processed: the user takes one message at a
+    /// time.
     unread: bool,
     phase: Phase,
     read_side: ReadSide,
@@ -186,10 +192,12 @@ impl Session {
 
 /// What the user wants.
 impl Session {
-    /// Queues a message as a whole, even if there is no room: call [`poll_room`](Self::poll_room) first.
+    /// Queues a message as a whole, even if there is no room: call [`poll_room`](Self::poll_room)
+    /// first.
     ///
     /// # Errors
-    /// [`Error::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
+    /// [`Error::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was
+    /// queued.
     #[inline(always)]
     pub fn send(&mut self, message: Message, compress: Compress) -> Result<(), Error> {
         if !self.protocol.queue().has_buffer() {
@@ -198,7 +206,8 @@ impl Session {
         Ok(self.protocol.send_with(message, compress)?)
     }
 
-    /// Pings the peer; [`poll_pong`](Self::poll_pong) waits for the answer under the number that is returned.
+    /// Pings the peer; [`poll_pong`](Self::poll_pong) waits for the answer under the number that is
+    /// returned.
     ///
     /// # Errors
     /// [`Error::Closed`] when the connection is not open.
@@ -207,7 +216,8 @@ impl Session {
         Ok(self.pinged)
     }
 
-    /// Starts the closing handshake (RFC 6455 section 7.1.2). Does nothing on a connection that is closing already.
+    /// Starts the closing handshake (RFC 6455 section 7.1.2). Does nothing on a connection that is
+    /// closing already.
     ///
     /// # Errors
     /// [`Error::CloseCode`] if this role must not send the code.
@@ -215,8 +225,9 @@ impl Session {
         Ok(self.protocol.close(frame, now)?)
     }
 
-    /// The next message, if it has arrived already and is short: a shortcut for [`poll_message`](Self::poll_message), which has to be
-    /// called after `None`. It is passed in registers as far as the user's loop.
+    /// The next message, if it has arrived already and is short: a shortcut for
+    /// [`poll_message`](Self::poll_message), which has to be called after `None`. It is passed in
+    /// registers as far as the user's loop.
     #[must_use = "it is a message of the peer"]
     #[inline(always)]
     pub fn take_short(&mut self) -> Option<Message> {
@@ -229,11 +240,12 @@ impl Session {
         Some(message)
     }
 
-    /// Leaves the protocol between two messages, so that the transport can be used for something else. Returns the bytes that were
-    /// read but not processed. The session is over then.
+    /// Leaves the protocol between two messages, so that the transport can be used for something
+    /// else. Returns the bytes that were read but not processed. The session is over then.
     ///
-    /// `None`, and nothing happens, when the connection is not open, when something is queued or not flushed, when a message is kept
-    /// for the user, or when a part of a message was received: its frames were taken apart already.
+    /// `None`, and nothing happens, when the connection is not open, when something is queued or
+    /// not flushed, when a message is kept for the user, or when a part of a message was received:
+    /// its frames were taken apart already.
     pub fn leave(&mut self) -> Option<BytesMut> {
         let all_written =
             self.poll_flush() == Progress::Done(()) && self.write_side == WriteSide::Clean;
@@ -294,7 +306,8 @@ impl Session {
         self.failure.as_ref()
     }
 
-    /// Why the connection ended, if not in order: returned once. `None` before the connection is over.
+    /// Why the connection ended, if not in order: returned once. `None` before the connection is
+    /// over.
     pub fn tell_end(&mut self) -> Option<Error> {
         if self.phase != Phase::Done {
             return None;

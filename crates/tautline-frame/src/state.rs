@@ -16,7 +16,8 @@
 pub(crate) enum State {
     /// Messages go both ways.
     Open,
-    /// We sent a Close: no data follows it; the peer's data is still delivered until its Close comes.
+    /// We sent a Close: no data follows it; the peer's data is still delivered until its Close
+    /// comes.
     CloseSent,
     /// The peer sent a Close: none of its data is delivered any more; our answer is on its way.
     CloseReceived,
@@ -122,8 +123,8 @@ mod tests {
         Event::Eof,
     ];
 
-    // Any change of the table shows as a change of a committed file. After an intended change, copy the printed table
-    // there.
+    // Any change of the table shows as a change of a committed file. After an intended change, copy
+    // the printed table there.
     #[test]
     fn the_whole_matrix_is_as_committed() {
         let mut matrix = format!("{:<16}", "");

@@ -33,10 +33,10 @@ pub struct Text {
 }
 
 /// The only value of a word after the bytes of a text. Its other values are the niche in which a
-/// [`Message`](crate::Message), and every `Option` and `Result` around one, keeps its discriminant. So the `Bytes` are at
-/// the start of all of them, and moving one copies the same pairs of words at every step. With a tag in front they would
-/// shift by a word from step to step, and each load would wait for two stores: that was a third of the time of a message of
-/// 16 bytes.
+/// [`Message`](crate::Message), and every `Option` and `Result` around one, keeps its discriminant.
+/// So the `Bytes` are at the start of all of them, and moving one copies the same pairs of words at
+/// every step. With a tag in front they would shift by a word from step to step, and each load
+/// would wait for two stores: that was a third of the time of a message of 16 bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 enum Checked {
@@ -62,9 +62,10 @@ impl Text {
     #[must_use]
     #[expect(unsafe_code, reason = "the bytes were checked when the value was made")]
     pub fn as_str(&self) -> &str {
-        // SAFETY: `bytes` is UTF-8. Only `from_valid` sets it, which is private to this file. Its callers pass the bytes of
-        // a `str` or `String`, or bytes that `simdutf8` accepted, or are `from_checked`, whose callers checked every byte.
-        // No method changes the bytes of a value, and `Bytes` allows nobody else to.
+        // SAFETY: `bytes` is UTF-8. Only `from_valid` sets it, which is private to this file. Its
+        // callers pass the bytes of a `str` or `String`, or bytes that `simdutf8` accepted, or are
+        // `from_checked`, whose callers checked every byte. No method changes the bytes of a value,
+        // and `Bytes` allows nobody else to.
         unsafe { std::str::from_utf8_unchecked(&self.bytes) }
     }
 
@@ -97,8 +98,9 @@ impl Text {
         Self { bytes, checked: Checked::Utf8 }
     }
 
-    /// The bytes must be those of a message that the protocol has checked from the first to the last, as they arrived.
-    /// [`as_str`](Self::as_str) relies on it: calling this without the check breaks the safety of the crate.
+    /// The bytes must be those of a message that the protocol has checked from the first to the
+    /// last, as they arrived. [`as_str`](Self::as_str) relies on it: calling this without the check
+    /// breaks the safety of the crate.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&bytes).is_ok());
         Self::from_valid(bytes)
@@ -289,7 +291,8 @@ mod tests {
 
     use super::*;
 
-    // `as_str` checked the bytes again, so a loop over the characters of a message took time quadratic in its length.
+    // `as_str` checked the bytes again, so a loop over the characters of a message took time
+    // quadratic in its length.
     #[test]
     fn a_text_is_a_str_in_the_same_place() {
         let bytes = Bytes::from("a\u{e9}\u{1f600}");

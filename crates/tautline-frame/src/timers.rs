@@ -28,7 +28,8 @@ pub(crate) fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
     deadline.is_some_and(|deadline| deadline <= now)
 }
 
-/// Between a half and the whole of `interval`, at random, so that connections that began together do not ping together.
+/// Between a half and the whole of `interval`, at random, so that connections that began together
+/// do not ping together.
 pub(crate) fn jittered(interval: Duration) -> Duration {
     let random = u32::from_be_bytes(unpredictable_key());
     interval / 2 + interval.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)

@@ -41,14 +41,16 @@ impl Turn {
         self.left -= plain_units(bytes) as i32;
     }
 
-    /// Counts a short message: its frame and its bytes, a few thousand at most. Only in a turn that is not over.
+    /// Counts a short message: its frame and its bytes, a few thousand at most. Only in a turn that
+    /// is not over.
     #[inline(always)]
     pub(crate) fn charge_short(&mut self, bytes: usize) {
         self.left -= FRAME_COST + bytes as i32;
     }
 
-    /// How many bytes may be unmasked, checked or copied at once when `there` bytes have arrived; may be more than those. At
-    /// least [`PLAIN_STEP`] if there are as many, so that each call makes progress.
+    /// How many bytes may be unmasked, checked or copied at once when `there` bytes have arrived;
+    /// may be more than those. At least [`PLAIN_STEP`] if there are as many, so that each call
+    /// makes progress.
     #[inline]
     pub(crate) fn plain_bytes(&self, there: usize) -> usize {
         if there <= PLAIN_STEP {
@@ -70,7 +72,8 @@ fn plain_units(bytes: usize) -> usize {
 mod tests {
     use super::*;
 
-    // 64 connections with messages of 1 MiB took twice the CPU time, because all of them had parts of messages at the same time.
+    // 64 connections with messages of 1 MiB took twice the CPU time, because all of them had parts
+    // of messages at the same time.
     #[test]
     fn a_turn_takes_a_message_of_1_mib_while_many_have_parts_of_long_ones() {
         const MESSAGE: usize = (1 << 20) + 14;

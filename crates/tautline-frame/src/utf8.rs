@@ -9,8 +9,8 @@ const FAILED: u8 = u8::MAX;
 /// Checks that text is UTF-8 while it arrives, in pieces of any length (RFC 6455 sections 5.6
 /// and 8.1).
 ///
-/// Invalid text is reported at the first byte after which no continuation could be valid, even within a character, without
-/// waiting for the end of the character, the piece or the message.
+/// Invalid text is reported at the first byte after which no continuation could be valid, even
+/// within a character, without waiting for the end of the character, the piece or the message.
 ///
 /// ```
 /// use tautline_frame::utf8::{InvalidUtf8, Utf8Checker};
@@ -39,8 +39,8 @@ impl Utf8Checker {
     ///
     /// # Errors
     ///
-    /// [`InvalidUtf8`] as soon as nothing that follows could make the text valid. From then on every call fails, until
-    /// [`finish`](Self::finish) has ended the text.
+    /// [`InvalidUtf8`] as soon as nothing that follows could make the text valid. From then on
+    /// every call fails, until [`finish`](Self::finish) has ended the text.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let result = self.check(bytes);
         if result.is_err() {
@@ -66,7 +66,8 @@ impl Utf8Checker {
             _ => self.complete(bytes)?,
         };
         let (whole, begun) = rest.split_at(rest.len() - begun_at_end(rest));
-        // All the text between the cuts is checked with vector instructions, which succeeds unless it is invalid.
+        // All the text between the cuts is checked with vector instructions, which succeeds unless
+        // it is invalid.
         simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
         if !begun.is_empty() {
             self.begin(begun)?;
@@ -116,7 +117,8 @@ fn width(lead: u8) -> usize {
     }
 }
 
-/// How many bytes at the end of `bytes` belong to an incomplete character. Invalid bytes there may be counted or not.
+/// How many bytes at the end of `bytes` belong to an incomplete character. Invalid bytes there may
+/// be counted or not.
 fn begun_at_end(bytes: &[u8]) -> usize {
     let tail = bytes.iter().rev().take(3).zip(1..);
     for (&byte, len) in tail {
@@ -166,8 +168,8 @@ mod tests {
                 let bytes = character.encode_utf8(&mut buffer).as_bytes();
                 beginnings.extend((1..bytes.len()).map(|len| bytes[..len].to_vec()));
             }
-            // The lead bytes of two-byte characters; those of three bytes and what may come second; those of four bytes and
-            // what may come second and third.
+            // The lead bytes of two-byte characters; those of three bytes and what may come second;
+            // those of four bytes and what may come second and third.
             assert_eq!(beginnings.len(), 30 + 16 + 960 + 5 + 256 + 16384);
             Self(beginnings)
         }

@@ -10,16 +10,16 @@ use crate::config::CHAIN_THRESHOLD;
 use crate::header::Header;
 use crate::mask;
 
-/// Frames in the order of the wire. Small payloads are copied after their headers into one buffer; large ones stay where
-/// they are and are sent in the same vectored write.
+/// Frames in the order of the wire. Small payloads are copied after their headers into one buffer;
+/// large ones stay where they are and are sent in the same vectored write.
 ///
 /// It is a [`Buf`]: a transport writes from it and advances it.
 #[derive(Default)]
 pub struct WriteQueue {
     /// What is sent before `tail`.
     chunks: VecDeque<Bytes>,
-    /// What is sent last; the next header is appended here. Boxed, since it is lent and reclaimed with every wake-up: see
-    /// `lend_buffer`.
+    /// What is sent last; the next header is appended here. Boxed, since it is lent and reclaimed
+    /// with every wake-up: see `lend_buffer`.
     tail: Option<Box<BytesMut>>,
     /// Total bytes.
     len: usize,
@@ -38,8 +38,9 @@ impl fmt::Debug for WriteQueue {
 }
 
 impl WriteQueue {
-    /// Lends an empty buffer to a queue that has none; a queue that has one keeps it. It is boxed, as in
-    /// [`reclaim_buffer`](Self::reclaim_buffer): moving four words that were just written would wait for the writes.
+    /// Lends an empty buffer to a queue that has none; a queue that has one keeps it. It is boxed,
+    /// as in [`reclaim_buffer`](Self::reclaim_buffer): moving four words that were just written
+    /// would wait for the writes.
     pub fn lend_buffer(&mut self, buffer: Box<BytesMut>) {
         if self.tail.is_none() {
             debug_assert!(buffer.is_empty(), "what stands in it would be sent");
@@ -47,8 +48,8 @@ impl WriteQueue {
         }
     }
 
-    /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something is queued, or if there is
-    /// no buffer.
+    /// Takes the buffer out of an empty queue, which then holds no memory. `None` while something
+    /// is queued, or if there is no buffer.
     pub fn reclaim_buffer(&mut self) -> Option<Box<BytesMut>> {
         if self.len > 0 {
             return None;
@@ -82,8 +83,8 @@ impl WriteQueue {
         len < CHAIN_THRESHOLD
     }
 
-    /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3): in place if nobody else
-    /// holds it, otherwise while it is copied.
+    /// Appends a frame. The payload is masked here when the header says so (RFC 6455 section 5.3):
+    /// in place if nobody else holds it, otherwise while it is copied.
     pub(crate) fn push(&mut self, header: &Header, payload: Bytes) {
         if Self::copies(payload.len()) {
             return self.push_copied(header, &payload);

@@ -73,8 +73,8 @@ fn split(text: &str) -> Result<(Host<'_>, Option<u16>), AuthorityError> {
     Ok((host, port))
 }
 
-/// The unreserved characters of RFC 3986 section 2.3: more than DNS allows, and nothing that could end an authority or a
-/// header.
+/// The unreserved characters of RFC 3986 section 2.3: more than DNS allows, and nothing that could
+/// end an authority or a header.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

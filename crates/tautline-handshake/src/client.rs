@@ -1,4 +1,5 @@
-//! The client's side: the request, and the check of the response (RFC 6455 section 4.1, RFC 8441 section 5).
+//! The client's side: the request, and the check of the response (RFC 6455 section 4.1, RFC 8441
+//! section 5).
 
 use std::fmt;
 
@@ -18,8 +19,8 @@ use crate::token::{Lines, lines};
 use crate::upgrade;
 use crate::uri::WsUri;
 
-/// A builder for a client's opening request: for HTTP/1.1 ([`build`](Self::build)), or for HTTP/2 and HTTP/3
-/// ([`build_connect`](Self::build_connect)).
+/// A builder for a client's opening request: for HTTP/1.1 ([`build`](Self::build)), or for HTTP/2
+/// and HTTP/3 ([`build_connect`](Self::build_connect)).
 ///
 /// ```
 /// use tautline_handshake::{ClientRequest, Headers, WsUri};
@@ -49,17 +50,17 @@ impl ClientRequest {
         Self { uri: uri.clone(), extra: Headers::new(), proposal }
     }
 
-    /// Sets all headers of the application at once, replacing those set before. `Host` replaces the URI's; `Authorization`
-    /// replaces the URI's credentials. The handshake's own headers, and those that would announce a body, are refused by
-    /// [`build`](Self::build).
+    /// Sets all headers of the application at once, replacing those set before. `Host` replaces the
+    /// URI's; `Authorization` replaces the URI's credentials. The handshake's own headers, and
+    /// those that would announce a body, are refused by [`build`](Self::build).
     #[must_use]
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = headers;
         self
     }
 
-    /// The subprotocols to offer, in order of preference, replacing those set before. They must be tokens without
-    /// duplicates (RFC 6455 section 4.1, requirement 10).
+    /// The subprotocols to offer, in order of preference, replacing those set before. They must be
+    /// tokens without duplicates (RFC 6455 section 4.1, requirement 10).
     #[must_use]
     pub fn subprotocols<I>(mut self, names: I) -> Self
     where
@@ -71,22 +72,24 @@ impl ClientRequest {
     }
 
     /// Whether a server that chooses none of the offered subprotocols is refused, as browsers do.
-    /// Default: yes. RFC 6455 leaves it to the client (section 4.2.2, step 5.5: `/subprotocol/` null).
+    /// Default: yes. RFC 6455 leaves it to the client (section 4.2.2, step 5.5: `/subprotocol/`
+    /// null).
     #[must_use]
     pub const fn subprotocol_required(mut self, yes: bool) -> Self {
         self.proposal.subprotocol_required = yes;
         self
     }
 
-    /// Offers `permessage-deflate` (RFC 7692) with these settings. Default: no extension is offered.
+    /// Offers `permessage-deflate` (RFC 7692) with these settings. Default: no extension is
+    /// offered.
     #[must_use]
     pub const fn compression(mut self, compression: Compression) -> Self {
         self.proposal.compression = Some(compression);
         self
     }
 
-    /// Returns the HTTP/1.1 request, with a fresh key, and what the response must contain. The request's URI is the path
-    /// and query; the [`WsUri`] says where to connect.
+    /// Returns the HTTP/1.1 request, with a fresh key, and what the response must contain. The
+    /// request's URI is the path and query; the [`WsUri`] says where to connect.
     ///
     /// # Errors
     ///
@@ -107,13 +110,14 @@ impl ClientRequest {
         Ok((request, Expectation { way: Way::Upgrade { accept }, proposal: self.proposal }))
     }
 
-    /// Returns the HTTP/2 or HTTP/3 request, an extended CONNECT (RFC 8441 section 5, RFC 9220), and what the response must
-    /// contain. It may be sent only to a server that has sent `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 section 3), and
-    /// its stream stays open.
+    /// Returns the HTTP/2 or HTTP/3 request, an extended CONNECT (RFC 8441 section 5, RFC 9220),
+    /// and what the response must contain. It may be sent only to a server that has sent
+    /// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 section 3), and its stream stays open.
     ///
-    /// The request's URI has `:scheme`, which is `https` for `wss` and `http` for `ws`, `:authority` and `:path`; among its
-    /// extensions is `:protocol`, a [`ConnectProtocol`]. A `Host` that was set becomes the `:authority`. The version is
-    /// HTTP/2; for HTTP/3 the caller changes it.
+    /// The request's URI has `:scheme`, which is `https` for `wss` and `http` for `ws`,
+    /// `:authority` and `:path`; among its extensions is `:protocol`, a [`ConnectProtocol`]. A
+    /// `Host` that was set becomes the `:authority`. The version is HTTP/2; for HTTP/3 the caller
+    /// changes it.
     ///
     /// ```
     /// use tautline_handshake::{ClientRequest, ConnectProtocol, WsUri};
@@ -208,8 +212,8 @@ enum Way {
 }
 
 impl Expectation {
-    /// Checks that the server's response opens the connection and chooses only what was offered. Only after `Ok` may the
-    /// client send frames.
+    /// Checks that the server's response opens the connection and chooses only what was offered.
+    /// Only after `Ok` may the client send frames.
     ///
     /// # Errors
     ///

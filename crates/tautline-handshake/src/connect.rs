@@ -1,5 +1,6 @@
-//! From a stream of HTTP/2 or HTTP/3 to WebSocket by extended CONNECT and 200 (RFC 8441 sections 4 and 5, RFC 9220 section 3).
-//! There is no key and no accept value, and no connection-specific header: `:protocol` says what the stream becomes.
+//! From a stream of HTTP/2 or HTTP/3 to WebSocket by extended CONNECT and 200 (RFC 8441 sections 4
+//! and 5, RFC 9220 section 3). There is no key and no accept value, and no connection-specific
+//! header: `:protocol` says what the stream becomes.
 
 use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, TE,
@@ -13,7 +14,8 @@ use crate::head::{ConnectProtocol, RequestHead};
 use crate::response::ResponseError;
 use crate::token::{Lines, lines, trim_ows};
 
-/// The connection-specific fields, which are not allowed in HTTP/2 and HTTP/3 (RFC 9113 section 8.2.2, RFC 9114 section 4.2).
+/// The connection-specific fields, which are not allowed in HTTP/2 and HTTP/3 (RFC 9113 section
+/// 8.2.2, RFC 9114 section 4.2).
 const CONNECTION_FIELDS: [HeaderName; 5] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -22,9 +24,9 @@ const CONNECTION_FIELDS: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// Whether a request asks to become a WebSocket by an extended CONNECT (RFC 8441 section 4): over HTTP/2 or HTTP/3, with
-/// `websocket` in `:protocol`. See [`ConnectProtocol`] for where that is found. Such a request must still pass
-/// [`ServerRequest::check`](crate::ServerRequest::check).
+/// Whether a request asks to become a WebSocket by an extended CONNECT (RFC 8441 section 4): over
+/// HTTP/2 or HTTP/3, with `websocket` in `:protocol`. See [`ConnectProtocol`] for where that is
+/// found. Such a request must still pass [`ServerRequest::check`](crate::ServerRequest::check).
 #[must_use]
 pub fn is_connect_request<'a>(request: impl Into<RequestHead<'a>>) -> bool {
     let head = request.into();
@@ -59,8 +61,9 @@ pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<&'a str, ConnectRefusa
     }
 }
 
-/// `:scheme`, `:path` and `:authority` are all present (RFC 8441 section 4), the first as for `ws` and `wss` (section 5); a
-/// `Host` beside them must agree with `:authority` (RFC 9113 section 8.3.1).
+/// `:scheme`, `:path` and `:authority` are all present (RFC 8441 section 4), the first as for `ws`
+/// and `wss` (section 5); a `Host` beside them must agree with `:authority` (RFC 9113 section
+/// 8.3.1).
 fn check_target<'a>(uri: &'a Uri, headers: &HeaderMap) -> Result<&'a str, ConnectRefusal> {
     let default = match uri.scheme_str() {
         Some("http") => 80,
@@ -87,7 +90,8 @@ fn check_target<'a>(uri: &'a Uri, headers: &HeaderMap) -> Result<&'a str, Connec
     }
 }
 
-/// The first connection-specific field. `TE` is allowed if it is `trailers` alone (RFC 9113 section 8.2.2).
+/// The first connection-specific field. `TE` is allowed if it is `trailers` alone (RFC 9113 section
+/// 8.2.2).
 pub(crate) fn connection_field(headers: &HeaderMap) -> Option<&HeaderName> {
     let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
     headers
@@ -111,8 +115,8 @@ pub(crate) fn ask(headers: &mut HeaderMap) {
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
 }
 
-/// Checks whether the server accepted: any 2xx does (RFC 9110 section 9.3.6). There is no accept value, and the header for
-/// it is ignored (RFC 8441 section 5).
+/// Checks whether the server accepted: any 2xx does (RFC 9110 section 9.3.6). There is no accept
+/// value, and the header for it is ignored (RFC 8441 section 5).
 pub(crate) fn check_response<T>(response: &Response<T>) -> Result<(), ResponseError> {
     if !response.status().is_success() {
         return Err(ResponseError::Status(response.status()));

@@ -1,5 +1,5 @@
-//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1): from the settings of one end to what both agreed on,
-//! as this end sees it. Compression itself is elsewhere.
+//! Negotiation of `permessage-deflate` (RFC 7692 sections 5 and 7.1): from the settings of one end
+//! to what both agreed on, as this end sees it. Compression itself is elsewhere.
 
 use std::fmt;
 
@@ -21,15 +21,16 @@ const MAX_BITS: u8 = Compression::MAX_WINDOW_BITS;
 /// The smallest window of the RFC.
 const MIN_BITS: u8 = Compression::MIN_PEER_WINDOW_BITS;
 
-/// The smallest window with which common compressors, including ours, can compress. No smaller one is ever asked for.
+/// The smallest window with which common compressors, including ours, can compress. No smaller one
+/// is ever asked for.
 const MIN_OWN_BITS: u8 = Compression::MIN_OWN_WINDOW_BITS;
 
 pub(crate) fn is_deflate(extension: &Extension<'_>) -> bool {
     extension.name == NAME
 }
 
-/// The offer of a client with these settings. It always has `client_max_window_bits`, so that the server may limit the
-/// window (RFC 7692 section 7.1.2.2).
+/// The offer of a client with these settings. It always has `client_max_window_bits`, so that the
+/// server may limit the window (RFC 7692 section 7.1.2.2).
 pub(crate) fn offer(compression: &Compression) -> Extension<'static> {
     let Terms { server, client } = Terms::ours(compression, Role::Client);
     let mut offer = Extension::new(NAME);
@@ -46,11 +47,12 @@ pub(crate) fn offer(compression: &Compression) -> Extension<'static> {
     offer
 }
 
-/// A server's choice among the offers of a client: the answer to the first that it can accept, and what is thereby agreed
-/// on; `None` to go on without compression. Offers with unknown, repeated or malformed parameters are declined, which is
-/// never an error (RFC 7692 sections 5.1 and 7.1). One that limits the server's window to 8 bits, with which it cannot
-/// compress, is accepted if there is no other: uncompressed messages obey any limit (section 7.1.2.1), and the client's
-/// messages can still be compressed.
+/// A server's choice among the offers of a client: the answer to the first that it can accept, and
+/// what is thereby agreed on; `None` to go on without compression. Offers with unknown, repeated or
+/// malformed parameters are declined, which is never an error (RFC 7692 sections 5.1 and 7.1). One
+/// that limits the server's window to 8 bits, with which it cannot compress, is accepted if there
+/// is no other: uncompressed messages obey any limit (section 7.1.2.1), and the client's messages
+/// can still be compressed.
 pub(crate) fn accept(
     compression: &Compression,
     offers: &[Extension<'_>],
@@ -73,8 +75,8 @@ pub(crate) fn accept(
 ///
 /// # Errors
 ///
-/// A [`DeflateError`] when the answer has anything that the offer does not allow; the client must then fail the connection
-/// (RFC 7692 sections 5.1 and 7.1).
+/// A [`DeflateError`] when the answer has anything that the offer does not allow; the client must
+/// then fail the connection (RFC 7692 sections 5.1 and 7.1).
 pub(crate) fn check_answer(
     compression: &Compression,
     answer: &Extension<'_>,
@@ -94,8 +96,8 @@ struct Terms {
 struct Sender {
     /// Whether a message may refer to earlier ones (RFC 7692 section 7.1.1).
     context: bool,
-    /// The largest window as a power of two in bytes (section 7.1.2). `None` is the default, for which there is no
-    /// parameter.
+    /// The largest window as a power of two in bytes (section 7.1.2). `None` is the default, for
+    /// which there is no parameter.
     bits: Option<u8>,
 }
 
@@ -158,8 +160,9 @@ impl Terms {
         }
         // In an answer the value is always present; see `Fields::read`.
         let client_bits = answer.client_max_window_bits.flatten().unwrap_or(MAX_BITS);
-        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. 8 bits is within what the
-        // offer allows, so it is no reason to fail: this end then compresses nothing.
+        // Section 7.1.2.2: an answer above our hint, or none, leaves the hint in force for us. 8
+        // bits is within what the offer allows, so it is no reason to fail: this end then
+        // compresses nothing.
         let client_bits = client_bits.min(ours.client.max_bits());
         let client_context = ours.client.context && !answer.client_no_context_takeover;
         Ok(Self {
@@ -198,7 +201,8 @@ impl Terms {
             Role::Server => (self.server, self.client),
             Role::Client => (self.client, self.server),
         };
-        // A peer may limit this end to less than it can compress with: then it sends uncompressed, which obeys any limit.
+        // A peer may limit this end to less than it can compress with: then it sends uncompressed,
+        // which obeys any limit.
         let can_compress = own.max_bits() >= MIN_OWN_BITS;
         compression
             .own_compression(can_compress && compression.get_own_compression())
@@ -215,7 +219,8 @@ enum Side {
     Answer,
 }
 
-/// The four parameters as written. The client's window is `Some(None)` when the parameter has no value.
+/// The four parameters as written. The client's window is `Some(None)` when the parameter has no
+/// value.
 #[derive(Default)]
 struct Fields {
     server_no_context_takeover: bool,

@@ -1,4 +1,5 @@
-//! Why a server refuses a request, and the response that says so; why a request or response cannot be built.
+//! Why a server refuses a request, and the response that says so; why a request or response cannot
+//! be built.
 
 use std::error::Error as _;
 use std::fmt;
@@ -63,9 +64,11 @@ pub enum HandshakeError {
     Extensions(ExtensionError),
     /// More than one `Origin` header.
     DuplicateOrigin,
-    /// The [`OriginPolicy`](crate::OriginPolicy) does not allow the `Origin`; the value says what was compared.
+    /// The [`OriginPolicy`](crate::OriginPolicy) does not allow the `Origin`; the value says what
+    /// was compared.
     OriginNotAllowed(OriginMismatch),
-    /// An HTTP/2 or HTTP/3 request is not an extended CONNECT for a WebSocket (RFC 8441 sections 4 and 5).
+    /// An HTTP/2 or HTTP/3 request is not an extended CONNECT for a WebSocket (RFC 8441 sections 4
+    /// and 5).
     Connect(ConnectRefusal),
 }
 
@@ -100,10 +103,11 @@ impl HandshakeError {
         }
     }
 
-    /// The complete response, with the reason as text and the headers that the status requires: `Allow` with 405 (RFC 9110
-    /// section 15.5.6), `Upgrade` and the supported version with 426 (RFC 9110 section 15.5.22, RFC 6455
-    /// section 4.4). A response over HTTP/2 or HTTP/3 has no connection-specific header (RFC 9113 section 8.2.2). Over
-    /// HTTP/1.1 the connection must end after it: `encode_response` adds `Connection: close`.
+    /// The complete response, with the reason as text and the headers that the status requires:
+    /// `Allow` with 405 (RFC 9110 section 15.5.6), `Upgrade` and the supported version with 426
+    /// (RFC 9110 section 15.5.22, RFC 6455 section 4.4). A response over HTTP/2 or HTTP/3 has no
+    /// connection-specific header (RFC 9113 section 8.2.2). Over HTTP/1.1 the connection must end
+    /// after it: `encode_response` adds `Connection: close`.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let status = self.status();
@@ -130,7 +134,8 @@ impl HandshakeError {
     }
 }
 
-/// Returns a plain-text response, for any version of HTTP: `Content-Type` and `Content-Length` are set.
+/// Returns a plain-text response, for any version of HTTP: `Content-Type` and `Content-Length` are
+/// set.
 #[must_use]
 pub fn text_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
     let body = body.into();
@@ -219,7 +224,8 @@ impl From<ExtensionError> for HandshakeError {
     }
 }
 
-/// Why bytes are not the head of an HTTP/1.1 message (RFC 9112 sections 2 to 5), or exceed one of the `HeadLimits`.
+/// Why bytes are not the head of an HTTP/1.1 message (RFC 9112 sections 2 to 5), or exceed one of
+/// the `HeadLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -239,8 +245,8 @@ pub enum HeadError {
     Version,
     /// A line ends in LF without CR, or has a CR elsewhere (RFC 9112 section 2.2).
     BareLineBreak,
-    /// A line starts with a space or tab where that is not allowed: obsolete line folding in a request (RFC 9112
-    /// section 5.2), or before the first header (section 2.2).
+    /// A line starts with a space or tab where that is not allowed: obsolete line folding in a
+    /// request (RFC 9112 section 5.2), or before the first header (section 2.2).
     LineFolding,
     /// A control character.
     Control,
@@ -299,7 +305,8 @@ impl fmt::Display for HeadError {
 
 impl std::error::Error for HeadError {}
 
-/// Why a server refuses an extended CONNECT of HTTP/2 or HTTP/3, beyond what it refuses in every version.
+/// Why a server refuses an extended CONNECT of HTTP/2 or HTTP/3, beyond what it refuses in every
+/// version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectRefusal {
@@ -317,16 +324,17 @@ pub enum ConnectRefusal {
     Authority,
     /// `Host` is present and differs from `:authority`.
     Host,
-    /// A connection-specific header: `Connection`, `Upgrade`, `Keep-Alive`, `Proxy-Connection`, `Transfer-Encoding`,
-    /// or a `TE` other than `trailers`.
+    /// A connection-specific header: `Connection`, `Upgrade`, `Keep-Alive`, `Proxy-Connection`,
+    /// `Transfer-Encoding`, or a `TE` other than `trailers`.
     ConnectionHeader,
     /// `Sec-WebSocket-Version` is missing, duplicated, or not 13.
     Version,
 }
 
 impl ConnectRefusal {
-    /// The status of the response: 501 for another protocol (RFC 9220 section 3), 405 for another method, otherwise 400.
-    /// 426 is for HTTP/1.1 only, as it requires an `Upgrade` (RFC 9110 section 15.5.22).
+    /// The status of the response: 501 for another protocol (RFC 9220 section 3), 405 for another
+    /// method, otherwise 400. 426 is for HTTP/1.1 only, as it requires an `Upgrade` (RFC 9110
+    /// section 15.5.22).
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -367,7 +375,8 @@ impl std::error::Error for ConnectRefusal {}
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A header's name is not a token; this is its start, up to the first invalid character, at most 64 bytes.
+    /// A header's name is not a token; this is its start, up to the first invalid character, at
+    /// most 64 bytes.
     HeaderName(String),
     /// The value of the header named here has a line break or another control character.
     HeaderValue(HeaderName),
@@ -375,7 +384,8 @@ pub enum BuildError {
     TooManyHeaders(HeaderName),
     /// The header named here is the handshake's own.
     ReservedHeader(&'static str),
-    /// The header named here is connection-specific, and not allowed in HTTP/2 (RFC 9113 section 8.2.2).
+    /// The header named here is connection-specific, and not allowed in HTTP/2 (RFC 9113 section
+    /// 8.2.2).
     ConnectionHeader(HeaderName),
     /// `Host` is not a host with an optional port.
     Host,

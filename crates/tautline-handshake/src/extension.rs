@@ -8,8 +8,8 @@ use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
 use crate::token::{MAX_EMPTY, is_tchar, token};
 
-/// One extension with its parameters, as a client offers it or a server answers with it. A parameter's name may appear
-/// several times: whether that is legal is up to the extension.
+/// One extension with its parameters, as a client offers it or a server answers with it. A
+/// parameter's name may appear several times: whether that is legal is up to the extension.
 ///
 /// `Display` writes it in the syntax of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl fmt::Display for Extension<'_> {
 ///
 /// # Errors
 ///
-/// An [`ExtensionError`] when a line does not follow the grammar or the lines name no extension at all.
+/// An [`ExtensionError`] when a line does not follow the grammar or the lines name no extension at
+/// all.
 pub(crate) fn parse_extensions(headers: &HeaderMap) -> Result<Vec<Extension<'_>>, ExtensionError> {
     let mut extensions = Vec::new();
     let mut empty = 0;
@@ -283,8 +284,8 @@ mod tests {
     }
 
     /// faye's `websocket-extensions` (CVE-2020-7662) took exponential time over an unclosed quoted
-    /// string of escapes: its regular expression backtracked. The cursor here never goes back, as this test checks: it
-    /// moves over the line once and stops at the end.
+    /// string of escapes: its regular expression backtracked. The cursor here never goes back, as
+    /// this test checks: it moves over the line once and stops at the end.
     #[test]
     fn an_unclosed_quoted_string_is_read_once() {
         let line = [&b"a;b=\""[..], &b"\\c".repeat(32 * 1024)].concat();

@@ -10,11 +10,12 @@ use crate::authority::Authority;
 use crate::error::HandshakeError;
 use crate::token::{Lines, lines, trim_ows};
 
-/// The `:protocol` of an extended CONNECT (RFC 8441 section 4), for which the `http` crate has no field.
+/// The `:protocol` of an extended CONNECT (RFC 8441 section 4), for which the `http` crate has no
+/// field.
 ///
-/// It is one of the [extensions](http::Extensions) of a request: [`ClientRequest::build_connect`] puts it there, and
-/// [`RequestHead`] looks for it there. HTTP/2 crates have their own types for it; a server passes their value on with
-/// [`RequestHead::with_protocol`].
+/// It is one of the [extensions](http::Extensions) of a request: [`ClientRequest::build_connect`]
+/// puts it there, and [`RequestHead`] looks for it there. HTTP/2 crates have their own types for
+/// it; a server passes their value on with [`RequestHead::with_protocol`].
 ///
 /// [`ClientRequest::build_connect`]: crate::ClientRequest::build_connect
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +40,8 @@ impl ConnectProtocol {
 
 /// The head of a request of any HTTP version, by reference.
 ///
-/// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the framework keeps its request.
+/// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the framework
+/// keeps its request.
 ///
 /// ```
 /// use tautline_handshake::{RequestHead, is_upgrade_request};
@@ -91,9 +93,9 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's extensions. For a request that
-    /// came over HTTP/2, pass what the HTTP/2 crate received: `parts.extensions.get::<hyper::ext::Protocol>()`, for
-    /// instance.
+    /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's
+    /// extensions. For a request that came over HTTP/2, pass what the HTTP/2 crate received:
+    /// `parts.extensions.get::<hyper::ext::Protocol>()`, for instance.
     ///
     /// ```
     /// use tautline_handshake::{RequestHead, ServerRequest};
@@ -113,13 +115,14 @@ impl<'a> RequestHead<'a> {
         self
     }
 
-    /// The host that an HTTP/1 request is for, with its port if it has one (RFC 9112 section 3.2). There must be exactly
-    /// one well-formed `Host`; a target in absolute form, which a server must accept, takes precedence over it (section
-    /// 3.2.2). HTTP/1.0 requires neither: `None`.
+    /// The host that an HTTP/1 request is for, with its port if it has one (RFC 9112 section 3.2).
+    /// There must be exactly one well-formed `Host`; a target in absolute form, which a server must
+    /// accept, takes precedence over it (section 3.2.2). HTTP/1.0 requires neither: `None`.
     ///
     /// # Errors
     /// [`HandshakeError::MissingHost`], [`DuplicateHost`](HandshakeError::DuplicateHost) or
-    /// [`InvalidHost`](HandshakeError::InvalidHost); [`HandshakeError::Target`] for a target that is neither a path nor such a URI.
+    /// [`InvalidHost`](HandshakeError::InvalidHost); [`HandshakeError::Target`] for a target that
+    /// is neither a path nor such a URI.
     pub fn authority(&self) -> Result<Option<&'a str>, HandshakeError> {
         if self.version < Version::HTTP_11 && !self.headers.contains_key(HOST) {
             return Ok(None);

@@ -30,8 +30,8 @@ const MAX_SHOWN_NAME: usize = 64;
 
 /// Headers for a handshake, and the first of them that cannot be sent.
 ///
-/// Errors are kept until [`finish`](Self::finish), so that builders which hold this can be chained. `Debug` shows names
-/// only: credentials are among the values.
+/// Errors are kept until [`finish`](Self::finish), so that builders which hold this can be chained.
+/// `Debug` shows names only: credentials are among the values.
 ///
 /// ```
 /// use tautline_handshake::Headers;
@@ -69,8 +69,9 @@ impl Headers {
         self.note(set);
     }
 
-    /// Adds a line, whether or not there are others of that name (RFC 9110 section 5.3 allows several for lists and for
-    /// `Set-Cookie`). `Cookie` is the exception: its values are joined into one line (RFC 6265 section 5.4).
+    /// Adds a line, whether or not there are others of that name (RFC 9110 section 5.3 allows
+    /// several for lists and for `Set-Cookie`). `Cookie` is the exception: its values are joined
+    /// into one line (RFC 6265 section 5.4).
     pub fn append<N, V>(&mut self, name: N, value: V)
     where
         N: TryInto<HeaderName> + AsRef<[u8]>,
@@ -176,14 +177,15 @@ fn check_name(name: &HeaderName) -> Result<(), BuildError> {
     }
 }
 
-/// The start of a name, up to the first byte that no name has: with `authorization: Bearer x` for a name, what follows
-/// the colon is a secret.
+/// The start of a name, up to the first byte that no name has: with `authorization: Bearer x` for a
+/// name, what follows the colon is a secret.
 fn start_of_name(name: &[u8]) -> String {
     let start = name.iter().take(MAX_SHOWN_NAME).take_while(|&&byte| is_tchar(byte));
     start.map(|&byte| char::from(byte)).collect()
 }
 
-/// Marks the values of fields that hold credentials, so that the `Debug` of an [`HeaderMap`] hides them.
+/// Marks the values of fields that hold credentials, so that the `Debug` of an [`HeaderMap`] hides
+/// them.
 pub(crate) fn guarded(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
     if [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE].contains(name) {
         value.set_sensitive(true);
@@ -220,8 +222,8 @@ mod tests {
         assert_eq!(lines(headers), expected(&all));
     }
 
-    /// Two cookies made two `Cookie` lines, which servers read as one, the other or neither (RFC 6265 section 5.4). What a
-    /// server sets stays one line each (RFC 6265 section 3).
+    /// Two cookies made two `Cookie` lines, which servers read as one, the other or neither (RFC
+    /// 6265 section 5.4). What a server sets stays one line each (RFC 6265 section 3).
     #[test]
     fn cookies_join_into_one_line_and_set_cookie_stays_several() {
         let mut headers = Headers::new();
@@ -250,8 +252,8 @@ mod tests {
         assert_eq!(found, expected(&all));
     }
 
-    /// "a header's value has a control character" left the user to guess which of twenty; a value would have been told to
-    /// whoever reads the log.
+    /// "a header's value has a control character" left the user to guess which of twenty; a value
+    /// would have been told to whoever reads the log.
     #[test]
     fn the_first_error_is_kept_and_names_the_header_but_no_value() {
         for (name, value, error, shown) in [

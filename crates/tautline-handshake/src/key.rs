@@ -23,15 +23,15 @@ pub(crate) fn generate_key() -> Result<String, getrandom::Error> {
 /// Whether `key` is base64 of exactly 16 bytes (RFC 6455 section 4.2.1, requirement 5).
 ///
 /// The four bits of the last character that carry no data may have any value: the RFC's own example
-/// of a key in section 4.1, `AQIDBAUGBwgJCgsMDQ4PEC==`, sets one of them. Nothing depends on them, as
-/// the text is hashed as it was received.
+/// of a key in section 4.1, `AQIDBAUGBwgJCgsMDQ4PEC==`, sets one of them. Nothing depends on them,
+/// as the text is hashed as it was received.
 pub(crate) fn is_valid_key(key: &[u8]) -> bool {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == KEY_LEN && key.ends_with(b"==") && key[..KEY_LEN - 2].iter().all(is_base64)
 }
 
-/// The value of `Sec-WebSocket-Accept` that answers `key`: base64 of the SHA-1 of the key's text and
-/// the protocol's GUID (RFC 6455 section 4.2.2, step 5.4).
+/// The value of `Sec-WebSocket-Accept` that answers `key`: base64 of the SHA-1 of the key's text
+/// and the protocol's GUID (RFC 6455 section 4.2.2, step 5.4).
 ///
 /// The key is hashed as it was received; it is not decoded, and nothing is trimmed from it.
 ///

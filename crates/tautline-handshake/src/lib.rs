@@ -1,10 +1,10 @@
-//! The opening handshake of WebSocket connections, for clients and servers: [RFC 6455] sections 3, 4,
-//! 9, 10.2 and 11.3, the negotiation of `permessage-deflate` of [RFC 7692] sections 5 and 7.1, and extended
-//! CONNECT over HTTP/2 and HTTP/3 ([RFC 8441] section 5, [RFC 9220]).
+//! The opening handshake of WebSocket connections, for clients and servers: [RFC 6455] sections 3,
+//! 4, 9, 10.2 and 11.3, the negotiation of `permessage-deflate` of [RFC 7692] sections 5 and 7.1,
+//! and extended CONNECT over HTTP/2 and HTTP/3 ([RFC 8441] section 5, [RFC 9220]).
 //!
-//! The crate is pure: it opens no socket, starts no task and reads no clock. Requests and responses are
-//! those of the [`http`] crate, so it works with any HTTP stack. The feature `http1` (on by default) adds parsing them from
-//! bytes and encoding them, for those who have no HTTP stack.
+//! The crate is pure: it opens no socket, starts no task and reads no clock. Requests and responses
+//! are those of the [`http`] crate, so it works with any HTTP stack. The feature `http1` (on by
+//! default) adds parsing them from bytes and encoding them, for those who have no HTTP stack.
 //!
 //! A whole handshake, both roles, in memory:
 //!
@@ -41,9 +41,9 @@
 //!
 //! # HTTP/2 and HTTP/3
 //!
-//! The same types take and answer an extended CONNECT: [`ClientRequest::build_connect`] makes the request, and
-//! [`ServerRequest::check`] applies the rules of the request's HTTP version. Over HTTP/2 there is no key and no accept
-//! value; the response that opens the connection is a 200.
+//! The same types take and answer an extended CONNECT: [`ClientRequest::build_connect`] makes the
+//! request, and [`ServerRequest::check`] applies the rules of the request's HTTP version. Over
+//! HTTP/2 there is no key and no accept value; the response that opens the connection is a 200.
 //!
 //! ```
 //! use tautline_handshake::{ClientRequest, ServerRequest, WsUri};
@@ -58,8 +58,8 @@
 //!
 //! # A server's refusal
 //!
-//! Every [`HandshakeError`] has a status and a complete response ([`HandshakeError::to_response`]): a server that refuses a
-//! request sends it, then closes the connection.
+//! Every [`HandshakeError`] has a status and a complete response ([`HandshakeError::to_response`]):
+//! a server that refuses a request sends it, then closes the connection.
 //!
 //! ```
 //! use tautline_handshake::{HandshakeError, ServerRequest};
@@ -75,8 +75,10 @@
 //!
 //! # Where the RFCs leave a choice
 //!
-//! - The unused bits of the key's last character may have any value: an example in the RFC sets one of them.
-//! - The `Upgrade` of a 101 must be `websocket` alone; anything else in it would be a second protocol on top.
+//! - The unused bits of the key's last character may have any value: an example in the RFC sets one
+//!   of them.
+//! - The `Upgrade` of a 101 must be `websocket` alone; anything else in it would be a second
+//!   protocol on top.
 //! - A client that offers subprotocols refuses a server that chooses none, as browsers do, unless
 //!   [`ClientRequest::subprotocol_required`] says otherwise.
 //! - A window of 8 bits is accepted for the peer's compressor and refused for our own.

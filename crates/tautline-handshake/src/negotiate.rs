@@ -1,5 +1,5 @@
-//! What both ends agree on, whatever the version of HTTP: subprotocols and extensions (RFC 6455 sections 1.9, 4.1, 4.2.2, 9.1).
-//! Origins are compared in `origin`.
+//! What both ends agree on, whatever the version of HTTP: subprotocols and extensions (RFC 6455
+//! sections 1.9, 4.1, 4.2.2, 9.1). Origins are compared in `origin`.
 
 use std::fmt;
 
@@ -23,8 +23,8 @@ use crate::token::{Lines, lines, trim_ows};
 pub struct Agreed {
     /// The subprotocol that the server chose among the offered ones.
     pub subprotocol: Option<String>,
-    /// How this end compresses, and what it expects of its peer: its settings, narrowed to what was agreed on. `None` if
-    /// messages are not compressed.
+    /// How this end compresses, and what it expects of its peer: its settings, narrowed to what was
+    /// agreed on. `None` if messages are not compressed.
     pub compression: Option<Compression>,
 }
 
@@ -60,7 +60,8 @@ impl<'a> Offer<'a> {
     /// Reads `Sec-WebSocket-Protocol` and `Sec-WebSocket-Extensions`.
     ///
     /// # Errors
-    /// [`HandshakeError::Subprotocols`] or [`HandshakeError::Extensions`] for a header that does not follow its grammar.
+    /// [`HandshakeError::Subprotocols`] or [`HandshakeError::Extensions`] for a header that does
+    /// not follow its grammar.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, HandshakeError> {
         let subprotocols = subprotocol::parse_offers(headers)?;
         let extensions = parse_extensions(headers)?;
@@ -83,8 +84,9 @@ impl<'a> Offer<'a> {
         self.subprotocols.contains(&subprotocol)
     }
 
-    /// Writes a server's answer into `headers`: this subprotocol, which is one of those offered, and compression within
-    /// these settings and the offers. What is not accepted is left out (RFC 6455 section 4.2.2, RFC 7692 section 5.1).
+    /// Writes a server's answer into `headers`: this subprotocol, which is one of those offered,
+    /// and compression within these settings and the offers. What is not accepted is left out (RFC
+    /// 6455 section 4.2.2, RFC 7692 section 5.1).
     pub(crate) fn answer(
         &self,
         subprotocol: Option<&str>,

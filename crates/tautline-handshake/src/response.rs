@@ -11,7 +11,8 @@ use crate::extension::ExtensionError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// A status other than 101, or over HTTP/2 other than 2xx: a refusal, a redirection or a request for credentials.
+    /// A status other than 101, or over HTTP/2 other than 2xx: a refusal, a redirection or a
+    /// request for credentials.
     Status(StatusCode),
     /// The HTTP version of the response differs from that of the request.
     HttpVersion,

@@ -1,4 +1,5 @@
-//! The server's side: the check of the request, and the response (RFC 6455 section 4.2, RFC 8441 section 5).
+//! The server's side: the check of the request, and the response (RFC 6455 section 4.2, RFC 8441
+//! section 5).
 
 use std::fmt;
 
@@ -13,10 +14,12 @@ use crate::headers::Headers;
 use crate::negotiate::{Agreed, Offer};
 use crate::upgrade;
 
-/// A client's opening request that has passed every check: those of RFC 6455 section 4.2.1 if it came over HTTP/1.1, those
-/// of RFC 8441 section 5 if it is an extended CONNECT over HTTP/2 or HTTP/3. It borrows the request.
+/// A client's opening request that has passed every check: those of RFC 6455 section 4.2.1 if it
+/// came over HTTP/1.1, those of RFC 8441 section 5 if it is an extended CONNECT over HTTP/2 or
+/// HTTP/3. It borrows the request.
 ///
-/// The `Origin` is not checked here, since the server chooses the rule for it: see [`OriginPolicy`](crate::OriginPolicy).
+/// The `Origin` is not checked here, since the server chooses the rule for it: see
+/// [`OriginPolicy`](crate::OriginPolicy).
 ///
 /// ```
 /// use tautline_handshake::ServerRequest;
@@ -60,9 +63,10 @@ impl<'a> ServerRequest<'a> {
     ///
     /// # Errors
     ///
-    /// The [`HandshakeError`] of the first rule that the request breaks, in this order: version, method, target, `Host`,
-    /// body, `Upgrade`, `Connection`, version and key of the protocol, subprotocols, extensions; over HTTP/2 method,
-    /// `:protocol`, target, connection-specific headers, version of the protocol, body, subprotocols, extensions.
+    /// The [`HandshakeError`] of the first rule that the request breaks, in this order: version,
+    /// method, target, `Host`, body, `Upgrade`, `Connection`, version and key of the protocol,
+    /// subprotocols, extensions; over HTTP/2 method, `:protocol`, target, connection-specific
+    /// headers, version of the protocol, body, subprotocols, extensions.
     pub fn check(request: impl Into<RequestHead<'a>>) -> Result<Self, HandshakeError> {
         let head = request.into();
         let (authority, way) = if head.version >= Version::HTTP_2 {
@@ -76,8 +80,8 @@ impl<'a> ServerRequest<'a> {
         Ok(Self { authority, way, offer: Offer::read(head.headers)? })
     }
 
-    /// The host that the request is for, with its port if it has one: that of the target, or else `Host` (RFC 9112 section
-    /// 3.2.2); over HTTP/2 `:authority`. The origin is compared with it.
+    /// The host that the request is for, with its port if it has one: that of the target, or else
+    /// `Host` (RFC 9112 section 3.2.2); over HTTP/2 `:authority`. The origin is compared with it.
     #[must_use]
     pub const fn authority(&self) -> &'a str {
         self.authority
@@ -89,9 +93,9 @@ impl<'a> ServerRequest<'a> {
         &self.offer
     }
 
-    /// Returns the response that accepts the request, and what is thereby agreed on: the first of the `subprotocols` that
-    /// the client offers, and compression within these settings and the client's offers. To add headers, see
-    /// [`respond`](Self::respond).
+    /// Returns the response that accepts the request, and what is thereby agreed on: the first of
+    /// the `subprotocols` that the client offers, and compression within these settings and the
+    /// client's offers. To add headers, see [`respond`](Self::respond).
     #[must_use]
     pub fn accept<S: AsRef<str>>(
         &self,
@@ -130,7 +134,8 @@ impl fmt::Debug for ServerRequest<'_> {
     }
 }
 
-/// A builder for the response that accepts a request: a 101 (RFC 6455 section 4.2.2), or a 200 over HTTP/2 (RFC 8441 section 5).
+/// A builder for the response that accepts a request: a 101 (RFC 6455 section 4.2.2), or a 200 over
+/// HTTP/2 (RFC 8441 section 5).
 #[derive(Clone)]
 #[must_use = "a response does nothing until it is built and sent"]
 pub struct ServerResponse<'a> {
@@ -141,8 +146,8 @@ pub struct ServerResponse<'a> {
 }
 
 impl ServerResponse<'_> {
-    /// Sets all headers of the application at once, replacing those set before. The handshake's own headers, and those that
-    /// would announce a body, are refused by [`build`](Self::build).
+    /// Sets all headers of the application at once, replacing those set before. The handshake's own
+    /// headers, and those that would announce a body, are refused by [`build`](Self::build).
     pub fn headers(mut self, headers: Headers) -> Self {
         self.extra = Some(headers);
         self
@@ -154,8 +159,8 @@ impl ServerResponse<'_> {
         self
     }
 
-    /// Accepts `permessage-deflate` (RFC 7692) within these settings; clients that offer nothing acceptable are served
-    /// uncompressed.
+    /// Accepts `permessage-deflate` (RFC 7692) within these settings; clients that offer nothing
+    /// acceptable are served uncompressed.
     pub const fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
         self
@@ -165,8 +170,8 @@ impl ServerResponse<'_> {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] for a header that cannot be sent in this version of HTTP, and for a subprotocol that the client did not offer
-    /// (RFC 6455 section 4.2.2, step 5).
+    /// A [`BuildError`] for a header that cannot be sent in this version of HTTP, and for a
+    /// subprotocol that the client did not offer (RFC 6455 section 4.2.2, step 5).
     pub fn build(self) -> Result<(Response<()>, Agreed), BuildError> {
         let extra = self.extra.map(Headers::finish).transpose()?;
         if self.subprotocol.as_ref().is_some_and(|name| !self.request.offer.offers(name)) {

@@ -12,8 +12,8 @@ use crate::token::{members, token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubprotocolError {
-    /// An element is empty. When receiving, this means that the whole list is empty, or has more empty elements than are
-    /// ignored.
+    /// An element is empty. When receiving, this means that the whole list is empty, or has more
+    /// empty elements than are ignored.
     Empty,
     /// An element is not a token.
     NotAToken,
@@ -33,8 +33,8 @@ impl fmt::Display for SubprotocolError {
 
 impl std::error::Error for SubprotocolError {}
 
-/// The offers of a request, in order: several lines form one list (RFC 6455 section 11.3.4), whose empty elements are
-/// ignored (RFC 9110 section 5.6.1.2).
+/// The offers of a request, in order: several lines form one list (RFC 6455 section 11.3.4), whose
+/// empty elements are ignored (RFC 9110 section 5.6.1.2).
 pub(crate) fn parse_offers(headers: &HeaderMap) -> Result<Vec<&str>, SubprotocolError> {
     let offers = check_all(members(headers, &SEC_WEBSOCKET_PROTOCOL))?;
     if offers.is_empty() && headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
@@ -116,7 +116,8 @@ mod tests {
         assert_eq!(parse(&[b"a", b"a"]), Err(SubprotocolError::Duplicate));
     }
 
-    /// ws CVE-2021-32640: a regular expression that trims took quadratic time over `b`, 64 KiB of spaces, `x`.
+    /// ws CVE-2021-32640: a regular expression that trims took quadratic time over `b`, 64 KiB of
+    /// spaces, `x`.
     #[test]
     fn long_whitespace_is_read_once() {
         let spaces = b" ".repeat(64 * 1024);

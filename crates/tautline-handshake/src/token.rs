@@ -56,12 +56,13 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// How many empty members of a list are ignored: more than merging lines produces, and far fewer than fit in a head.
+/// How many empty members of a list are ignored: more than merging lines produces, and far fewer
+/// than fit in a head.
 pub(crate) const MAX_EMPTY: usize = 32;
 
 /// The members of the list that all lines of `name` form together (RFC 9110 section 5.3), each
-/// trimmed. "A reasonable number" of empty ones is ignored (RFC 9110 section 5.6.1.2); those beyond are returned, as
-/// invalid members.
+/// trimmed. "A reasonable number" of empty ones is ignored (RFC 9110 section 5.6.1.2); those beyond
+/// are returned, as invalid members.
 pub(crate) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

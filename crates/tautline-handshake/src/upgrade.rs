@@ -13,10 +13,11 @@ use crate::negotiate::text;
 use crate::response::ResponseError;
 use crate::token::{Lines, has_member, lines, members, trim_ows};
 
-/// Whether a request asks to become a WebSocket by an upgrade: `Upgrade` lists `websocket` and `Connection` lists `upgrade`.
-/// Anything else is plain HTTP, for another handler, or an extended CONNECT of HTTP/2. Such a request must still pass
-/// [`ServerRequest::check`](crate::ServerRequest::check). In HTTP/1.0 there is no `Upgrade` (RFC 9110 section 7.8), nor in HTTP/2
-/// (RFC 9113 section 8.6).
+/// Whether a request asks to become a WebSocket by an upgrade: `Upgrade` lists `websocket` and
+/// `Connection` lists `upgrade`. Anything else is plain HTTP, for another handler, or an extended
+/// CONNECT of HTTP/2. Such a request must still pass
+/// [`ServerRequest::check`](crate::ServerRequest::check). In HTTP/1.0 there is no `Upgrade` (RFC
+/// 9110 section 7.8), nor in HTTP/2 (RFC 9113 section 8.6).
 #[must_use]
 pub fn is_upgrade_request<'a>(request: impl Into<RequestHead<'a>>) -> bool {
     let head = request.into();
@@ -25,8 +26,8 @@ pub fn is_upgrade_request<'a>(request: impl Into<RequestHead<'a>>) -> bool {
         && has_member(head.headers, &CONNECTION, "upgrade")
 }
 
-/// Checks a client's request (RFC 6455 section 4.2.1) except for its offers; returns the host that it is for, and the value
-/// of `Sec-WebSocket-Accept` that answers it.
+/// Checks a client's request (RFC 6455 section 4.2.1) except for its offers; returns the host that
+/// it is for, and the value of `Sec-WebSocket-Accept` that answers it.
 pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<(&'a str, HeaderValue), HandshakeError> {
     let headers = head.headers;
     if head.version != Version::HTTP_11 {
@@ -61,7 +62,8 @@ pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<(&'a str, HeaderValue)
     Ok((authority, accept))
 }
 
-/// The response that accepts: a 101 with the headers that switch protocols (RFC 6455 section 4.2.2, step 5).
+/// The response that accepts: a 101 with the headers that switch protocols (RFC 6455 section 4.2.2,
+/// step 5).
 pub(crate) fn response(accept: &HeaderValue) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -73,8 +75,8 @@ pub(crate) fn response(accept: &HeaderValue) -> Response<()> {
     response
 }
 
-/// Adds the headers that ask for the upgrade, with a fresh key (RFC 6455 section 4.1), and returns the value of
-/// `Sec-WebSocket-Accept` that the response must have.
+/// Adds the headers that ask for the upgrade, with a fresh key (RFC 6455 section 4.1), and returns
+/// the value of `Sec-WebSocket-Accept` that the response must have.
 pub(crate) fn ask(headers: &mut HeaderMap) -> Result<String, BuildError> {
     let key = generate_key().map_err(|_| BuildError::Random)?;
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -84,8 +86,8 @@ pub(crate) fn ask(headers: &mut HeaderMap) -> Result<String, BuildError> {
     Ok(accept_key(key.as_bytes()))
 }
 
-/// Checks whether the server switched protocols (RFC 6455 section 4.1, the list under "Once the client's opening handshake has
-/// been sent").
+/// Checks whether the server switched protocols (RFC 6455 section 4.1, the list under "Once the
+/// client's opening handshake has been sent").
 pub(crate) fn check_response<T>(response: &Response<T>, accept: &str) -> Result<(), ResponseError> {
     let headers = response.headers();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -27,16 +27,18 @@ pub const MAX_URI_LEN: usize = 65_534;
 ///
 /// How a URI is read:
 ///
-/// - The scheme is `ws` or `wss` in any case; nothing else is accepted, not even `http` and `https`.
+/// - The scheme is `ws` or `wss` in any case; nothing else is accepted, not even `http` and
+///   `https`.
 /// - A fragment is refused (section 3: a `#` of the resource name must be written `%23`).
 /// - The host is lowercased. A name that is not ASCII needs the feature `idna`.
 /// - An empty path is `/`. Dot segments are left as they are.
-/// - Characters of the path and the query that are not ASCII, and `"` `<` `>` `^` `` ` `` `{` `|` `}`, are
-///   percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is a `%` without two hexadecimal
-///   digits after it.
+/// - Characters of the path and the query that are not ASCII, and `"` `<` `>` `^` `` ` `` `{` `|`
+///   `}`, are percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is
+///   a `%` without two hexadecimal digits after it.
 /// - `user:password@` becomes Basic credentials ([`authorization`](Self::authorization)).
 ///
-/// `Display` and `Debug` never show the credentials, and `Debug` hides the query too: tokens are sent in it.
+/// `Display` and `Debug` never show the credentials, and `Debug` hides the query too: tokens are
+/// sent in it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct WsUri {
     secure: bool,
@@ -99,14 +101,15 @@ impl WsUri {
         self.authority.port.unwrap_or(self.default_port())
     }
 
-    /// The resource name (RFC 6455 section 3): the path, which always starts with `/`, and the query.
+    /// The resource name (RFC 6455 section 3): the path, which always starts with `/`, and the
+    /// query.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
         self.path_and_query.as_str()
     }
 
-    /// The value of `Host`, with the port only if it is not the scheme's default, an IPv6 address in
-    /// brackets (RFC 6455 section 4.1, requirement 4).
+    /// The value of `Host`, with the port only if it is not the scheme's default, an IPv6 address
+    /// in brackets (RFC 6455 section 4.1, requirement 4).
     #[must_use]
     pub fn authority_for_host_header(&self) -> String {
         let host = self.authority.bracketed();
@@ -116,8 +119,9 @@ impl WsUri {
         }
     }
 
-    /// The value of `Authorization` that the URI's `user:password@` asks for: Basic, percent-decoded
-    /// (RFC 7617 section 2), marked as sensitive. `None` when the URI has no userinfo.
+    /// The value of `Authorization` that the URI's `user:password@` asks for: Basic,
+    /// percent-decoded (RFC 7617 section 2), marked as sensitive. `None` when the URI has no
+    /// userinfo.
     #[must_use]
     pub const fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
@@ -296,7 +300,8 @@ pub enum UriError {
     InternationalHost,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// The user name or password has a control character, or the user name a colon (RFC 7617 section 2).
+    /// The user name or password has a control character, or the user name a colon (RFC 7617
+    /// section 2).
     Userinfo,
     /// A `%` without two hexadecimal digits after it.
     PercentEncoding,

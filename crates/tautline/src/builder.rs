@@ -67,8 +67,8 @@ impl WebSocketBuilder {
         self
     }
 
-    /// Sets what the handshake agreed on, as [`Acceptor::respond`](crate::Acceptor::respond) returns
-    /// it. Replaces the [`subprotocol`](Self::subprotocol) and the compression.
+    /// Sets what the handshake agreed on, as [`Acceptor::respond`](crate::Acceptor::respond)
+    /// returns it. Replaces the [`subprotocol`](Self::subprotocol) and the compression.
     pub fn agreed(mut self, agreed: Agreed) -> Self {
         self.agreed = agreed;
         self
@@ -104,8 +104,8 @@ impl WebSocketBuilder {
         self
     }
 
-    /// Sets who is at the other end. [`WebSocket::peer`] returns it and events show it; nothing else
-    /// changes.
+    /// Sets who is at the other end. [`WebSocket::peer`] returns it and events show it; nothing
+    /// else changes.
     pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
         self.peer = peer.into();
         self

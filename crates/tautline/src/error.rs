@@ -33,8 +33,8 @@ pub enum TryFeedError {
     /// The queue is full; this is the message. Wait with [`flush`](crate::WebSocket::flush) or
     /// [`feed`](crate::WebSocket::feed), or drop the message.
     Full(Message),
-    /// No message can be sent any more. [`Error::Closed`](crate::Error::Closed) if the connection is
-    /// closing or closed, otherwise why it failed.
+    /// No message can be sent any more. [`Error::Closed`](crate::Error::Closed) if the connection
+    /// is closing or closed, otherwise why it failed.
     Failed(ConnectionError),
 }
 

@@ -6,8 +6,8 @@
 //! [Errors and reconnecting]: errors
 //! [Moving from other libraries]: migrating
 #![doc = include_str!("../docs/guide/README.md")]
-// The links above are for rustdoc. The page has its own ones, to files, for those who read it in the repository; of two
-// definitions the first counts.
+// The links above are for rustdoc. The page has its own ones, to files, for those who read it in
+// the repository; of two definitions the first counts.
 
 #[doc = include_str!("../docs/guide/connections.md")]
 pub mod connections {}

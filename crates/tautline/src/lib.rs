@@ -54,6 +54,7 @@ pub use tautline_handshake::{
 // Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
-// For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this very version.
+// For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this
+// very version.
 #[cfg(feature = "tls")]
 pub use rustls;

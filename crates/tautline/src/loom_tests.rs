@@ -1,7 +1,9 @@
-//! Every interleaving of the halves of a split connection with a transport that becomes ready in another thread.
+//! Every interleaving of the halves of a split connection with a transport that becomes ready in
+//! another thread.
 //!
-//! Each test is a small scene. loom runs it in every order of its locks and wake-ups, and reports a deadlock when one of the
-//! tasks sleeps for ever. The keepalive and the deadlines are off: no timer comes to the rescue.
+//! Each test is a small scene. loom runs it in every order of its locks and wake-ups, and reports a
+//! deadlock when one of the tasks sleeps for ever. The keepalive and the deadlines are off: no
+//! timer comes to the rescue.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -20,7 +22,8 @@ use crate::split::{Reader, Writer};
 use crate::sync::{Arc, Mutex, lock};
 use crate::websocket::WebSocket;
 
-/// A masked "hi", a ping without body, a Close without one. The key is zero, which is legal (RFC 6455 section 5.3).
+/// A masked "hi", a ping without body, a Close without one. The key is zero, which is legal (RFC
+/// 6455 section 5.3).
 const TEXT: &[u8] = &[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
 const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
 const CLOSE: &[u8] = &[0x88, 0x80, 0, 0, 0, 0];
@@ -297,7 +300,8 @@ fn loom_what_a_writer_tried_to_feed_is_written_by_the_waiting_reader() {
     });
 }
 
-/// A connection that two tasks poll through its traits, with a lock between them, as `split` of `futures` makes it.
+/// A connection that two tasks poll through its traits, with a lock between them, as `split` of
+/// `futures` makes it.
 #[derive(Clone)]
 struct Halves(Arc<Mutex<WebSocket<Pipe>>>);
 

@@ -332,8 +332,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 
     /// Queues a message: see [`WebSocket::feed`](crate::WebSocket::feed). It is written by the next
-    /// [`flush`](Self::flush) of any writer, or the next time that the reader starts to wait. Cancel
-    /// safe.
+    /// [`flush`](Self::flush) of any writer, or the next time that the reader starts to wait.
+    /// Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -355,13 +355,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 
     /// Queues a message without waiting: see [`WebSocket::try_feed`](crate::WebSocket::try_feed).
-    /// You need not flush it: if the [`Reader`] waits in [`next`](Reader::next), it is woken to write
-    /// the message.
+    /// You need not flush it: if the [`Reader`] waits in [`next`](Reader::next), it is woken to
+    /// write the message.
     ///
     /// # Errors
-    /// [`TryFeedError::Full`], with the message, if [`Config::write_mark`](crate::Config::write_mark)
-    /// bytes are queued or a long message is still being fragmented. [`TryFeedError::Failed`] if the
-    /// connection is closing or has failed.
+    /// [`TryFeedError::Full`], with the message, if
+    /// [`Config::write_mark`](crate::Config::write_mark) bytes are queued or a long message is
+    /// still being fragmented. [`TryFeedError::Failed`] if the connection is closing or has failed.
     pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
         self.try_queue(message.into())?;
         // A caller that cannot wait for room cannot wait for a flush either.
@@ -386,8 +386,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 
     /// Closes in order and waits for the end: see
-    /// [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that arrive meanwhile go to
-    /// the [`Reader`], or are discarded if it was dropped. Cancel safe.
+    /// [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that arrive meanwhile go
+    /// to the [`Reader`], or are discarded if it was dropped. Cancel safe.
     ///
     /// The reader need not be in [`next`](Reader::next). But while more than 1 MiB of messages wait
     /// for it, nothing more is read: the peer's Close, which comes after them, is not seen, and

@@ -8,8 +8,8 @@ use std::time::Instant;
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
-/// Sleeps until a deadline that may move. A later deadline is noticed when the earlier one fires, so that activity costs
-/// no timer operation; the timer itself is made when something first waits.
+/// Sleeps until a deadline that may move. A later deadline is noticed when the earlier one fires,
+/// so that activity costs no timer operation; the timer itself is made when something first waits.
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -33,12 +33,13 @@ impl Timer {
             && let Some(armed) = &self.armed
             && armed.will_wake(waker)
         {
-            // It knows whom to wake, and asking costs more than all else in a wake-up. Should it fire right now, it wakes.
+            // It knows whom to wake, and asking costs more than all else in a wake-up. Should it
+            // fire right now, it wakes.
             return Poll::Pending;
         }
         loop {
-            // Not for the task's share of the runtime (tokio's coop budget): a peer that always has something to read uses
-            // it up, and would keep the deadline from being seen.
+            // Not for the task's share of the runtime (tokio's coop budget): a peer that always has
+            // something to read uses it up, and would keep the deadline from being seen.
             let mut cx = Context::from_waker(waker);
             if pin!(unconstrained(sleep.as_mut())).poll(&mut cx).is_pending() {
                 self.armed = Some(waker.clone());
@@ -69,7 +70,8 @@ mod tests {
         }
     }
 
-    // A timer that waits is not asked again for the same task: another task and an earlier deadline must get through.
+    // A timer that waits is not asked again for the same task: another task and an earlier deadline
+    // must get through.
     #[tokio::test(start_paused = true)]
     async fn the_newest_task_is_woken_at_the_earliest_deadline_and_no_other_is() {
         let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));

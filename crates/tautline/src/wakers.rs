@@ -311,7 +311,8 @@ pub(crate) mod tests {
         all.iter().map(|(_, count)| count.0.load(Ordering::SeqCst)).collect()
     }
 
-    // Each send of a hub's connection walked the places of all writers that had ever lived: 120 us after 100,000 clones.
+    // Each send of a hub's connection walked the places of all writers that had ever lived: 120 us
+    // after 100,000 clones.
     #[test]
     fn a_wake_up_walks_those_that_wait_and_not_those_that_lived() {
         let waiters = Waiters::default();

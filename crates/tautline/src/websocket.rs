@@ -171,8 +171,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     /// ```
     ///
     /// # Errors
-    /// [`ReuniteError`], which has both halves, if they belong to different connections or if clones
-    /// of the writer exist.
+    /// [`ReuniteError`], which has both halves, if they belong to different connections or if
+    /// clones of the writer exist.
     pub fn reunite(self, writer: Writer<S>) -> Result<WebSocket<S>, ReuniteError<S>> {
         split::join(self, writer).map(WebSocket::from)
     }
@@ -202,8 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). For many messages in a
     /// row, `feed` is cheaper.
     ///
-    /// Cancel safe: the message has been queued as a whole or not at all. If it was queued, the next
-    /// method that is called writes it.
+    /// Cancel safe: the message has been queued as a whole or not at all. If it was queued, the
+    /// next method that is called writes it.
     ///
     /// While it waits for the peer to take the data, it does not read. If both ends of a connection
     /// send more than the network holds before they read, each waits for the other until
@@ -219,8 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Send { to: self, message: Some(message.into()) }
     }
 
-    /// Like [`send`](Self::send), choosing whether to compress this message. Without an agreement on
-    /// compression it is sent uncompressed. Cancel safe.
+    /// Like [`send`](Self::send), choosing whether to compress this message. Without an agreement
+    /// on compression it is sent uncompressed. Cancel safe.
     ///
     /// ```
     /// use tautline::{Client, Compress, Compression, Server};
@@ -297,10 +297,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// ```
     ///
     /// # Errors
-    /// [`TryFeedError::Full`], with the message, if [`Config::write_mark`](crate::Config::write_mark)
-    /// bytes are queued or a long message is still being fragmented. [`TryFeedError::Failed`] if the
-    /// connection is closing or has failed. Unlike [`feed`](Self::feed) it does not wait for the
-    /// end: call [`next`](Self::next) until that returns `None` or an error.
+    /// [`TryFeedError::Full`], with the message, if
+    /// [`Config::write_mark`](crate::Config::write_mark) bytes are queued or a long message is
+    /// still being fragmented. [`TryFeedError::Failed`] if the connection is closing or has failed.
+    /// Unlike [`feed`](Self::feed) it does not wait for the end: call [`next`](Self::next) until
+    /// that returns `None` or an error.
     pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
         self.try_queue(message.into())
     }
@@ -375,9 +376,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
 }
 
 impl_sink! {
-    /// Closing the sink does what [`close`](WebSocket::close) does, but keeps what arrives meanwhile
-    /// for the stream, up to 1 MiB. If more arrives and no other task has waited on the stream, the
-    /// stream ends with [`Error::Backlog`].
+    /// Closing the sink does what [`close`](WebSocket::close) does, but keeps what arrives
+    /// meanwhile for the stream, up to 1 MiB. If more arrives and no other task has waited on the
+    /// stream, the stream ends with [`Error::Backlog`].
     ///
     /// Stream and sink may be polled by two tasks, as after `futures_util::StreamExt::split`: each
     /// task is woken for its side, and deadlines hold whichever task is polled.

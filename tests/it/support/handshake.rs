@@ -127,8 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     }
 }
 
-/// A scripted server: it reads the head of one request and answers with what this returns for it. Returns that head and the
-/// connection.
+/// A scripted server: it reads the head of one request and answers with what this returns for it.
+/// Returns that head and the connection.
 pub(crate) async fn answering<F>(answer: F) -> (SocketAddr, JoinHandle<(Head, Http)>)
 where
     F: FnOnce(&Head) -> Vec<u8> + Send + 'static,

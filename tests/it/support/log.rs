@@ -30,8 +30,9 @@ impl Log {
     /// Collects until the guard is dropped.
     pub(crate) fn start(&self) -> Collecting {
         static INSTALLED: Once = Once::new();
-        // One subscriber for all threads. With one for each test, tests that run at the same time lost events: whether an event
-        // interests anybody is kept for all threads, and computed while other tests come and go.
+        // One subscriber for all threads. With one for each test, tests that run at the same time
+        // lost events: whether an event interests anybody is kept for all threads, and computed
+        // while other tests come and go.
         INSTALLED.call_once(|| {
             let collected = || CURRENT.with_borrow(Clone::clone).unwrap_or_default();
             let layer = fmt::layer().with_ansi(false).with_writer(collected);

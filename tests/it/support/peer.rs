@@ -1,4 +1,5 @@
-//! A peer that speaks raw frames, as `tautline-wire` writes and reads them, and streams that misbehave.
+//! A peer that speaks raw frames, as `tautline-wire` writes and reads them, and streams that
+//! misbehave.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,7 +51,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.write(&wire).await;
     }
 
-    /// The next frame, `None` at the end of the stream. A reset, or an end inside a frame, fails the test.
+    /// The next frame, `None` at the end of the stream. A reset, or an end inside a frame, fails
+    /// the test.
     pub(crate) async fn recv(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.decode() {
@@ -249,8 +251,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Choppy<S> {
     }
 }
 
-/// A stream that gives these reads one after the other and then waits for ever; whether it can be written is a matter of
-/// the script as well.
+/// A stream that gives these reads one after the other and then waits for ever; whether it can be
+/// written is a matter of the script as well.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) reads: VecDeque<io::Result<Vec<u8>>>,

@@ -1,5 +1,5 @@
-//! RFC 6455 frames, written and read by hand: what tests compare the crates with. It owes nothing to them, and no line of it is
-//! meant to be fast.
+//! RFC 6455 frames, written and read by hand: what tests compare the crates with. It owes nothing
+//! to them, and no line of it is meant to be fast.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::exhaustive_structs, reason = "not published, and tests take them apart")]
@@ -31,7 +31,8 @@ pub fn head(first: u8, len: u64) -> Vec<u8> {
     head
 }
 
-/// A frame with any head, such as one that must not exist, of two bytes or more. The head is given without mask.
+/// A frame with any head, such as one that must not exist, of two bytes or more. The head is given
+/// without mask.
 #[must_use]
 pub fn with_head(masked: bool, head: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut wire = head.to_vec();
@@ -93,7 +94,8 @@ impl Frame {
     }
 }
 
-/// Reads the first frame of `bytes`; returns it with its length on the wire, or `None` when it is not complete.
+/// Reads the first frame of `bytes`; returns it with its length on the wire, or `None` when it is
+/// not complete.
 #[must_use]
 pub fn read_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
@@ -139,7 +141,8 @@ pub fn read_frames(mut bytes: &[u8]) -> (Vec<Frame>, &[u8]) {
 mod tests {
     use super::*;
 
-    // RFC 6455 section 5.7: the masked and the unmasked "Hello", and the two longer forms of the length.
+    // RFC 6455 section 5.7: the masked and the unmasked "Hello", and the two longer forms of the
+    // length.
     #[test]
     fn the_examples_of_the_rfc_are_written_and_read() {
         let hello = [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f];

@@ -1,4 +1,5 @@
-//! Frames as they stand on the wire (RFC 6455 section 5.2): the client's are made once beforehand, the server's are counted.
+//! Frames as they stand on the wire (RFC 6455 section 5.2): the client's are made once beforehand,
+//! the server's are counted.
 
 /// Frames of a client, one behind the other, sent round and round.
 pub(crate) struct Pool {

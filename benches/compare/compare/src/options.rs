@@ -76,8 +76,8 @@ impl Options {
         Duration::from_millis(if kind == Kind::JavaScript { script } else { compiled })
     }
 
-    /// How long a measurement lasts. Many short rounds tell more than few long ones: the host changes its mind within seconds, and
-    /// what is compared is what lies in one round.
+    /// How long a measurement lasts. Many short rounds tell more than few long ones: the host
+    /// changes its mind within seconds, and what is compared is what lies in one round.
     pub(crate) fn long(&self) -> Duration {
         Duration::from_millis(if self.quick { 45 } else { 60 })
     }

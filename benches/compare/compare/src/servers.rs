@@ -39,7 +39,8 @@ pub(crate) struct Participant {
 }
 
 impl Participant {
-    /// Whether it is Tautline in another loop or with another setting, which the echo scenarios alone are about.
+    /// Whether it is Tautline in another loop or with another setting, which the echo scenarios
+    /// alone are about.
     pub(crate) fn is_variant(&self) -> bool {
         self.kind == Kind::Ours && self.name != "tautline"
     }

@@ -1,4 +1,5 @@
-//! What only the system can do, and all unsafe code of this program: affinity, CPU clocks, epoll, limits, namespaces.
+//! What only the system can do, and all unsafe code of this program: affinity, CPU clocks, epoll,
+//! limits, namespaces.
 
 use std::ffi::CString;
 use std::io;
@@ -27,7 +28,8 @@ pub(crate) fn pin_child(command: &mut Command, core: usize) {
     unsafe { command.pre_exec(move || pin(core)) };
 }
 
-/// The CPU time of a process, user and system, of all its threads: exact to the nanosecond, as the scheduler accounts it.
+/// The CPU time of a process, user and system, of all its threads: exact to the nanosecond, as the
+/// scheduler accounts it.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let mut clock = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -54,7 +56,8 @@ pub(crate) fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Moves this process, and what it starts from now on, into a network of its own, of which only the loopback is there.
+/// Moves this process, and what it starts from now on, into a network of its own, of which only the
+/// loopback is there.
 pub(crate) fn private_network() -> io::Result<()> {
     // SAFETY: plain system calls; `ifreq` is zeroed, and named by a string that ends within it.
     unsafe {

@@ -1,4 +1,5 @@
-//! The opening handshake written by hand, for what has none of its own: the yardsticks, and libraries on a bare stream.
+//! The opening handshake written by hand, for what has none of its own: the yardsticks, and
+//! libraries on a bare stream.
 
 use base64::Engine;
 use bytes::{Buf, BytesMut};

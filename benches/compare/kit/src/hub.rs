@@ -1,11 +1,12 @@
-//! A hub for the broadcast: one message to all connections, by a queue for each. The same for all libraries; what they
-//! differ in is what a connection does with the messages in its queue.
+//! A hub for the broadcast: one message to all connections, by a queue for each. The same for all
+//! libraries; what they differ in is what a connection does with the messages in its queue.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The connections that get every message. `M` is whatever a library can share between connections at the least cost.
+/// The connections that get every message. `M` is whatever a library can share between connections
+/// at the least cost.
 #[derive(Debug)]
 pub struct Hub<M>(Arc<Mutex<Vec<UnboundedSender<M>>>>);
 

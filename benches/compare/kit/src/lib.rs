@@ -1,6 +1,6 @@
-//! What the servers of the comparison share, so that each of them is little more than the loop that its library's
-//! documentation shows: options, a listener on a free port, TLS, a runtime of one thread, and an end together with the
-//! process that started them.
+//! What the servers of the comparison share, so that each of them is little more than the loop that
+//! its library's documentation shows: options, a listener on a free port, TLS, a runtime of one
+//! thread, and an end together with the process that started them.
 
 mod handshake;
 mod hub;
@@ -44,7 +44,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn handle<S: Transport>(self, stream: S) -> impl Future<Output = Outcome> + Send;
 }
 
-/// The whole program: reads the options, runs on one thread unless told otherwise, and ends when standard input does.
+/// The whole program: reads the options, runs on one thread unless told otherwise, and ends when
+/// standard input does.
 pub fn run<Fut: Future<Output = Outcome>>(server: impl FnOnce(Options) -> Fut) {
     let outcome = Options::parse(std::env::args().skip(1)).and_then(|options| {
         let runtime = match options.threads {
@@ -73,7 +74,8 @@ pub fn run<Fut: Future<Output = Outcome>>(server: impl FnOnce(Options) -> Fut) {
 /// The first byte of each message of a flood that a handler works for.
 const WORKED_FOR: u8 = 0xff;
 
-/// What an application does with a message: nothing for most, and this long without a pause for those of a flood.
+/// What an application does with a message: nothing for most, and this long without a pause for
+/// those of a flood.
 pub fn work(busy: Duration, message: &[u8]) {
     if message.first() == Some(&WORKED_FOR) {
         let begin = Instant::now();
@@ -83,8 +85,8 @@ pub fn work(busy: Duration, message: &[u8]) {
     }
 }
 
-/// Ready when the process that started this one is gone: at the end of standard input. A thread waits for it, which costs
-/// the measured one nothing.
+/// Ready when the process that started this one is gone: at the end of standard input. A thread
+/// waits for it, which costs the measured one nothing.
 async fn orphaned() {
     let mut byte = [0];
     while matches!(tokio::io::stdin().read(&mut byte).await, Ok(count) if count > 0) {}
@@ -95,7 +97,8 @@ pub fn announce(address: SocketAddr) {
     println!("listening {address}");
 }
 
-/// A listener on a free port of the loopback. Its queue holds the most that a scenario opens at once.
+/// A listener on a free port of the loopback. Its queue holds the most that a scenario opens at
+/// once.
 ///
 /// # Errors
 /// The system's.
@@ -153,8 +156,8 @@ pub async fn dial(address: SocketAddr) -> Outcome<TcpStream> {
     Ok(stream)
 }
 
-/// The next item; what was fed is flushed only when none is left to read. This is how a library with the `Stream` and
-/// `Sink` traits batches its replies without a wasted read.
+/// The next item; what was fed is flushed only when none is left to read. This is how a library
+/// with the `Stream` and `Sink` traits batches its replies without a wasted read.
 ///
 /// # Errors
 /// Those of flushing.
@@ -172,8 +175,9 @@ where
     .await
 }
 
-/// The connection's part of a broadcast: every message that comes is published, every message of the queue is sent; all that
-/// are in the queue at once are fed and then flushed together. `message` tells data from the rest.
+/// The connection's part of a broadcast: every message that comes is published, every message of
+/// the queue is sent; all that are in the queue at once are fed and then flushed together.
+/// `message` tells data from the rest.
 ///
 /// # Errors
 /// The library's.

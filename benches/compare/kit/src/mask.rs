@@ -1,4 +1,5 @@
-//! The micro benchmark of masking: the library's function over a buffer in cache, as a connection would call it.
+//! The micro benchmark of masking: the library's function over a buffer in cache, as a connection
+//! would call it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ const TIME: Duration = Duration::from_millis(40);
 /// Bytes between two looks at the clock.
 const BATCH: usize = 4 << 20;
 
-/// Small payloads lie one behind the other in a buffer of this size, as they do in what a connection reads: masking the same few
-/// bytes again and again would measure how long a store takes to be read back.
+/// Small payloads lie one behind the other in a buffer of this size, as they do in what a
+/// connection reads: masking the same few bytes again and again would measure how long a store
+/// takes to be read back.
 const BUFFER: usize = 16 << 10;
 
 /// Prints a line for each size: `mask BYTES GB/S`.

@@ -44,8 +44,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate NAME] [--busy MICROSECONDS]
-    /// [--threads NUMBER]`
+    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate
+    /// NAME] [--busy MICROSECONDS] [--threads NUMBER]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {

@@ -1,4 +1,5 @@
-//! Frames as bytes (RFC 6455 section 5.2), for the floor and for the load generator: nothing is checked.
+//! Frames as bytes (RFC 6455 section 5.2), for the floor and for the load generator: nothing is
+//! checked.
 
 use std::ops::Range;
 
@@ -104,8 +105,8 @@ impl Turn {
         self.remaining -= count as u64;
     }
 
-    /// Turns the frames of a client into those of a server, in place: `buffer[..filled]` holds what was read. Gives where the
-    /// replies are, and how many frames ended in them.
+    /// Turns the frames of a client into those of a server, in place: `buffer[..filled]` holds what
+    /// was read. Gives where the replies are, and how many frames ended in them.
     pub fn turn(&mut self, buffer: &mut [u8], filled: usize) -> (Range<usize>, usize) {
         let (mut at, mut end, mut frames) = (0, 0, 0);
         let mut start = None;
@@ -116,7 +117,8 @@ impl Turn {
                 let payload_at = at + header.length;
                 self.key.copy_from_slice(&buffer[payload_at - 4..payload_at]);
                 let short = header.length - 4;
-                // The first one stays where it is, its header right before its payload; the others move up to it.
+                // The first one stays where it is, its header right before its payload; the others
+                // move up to it.
                 let to = if start.is_none() { payload_at - short } else { end };
                 start.get_or_insert(to);
                 buffer.copy_within(at..at + short, to);

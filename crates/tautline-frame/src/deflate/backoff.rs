@@ -2,7 +2,8 @@
 
 use crate::config::{MISSES_BORNE, MOST_SKIPPED_BITS};
 
-/// Counts messages that did not become smaller, and lets more and more of those that follow go untried.
+/// Counts messages that did not become smaller, and lets more and more of those that follow go
+/// untried.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     /// Those on end that did not.

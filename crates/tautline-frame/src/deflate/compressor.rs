@@ -7,7 +7,8 @@ use super::TAIL;
 use super::kept::{self, Kept};
 use super::window::Window;
 
-/// What a flush may need beyond the data. With less room than this it could be cut in two, and would be repeated.
+/// What a flush may need beyond the data. With less room than this it could be cut in two, and
+/// would be repeated.
 const FLUSH_ROOM: usize = 32;
 
 /// How many bytes are looked at before binary data is compressed, in pieces from all over it.
@@ -64,8 +65,8 @@ impl Compressor {
         }
     }
 
-    /// The payload of the message, or `None` when it would have `limit` bytes or more. It has to [`forget`](Self::forget)
-    /// after that.
+    /// The payload of the message, or `None` when it would have `limit` bytes or more. It has to
+    /// [`forget`](Self::forget) after that.
     pub(super) fn compress(&mut self, message: &[u8], limit: usize) -> Option<Bytes> {
         if message.is_empty() {
             // RFC 7692 section 7.2.3.6. Compressors have nothing to flush then, or write it twice.
@@ -119,8 +120,9 @@ fn give_scratch(mut scratch: Vec<u8>) {
     }
 }
 
-/// The payload of a message as a block that is not compressed (RFC 1951 section 3.2.4), after whatever was flushed before, with
-/// the first byte of the empty one that ends every message. For a message of less than 64 KiB.
+/// The payload of a message as a block that is not compressed (RFC 1951 section 3.2.4), after
+/// whatever was flushed before, with the first byte of the empty one that ends every message. For a
+/// message of less than 64 KiB.
 pub(super) fn stored(message: &[u8]) -> Bytes {
     let len = message.len() as u16;
     let mut out = Vec::with_capacity(message.len() + 6);
@@ -132,8 +134,8 @@ pub(super) fn stored(message: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-/// Whether the bytes are spread as evenly as those of compressed or encrypted data, going by a sample: then compressing
-/// them is work for nothing.
+/// Whether the bytes are spread as evenly as those of compressed or encrypted data, going by a
+/// sample: then compressing them is work for nothing.
 pub(super) fn looks_random(data: &[u8]) -> bool {
     if data.len() < SAMPLE {
         return false;
@@ -145,8 +147,9 @@ pub(super) fn looks_random(data: &[u8]) -> bool {
             counts[usize::from(byte)] = counts[usize::from(byte)].saturating_add(1);
         }
     }
-    // The number of pairs of equal bytes, each twice: with n bytes of k equally frequent values about n * (n - 1) / k. Random
-    // data has k = 256, text and numbers 50 and less; in between, there is something to gain.
+    // The number of pairs of equal bytes, each twice: with n bytes of k equally frequent values
+    // about n * (n - 1) / k. Random data has k = 256, text and numbers 50 and less; in between,
+    // there is something to gain.
     let pairs: u32 = counts.iter().map(|&count| u32::from(count)).map(|n| n * n - n).sum();
     let n = SAMPLE as u32;
     pairs < n * (n - 1) / 160

@@ -12,13 +12,15 @@ use crate::config::{
 };
 use crate::turn::Turn;
 
-/// A last block without content. After a whole message it ends the stream; after a part of one it cannot.
+/// A last block without content. After a whole message it ends the stream; after a part of one it
+/// cannot.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
 const MOST_BACK: usize = 1 << 15;
 
-/// How many inflaters a thread keeps. It inflates several messages at a time when they arrive in pieces.
+/// How many inflaters a thread keeps. It inflates several messages at a time when they arrive in
+/// pieces.
 const KEPT_INFLATERS: usize = 8;
 
 thread_local! {
@@ -60,8 +62,9 @@ pub(super) struct Inflater {
 impl Inflater {
     /// One that knows what came before the message.
     pub(super) fn borrow(before: &Window, turn: &mut Turn) -> Box<Self> {
-        // Always with the largest window, which can read what was written with any other; also because a window of 256
-        // bytes has no decoder of its own in zlib. What the peer agreed to bounds what is kept between messages.
+        // Always with the largest window, which can read what was written with any other; also
+        // because a window of 256 bytes has no decoder of its own in zlib. What the peer agreed to
+        // bounds what is kept between messages.
         let mut inflater = kept::take(&INFLATERS, |_| true).unwrap_or_else(|| {
             Box::new(Self {
                 stream: Decompress::new(false),
@@ -102,9 +105,10 @@ impl Inflater {
         INFLATE_START_COST + copied / DICTIONARY_BYTES_PER_UNIT
     }
 
-    /// RFC 7692 section 7.2.3.4: a block that is marked as the last one ends a block, not the message, and nothing of what may
-    /// be referred to. Going on after it costs a copy of that, whatever the block held. So it is allowed as often as the
-    /// message grows, or a peer would buy hours of work with blocks of two bytes.
+    /// RFC 7692 section 7.2.3.4: a block that is marked as the last one ends a block, not the
+    /// message, and nothing of what may be referred to. Going on after it costs a copy of that,
+    /// whatever the block held. So it is allowed as often as the message grows, or a peer would buy
+    /// hours of work with blocks of two bytes.
     fn restart(
         &mut self,
         before: &Window,
@@ -121,7 +125,8 @@ impl Inflater {
         Ok(())
     }
 
-    /// Inflates some of `input` to the end of `message`, in one step of bounded work, and no further than `limit`.
+    /// Inflates some of `input` to the end of `message`, in one step of bounded work, and no
+    /// further than `limit`.
     pub(super) fn inflate(
         &mut self,
         input: &mut &[u8],
@@ -199,19 +204,20 @@ impl Inflater {
         let len = message.len();
         for mut input in [&TAIL[..], &LAST_BLOCK[..]] {
             if self.ended {
-                // The tail itself cannot end a stream: the message was cut in the middle of a block.
+                // The tail itself cannot end a stream: the message was cut in the middle of a
+                // block.
                 return Err(InflateError::Data);
             }
             while self.inflate(&mut input, message, before, limit, turn)? == More::Yes {}
         }
-        // What was cut off is an empty block (RFC 7692 section 7.2.1). A message that ends in the middle of its last block may
-        // take these bytes for the rest of it, and end with them.
+        // What was cut off is an empty block (RFC 7692 section 7.2.1). A message that ends in the
+        // middle of its last block may take these bytes for the rest of it, and end with them.
         if self.ended && message.len() == len { Ok(()) } else { Err(InflateError::Data) }
     }
 }
 
-/// Adds a step to the message. Its buffer grows by as much again, but never beyond the limit; one step alone gets no more
-/// room than it fills.
+/// Adds a step to the message. Its buffer grows by as much again, but never beyond the limit; one
+/// step alone gets no more room than it fills.
 fn append(message: &mut Vec<u8>, step: &[u8], limit: usize) {
     if step.len() > message.capacity() - message.len() {
         let most = limit - message.len();

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
-/// Up to so many values that connections borrow for the length of a message. What is large is boxed: connections hold a pointer
-/// to it, and nothing is moved.
+/// Up to so many values that connections borrow for the length of a message. What is large is
+/// boxed: connections hold a pointer to it, and nothing is moved.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     most: usize,
@@ -26,7 +26,8 @@ pub(super) fn take<T>(of: &'static LocalKey<Kept<T>>, fits: impl FnMut(&T) -> bo
     .ok()?
 }
 
-/// Keeps a value. Where there are enough, the oldest goes: it may be one that nobody asks for any more.
+/// Keeps a value. Where there are enough, the oldest goes: it may be one that nobody asks for any
+/// more.
 pub(super) fn give<T>(of: &'static LocalKey<Kept<T>>, value: T) {
     let _ = of.try_with(|kept| {
         let mut values = kept.values.borrow_mut();

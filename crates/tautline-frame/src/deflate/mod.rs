@@ -1,8 +1,10 @@
-//! Compression of one connection (RFC 7692 section 7.2): deflate and inflate, and what they keep between messages.
+//! Compression of one connection (RFC 7692 section 7.2): deflate and inflate, and what they keep
+//! between messages.
 //!
-//! Memory is the point. Inflaters (40 KiB) and, without context takeover, compressors (330 KiB) belong to the thread and
-//! are borrowed for the length of a message. What a peer's next message may refer to is kept as plain bytes, no more of
-//! them than there were: that is less than an inflater, and lets any inflater go on.
+//! Memory is the point. Inflaters (40 KiB) and, without context takeover, compressors (330 KiB)
+//! belong to the thread and are borrowed for the length of a message. What a peer's next message
+//! may refer to is kept as plain bytes, no more of them than there were: that is less than an
+//! inflater, and lets any inflater go on.
 
 mod backoff;
 mod compressor;
@@ -24,8 +26,8 @@ use crate::config::{COMPRESS_COST, COMPRESS_START_COST, FORGET_THRESHOLD};
 use crate::timers::is_due;
 use crate::turn::Turn;
 
-/// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty stored
-/// block, without its first byte.
+/// What every compressed message ends with before it is cut off (RFC 7692 section 7.2.1): an empty
+/// stored block, without its first byte.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
 /// The compression of one connection.
@@ -34,7 +36,8 @@ pub(crate) struct Deflate {
     settings: Compression,
     /// With context takeover: the compressor that knows the earlier messages.
     compressor: Option<Box<Compressor>>,
-    /// And what it knows of them, for when it has to forget a message that the peer did not get from it.
+    /// And what it knows of them, for when it has to forget a message that the peer did not get
+    /// from it.
     sent: Window,
     /// Which messages are worth trying.
     backoff: Backoff,
@@ -68,8 +71,8 @@ impl Deflate {
         &self.settings
     }
 
-    /// The payload of a compressed message, or `None` when it is to go out as it is. `since` is any time of this
-    /// connection that has passed.
+    /// The payload of a compressed message, or `None` when it is to go out as it is. `since` is any
+    /// time of this connection that has passed.
     pub(crate) fn compress(
         &mut self,
         payload: &[u8],
@@ -129,7 +132,8 @@ impl Deflate {
         inflater.inflate(input, message, window, limit, turn)
     }
 
-    /// The message is complete: checks that it was a whole one, and keeps what the next may refer to.
+    /// The message is complete: checks that it was a whole one, and keeps what the next may refer
+    /// to.
     pub(crate) fn end_message(
         &mut self,
         message: &mut Vec<u8>,
@@ -183,9 +187,10 @@ fn limit(payload: &[u8], smaller: bool) -> usize {
     if smaller { payload.len() } else { usize::MAX }
 }
 
-/// What the window holds and what the peer gets compressed must be the same (RFC 7692 section 7.2.3.2). So a short message that
-/// does not become smaller is sent in a block that is not compressed: that costs six bytes, where forgetting it costs
-/// more time than compressing several others, and a peer can make an echo send many.
+/// What the window holds and what the peer gets compressed must be the same (RFC 7692 section
+/// 7.2.3.2). So a short message that does not become smaller is sent in a block that is not
+/// compressed: that costs six bytes, where forgetting it costs more time than compressing several
+/// others, and a peer can make an echo send many.
 fn compress_with_context(
     compressor: &mut Compressor,
     sent: &mut Window,

@@ -7,9 +7,9 @@ use core::arch::aarch64::{
 
 use super::key_at;
 
-/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the last whole vector is
-/// covered by a vector that ends with the payload and overlaps the one before. It is loaded before anything is stored, so
-/// that masking in place masks nothing twice.
+/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the
+/// last whole vector is covered by a vector that ends with the payload and overlaps the one before.
+/// It is loaded before anything is stored, so that masking in place masks nothing twice.
 ///
 /// # Safety
 ///

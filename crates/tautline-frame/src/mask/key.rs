@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 
-/// How many keys one call of the system's generator returns: a call costs far more than its bytes, and 1 KiB for each
-/// thread that masks is little.
+/// How many keys one call of the system's generator returns: a call costs far more than its bytes,
+/// and 1 KiB for each thread that masks is little.
 const KEYS: usize = 256;
 /// Length of a masking key, in bytes (RFC 6455 section 5.2).
 const KEY: usize = 4;
@@ -45,15 +45,15 @@ impl Block {
 /// A fresh masking key from the system's random generator, for one frame (RFC 6455 sections 5.3
 /// and 10.3).
 ///
-/// Keys are fetched 256 at a time for each thread; each is handed out once and wiped from the store.
-/// A process that forks without `exec` must not continue masking in the child on the thread that forked: it would use the
-/// same keys as the parent.
+/// Keys are fetched 256 at a time for each thread; each is handed out once and wiped from the
+/// store. A process that forks without `exec` must not continue masking in the child on the thread
+/// that forked: it would use the same keys as the parent.
 ///
 /// # Errors
 ///
-/// [`RandomUnavailable`] if the system returns no random bytes. A predictable key lets an attacker choose the bytes on the
-/// wire, so there is no fallback here; a caller that sends the frame anyway needs another source of secret bytes. A failure
-/// is not remembered: a later call tries again.
+/// [`RandomUnavailable`] if the system returns no random bytes. A predictable key lets an attacker
+/// choose the bytes on the wire, so there is no fallback here; a caller that sends the frame anyway
+/// needs another source of secret bytes. A failure is not remembered: a later call tries again.
 ///
 /// ```
 /// let key = tautline_frame::mask::random_key()?;
@@ -73,7 +73,8 @@ fn from_system(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     getrandom::fill(bytes).map_err(|_| RandomUnavailable)
 }
 
-/// The system's random generator failed, so that no masking key can be made (RFC 6455 section 10.3).
+/// The system's random generator failed, so that no masking key can be made (RFC 6455 section
+/// 10.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RandomUnavailable;
@@ -92,9 +93,10 @@ mod tests {
 
     use super::*;
 
-    /// RFC 6455 section 10.3: fresh for each frame, and unpredictable. Of 1000 random keys two
-    /// are equal once in 8600 runs, and four pairs less than once in 10^16; each of the 16 values of a
-    /// half byte comes up 500 times in 8000, give or take 22, so ten times that is out of the question.
+    /// RFC 6455 section 10.3: fresh for each frame, and unpredictable. Of 1000 random keys two are
+    /// equal once in 8600 runs, and four pairs less than once in 10^16; each of the 16 values of a
+    /// half byte comes up 500 times in 8000, give or take 22, so ten times that is out of the
+    /// question.
     #[test]
     fn keys_are_distinct_and_their_bits_are_spread() {
         let keys: Vec<_> = (0..1000).map(|_| random_key().unwrap()).collect();

@@ -1,8 +1,8 @@
 //! Masking of payloads (RFC 6455 section 5.3), and the keys for it (section 10.3).
 //!
-//! Payloads shorter than 128 bytes are masked inline, with what every CPU of the target has; choosing wider vectors at run
-//! time would cost them more than it gains. Besides one block in `text.rs`, this is the only `unsafe` code
-//! of the workspace.
+//! Payloads shorter than 128 bytes are masked inline, with what every CPU of the target has;
+//! choosing wider vectors at run time would cost them more than it gains. Besides one block in
+//! `text.rs`, this is the only `unsafe` code of the workspace.
 #![allow(unsafe_code, reason = "calls of the backends, and appending without zero-filling")]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -22,14 +22,15 @@ pub use key::{RandomUnavailable, random_key};
 const VECTOR: usize = 16;
 /// Payloads of at least this many bytes gain from the widest vectors that the CPU has; measured.
 const WIDE: usize = 128;
-/// Payloads of at least this many bytes gain from aligned stores, and from vectors as long as a cache line; measured.
+/// Payloads of at least this many bytes gain from aligned stores, and from vectors as long as a
+/// cache line; measured.
 #[cfg(target_arch = "x86_64")]
 const LONG: usize = 512;
 
 /// Masks `data`, or unmasks it, which is the same, in place (RFC 6455 section 5.3).
 ///
-/// `offset` is the number of bytes of the same payload that have been masked before, so that a payload can be masked in
-/// pieces as it arrives. Only its remainder modulo four matters.
+/// `offset` is the number of bytes of the same payload that have been masked before, so that a
+/// payload can be masked in pieces as it arrives. Only its remainder modulo four matters.
 ///
 /// ```
 /// use tautline_frame::mask;
@@ -77,16 +78,16 @@ pub fn copy(key: [u8; 4], src: &[u8], dst: &mut BytesMut) {
 pub(crate) fn to_vec(key: [u8; 4], src: &[u8]) -> Vec<u8> {
     let len = src.len();
     let mut data = Vec::with_capacity(len);
-    // SAFETY: `src` is valid for reads of its length; `data` has just been made with room for as many bytes, and does not overlap
-    // what was there before.
+    // SAFETY: `src` is valid for reads of its length; `data` has just been made with room for as
+    // many bytes, and does not overlap what was there before.
     unsafe { xor(u32::from_le_bytes(key), src.as_ptr(), data.as_mut_ptr(), len) };
     // SAFETY: `xor` has just written all of the `len` bytes, which are within the capacity.
     unsafe { data.set_len(len) };
     data
 }
 
-/// The key, turned so that it begins with the byte for position `offset`. Its bytes are in little-endian order: the first
-/// byte on the wire is the lowest.
+/// The key, turned so that it begins with the byte for position `offset`. Its bytes are in
+/// little-endian order: the first byte on the wire is the lowest.
 #[inline]
 fn key_at(key: u32, offset: usize) -> u32 {
     key.rotate_right(8 * (offset % 4) as u32)
@@ -143,14 +144,17 @@ unsafe fn wide(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         if len < LONG {
-            // SAFETY: AVX2 was detected; the caller vouches for the pointers and for more than 32 bytes.
+            // SAFETY: AVX2 was detected; the caller vouches for the pointers and for more than 32
+            // bytes.
             return unsafe { x86::avx2(key, src, dst, len) };
         }
         if std::arch::is_x86_feature_detected!("avx512f") {
-            // SAFETY: AVX-512F was detected; the caller vouches for the pointers, and there are more than 128 bytes.
+            // SAFETY: AVX-512F was detected; the caller vouches for the pointers, and there are
+            // more than 128 bytes.
             return unsafe { x86::avx512(key, src, dst, len) };
         }
-        // SAFETY: AVX2 was detected; the caller vouches for the pointers, and there are more than 64 bytes.
+        // SAFETY: AVX2 was detected; the caller vouches for the pointers, and there are more than
+        // 64 bytes.
         return unsafe { x86::avx2_aligned(key, src, dst, len) };
     }
     // SAFETY: the caller vouches for the pointers and for a length that is more than `VECTOR`.

@@ -1,11 +1,12 @@
-//! Masking word by word: payloads too short for a vector, and every payload on a CPU without its own backend.
+//! Masking word by word: payloads too short for a vector, and every payload on a CPU without its
+//! own backend.
 #![allow(unsafe_code, reason = "one routine for both in place and from buffer to buffer")]
 
 use super::key_at;
 
-/// Writes `len` bytes of `src`, masked, to `dst`. What is left after the last whole word is covered by a word that ends
-/// with the payload and overlaps the one before. It is loaded before anything is stored, so that masking in place masks
-/// nothing twice.
+/// Writes `len` bytes of `src`, masked, to `dst`. What is left after the last whole word is covered
+/// by a word that ends with the payload and overlaps the one before. It is loaded before anything
+/// is stored, so that masking in place masks nothing twice.
 ///
 /// # Safety
 ///
@@ -15,8 +16,8 @@ use super::key_at;
 pub(super) unsafe fn xor(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     let last_key = key_at(key, len);
     // SAFETY: the caller vouches for `len` bytes at both pointers. Every access is unaligned; one
-    // of eight bytes starts at `len - 8` at most, one of four at 0 or at `len - 4`, and those of one
-    // byte are below `len`. The pointers are not dereferenced where `len` is 0.
+    // of eight bytes starts at `len - 8` at most, one of four at 0 or at `len - 4`, and those of
+    // one byte are below `len`. The pointers are not dereferenced where `len` is 0.
     unsafe {
         if len >= 8 {
             let last = len - 8;

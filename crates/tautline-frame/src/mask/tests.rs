@@ -71,7 +71,8 @@ fn every_backend_agrees_with_section_5_3_in_place_and_between_buffers() {
                 let expected = by_bytes(KEY, 0, &source[start..start + len]);
                 let mut buffer = source.clone();
                 let at = buffer[start..start + len].as_mut_ptr();
-                // SAFETY: `at` is that of `len` bytes, which the backend takes and this CPU can run.
+                // SAFETY: `at` is that of `len` bytes, which the backend takes and this CPU can
+                // run.
                 unsafe { backend(key, at, at, len) };
                 assert_eq!(buffer[start..start + len], expected, "{name} {len} {start}");
                 assert_eq!(buffer[..start], source[..start], "{name} {len} {start}");

@@ -1,4 +1,5 @@
-//! Masking with the vectors of x86-64: AVX-512 or AVX2 if the CPU has it, otherwise SSE2, which every CPU has.
+//! Masking with the vectors of x86-64: AVX-512 or AVX2 if the CPU has it, otherwise SSE2, which
+//! every CPU has.
 #![allow(unsafe_code, reason = "vector intrinsics load and store through raw pointers")]
 
 use core::arch::x86_64::{
@@ -9,9 +10,9 @@ use core::arch::x86_64::{
 
 use super::key_at;
 
-/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the last whole vector is
-/// covered by a vector that ends with the payload and overlaps the one before. It is loaded before anything is stored, so
-/// that masking in place masks nothing twice.
+/// Writes `len` bytes of `src`, masked, to `dst`. No byte is masked alone: what is left after the
+/// last whole vector is covered by a vector that ends with the payload and overlaps the one before.
+/// It is loaded before anything is stored, so that masking in place masks nothing twice.
 ///
 /// # Safety
 ///
@@ -51,9 +52,10 @@ pub(super) unsafe fn avx2(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     }
 }
 
-/// Writes `len` bytes of `src`, masked, to `dst`. In between, each store fills exactly one cache line: a payload follows
-/// its header, so it is hardly ever aligned, and stores across two lines take twice the time. The
-/// vectors at both ends overlap their neighbours; they are loaded before anything is stored.
+/// Writes `len` bytes of `src`, masked, to `dst`. In between, each store fills exactly one cache
+/// line: a payload follows its header, so it is hardly ever aligned, and stores across two lines
+/// take twice the time. The vectors at both ends overlap their neighbours; they are loaded before
+/// anything is stored.
 ///
 /// # Safety
 ///
@@ -66,8 +68,9 @@ pub(super) unsafe fn avx512(key: u32, src: *const u8, dst: *mut u8, len: usize) 
     const LANE: usize = size_of::<__m512i>();
     let last = len - LANE;
     let mut at = LANE - dst as usize % LANE;
-    // SAFETY: the caller vouches for AVX-512F and for `len` bytes at both pointers. Every access is of `LANE` bytes,
-    // unaligned, and starts at `last` at most, which is `len - LANE`; the first `at` is `LANE` at most, so `last` at most.
+    // SAFETY: the caller vouches for AVX-512F and for `len` bytes at both pointers. Every access is
+    // of `LANE` bytes, unaligned, and starts at `last` at most, which is `len - LANE`; the first
+    // `at` is `LANE` at most, so `last` at most.
     unsafe {
         let first_mask = _mm512_set1_epi32(key as i32);
         let mask = _mm512_set1_epi32(key_at(key, at) as i32);
@@ -96,7 +99,8 @@ pub(super) unsafe fn avx512(key: u32, src: *const u8, dst: *mut u8, len: usize) 
     }
 }
 
-/// [`avx2`] in the manner of [`avx512`], for payloads that are long enough to gain from aligned stores.
+/// [`avx2`] in the manner of [`avx512`], for payloads that are long enough to gain from aligned
+/// stores.
 ///
 /// # Safety
 ///
@@ -108,8 +112,9 @@ pub(super) unsafe fn avx512(key: u32, src: *const u8, dst: *mut u8, len: usize) 
 pub(super) unsafe fn avx2_aligned(key: u32, src: *const u8, dst: *mut u8, len: usize) {
     const LANE: usize = size_of::<__m256i>();
     let skip = LANE - dst as usize % LANE;
-    // SAFETY: the caller vouches for AVX2 and for `len` bytes at both pointers. The vector at the start is of `LANE` bytes,
-    // and loaded before the rest is masked; the rest has `len - LANE` bytes at least, which is `LANE` at least.
+    // SAFETY: the caller vouches for AVX2 and for `len` bytes at both pointers. The vector at the
+    // start is of `LANE` bytes, and loaded before the rest is masked; the rest has `len - LANE`
+    // bytes at least, which is `LANE` at least.
     unsafe {
         let head = _mm256_xor_si256(_mm256_loadu_si256(src.cast()), _mm256_set1_epi32(key as i32));
         avx2(key_at(key, skip), src.add(skip), dst.add(skip), len - skip);

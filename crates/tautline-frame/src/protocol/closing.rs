@@ -27,8 +27,8 @@ pub(super) enum OurClose {
 }
 
 impl Protocol {
-    /// Restarts [`Config::close_timeout`](crate::Config::close_timeout) if it is running: for a driver that hands in bytes long
-    /// after they arrived.
+    /// Restarts [`Config::close_timeout`](crate::Config::close_timeout) if it is running: for a
+    /// driver that hands in bytes long after they arrived.
     pub fn restart_close(&mut self, now: Instant) {
         if self.close_deadline().is_some() {
             self.start_closing(now);
@@ -56,8 +56,8 @@ impl Protocol {
         self.closing = Some(Box::new(Closing { deadline, last, ours }));
     }
 
-    /// Something was written. A peer that still takes what goes before our Close is not late. What is written after it, such as
-    /// answers to pings, does not count.
+    /// Something was written. A peer that still takes what goes before our Close is not late. What
+    /// is written after it, such as answers to pings, does not count.
     pub(super) fn extend_close(&mut self, now: Instant) {
         let Some(closing) = &mut self.closing else { return };
         match closing.ours {

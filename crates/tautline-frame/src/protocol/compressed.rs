@@ -20,8 +20,9 @@ struct Inflating<'a> {
 }
 
 impl Protocol {
-    /// Takes what has newly arrived of a frame of a compressed message off the buffer and inflates it at once, without waiting for
-    /// the rest. When the turn is over, what is left stays in the buffer, unmasked.
+    /// Takes what has newly arrived of a frame of a compressed message off the buffer and inflates
+    /// it at once, without waiting for the rest. When the turn is over, what is left stays in the
+    /// buffer, unmasked.
     #[inline(never)]
     pub(super) fn inflate_frame(
         &mut self,
@@ -31,7 +32,8 @@ impl Protocol {
     ) -> Result<Step, ProtocolError> {
         let limit = self.config.max_message_size;
         let (Some(deflate), Some(incoming)) = (&mut self.deflate, &mut self.incoming) else {
-            // Not reached: RSV1 is accepted only with compression, and on frames that begin or continue a message.
+            // Not reached: RSV1 is accepted only with compression, and on frames that begin or
+            // continue a message.
             return Err(ProtocolError::ReservedBits);
         };
         let (utf8, turn) = (&mut self.utf8, &mut self.turn);
@@ -50,7 +52,8 @@ impl Protocol {
 }
 
 impl Inflating<'_> {
-    /// Inflates until nothing is left or the turn is over, at least one step. Returns how many bytes of the input it took.
+    /// Inflates until nothing is left or the turn is over, at least one step. Returns how many
+    /// bytes of the input it took.
     fn take(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
         let mut rest = input;
         if rest.is_empty() && self.incoming.coding != Coding::Inflating {
@@ -82,7 +85,8 @@ impl Inflating<'_> {
         Ok(())
     }
 
-    /// RFC 6455 section 8.1 applies to what was inflated (RFC 7692 section 6.2). Checked as soon as it is.
+    /// RFC 6455 section 8.1 applies to what was inflated (RFC 7692 section 6.2). Checked as soon as
+    /// it is.
     fn check(&mut self, seen: usize) -> Result<(), ProtocolError> {
         if self.incoming.text {
             self.utf8.feed(&self.incoming.data[seen..]).map_err(|_| ProtocolError::Utf8)?;

@@ -1,11 +1,14 @@
-//! The fast path, in and out, for what nearly every message is: a single short frame, completely received and not compressed.
+//! The fast path, in and out, for what nearly every message is: a single short frame, completely
+//! received and not compressed.
 //!
-//! It has no rules of its own: it asks the helpers that the general path (`receive.rs`, `transmit.rs`) is made of. Where one
-//! of them refuses, the fast path declines, with nothing changed, and the general path finds the error.
+//! It has no rules of its own: it asks the helpers that the general path (`receive.rs`,
+//! `transmit.rs`) is made of. Where one of them refuses, the fast path declines, with nothing
+//! changed, and the general path finds the error.
 //!
-//! The functions that other modules call are always inlined, up to the user's loop, and the functions they call take and
-//! return what fits in registers. A message that is passed between functions in memory is stored word by word and loaded in
-//! pairs of words, and each such load waits for the stores: measured, that was half of the time of a message of 16 bytes.
+//! The functions that other modules call are always inlined, up to the user's loop, and the
+//! functions they call take and return what fits in registers. A message that is passed between
+//! functions in memory is stored word by word and loaded in pairs of words, and each such load
+//! waits for the stores: measured, that was half of the time of a message of 16 bytes.
 
 use std::ops::Range;
 
@@ -21,10 +24,12 @@ use crate::text::Text;
 use crate::write_queue::WriteQueue;
 
 impl Protocol {
-    /// Takes the next message off the buffer if it is of the most common kind: a single short frame, completely received and not
-    /// compressed. Returns `None` for anything else, right or wrong, and when the turn is over. Nothing has changed then: call
-    /// [`handle_data`](Self::handle_data). Meant for a loop that is inlined up to the user's code, and that calls
-    /// [`handle_received`](Self::handle_received) once for each read rather than for each message.
+    /// Takes the next message off the buffer if it is of the most common kind: a single short
+    /// frame, completely received and not compressed. Returns `None` for anything else, right or
+    /// wrong, and when the turn is over. Nothing has changed then: call
+    /// [`handle_data`](Self::handle_data). Meant for a loop that is inlined up to the user's code,
+    /// and that calls [`handle_received`](Self::handle_received) once for each read rather than for
+    /// each message.
     ///
     /// ```
     /// use std::time::Instant;
@@ -79,7 +84,8 @@ impl Protocol {
         Some(range)
     }
 
-    /// Queues a payload as one frame, if it is short and goes out as it is. Returns whether it was queued.
+    /// Queues a payload as one frame, if it is short and goes out as it is. Returns whether it was
+    /// queued.
     #[inline(always)]
     pub(super) fn push_short(&mut self, opcode: OpCode, payload: &[u8]) -> bool {
         let short = WriteQueue::copies(payload.len())
@@ -99,8 +105,9 @@ impl Protocol {
     }
 }
 
-/// Marks a branch as unlikely. Otherwise the compiler takes what follows so many checks for cold and inlines nothing there, not
-/// even [`BytesMut::advance`]: measured, 27 to 29 instructions for each message.
+/// Marks a branch as unlikely. Otherwise the compiler takes what follows so many checks for cold
+/// and inlines nothing there, not even [`BytesMut::advance`]: measured, 27 to 29 instructions for
+/// each message.
 #[cold]
 #[inline(never)]
 fn declined() {

@@ -8,8 +8,9 @@ use crate::error::{SendError, Timeout};
 use crate::state::{Event, State};
 use crate::timers::is_due;
 
-/// Our pings, of two kinds. Keepalive asks whether the peer is alive: any byte is an answer. A user asks for the pong and its
-/// round-trip time; asking again while such a ping is under way shares it.
+/// Our pings, of two kinds. Keepalive asks whether the peer is alive: any byte is an answer. A user
+/// asks for the pong and its round-trip time; asking again while such a ping is under way shares
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Pings {
     pub(super) keepalive: PingState,
@@ -26,7 +27,8 @@ pub(super) struct AskedPings {
     pub(super) id: u64,
     /// The time by which the pong must have arrived.
     pub(super) deadline: Option<Instant>,
-    /// The number of the newest ping that is over, with the time that its pong took, or the timeout.
+    /// The number of the newest ping that is over, with the time that its pong took, or the
+    /// timeout.
     pub(super) answered: Option<(u64, Result<Duration, Timeout>)>,
 }
 
@@ -97,8 +99,8 @@ impl PingState {
 }
 
 impl Protocol {
-    /// Pings the peer, and returns a number to ask [`pong`](Self::pong) about. A ping that was asked for before and is under way is
-    /// shared.
+    /// Pings the peer, and returns a number to ask [`pong`](Self::pong) about. A ping that was
+    /// asked for before and is under way is shared.
     ///
     /// # Errors
     /// [`SendError::Closed`] when the connection is not open.
@@ -116,16 +118,18 @@ impl Protocol {
         Ok(id)
     }
 
-    /// The round-trip time of the ping with this number, or of a later one, once it has been answered; [`Timeout::Ping`] once
-    /// [`Config::ping_timeout`](crate::Config::ping_timeout) has passed since it was written, whatever else the peer sent.
+    /// The round-trip time of the ping with this number, or of a later one, once it has been
+    /// answered; [`Timeout::Ping`] once [`Config::ping_timeout`](crate::Config::ping_timeout) has
+    /// passed since it was written, whatever else the peer sent.
     #[must_use]
     pub fn pong(&self, id: u64) -> Option<Result<Duration, Timeout>> {
         let answered = self.pings.asked.as_ref()?.answered;
         answered.filter(|(answered, _)| *answered >= id).map(|(_, time)| time)
     }
 
-    /// A ping has timed out: if nothing at all was received since it was written, the peer is gone. Any byte is a sign of life
-    /// (RFC 6455 section 5.5.2 asks for a pong, but that may follow a long message, or have the wrong payload).
+    /// A ping has timed out: if nothing at all was received since it was written, the peer is gone.
+    /// Any byte is a sign of life (RFC 6455 section 5.5.2 asks for a pong, but that may follow a
+    /// long message, or have the wrong payload).
     pub(super) fn look_for_life(&mut self, ping: &PingState, now: Instant) -> Result<(), Timeout> {
         if !ping.is_unanswered(self.last_received) {
             return Ok(());

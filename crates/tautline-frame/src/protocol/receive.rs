@@ -24,21 +24,24 @@ pub(super) enum Step {
 }
 
 impl Protocol {
-    /// Notes that bytes have arrived, a sign of life whatever they are. Only needed for bytes that are not handed to
-    /// [`handle_data`](Self::handle_data) yet, which notes those that it is given.
+    /// Notes that bytes have arrived, a sign of life whatever they are. Only needed for bytes that
+    /// are not handed to [`handle_data`](Self::handle_data) yet, which notes those that it is
+    /// given.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
         self.last_received = self.last_received.max(now);
     }
 
-    /// Takes frames off the buffer up to the end of a message, and answers control frames on the way.
+    /// Takes frames off the buffer up to the end of a message, and answers control frames on the
+    /// way.
     ///
-    /// `now` is when the newest bytes in the buffer arrived. `None` means that every complete frame was taken, and that what is
-    /// left in the buffer (unmasked in place; leave it there) needs more bytes; or that [the turn is over](Self::is_turn_over).
+    /// `now` is when the newest bytes in the buffer arrived. `None` means that every complete frame
+    /// was taken, and that what is left in the buffer (unmasked in place; leave it there) needs
+    /// more bytes; or that [the turn is over](Self::is_turn_over).
     ///
     /// # Errors
-    /// The rule that the peer broke. The connection has failed: a Close with the right code is to be written, and everything
-    /// else that arrives is discarded.
+    /// The rule that the peer broke. The connection has failed: a Close with the right code is to
+    /// be written, and everything else that arrives is discarded.
     #[inline(always)]
     pub fn handle_data(
         &mut self,
@@ -59,8 +62,9 @@ impl Protocol {
         }
     }
 
-    /// The general path of [`handle_data`](Self::handle_data), for bytes whose arrival was [noted](Self::handle_received) and
-    /// for which [`take_short`](Self::take_short) returned `None`.
+    /// The general path of [`handle_data`](Self::handle_data), for bytes whose arrival was
+    /// [noted](Self::handle_received) and for which [`take_short`](Self::take_short) returned
+    /// `None`.
     #[inline(never)]
     pub(crate) fn handle_arrived(
         &mut self,
@@ -98,7 +102,8 @@ impl Protocol {
     }
 
     fn discard(&mut self, buffer: &mut BytesMut) {
-        // If the peer sends more after its Close, that must be read and discarded, or a reset destroys our answer.
+        // If the peer sends more after its Close, that must be read and discarded, or a reset
+        // destroys our answer.
         self.must_drain |= !buffer.is_empty();
         self.turn.charge_plain(buffer.len());
         buffer.clear();
@@ -129,7 +134,8 @@ impl Protocol {
             return self.inflate_frame(&header, buffer, fresh.end);
         }
         if self.is_text(&header) {
-            // RFC 6455 section 8.1, as soon as the bytes have arrived: an error is not to wait for the rest.
+            // RFC 6455 section 8.1, as soon as the bytes have arrived: an error is not to wait for
+            // the rest.
             self.utf8.feed(&buffer[fresh.clone()]).map_err(|_| ProtocolError::Utf8)?;
         }
         if self.incoming.is_some() && !header.opcode.is_control() {
@@ -142,7 +148,8 @@ impl Protocol {
             return Ok(Step::Handled);
         }
         let (text, payload) = (header.opcode == OpCode::Text, take_payload(buffer, len));
-        // Between two calls the caller owns the buffer, and may have changed what was checked: `Text` relies on these bytes.
+        // Between two calls the caller owns the buffer, and may have changed what was checked:
+        // `Text` relies on these bytes.
         if text && fresh.start > 0 {
             self.turn.charge_plain(payload.len());
             check_utf8(&payload)?;
@@ -150,7 +157,8 @@ impl Protocol {
         self.deliver(text, payload)
     }
 
-    /// Checks what the header alone decides: that the frame is legal here, and within the limits (RFC 6455 section 5.4).
+    /// Checks what the header alone decides: that the frame is legal here, and within the limits
+    /// (RFC 6455 section 5.4).
     #[inline]
     fn begin_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let limit = self.config.max_message_size;
@@ -188,14 +196,16 @@ impl Protocol {
         Ok(())
     }
 
-    /// Checks that a message may begin with a frame of this length: not in the middle of another message, nor above the limit.
+    /// Checks that a message may begin with a frame of this length: not in the middle of another
+    /// message, nor above the limit.
     #[inline(always)]
     pub(super) fn admit_message(&self, rsv: Rsv, len: usize) -> Result<(), ProtocolError> {
         if self.incoming.is_some() {
             return Err(ProtocolError::ContinuationExpected);
         }
         let limit = self.config.max_message_size;
-        // For a compressed message the limit applies to what it inflates to, which its length does not say.
+        // For a compressed message the limit applies to what it inflates to, which its length does
+        // not say.
         if rsv.is_none() && len > limit {
             return Err(ProtocolError::MessageTooLong { limit });
         }
@@ -211,8 +221,8 @@ impl Protocol {
         }
     }
 
-    /// Whether the frame belongs to a compressed message. Control frames never do, even between its fragments (RFC 7692
-    /// section 6.1).
+    /// Whether the frame belongs to a compressed message. Control frames never do, even between its
+    /// fragments (RFC 7692 section 6.1).
     #[inline]
     fn is_compressed(&self, header: &Header) -> bool {
         self.deflate.is_some()
@@ -220,8 +230,8 @@ impl Protocol {
             && self.incoming.as_ref().is_some_and(|incoming| incoming.coding != Coding::Plain)
     }
 
-    /// Moves what has newly arrived of a fragment to the message. Piece by piece, since moving a long fragment at once would take
-    /// too long.
+    /// Moves what has newly arrived of a fragment to the message. Piece by piece, since moving a
+    /// long fragment at once would take too long.
     #[inline(never)]
     fn append(
         &mut self,
@@ -283,8 +293,8 @@ impl Protocol {
         Ok(())
     }
 
-    /// RFC 6455 section 5.5.1: the answer echoes the Close, an empty one with an empty body. The reason is echoed with the
-    /// code, since browsers report the answer's reason to the page.
+    /// RFC 6455 section 5.5.1: the answer echoes the Close, an empty one with an empty body. The
+    /// reason is echoed with the code, since browsers report the answer's reason to the page.
     fn handle_close(&mut self, body: &[u8], now: Instant) -> Result<(), ProtocolError> {
         let frame = CloseFrame::decode(body)?;
         self.state = self.state.on(Event::ReceiveClose).0;

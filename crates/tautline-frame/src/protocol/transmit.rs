@@ -16,18 +16,22 @@ use crate::state::Event;
 use crate::write_queue::WriteQueue;
 
 impl Protocol {
-    /// Queues a message: as one frame, or in fragments of [`Config::fragment_size`](crate::Config::fragment_size).
+    /// Queues a message: as one frame, or in fragments of
+    /// [`Config::fragment_size`](crate::Config::fragment_size).
     ///
-    /// While the connection is open, messages are always accepted: ask [`ready`](Self::ready) first, or the queue grows.
+    /// While the connection is open, messages are always accepted: ask [`ready`](Self::ready)
+    /// first, or the queue grows.
     ///
     /// # Errors
-    /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing was queued.
+    /// [`SendError::Closed`] once a Close was sent or received (RFC 6455 section 5.5.1). Nothing
+    /// was queued.
     #[inline(always)]
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
         self.send_with(message, Compress::Auto)
     }
 
-    /// As [`send`](Self::send), choosing whether to compress this message, if compression was negotiated.
+    /// As [`send`](Self::send), choosing whether to compress this message, if compression was
+    /// negotiated.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -41,7 +45,8 @@ impl Protocol {
         self.send_payload(opcode, payload, compress)
     }
 
-    /// The general path: for messages that are compressed, in fragments or long, and for those that are refused.
+    /// The general path: for messages that are compressed, in fragments or long, and for those that
+    /// are refused.
     #[inline(never)]
     fn send_payload(
         &mut self,
@@ -64,7 +69,8 @@ impl Protocol {
         Ok(())
     }
 
-    /// Whether a message goes out in a single frame: no fragment size is set, and no other message is going out in fragments.
+    /// Whether a message goes out in a single frame: no fragment size is set, and no other message
+    /// is going out in fragments.
     #[inline]
     pub(super) fn sends_whole(&self) -> bool {
         self.outgoing.is_none() && self.config.fragment_size.is_none()
@@ -88,8 +94,8 @@ impl Protocol {
         self.push_fragments();
     }
 
-    /// Encodes what is due: pong and ping before further data, a Close after it. Returns whether the queue holds anything to be
-    /// written.
+    /// Encodes what is due: pong and ping before further data, a Close after it. Returns whether
+    /// the queue holds anything to be written.
     #[inline]
     pub fn poll_transmit(&mut self) -> bool {
         let control = self.pong.is_some() || self.pings.under_way;
@@ -128,7 +134,8 @@ impl Protocol {
         self.queue = WriteQueue::default();
     }
 
-    /// How many bytes wait to be written: what is encoded, and the rest of a message that is sent in fragments.
+    /// How many bytes wait to be written: what is encoded, and the rest of a message that is sent
+    /// in fragments.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest.len())
@@ -147,7 +154,8 @@ impl Protocol {
         self.note_written(|| now);
     }
 
-    /// The time matters only while a ping or a Close is on its way, and reading the clock costs as much as a short message.
+    /// The time matters only while a ping or a Close is on its way, and reading the clock costs as
+    /// much as a short message.
     #[inline]
     pub(crate) fn note_written(&mut self, now: impl FnOnce() -> Instant) {
         self.timers.send = None;
@@ -165,7 +173,8 @@ impl Protocol {
     }
 
     fn note_written_pings(&mut self, now: Instant) {
-        // From here on, not from when they were queued: a ping may wait until a long message is written.
+        // From here on, not from when they were queued: a ping may wait until a long message is
+        // written.
         let written = self.queue.written();
         self.pings.keepalive.handle_written(written, now);
         if let Some(asked) = &mut self.pings.asked
@@ -184,8 +193,9 @@ impl Protocol {
         }
     }
 
-    /// The transport can no longer be written to. What was queued is lost. What the peer has sent can still be read until its
-    /// Close, the end of the stream, or [`Config::close_timeout`](crate::Config::close_timeout).
+    /// The transport can no longer be written to. What was queued is lost. What the peer has sent
+    /// can still be read until its Close, the end of the stream, or
+    /// [`Config::close_timeout`](crate::Config::close_timeout).
     pub fn handle_broken(&mut self, now: Instant) {
         self.outgoing = None;
         self.pong = None;
@@ -195,7 +205,8 @@ impl Protocol {
         self.stop_compressing();
         self.timers.send = None;
         self.broken = true;
-        // As if our Close had been sent: nothing more can be, and the peer's Close ends the connection.
+        // As if our Close had been sent: nothing more can be, and the peer's Close ends the
+        // connection.
         self.state = self.state.on(Event::SendClose).0;
         self.begin_closing(now);
     }
@@ -212,7 +223,8 @@ impl Protocol {
         self.queue.remaining() < self.config.write_mark
     }
 
-    /// Every ping gets its pong while there is room; after that only the newest does (RFC 6455 section 5.5.3).
+    /// Every ping gets its pong while there is room; after that only the newest does (RFC 6455
+    /// section 5.5.3).
     pub(super) fn answer_ping(&mut self, payload: Bytes) {
         if self.has_room() {
             self.encode_pong();
@@ -260,7 +272,8 @@ impl Protocol {
                 closing.ours = OurClose::Queued(self.queue.end());
             }
             self.sent_close = Some(frame.code());
-            // The answer to the peer's Close ends the handshake; in any other state the Close was counted when it was due.
+            // The answer to the peer's Close ends the handshake; in any other state the Close was
+            // counted when it was due.
             self.state = self.state.on(Event::SendClose).0;
         }
     }

@@ -5,8 +5,8 @@ use crate::message::Message;
 use crate::turn::Turn;
 
 impl Protocol {
-    /// Whether this turn has used up its allowance: see [Turns](Self#turns). If so, `handle_data` returned `Ok(None)` though
-    /// there may be whole frames in the buffer.
+    /// Whether this turn has used up its allowance: see [Turns](Self#turns). If so, `handle_data`
+    /// returned `Ok(None)` though there may be whole frames in the buffer.
     #[must_use]
     #[inline]
     pub const fn is_turn_over(&self) -> bool {
@@ -24,7 +24,8 @@ impl Protocol {
         self.turn.charge_plain(message.len());
     }
 
-    /// Begins the next turn, with its whole allowance: other connections have had theirs, or there are none.
+    /// Begins the next turn, with its whole allowance: other connections have had theirs, or there
+    /// are none.
     ///
     /// ```
     /// use std::time::Instant;

@@ -1,4 +1,5 @@
-//! A message whose receipt has begun must make progress, or the peer could make us hold its parts for as long as it likes.
+//! A message whose receipt has begun must make progress, or the peer could make us hold its parts
+//! for as long as it likes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use crate::header::Header;
 use crate::state::Event;
 use crate::timers::is_due;
 
-/// How long after the deadline to check again for a message that may have arrived but has not been read.
+/// How long after the deadline to check again for a message that may have arrived but has not been
+/// read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Exists from when the rest of a message is first waited for until the message is complete.
@@ -65,8 +67,8 @@ impl Protocol {
         }
     }
 
-    /// Notes that `count` bytes of a data frame have arrived, when `in_buffer` bytes are held for it in the buffer. A peer that makes
-    /// us hold much for few bytes has to send more.
+    /// Notes that `count` bytes of a data frame have arrived, when `in_buffer` bytes are held for
+    /// it in the buffer. A peer that makes us hold much for few bytes has to send more.
     #[inline(never)]
     pub(super) fn note_progress(&mut self, count: usize, in_buffer: usize, now: Instant) {
         let Some(underway) = &mut self.underway else { return };
@@ -83,8 +85,9 @@ impl Protocol {
         let Some(underway) = self.underway.as_mut().filter(|it| is_due(it.deadline, now)) else {
             return Ok(());
         };
-        // What has not been read may be the rest: that is not the peer's fault, so check again soon. A peer whose bytes are read all
-        // the time, such as pings, cannot put off the deadline this way.
+        // What has not been read may be the rest: that is not the peer's fault, so check again
+        // soon. A peer whose bytes are read all the time, such as pings, cannot put off the
+        // deadline this way.
         let unseen = self.last_received > underway.looked;
         if unseen && now.saturating_duration_since(underway.looked) > LOOK_AGAIN {
             underway.deadline = now.checked_add(LOOK_AGAIN);

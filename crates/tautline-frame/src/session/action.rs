@@ -12,30 +12,40 @@ use crate::error::Timeout;
 use crate::protocol::Ending;
 use crate::write_queue::WriteQueue;
 
-/// The number of reads, or turns, after which replies are written although there is more to read. Well below a runtime's budget
-/// for a task (128 operations in tokio), after which a write would not be let through either.
+/// The number of reads, or turns, after which replies are written although there is more to read.
+/// Well below a runtime's budget for a task (128 operations in tokio), after which a write would
+/// not be let through either.
 const MAX_READS: u8 = 16;
 
 /// What to do with the transport before asking the session again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a driver has to carry out each")]
 pub enum Action {
-    /// Read once into [`read_buffer`](Session::read_buffer). Then call [`handle_read`](Session::handle_read),
-    /// [`handle_read_blocked`](Session::handle_read_blocked), [`handle_eof`](Session::handle_eof) or [`handle_read_error`](Session::handle_read_error).
+    /// Read once into [`read_buffer`](Session::read_buffer). Then call
+    /// [`handle_read`](Session::handle_read),
+    /// [`handle_read_blocked`](Session::handle_read_blocked), [`handle_eof`](Session::handle_eof)
+    /// or [`handle_read_error`](Session::handle_read_error).
     Read,
-    /// Write from [`queue`](Session::queue), and advance it. Then call [`handle_written`](Session::handle_written),
-    /// [`handle_write_blocked`](Session::handle_write_blocked) or [`handle_write_error`](Session::handle_write_error).
+    /// Write from [`queue`](Session::queue), and advance it. Then call
+    /// [`handle_written`](Session::handle_written),
+    /// [`handle_write_blocked`](Session::handle_write_blocked) or
+    /// [`handle_write_error`](Session::handle_write_error).
     Write,
     /// Flush what the transport holds back. Then call [`handle_flushed`](Session::handle_flushed),
-    /// [`handle_write_blocked`](Session::handle_write_blocked) or [`handle_write_error`](Session::handle_write_error).
+    /// [`handle_write_blocked`](Session::handle_write_blocked) or
+    /// [`handle_write_error`](Session::handle_write_error).
     Flush,
     /// Shut the write side down. Then call [`handle_shut`](Session::handle_shut),
-    /// [`handle_write_blocked`](Session::handle_write_blocked) or [`handle_write_error`](Session::handle_write_error).
+    /// [`handle_write_blocked`](Session::handle_write_blocked) or
+    /// [`handle_write_error`](Session::handle_write_error).
     Shutdown,
-    /// The turn is over: let the other tasks of this thread run, then call [`handle_turn`](Session::handle_turn). Check the deadline of
-    /// [`poll_timeout`](Session::poll_timeout) as well, or a peer that always has more never times out.
+    /// The turn is over: let the other tasks of this thread run, then call
+    /// [`handle_turn`](Session::handle_turn). Check the deadline of
+    /// [`poll_timeout`](Session::poll_timeout) as well, or a peer that always has more never times
+    /// out.
     Yield,
-    /// Nothing can be done before the transport wakes the task, or the deadline of [`poll_timeout`](Session::poll_timeout) passes. Then call
+    /// Nothing can be done before the transport wakes the task, or the deadline of
+    /// [`poll_timeout`](Session::poll_timeout) passes. Then call
     /// [`handle_wake`](Session::handle_wake) or [`handle_timeout`](Session::handle_timeout).
     Wait,
     /// The connection is over: drop the transport.
@@ -54,8 +64,9 @@ pub enum Interest {
 
 /// What is to be done.
 impl Session {
-    /// The next action for a task with this interest. The order matters: every frame that has arrived before the next read,
-    /// every read that is possible before a write, one write for all replies, and only then waiting.
+    /// The next action for a task with this interest. The order matters: every frame that has
+    /// arrived before the next read, every read that is possible before a write, one write for all
+    /// replies, and only then waiting.
     #[must_use]
     #[inline(always)]
     pub fn poll_action(&mut self, interest: Interest) -> Action {
@@ -110,7 +121,8 @@ impl Session {
         Action::Yield
     }
 
-    /// Ends the transport as the protocol says (RFC 6455 section 7.1.1), so that what was sent arrives.
+    /// Ends the transport as the protocol says (RFC 6455 section 7.1.1), so that what was sent
+    /// arrives.
     #[cold]
     fn next_to_end(&mut self) -> Action {
         if let Some(action) = self.write_action() {
@@ -165,8 +177,8 @@ impl Session {
         })
     }
 
-    /// What is to be done on the write side, if anything can be. Restarts the count of reads, even if
-    /// nothing can be written.
+    /// What is to be done on the write side, if anything can be. Restarts the count of reads, even
+    /// if nothing can be written.
     #[inline]
     fn write_action(&mut self) -> Option<Action> {
         self.reads = 0;
@@ -183,7 +195,8 @@ impl Session {
         }
     }
 
-    /// Whether the protocol is over: both Closes are exchanged, or ours is all that is left to send.
+    /// Whether the protocol is over: both Closes are exchanged, or ours is all that is left to
+    /// send.
     #[inline(always)]
     fn has_begun_to_end(&mut self) -> bool {
         !self.protocol.is_open() && self.begin_to_end()
@@ -219,8 +232,9 @@ impl Session {
         if self.is_done() { None } else { self.protocol.poll_timeout() }
     }
 
-    /// Whether to read once before [`handle_timeout`](Self::handle_timeout): unread bytes are a sign of life too, and the task may be
-    /// busy sending. Report the outcome of that read as for [`Action::Read`].
+    /// Whether to read once before [`handle_timeout`](Self::handle_timeout): unread bytes are a
+    /// sign of life too, and the task may be busy sending. Report the outcome of that read as for
+    /// [`Action::Read`].
     #[must_use]
     pub fn should_probe(&self) -> bool {
         self.phase == Phase::Running && !self.unread && self.read_ready == Ready::Yes
@@ -261,7 +275,8 @@ impl Session {
         if !self.protocol.handle_eof(now) {
             self.failure.get_or_insert(Error::ConnectionLost);
         }
-        // Even if the connection is lost, the peer may have ended its half only: what is queued for it is still written.
+        // Even if the connection is lost, the peer may have ended its half only: what is queued for
+        // it is still written.
         self.phase = Phase::Ending;
     }
 
@@ -269,7 +284,8 @@ impl Session {
     pub fn handle_read_error(&mut self, error: io::Error, now: Instant) {
         if self.phase == Phase::Running {
             if error.kind() == io::ErrorKind::UnexpectedEof {
-                // TLS ended without close_notify: whether something is missing shows in WebSocket's Close.
+                // TLS ended without close_notify: whether something is missing shows in WebSocket's
+                // Close.
                 return self.handle_eof(now);
             }
             if !self.protocol.handle_eof(now) {
@@ -311,10 +327,12 @@ impl Session {
     pub fn handle_write_blocked(&mut self, now: Instant) {
         self.write_ready = Ready::No;
         if self.write_side == WriteSide::Unflushed && self.protocol.is_flushed() {
-            // A transport with its own buffer, such as TLS, accepts data that the peer does not read.
+            // A transport with its own buffer, such as TLS, accepts data that the peer does not
+            // read.
             self.write_side = WriteSide::HeldBack;
         }
-        // If nothing is queued, it is the shutdown that is pending, which has the deadline of the end.
+        // If nothing is queued, it is the shutdown that is pending, which has the deadline of the
+        // end.
         if self.write_side == WriteSide::HeldBack || !self.protocol.is_flushed() {
             self.protocol.handle_blocked(now);
         }
@@ -358,7 +376,8 @@ impl Session {
                 self.failure.get_or_insert(timeout.into());
                 self.phase = Phase::Leaving;
             }
-            // If Closes were exchanged, or the cause is known, a peer that does not end the stream is not an error.
+            // If Closes were exchanged, or the cause is known, a peer that does not end the stream
+            // is not an error.
             _ => self.give_up(timeout),
         }
     }

@@ -8,37 +8,42 @@ use crate::error::{ProtocolError, SendError, Timeout};
 
 /// Why a connection ended without a closing handshake, or why a command could not be carried out.
 ///
-/// A clean close is not an error: `next` returns `None` then, and `close_frame` returns the code and the reason.
+/// A clean close is not an error: `next` returns `None` then, and `close_frame` returns the code
+/// and the reason.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The peer violated the protocol or exceeded a limit. It was sent the right close code. Reconnect; for a limit, the message
-    /// names the setting of [`Config`](crate::Config).
+    /// The peer violated the protocol or exceeded a limit. It was sent the right close code.
+    /// Reconnect; for a limit, the message names the setting of [`Config`](crate::Config).
     Protocol(ProtocolError),
-    /// The peer ended the stream without a Close frame (RFC 6455 section 7.1.5 calls it 1006). Reconnect.
+    /// The peer ended the stream without a Close frame (RFC 6455 section 7.1.5 calls it 1006).
+    /// Reconnect.
     ConnectionLost,
     /// The transport failed. Reconnect.
     Io(Arc<io::Error>),
-    /// A deadline passed: the peer is gone, does not read, or does not close. Reconnect, unless `ping` returned it and the
-    /// connection is still open: then only this pong did not arrive in time.
+    /// A deadline passed: the peer is gone, does not read, or does not close. Reconnect, unless
+    /// `ping` returned it and the connection is still open: then only this pong did not arrive in
+    /// time.
     Timeout(Timeout),
-    /// The connection is closing or closed, so that nothing more can be sent. Read on until `None` or an error, which
-    /// says why.
+    /// The connection is closing or closed, so that nothing more can be sent. Read on until `None`
+    /// or an error, which says why.
     Closed,
     /// This close code must not be sent by this role (RFC 6455 section 7.4.1). Nothing was sent.
     CloseCode(CloseCode),
-    /// More messages arrived than may be kept for `next`. From `ping`: none is lost, read them, then ping again. From `next`, in
-    /// place of an end in order: those that arrived last, while the same task sent or closed, were not kept.
+    /// More messages arrived than may be kept for `next`. From `ping`: none is lost, read them,
+    /// then ping again. From `next`, in place of an end in order: those that arrived last, while
+    /// the same task sent or closed, were not kept.
     Backlog,
 }
 
 impl Error {
-    /// Whether a new connection is likely to work where this one failed: [`ConnectionLost`](Self::ConnectionLost),
-    /// [`Io`](Self::Io) and [`Timeout`](Self::Timeout), which come from the network or from a peer that is gone or overloaded.
+    /// Whether a new connection is likely to work where this one failed:
+    /// [`ConnectionLost`](Self::ConnectionLost), [`Io`](Self::Io) and [`Timeout`](Self::Timeout),
+    /// which come from the network or from a peer that is gone or overloaded.
     ///
-    /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and for
-    /// [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode) and [`Backlog`](Self::Backlog), which are about the call that
-    /// returned them and say nothing about the connection.
+    /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and
+    /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode) and [`Backlog`](Self::Backlog),
+    /// which are about the call that returned them and say nothing about the connection.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -105,8 +110,8 @@ impl From<io::Error> for Error {
     }
 }
 
-/// For code that is written for [`std::io`]: the kind says what happened, and the error itself is the payload
-/// ([`io::Error::get_ref`]).
+/// For code that is written for [`std::io`]: the kind says what happened, and the error itself is
+/// the payload ([`io::Error::get_ref`]).
 ///
 /// | variant | kind |
 /// |---|---|
@@ -145,7 +150,8 @@ mod tests {
         }
     }
 
-    /// One of each variant, the kind of the `io::Error` made of it, and whether it is worth another try.
+    /// One of each variant, the kind of the `io::Error` made of it, and whether it is worth another
+    /// try.
     fn every() -> [(Error, io::ErrorKind, bool); 7] {
         let reset = io::ErrorKind::ConnectionReset;
         [

@@ -15,14 +15,16 @@ const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 #[derive(Debug, Default)]
 pub struct Inbox {
     pub(super) messages: VecDeque<Message>,
-    /// A message was not kept: those after it must not be delivered either, or there would be a gap.
+    /// A message was not kept: those after it must not be delivered either, or there would be a
+    /// gap.
     pub(super) overflowed: bool,
     /// The size of all of them, each with [`MESSAGE_OVERHEAD`].
     pub(super) size: usize,
 }
 
 impl Session {
-    /// Keeps a message for [`poll_message`](Session::poll_message), as long as there is room and none was left out before it.
+    /// Keeps a message for [`poll_message`](Session::poll_message), as long as there is room and
+    /// none was left out before it.
     pub(super) fn keep(&mut self, message: Message) {
         let full = self.is_inbox_full();
         let inbox = self.inbox.get_or_insert_default();
@@ -31,12 +33,14 @@ impl Session {
             return;
         }
         inbox.size += message.len() + MESSAGE_OVERHEAD;
-        // Several turns before it is full: the task that takes them may be another one, and gets its turn in between.
+        // Several turns before it is full: the task that takes them may be another one, and gets
+        // its turn in between.
         self.protocol.charge_kept(message.len());
         inbox.messages.push_back(message);
     }
 
-    /// Takes what was kept: nobody will read any more. It may be a MiB and more of messages, so drop it outside of any lock.
+    /// Takes what was kept: nobody will read any more. It may be a MiB and more of messages, so
+    /// drop it outside of any lock.
     pub fn take_inbox(&mut self) -> Option<Box<Inbox>> {
         self.inbox.take()
     }

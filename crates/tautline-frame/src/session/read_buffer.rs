@@ -1,22 +1,25 @@
-//! What a connection reads into: a buffer that is there only while it is needed, and whose size follows what has arrived.
+//! What a connection reads into: a buffer that is there only while it is needed, and whose size
+//! follows what has arrived.
 
 use bytes::BytesMut;
 
 use crate::buffers::{self, LargeBlock};
 
-/// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as one of many.
+/// Below this much room for a read, the buffer is made anew: a read of a few bytes costs as much as
+/// one of many.
 const MIN_READ: usize = buffers::BUFFER_SIZE / 8;
 
 /// The most that one read takes: about as much as one turn of a connection processes.
 const MAX_READ: usize = 256 << 10;
 
-/// A part of a frame of up to this size is moved into a separate buffer before the connection waits, so that a peer that
-/// stalls in the middle of a frame does not hold a whole read buffer.
+/// A part of a frame of up to this size is moved into a separate buffer before the connection
+/// waits, so that a peer that stalls in the middle of a frame does not hold a whole read buffer.
 const SMALL_REST: usize = MIN_READ / 2;
 
-/// How many times the bytes received of a frame may stay reserved while a connection waits for the rest, and no more than the
-/// peer has sent in one frame before. A reader that is faster than its peer often waits in the middle of a frame, and would move
-/// the bytes each time; but a peer that sends little and then nothing must not hold a block for long messages.
+/// How many times the bytes received of a frame may stay reserved while a connection waits for the
+/// rest, and no more than the peer has sent in one frame before. A reader that is faster than its
+/// peer often waits in the middle of a frame, and would move the bytes each time; but a peer that
+/// sends little and then nothing must not hold a block for long messages.
 const RESERVED: usize = 64;
 
 /// Bytes that were read but not taken yet.
@@ -49,7 +52,8 @@ impl ReadBuffer {
         self.large.as_ref().map_or(0, LargeBlock::size)
     }
 
-    /// The buffer, with room for a read, when so many bytes of the current frame are missing; and how many bytes to read.
+    /// The buffer, with room for a read, when so many bytes of the current frame are missing; and
+    /// how many bytes to read.
     #[inline]
     pub(super) fn room(&mut self, missing: usize) -> (&mut BytesMut, usize) {
         if self.block.is_none() {
@@ -91,8 +95,9 @@ impl ReadBuffer {
         self.block = Some(block);
     }
 
-    /// Whether the block is to be replaced before the next read. The work for a frame stays linear in its length only if that
-    /// happens when the block is full, or while next to nothing would have to be moved.
+    /// Whether the block is to be replaced before the next read. The work for a frame stays linear
+    /// in its length only if that happens when the block is full, or while next to nothing would
+    /// have to be moved.
     fn is_short(&self, block: &BytesMut, missing: usize) -> bool {
         let room = block.capacity() - block.len();
         if missing == 0 {
@@ -102,8 +107,9 @@ impl ReadBuffer {
         room < if all_at_once { missing } else { missing.min(MIN_READ) }
     }
 
-    /// By how much a block may grow: by as much as has arrived, now or for an earlier frame. So a declared length is paid for by
-    /// bytes received, and the messages of a peer that often sends long ones are not moved again and again while they grow.
+    /// By how much a block may grow: by as much as has arrived, now or for an earlier frame. So a
+    /// declared length is paid for by bytes received, and the messages of a peer that often sends
+    /// long ones are not moved again and again while they grow.
     fn affordable(&self, block: &BytesMut) -> usize {
         block.len().max(self.most).max(buffers::BUFFER_SIZE)
     }
@@ -153,7 +159,8 @@ impl ReadBuffer {
             return;
         }
         if block.len() > self.large() / 2 {
-            // What arrived with the handshake may be long: it is not moved again for each message in it.
+            // What arrived with the handshake may be long: it is not moved again for each message
+            // in it.
             self.block = Some(block);
             return;
         }
@@ -162,8 +169,9 @@ impl ReadBuffer {
         self.block = Some(moved);
     }
 
-    /// The connection is about to wait: it keeps no buffer, unless it has a part of a frame. Then it keeps one of that size, or,
-    /// above [`SMALL_REST`], the one in which the frame grows: one of the pool, or one of at most [`RESERVED`] times the part.
+    /// The connection is about to wait: it keeps no buffer, unless it has a part of a frame. Then
+    /// it keeps one of that size, or, above [`SMALL_REST`], the one in which the frame grows: one
+    /// of the pool, or one of at most [`RESERVED`] times the part.
     pub(super) fn rest(&mut self) {
         let Some(block) = self.block.take() else { return };
         let len = block.len();
@@ -173,7 +181,8 @@ impl ReadBuffer {
         } else if small || len < self.large() / RESERVED {
             self.block = Some(Box::new(BytesMut::from(&block[..])));
             self.give_back(block);
-            // It grows step by step from here: a peer that sends little after that has not paid for more.
+            // It grows step by step from here: a peer that sends little after that has not paid for
+            // more.
             self.most = len;
             self.large = LargeBlock::new(len);
         } else {
@@ -206,8 +215,8 @@ mod tests {
     use super::*;
     use bytes::BufMut;
 
-    /// Receives a frame in pieces, waiting after each if `waits`; returns how many bytes were moved from one block to another,
-    /// and the size of the largest block.
+    /// Receives a frame in pieces, waiting after each if `waits`; returns how many bytes were moved
+    /// from one block to another, and the size of the largest block.
     fn arrive(buffer: &mut ReadBuffer, len: usize, piece: usize, waits: bool) -> (usize, usize) {
         let (mut moved, mut largest) = (0, 0);
         let mut arrived = 0;
@@ -235,22 +244,25 @@ mod tests {
         (moved, largest)
     }
 
-    // A user's upload of 16 MiB in 4,000 small segments cost 1.44 s of CPU instead of 0.13: while less than half of a frame had
-    // come, each read made the buffer anew and copied all that was there.
+    // A user's upload of 16 MiB in 4,000 small segments cost 1.44 s of CPU instead of 0.13: while
+    // less than half of a frame had come, each read made the buffer anew and copied all that was
+    // there.
     #[test]
     fn the_bytes_that_are_moved_for_a_frame_are_linear_in_its_length_however_it_arrives() {
         const LEN: usize = 4 << 20;
         for piece in [500, 1400, 4096, 16 << 10, 100_000, LEN] {
             for waits in [false, true] {
                 let (moved, _) = arrive(&mut ReadBuffer::default(), LEN, piece, waits);
-                // Below `SMALL_REST`, a part moves at each wait; above it, twice what was there at each doubling.
+                // Below `SMALL_REST`, a part moves at each wait; above it, twice what was there at
+                // each doubling.
                 let small = SMALL_REST * (SMALL_REST / piece + 1);
                 assert!(moved <= 3 * LEN + small, "{piece} {waits}: {moved}");
             }
         }
     }
 
-    // 4,200 bytes of a frame that declared 16 MiB reserved all of them, once such a message had come before.
+    // 4,200 bytes of a frame that declared 16 MiB reserved all of them, once such a message had
+    // come before.
     #[test]
     fn a_connection_that_waits_reserves_little_for_little() {
         let mut buffer = ReadBuffer::default();
@@ -267,8 +279,9 @@ mod tests {
         assert!(buffer.get().unwrap().capacity() <= 2 * buffers::BUFFER_SIZE);
     }
 
-    // 30 clients that had got one message of 8 MB each, and were busy with something else, held 242 MB: the buffer of the
-    // message stayed with the connection, and what came behind the message in it kept all of it alive.
+    // 30 clients that had got one message of 8 MB each, and were busy with something else, held 242
+    // MB: the buffer of the message stayed with the connection, and what came behind the message in
+    // it kept all of it alive.
     #[test]
     fn the_block_of_a_large_message_goes_with_it() {
         let mut buffer = ReadBuffer::default();

@@ -15,12 +15,14 @@ pub enum Progress<T> {
     Needs(Interest),
 }
 
-/// Who takes the messages that arrive while a task waits for something else, such as the end or a pong.
+/// Who takes the messages that arrive while a task waits for something else, such as the end or a
+/// pong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "who drives a session knows who reads")]
 pub enum Listener {
-    /// The same task, afterwards. What does not fit into the inbox is discarded. [`Session::poll_pong`] returns the
-    /// error of the end to it, and [`Session::poll_message`] does not repeat that.
+    /// The same task, afterwards. What does not fit into the inbox is discarded.
+    /// [`Session::poll_pong`] returns the error of the end to it, and [`Session::poll_message`]
+    /// does not repeat that.
     Same,
     /// Another task: nothing more is read while the inbox is full.
     Other,
@@ -40,8 +42,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether the task that reads has to look again: the connection began to end, there is an earlier deadline, or messages
-    /// were kept or taken.
+    /// Whether the task that reads has to look again: the connection began to end, there is an
+    /// earlier deadline, or messages were kept or taken.
     #[must_use]
     pub fn concerns_reader(&self, before: &Self) -> bool {
         let ends = (before.open, before.done) != (self.open, self.done);
@@ -65,8 +67,8 @@ impl Session {
         }
     }
 
-    /// As [`poll_message`](Self::poll_message), for a driver to which [`take_short`](Self::take_short) has just returned
-    /// `None`: it is not tried again.
+    /// As [`poll_message`](Self::poll_message), for a driver to which
+    /// [`take_short`](Self::take_short) has just returned `None`: it is not tried again.
     #[inline(never)]
     pub fn poll_any_message(
         &mut self,
@@ -92,7 +94,8 @@ impl Session {
         Progress::Needs(Interest::Read)
     }
 
-    /// Whether there is something to process, or something else for [`poll_message`](Self::poll_message) to do than wait.
+    /// Whether there is something to process, or something else for
+    /// [`poll_message`](Self::poll_message) to do than wait.
     #[inline(always)]
     pub fn poll_arrival(&mut self) -> Progress<()> {
         if self.awaits_arrival() { Progress::Needs(Interest::Read) } else { Progress::Done(()) }
@@ -148,10 +151,11 @@ impl Session {
         Progress::Needs(Interest::Write)
     }
 
-    /// Room for a message; or an error, once the connection is over. A task that learns from sending that the connection is
-    /// closing is likely to drop it: by then the peer has been sent our Close, and has been read to its end, as far as the
-    /// deadline allows. What it still sent is kept for [`poll_message`](Self::poll_message), within a limit. If another task
-    /// reads, the end is left to that task.
+    /// Room for a message; or an error, once the connection is over. A task that learns from
+    /// sending that the connection is closing is likely to drop it: by then the peer has been sent
+    /// our Close, and has been read to its end, as far as the deadline allows. What it still sent
+    /// is kept for [`poll_message`](Self::poll_message), within a limit. If another task reads, the
+    /// end is left to that task.
     #[inline]
     pub fn poll_room(
         &mut self,
@@ -169,7 +173,8 @@ impl Session {
         }
     }
 
-    /// Everything that was queued is written and flushed, or it never will be: [`flushed`](Self::flushed) returns which.
+    /// Everything that was queued is written and flushed, or it never will be:
+    /// [`flushed`](Self::flushed) returns which.
     #[inline(always)]
     pub fn poll_flush(&mut self) -> Progress<()> {
         let all = match self.write_side {
@@ -194,7 +199,8 @@ impl Session {
         }
     }
 
-    /// The connection is over: both Closes are exchanged, or it failed, and the transport has ended.
+    /// The connection is over: both Closes are exchanged, or it failed, and the transport has
+    /// ended.
     pub fn poll_over(&mut self, listener: Listener, now: impl Fn() -> Instant) -> Progress<()> {
         loop {
             match self.read_meanwhile(listener, &now) {
@@ -208,8 +214,8 @@ impl Session {
     /// The answer to the ping with this number, or that it did not come in time.
     ///
     /// # Errors
-    /// [`Error::Timeout`]; [`Error::Backlog`] when the inbox of the [same task](Listener::Same) is full; otherwise why the
-    /// connection ended.
+    /// [`Error::Timeout`]; [`Error::Backlog`] when the inbox of the [same task](Listener::Same) is
+    /// full; otherwise why the connection ended.
     pub fn poll_pong(
         &mut self,
         id: u64,
@@ -244,7 +250,8 @@ impl Session {
             return Meanwhile::Over;
         }
         if listener == Listener::Other && self.is_inbox_full() {
-            // The other task has to take some first. Replies are written, and deadlines apply, anyway.
+            // The other task has to take some first. Replies are written, and deadlines apply,
+            // anyway.
             return Meanwhile::Needs(Interest::Write);
         }
         let Some(message) = self.receive(now) else { return Meanwhile::Needs(Interest::Read) };

@@ -18,8 +18,9 @@ fn closing(role: Role) -> End {
     end
 }
 
-// Section 5.5.1: the answer echoes the code, and here the reason with it; section 7.4.2 and the IANA registry for which
-// codes there are. 1012 to 1014 were registered later and are refused by implementations that stopped at the RFC.
+// Section 5.5.1: the answer echoes the code, and here the reason with it; section 7.4.2 and the
+// IANA registry for which codes there are. 1012 to 1014 were registered later and are refused by
+// implementations that stopped at the RFC.
 #[test]
 fn valid_codes_are_taken_and_echoed() {
     let codes = (1000..=1003).chain(1007..=1014).chain([3000, 3001, 3999, 4000, 4500, 4999]);
@@ -39,8 +40,8 @@ fn valid_codes_are_taken_and_echoed() {
     }
 }
 
-// Section 7.4.1: 1005, 1006 and 1015 never appear on the wire, 1004 is reserved; section 7.4.2: nor do 0 to 999,
-// unregistered codes up to 2999, and codes above 4999. Autobahn's cases 7.9.
+// Section 7.4.1: 1005, 1006 and 1015 never appear on the wire, 1004 is reserved; section 7.4.2: nor
+// do 0 to 999, unregistered codes up to 2999, and codes above 4999. Autobahn's cases 7.9.
 #[test]
 fn invalid_codes_are_refused() {
     let borders = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535];
@@ -124,7 +125,8 @@ fn local_codes_cannot_be_sent() {
     }
 }
 
-// Section 7.4.1: 1010 is for clients; "not used by the server, because it can fail the handshake instead".
+// Section 7.4.1: 1010 is for clients; "not used by the server, because it can fail the handshake
+// instead".
 #[test]
 fn mandatory_extension_is_the_clients_code() {
     let frame = || CloseFrame::from(CloseCode::MANDATORY_EXTENSION);
@@ -219,7 +221,8 @@ fn messages_are_delivered_between_our_close_and_the_peers() {
     }
 }
 
-// Section 1.4: what comes after the peer's Close is discarded, in the same read or later, whatever it is.
+// Section 1.4: what comes after the peer's Close is discarded, in the same read or later, whatever
+// it is.
 #[test]
 fn everything_after_the_peers_close_is_discarded() {
     for role in ROLES {
@@ -256,8 +259,8 @@ fn an_error_after_our_close_sends_no_second_close() {
     }
 }
 
-// A Close with 1000 that waited behind fragments went out after the first of them: the peer saw its message cut off, and no
-// reason.
+// A Close with 1000 that waited behind fragments went out after the first of them: the peer saw its
+// message cut off, and no reason.
 #[test]
 fn an_error_that_cuts_off_a_message_is_what_the_close_tells() {
     for role in ROLES {

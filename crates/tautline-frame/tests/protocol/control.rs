@@ -5,7 +5,8 @@ use tautline_frame::{CloseFrame, Config, Message, ProtocolError};
 
 use crate::peer::*;
 
-// Section 5.5.3: "identical Application data". ws (1.0.1 and 8.20.1) sent bytes that it had never written.
+// Section 5.5.3: "identical Application data". ws (1.0.1 and 8.20.1) sent bytes that it had never
+// written.
 #[test]
 fn a_pong_has_exactly_the_payload_of_its_ping() {
     for role in ROLES {
@@ -18,7 +19,8 @@ fn a_pong_has_exactly_the_payload_of_its_ping() {
     }
 }
 
-// Section 5.5.2: with room to write, every ping is answered, even if all came in one read. Autobahn's case 2.10.
+// Section 5.5.2: with room to write, every ping is answered, even if all came in one read.
+// Autobahn's case 2.10.
 #[test]
 fn ten_pings_in_one_read_get_ten_pongs_in_order() {
     for role in ROLES {
@@ -31,8 +33,8 @@ fn ten_pings_in_one_read_get_ten_pongs_in_order() {
     }
 }
 
-// Section 5.5.3 lets an endpoint answer the newest ping only. ws-rs (CVE-2020-35896) queued an answer for each without
-// bound, for a peer that never reads.
+// Section 5.5.3 lets an endpoint answer the newest ping only. ws-rs (CVE-2020-35896) queued an
+// answer for each without bound, for a peer that never reads.
 #[test]
 fn a_flood_of_pings_while_nothing_is_written_queues_to_the_mark_and_keeps_the_newest() {
     const MARK: usize = 4096;
@@ -76,7 +78,8 @@ fn unsolicited_pongs_are_ignored_and_leave_nothing_behind() {
     }
 }
 
-// Section 5.5: at most 125 bytes; the longer forms are errors whatever their value, and are refused at the first two bytes.
+// Section 5.5: at most 125 bytes; the longer forms are errors whatever their value, and are refused
+// at the first two bytes.
 #[test]
 fn control_frames_over_125_bytes_are_refused() {
     let error = ProtocolError::ControlTooLong;
@@ -144,8 +147,8 @@ fn a_ping_between_our_close_and_the_peers_is_answered() {
     }
 }
 
-// The fuzz target `conversation` found a pong after a Close: the pong had waited for room below the write mark, while a
-// Close does not wait for room.
+// The fuzz target `conversation` found a pong after a Close: the pong had waited for room below the
+// write mark, while a Close does not wait for room.
 #[test]
 fn a_pong_that_waits_for_room_goes_ahead_of_the_close() {
     for role in ROLES {
@@ -173,7 +176,8 @@ fn a_pong_that_waits_for_room_goes_ahead_of_the_close() {
     }
 }
 
-// The pong that waited is older, and is sent first, even if there is room again before anybody asks for bytes.
+// The pong that waited is older, and is sent first, even if there is room again before anybody asks
+// for bytes.
 #[test]
 fn a_pong_that_waits_for_room_goes_ahead_of_the_next() {
     for role in ROLES {

@@ -4,7 +4,8 @@ use tautline_frame::{CloseFrame, Ending, Message, Protocol, Role};
 
 use crate::peer::*;
 
-/// What a peer sends: every kind of frame, all three forms of a length, messages whole and in fragments.
+/// What a peer sends: every kind of frame, all three forms of a length, messages whole and in
+/// fragments.
 fn script(role: Role) -> Vec<u8> {
     let long = pattern(70_000);
     let list: Vec<(u8, &[u8])> = vec![
@@ -143,7 +144,8 @@ fn the_protocol_can_be_sent_and_shared_between_threads() {
     sent_and_shared::<Protocol>();
 }
 
-// The derived output contained the current message, both compression windows, and everything queued.
+// The derived output contained the current message, both compression windows, and everything
+// queued.
 #[test]
 fn debug_output_shows_nothing_of_what_is_said() {
     let mut end = End::new(Role::Server);

@@ -25,8 +25,8 @@ fn just_before(duration: Duration) -> Duration {
     duration - Duration::from_nanos(1)
 }
 
-// Tomcat (CVE-2024-23672) kept connections whose peer never answered the Close. The deadline does not depend on
-// whether anybody reads (python websockets fixed that in 14.2).
+// Tomcat (CVE-2024-23672) kept connections whose peer never answered the Close. The deadline does
+// not depend on whether anybody reads (python websockets fixed that in 14.2).
 #[test]
 fn a_peer_that_ignores_our_close_is_given_up() {
     for role in ROLES {
@@ -62,8 +62,8 @@ fn data_does_not_move_the_close_deadline() {
     }
 }
 
-// A user's `close` was never over: the peer ignored our Close and pinged every 4.9 s, and each pong that was written
-// restarted the 5 s.
+// A user's `close` was never over: the peer ignored our Close and pinged every 4.9 s, and each pong
+// that was written restarted the 5 s.
 #[test]
 fn what_is_written_behind_our_close_does_not_move_its_deadline() {
     for role in ROLES {
@@ -77,7 +77,8 @@ fn what_is_written_behind_our_close_does_not_move_its_deadline() {
     }
 }
 
-// Nor can a peer delay the end forever by accepting what is queued before our Close one byte at a time.
+// Nor can a peer delay the end forever by accepting what is queued before our Close one byte at a
+// time.
 #[test]
 fn a_peer_that_takes_next_to_nothing_ends_at_twelve_times_the_deadline() {
     for role in ROLES {
@@ -99,7 +100,8 @@ fn a_peer_that_takes_next_to_nothing_ends_at_twelve_times_the_deadline() {
     }
 }
 
-// The peer's Close starts the same clock: its transport has to end, too. It is the first Close that counts.
+// The peer's Close starts the same clock: its transport has to end, too. It is the first Close that
+// counts.
 #[test]
 fn a_peer_that_closes_and_stays_is_given_up() {
     for role in ROLES {
@@ -118,8 +120,9 @@ fn a_peer_that_closes_and_stays_is_given_up() {
     }
 }
 
-// A client ended its half without a Close while much was queued for it, and then accepted a few bytes a minute, or none:
-// only the send deadline was left, and a connection in the middle of ending TLS had none at all.
+// A client ended its half without a Close while much was queued for it, and then accepted a few
+// bytes a minute, or none: only the send deadline was left, and a connection in the middle of
+// ending TLS had none at all.
 #[test]
 fn an_end_of_the_stream_without_a_close_has_the_close_deadline() {
     for role in ROLES {

@@ -57,7 +57,8 @@ impl Sender {
     }
 }
 
-/// What a peer with a window of `bits` makes of compressed messages, each appended to the one before.
+/// What a peer with a window of `bits` makes of compressed messages, each appended to the one
+/// before.
 fn inflated(bits: u8, messages: &[Vec<u8>]) -> Option<Vec<u8>> {
     let stream: Vec<u8> =
         messages.iter().flat_map(|message| [message, &TAIL[..]].concat()).collect();
@@ -116,8 +117,8 @@ fn the_examples_of_the_rfc_are_understood() {
     }
 }
 
-// RFC 7692 section 7.2.3.4, and rule 45: zlib reports the end of the stream there, and implementations that rely on it drop
-// what follows, or lose the window.
+// RFC 7692 section 7.2.3.4, and rule 45: zlib reports the end of the stream there, and
+// implementations that rely on it drop what follows, or lose the window.
 #[test]
 fn blocks_marked_as_the_last_are_followed_by_more_and_keep_the_window() {
     for role in ROLES {
@@ -144,8 +145,9 @@ fn blocks_marked_as_the_last_are_followed_by_more_and_keep_the_window() {
     }
 }
 
-// 24 MB of empty blocks that are marked as the last one, in messages of 60 KB, took a server 9.2 s: each was followed by a copy of
-// the window, and no limit counted that. A sender that ends every flush with such a block is still accepted.
+// 24 MB of empty blocks that are marked as the last one, in messages of 60 KB, took a server 9.2 s:
+// each was followed by a copy of the window, and no limit counted that. A sender that ends every
+// flush with such a block is still accepted.
 #[test]
 fn last_blocks_in_a_message_are_as_many_as_its_data_account_for() {
     for role in ROLES {
@@ -165,7 +167,8 @@ fn last_blocks_in_a_message_are_as_many_as_its_data_account_for() {
             assert_eq!(end.receive(BINARY | RSV1, &block.repeat(12_000)), Err(error));
             assert_eq!(end.written(), [close_for(error, 1008)]);
         }
-        // A sender that ends each flush with a last block, and one that keeps its window across them.
+        // A sender that ends each flush with a last block, and one that keeps its window across
+        // them.
         let mut end = end(role, Compression::new());
         for size in [300, 1000, 5000] {
             let data = words(100_000);
@@ -233,8 +236,8 @@ fn rsv1_where_it_must_not_be_is_1002() {
     }
 }
 
-// RFC 7692 section 6.1: messages are split wherever the sender likes, with control frames in between, which are never
-// compressed.
+// RFC 7692 section 6.1: messages are split wherever the sender likes, with control frames in
+// between, which are never compressed.
 #[test]
 fn a_compressed_message_may_be_cut_anywhere() {
     for role in ROLES {
@@ -290,10 +293,10 @@ fn plain_messages_between_compressed_ones_leave_the_context_alone() {
     }
 }
 
-// sockudo-ws (its pull request 14) sent an incompressible message uncompressed although its bytes were already in its
-// window: what came after it was garbage. We dropped the window and filled it again, which took 39 us: a peer could make an
-// echo do that with 70 random bytes. A short message is now sent in a stored block, six bytes longer, and is then in both
-// windows.
+// sockudo-ws (its pull request 14) sent an incompressible message uncompressed although its bytes
+// were already in its window: what came after it was garbage. We dropped the window and filled it
+// again, which took 39 us: a peer could make an echo do that with 70 random bytes. A short message
+// is now sent in a stored block, six bytes longer, and is then in both windows.
 #[test]
 fn what_does_not_become_smaller_grows_by_six_bytes_and_what_follows_can_be_read() {
     for role in ROLES {
@@ -415,7 +418,8 @@ fn without_context_takeover_each_message_stands_alone() {
     }
 }
 
-// RFC 7692 section 7.1.2: a decoder with exactly the negotiated window reads what we send; uWebSockets took 9 for 8.
+// RFC 7692 section 7.1.2: a decoder with exactly the negotiated window reads what we send;
+// uWebSockets took 9 for 8.
 #[test]
 fn the_negotiated_window_is_obeyed() {
     let data = words(100_000);
@@ -464,15 +468,16 @@ fn what_cannot_be_inflated_is_1007() {
     let whole = Sender::new().message(&words(300));
     for role in ROLES {
         for payload in [
-            // A block type that does not exist; a stored block whose lengths disagree; a reference to before the start.
+            // A block type that does not exist; a stored block whose lengths disagree; a reference
+            // to before the start.
             &[0x06, 0x00][..],
             &[0x00, 0x05, 0x00, 0x00, 0x00],
             &[0xF2, 0x00, 0x11, 0x00, 0x00],
             // Truncated in the middle of a block.
             &HELLO[..4],
             &whole[..whole.len() - 9],
-            // Found by fuzzing: truncated in the middle of a last block. The bytes that a receiver adds were taken for the
-            // rest of the block, and nonsense was delivered as a message.
+            // Found by fuzzing: truncated in the middle of a last block. The bytes that a receiver
+            // adds were taken for the rest of the block, and nonsense was delivered as a message.
             &[0x7B, 0xF5, 0xC2, 0x28, 0x7A],
             // The end that is to be cut off.
             &[&HELLO[..], &TAIL].concat(),
@@ -499,7 +504,8 @@ fn inflated_text_is_checked_as_it_comes() {
     }
 }
 
-// undici (CVE-2026-1526), Bandit (CVE-2026-39804), websockets (CVE-2018-1000518) and others counted compressed bytes only.
+// undici (CVE-2026-1526), Bandit (CVE-2026-39804), websockets (CVE-2018-1000518) and others counted
+// compressed bytes only.
 #[test]
 fn a_bomb_stops_at_the_limit() {
     let limit = 1 << 20;
@@ -610,8 +616,8 @@ fn a_closing_connection_has_no_deadline_of_its_compressor() {
     }
 }
 
-// A finished connection may be kept for long, as in a table of writers, but without its compression state. What was agreed
-// on can still be queried.
+// A finished connection may be kept for long, as in a table of writers, but without its compression
+// state. What was agreed on can still be queried.
 #[test]
 fn an_end_of_any_kind_lets_go_of_the_contexts() {
     type Ending = fn(&mut End);

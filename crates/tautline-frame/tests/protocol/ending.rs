@@ -43,8 +43,8 @@ fn after_the_handshake_the_server_shuts_down_and_the_client_waits() {
     }
 }
 
-// Section 7.1.7. A socket that is closed with unread bytes in it sends a reset, which can destroy the Close that tells
-// the peer what it did.
+// Section 7.1.7. A socket that is closed with unread bytes in it sends a reset, which can destroy
+// the Close that tells the peer what it did.
 #[test]
 fn after_a_failure_the_rest_is_drained() {
     for role in ROLES {

@@ -4,7 +4,8 @@ use tautline_frame::{CloseCode, CloseFrame, Config, ProtocolError, Role};
 
 use crate::peer::*;
 
-/// Bytes for an endpoint of this role, the error that they are, and its code; one line for each variant.
+/// Bytes for an endpoint of this role, the error that they are, and its code; one line for each
+/// variant.
 fn cases(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     let other = if role == Role::Server { Role::Client } else { Role::Server };
     let masking = match role {
@@ -74,8 +75,8 @@ fn every_error_leads_to_its_close_code_on_the_wire() {
     }
 }
 
-// Together the two roles cover every variant; this check finds a new one, since the enum cannot be matched exhaustively
-// from outside the crate.
+// Together the two roles cover every variant; this check finds a new one, since the enum cannot be
+// matched exhaustively from outside the crate.
 #[test]
 fn every_error_is_among_the_cases() {
     let mut names: Vec<String> = ROLES

@@ -19,8 +19,8 @@ fn fragments_become_one_message() {
     }
 }
 
-// Section 5.4: control frames may come between fragments, and section 5.5.2: they are answered as soon as practical,
-// not at the end of the message.
+// Section 5.4: control frames may come between fragments, and section 5.5.2: they are answered as
+// soon as practical, not at the end of the message.
 #[test]
 fn a_ping_between_fragments_is_answered_at_once() {
     for role in ROLES {
@@ -88,8 +88,8 @@ fn empty_fragments_are_legal() {
     }
 }
 
-// RFC 7692 section 6.1, RFC 6455 section 5.2. Compressed frames later than the first slipped through in python
-// websockets (before 16.1), compressed control frames in Bandit (before 1.12.5).
+// RFC 7692 section 6.1, RFC 6455 section 5.2. Compressed frames later than the first slipped
+// through in python websockets (before 16.1), compressed control frames in Bandit (before 1.12.5).
 #[test]
 fn reserved_bits_inside_a_message_are_refused() {
     for role in ROLES {
@@ -102,7 +102,8 @@ fn reserved_bits_inside_a_message_are_refused() {
     }
 }
 
-// Section 7.1.7: a broken rule ends the connection, whatever was in progress; what follows is not read.
+// Section 7.1.7: a broken rule ends the connection, whatever was in progress; what follows is not
+// read.
 #[test]
 fn an_error_inside_a_message_discards_it_and_all_that_follows() {
     let wrong: [(u8, &[u8], ProtocolError); 4] = [
@@ -136,7 +137,8 @@ fn a_close_inside_a_message_is_answered_and_the_message_dropped() {
     }
 }
 
-// ws (before 8.21.0) kept an object per fragment, so that millions of fragments of a byte took many times their size.
+// ws (before 8.21.0) kept an object per fragment, so that millions of fragments of a byte took many
+// times their size.
 #[test]
 fn two_hundred_thousand_fragments_of_a_byte_take_memory_by_the_bytes() {
     const COUNT: usize = 200_000;
@@ -158,7 +160,8 @@ fn two_hundred_thousand_fragments_of_a_byte_take_memory_by_the_bytes() {
     }
 }
 
-// ws (a2f4e7c0) and undici (c5ed78756) limited the bytes of a message, which empty fragments never use up.
+// ws (a2f4e7c0) and undici (c5ed78756) limited the bytes of a message, which empty fragments never
+// use up.
 #[test]
 fn endless_empty_continuations_are_ended_by_the_default_limit() {
     for role in ROLES {
@@ -199,8 +202,8 @@ fn the_fragment_limit_is_inclusive_and_counts_each_message_anew() {
     }
 }
 
-// The bytes of an incomplete frame stay in the caller's buffer. A caller that changed them after they were checked got a
-// `Text` that was not UTF-8, in safe code.
+// The bytes of an incomplete frame stay in the caller's buffer. A caller that changed them after
+// they were checked got a `Text` that was not UTF-8, in safe code.
 #[test]
 fn bytes_that_change_after_they_were_checked_are_no_text() {
     let now = std::time::Instant::now();

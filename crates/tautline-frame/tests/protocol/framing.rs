@@ -6,8 +6,8 @@ use tautline_frame::{Message, ProtocolError, Role};
 
 use crate::peer::*;
 
-// Section 5.1. facil.io (#169) delivered an unmasked frame first and closed later; Bandit (GHSA-rhh8-5xw9-c3gm) had a
-// check whose pattern never matched.
+// Section 5.1. facil.io (#169) delivered an unmasked frame first and closed later; Bandit
+// (GHSA-rhh8-5xw9-c3gm) had a check whose pattern never matched.
 #[test]
 fn an_unmasked_frame_from_a_client_is_refused_before_its_payload() {
     for first in [TEXT, BINARY, TEXT_PART, CLOSE, PING, PONG] {
@@ -35,8 +35,8 @@ fn a_masked_frame_from_a_server_is_refused_before_its_payload() {
     }
 }
 
-// Section 5.2: "MUST be 0 unless an extension is negotiated"; that covers every form in which RSV1 comes with deflate
-// (RFC 7692 section 7.2.3.6: `C1 01 00` is an empty message there).
+// Section 5.2: "MUST be 0 unless an extension is negotiated"; that covers every form in which RSV1
+// comes with deflate (RFC 7692 section 7.2.3.6: `C1 01 00` is an empty message there).
 #[test]
 fn reserved_bits_without_an_extension_are_refused_on_every_frame() {
     for role in ROLES {
@@ -69,8 +69,9 @@ fn reserved_opcodes_are_refused() {
     }
 }
 
-// Section 5.2: "the minimal number of bytes MUST be used to encode the length". Most implementations let it pass; the
-// choice here is strict. Tomcat (CVE-2020-13935) looped forever on a length that it had not checked.
+// Section 5.2: "the minimal number of bytes MUST be used to encode the length". Most
+// implementations let it pass; the choice here is strict. Tomcat (CVE-2020-13935) looped forever on
+// a length that it had not checked.
 #[test]
 fn a_length_in_more_bytes_than_it_needs_is_refused() {
     let wide = |len: u64| len.to_be_bytes().to_vec();
@@ -93,8 +94,8 @@ fn a_length_in_more_bytes_than_it_needs_is_refused() {
     }
 }
 
-// Section 5.2: "the most significant bit MUST be 0". NATS (CVE-2026-27889) took such a length as a negative number and
-// panicked, before any authentication; swift-nio (CVE-2026-43678) trapped.
+// Section 5.2: "the most significant bit MUST be 0". NATS (CVE-2026-27889) took such a length as a
+// negative number and panicked, before any authentication; swift-nio (CVE-2026-43678) trapped.
 #[test]
 fn a_64_bit_length_with_its_top_bit_set_is_refused() {
     for role in ROLES {
@@ -133,8 +134,9 @@ fn lengths_at_the_borders_of_the_three_forms_are_sent() {
     }
 }
 
-// After the handshake there are frames and nothing else: a second request in the same packet is not one (libwebsockets,
-// CVE-2025-11677, used memory that the first had freed). `G` reads as FIN 0, RSV1 and opcode 7; `H` as opcode 8.
+// After the handshake there are frames and nothing else: a second request in the same packet is not
+// one (libwebsockets, CVE-2025-11677, used memory that the first had freed). `G` reads as FIN 0,
+// RSV1 and opcode 7; `H` as opcode 8.
 #[test]
 fn http_behind_the_handshake_is_a_broken_frame() {
     let request = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n";
@@ -170,7 +172,8 @@ fn the_examples_of_the_rfc_are_understood() {
     assert_eq!(client.written(), [Sent(PONG, b"Hello".to_vec())]);
 }
 
-// Section 5.3: the key continues over the pieces of one frame, wherever they are cut, and starts over with the next frame.
+// Section 5.3: the key continues over the pieces of one frame, wherever they are cut, and starts
+// over with the next frame.
 #[test]
 fn the_mask_goes_on_across_reads_and_restarts_with_each_frame() {
     let payload = pattern(150);
@@ -189,7 +192,8 @@ fn the_mask_goes_on_across_reads_and_restarts_with_each_frame() {
     }
 }
 
-// Section 5.3 and 10.3: a fresh unpredictable key for each frame. curl (CVE-2025-10148) kept one for a connection.
+// Section 5.3 and 10.3: a fresh unpredictable key for each frame. curl (CVE-2025-10148) kept one
+// for a connection.
 #[test]
 fn a_client_masks_every_frame_with_a_key_of_its_own() {
     let mut client = End::new(Role::Client);
@@ -200,7 +204,8 @@ fn a_client_masks_every_frame_with_a_key_of_its_own() {
     let (sent, keys) = read(Role::Client, &bytes);
     assert_eq!(sent, vec![Sent(TEXT, b"x".to_vec()); 1000]);
     let different: HashSet<_> = keys.iter().collect();
-    // Of 1000 random numbers of 32 bits, two are the same once in some 8600 runs; three pairs practically never.
+    // Of 1000 random numbers of 32 bits, two are the same once in some 8600 runs; three pairs
+    // practically never.
     assert!(different.len() >= 998, "{}", different.len());
     // None of the bytes of a key is fixed or counts.
     for position in 0..4 {
@@ -209,7 +214,8 @@ fn a_client_masks_every_frame_with_a_key_of_its_own() {
     }
 }
 
-// Section 5.2: whatever the opcode, a header may arrive byte by byte, and nothing happens before it is complete.
+// Section 5.2: whatever the opcode, a header may arrive byte by byte, and nothing happens before it
+// is complete.
 #[test]
 fn an_incomplete_header_waits() {
     for role in ROLES {

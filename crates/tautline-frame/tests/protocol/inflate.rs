@@ -1,7 +1,8 @@
-//! A decoder of RFC 1951 by the book: slow, and strict about how far back a reference reaches, which zlib's is not.
+//! A decoder of RFC 1951 by the book: slow, and strict about how far back a reference reaches,
+//! which zlib's is not.
 
-/// Reads blocks that are not marked as the last, up to the end of the input; `None` if the data is invalid, or refers
-/// further back than `window` bytes.
+/// Reads blocks that are not marked as the last, up to the end of the input; `None` if the data is
+/// invalid, or refers further back than `window` bytes.
 pub(crate) fn inflate(input: &[u8], window: usize) -> Option<Vec<u8>> {
     let mut bits = Bits { input, position: 0 };
     let mut out = Vec::new();

@@ -32,8 +32,8 @@ fn until_pinged(end: &mut End) -> Sent {
     panic!("no ping after three deadlines");
 }
 
-// Connections that began together must not ping together. At first only the deadline was random: when it fired, it was
-// postponed to the full interval, and every ping came exactly then.
+// Connections that began together must not ping together. At first only the deadline was random:
+// when it fired, it was postponed to the full interval, and every ping came exactly then.
 #[test]
 fn the_first_ping_comes_at_a_random_time_in_the_second_half_of_the_interval() {
     for role in ROLES {
@@ -47,7 +47,8 @@ fn the_first_ping_comes_at_a_random_time_in_the_second_half_of_the_interval() {
             .collect();
         times.sort();
         assert!(times[0] >= INTERVAL / 2 && times[199] <= INTERVAL, "{times:?}");
-        // 200 values spread over 50 seconds: all in one half of that is as likely as 200 equal tosses of a coin.
+        // 200 values spread over 50 seconds: all in one half of that is as likely as 200 equal
+        // tosses of a coin.
         assert!(times[0] < INTERVAL * 3 / 4 && times[199] > INTERVAL * 3 / 4, "{times:?}");
         times.dedup();
         assert!(times.len() > 190, "{} different times", times.len());
@@ -90,8 +91,8 @@ fn a_peer_that_sends_is_not_pinged() {
     }
 }
 
-// Any byte counts as a sign of life, even one that completes nothing: a long message over a slow line has no complete
-// frames yet.
+// Any byte counts as a sign of life, even one that completes nothing: a long message over a slow
+// line has no complete frames yet.
 #[test]
 fn a_piece_of_a_frame_is_a_sign_of_life() {
     for role in ROLES {
@@ -125,8 +126,8 @@ fn a_peer_that_stays_silent_is_given_up() {
     }
 }
 
-// py websockets (#1005), WebSocket-Node (#229): a ping after a long message was considered overdue before it was on the
-// wire.
+// py websockets (#1005), WebSocket-Node (#229): a ping after a long message was considered overdue
+// before it was on the wire.
 #[test]
 fn the_ping_deadline_counts_from_when_the_ping_was_written() {
     for role in ROLES {
@@ -155,10 +156,10 @@ fn the_ping_deadline_counts_from_when_the_ping_was_written() {
     }
 }
 
-// A device that answered pings with an empty pong, and one that did not answer them but sent a reading every second, were
-// dropped with `Timeout(Ping)`: only the pong with the right payload counted, and any other byte merely delayed its
-// deadline. Any byte is a sign of life, and satisfies a ping; the next one is due when the peer has been silent for the
-// interval again.
+// A device that answered pings with an empty pong, and one that did not answer them but sent a
+// reading every second, were dropped with `Timeout(Ping)`: only the pong with the right payload
+// counted, and any other byte merely delayed its deadline. Any byte is a sign of life, and
+// satisfies a ping; the next one is due when the peer has been silent for the interval again.
 #[test]
 fn whatever_comes_behind_a_ping_answers_it() {
     for role in ROLES {
@@ -194,8 +195,8 @@ fn a_peer_that_sends_a_little_less_often_than_the_interval_lives_without_a_singl
     }
 }
 
-// One byte after the ping is a sign of life, and no more than that: a peer that then falls silent is pinged again, and
-// dropped.
+// One byte after the ping is a sign of life, and no more than that: a peer that then falls silent
+// is pinged again, and dropped.
 #[test]
 fn a_peer_that_falls_silent_after_one_byte_behind_the_ping_is_given_up() {
     for role in ROLES {
@@ -211,7 +212,8 @@ fn a_peer_that_falls_silent_after_one_byte_behind_the_ping_is_given_up() {
     }
 }
 
-// A timeout longer than the interval: silence is checked again at each interval, whatever happened to an earlier ping.
+// A timeout longer than the interval: silence is checked again at each interval, whatever happened
+// to an earlier ping.
 #[test]
 fn a_long_timeout_does_not_put_off_the_next_ping() {
     for role in ROLES {
@@ -268,7 +270,8 @@ fn a_closing_connection_is_not_pinged() {
     }
 }
 
-// A ping is pending when a Close arrives: the peer has shown a sign of life, and no longer owes a pong.
+// A ping is pending when a Close arrives: the peer has shown a sign of life, and no longer owes a
+// pong.
 #[test]
 fn a_close_ends_the_wait_for_a_pong() {
     for role in ROLES {
@@ -284,8 +287,8 @@ fn a_close_ends_the_wait_for_a_pong() {
     }
 }
 
-// Found on review: a setting of `Duration::MAX`, which people write for "never", overflowed `Instant`; an interval of zero
-// left a deadline that was always due at once.
+// Found on review: a setting of `Duration::MAX`, which people write for "never", overflowed
+// `Instant`; an interval of zero left a deadline that was always due at once.
 #[test]
 fn settings_at_the_ends_of_their_range_are_taken() {
     for role in ROLES {

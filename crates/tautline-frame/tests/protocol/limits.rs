@@ -107,7 +107,8 @@ fn too_long_a_message_is_refused_by_its_header() {
     }
 }
 
-// undici (b4c287b38) limited each frame and not their sum; Bandit (CVE-2026-42786) had no limit on the sum.
+// undici (b4c287b38) limited each frame and not their sum; Bandit (CVE-2026-42786) had no limit on
+// the sum.
 #[test]
 fn the_limit_is_for_the_sum_of_the_fragments() {
     for role in ROLES {
@@ -124,8 +125,8 @@ fn the_limit_is_for_the_sum_of_the_fragments() {
     }
 }
 
-// undici (CVE-2026-1528) combined the two halves of a long length wrongly: 2^32 + 5 must not read as 5. NATS and others
-// read huge lengths as negative.
+// undici (CVE-2026-1528) combined the two halves of a long length wrongly: 2^32 + 5 must not read
+// as 5. NATS and others read huge lengths as negative.
 #[test]
 fn huge_lengths_are_too_long_and_nothing_else() {
     for role in ROLES {
@@ -140,8 +141,8 @@ fn huge_lengths_are_too_long_and_nothing_else() {
     }
 }
 
-// gorilla (CVE-2020-27813): two lengths whose sum overflowed its counter got past the limit. libsoup (CVE-2026-0716)
-// read beyond its buffer when no limit was set.
+// gorilla (CVE-2020-27813): two lengths whose sum overflowed its counter got past the limit.
+// libsoup (CVE-2026-0716) read beyond its buffer when no limit was set.
 #[test]
 fn without_limits_huge_lengths_wait_and_their_sums_do_not_wrap() {
     const LONGEST: u64 = (1 << 63) - 1;
@@ -197,7 +198,8 @@ fn a_message_at_the_default_limit_arrives() {
     }
 }
 
-// Section 5.5: a control frame is short by itself. A frame limit below 125 refused Closes with 1009.
+// Section 5.5: a control frame is short by itself. A frame limit below 125 refused Closes with
+// 1009.
 #[test]
 fn control_frames_are_not_held_to_the_frame_limit() {
     for role in ROLES {

@@ -1,7 +1,9 @@
-//! The rules of RFC 6455 sections 5 to 8 against `Protocol`: bytes in, bytes out, at times that the tests choose.
+//! The rules of RFC 6455 sections 5 to 8 against `Protocol`: bytes in, bytes out, at times that the
+//! tests choose.
 //!
-//! Each rule is tested as a server and as a client. What the other end sends, and what it reads, goes through [`peer`],
-//! which knows the wire format by itself, so that a mistake of the crate's codec cannot hide.
+//! Each rule is tested as a server and as a client. What the other end sends, and what it reads,
+//! goes through [`peer`], which knows the wire format by itself, so that a mistake of the crate's
+//! codec cannot hide.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 

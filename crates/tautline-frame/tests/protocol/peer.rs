@@ -59,8 +59,8 @@ pub(crate) fn close_for(error: ProtocolError, code: u16) -> Sent {
     Sent(CLOSE, close_body(code, error.to_string()))
 }
 
-/// Reads what an endpoint of this role wrote; the masking and the shortest length form are checked on the way
-/// (RFC 6455 sections 5.1 and 5.2). The second value is the keys.
+/// Reads what an endpoint of this role wrote; the masking and the shortest length form are checked
+/// on the way (RFC 6455 sections 5.1 and 5.2). The second value is the keys.
 pub(crate) fn read(from: Role, bytes: &[u8]) -> (Vec<Sent>, Vec<[u8; 4]>) {
     let (frames, rest) = read_frames(bytes);
     assert!(rest.is_empty(), "whole frames only");

@@ -77,7 +77,8 @@ fn a_pong_with_another_payload_answers_nothing() {
     }
 }
 
-// A pong that arrives before its ping can have been read, from a peer that guesses: it measures nothing.
+// A pong that arrives before its ping can have been read, from a peer that guesses: it measures
+// nothing.
 #[test]
 fn a_pong_ahead_of_its_ping_answers_nothing() {
     for role in ROLES {
@@ -109,7 +110,8 @@ fn a_ping_is_refused_when_the_connection_is_not_open() {
     }
 }
 
-// Section 5.5.1: nothing follows a Close; a ping that waited for room is dropped when the Close is due first.
+// Section 5.5.1: nothing follows a Close; a ping that waited for room is dropped when the Close is
+// due first.
 #[test]
 fn a_ping_that_was_not_encoded_does_not_follow_the_close() {
     for role in ROLES {
@@ -121,8 +123,8 @@ fn a_ping_that_was_not_encoded_does_not_follow_the_close() {
     }
 }
 
-// A user's ping requires its pong: it fails at its own deadline, whatever else is received, and the connection continues.
-// It used to wait as long as anything arrived.
+// A user's ping requires its pong: it fails at its own deadline, whatever else is received, and the
+// connection continues. It used to wait as long as anything arrived.
 #[test]
 fn a_ping_whose_pong_does_not_come_is_over_at_its_deadline_and_the_connection_goes_on() {
     for role in ROLES {

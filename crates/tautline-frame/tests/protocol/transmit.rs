@@ -141,7 +141,8 @@ fn fragments_of_text_join_to_the_text() {
     }
 }
 
-// The write mark: an endpoint says when it is full, and holds more only if it is passed more anyway.
+// The write mark: an endpoint says when it is full, and holds more only if it is passed more
+// anyway.
 #[test]
 fn the_queue_tells_when_it_is_full() {
     const MARK: usize = 4096;
@@ -204,7 +205,8 @@ fn the_close_waits_for_the_fragments() {
     }
 }
 
-// After a failure the current message is abandoned: the peer must receive the reason, not the rest (section 7.1.7).
+// After a failure the current message is abandoned: the peer must receive the reason, not the rest
+// (section 7.1.7).
 #[test]
 fn a_failure_gives_up_the_fragments_that_are_left() {
     for role in ROLES {

@@ -1,4 +1,5 @@
-//! The work of one turn of a connection is bounded, whatever a peer sends, and so is the cost of each byte from the peer.
+//! The work of one turn of a connection is bounded, whatever a peer sends, and so is the cost of
+//! each byte from the peer.
 
 use tautline_frame::Message;
 
@@ -51,8 +52,9 @@ fn costs(turns: &Turns, wire: &[u8], least: f64, most: f64) {
     assert!((least..=most).contains(&units), "{units} units for each byte: {turns:?}");
 }
 
-// One read of 64 KiB holds 10,000 messages, and a peer with many of them kept 20 quiet connections of its thread waiting for 18 ms,
-// one with pings for 21 ms. Handlers of 10 us for each made that 1.26 s.
+// One read of 64 KiB holds 10,000 messages, and a peer with many of them kept 20 quiet connections
+// of its thread waiting for 18 ms, one with pings for 21 ms. Handlers of 10 us for each made that
+// 1.26 s.
 #[test]
 fn a_turn_takes_512_frames_at_most_whatever_they_are() {
     for role in ROLES {
@@ -139,7 +141,8 @@ mod compressed {
         out
     }
 
-    // Each of these messages takes a copy of the window, 1,000 ns for 8 bytes: a poll took 489 ms, as only what was inflated counted.
+    // Each of these messages takes a copy of the window, 1,000 ns for 8 bytes: a poll took 489 ms,
+    // as only what was inflated counted.
     #[test]
     fn tiny_messages_are_charged_for_what_they_may_refer_to() {
         for role in ROLES {
@@ -167,8 +170,8 @@ mod compressed {
         }
     }
 
-    // Text takes 5 ns for each byte on the wire, and none of these more than 20 times that: empty blocks, marked as the
-    // last or not.
+    // Text takes 5 ns for each byte on the wire, and none of these more than 20 times that: empty
+    // blocks, marked as the last or not.
     #[test]
     fn blocks_without_data_are_charged_for_what_they_are() {
         let stored = [0x00, 0x00, 0x00, 0xFF, 0xFF].repeat(20_000);
@@ -182,8 +185,8 @@ mod compressed {
         }
     }
 
-    // A turn that ends in the middle of a message leaves bytes in the buffer that are already unmasked, or none at all
-    // although the inflater has more output.
+    // A turn that ends in the middle of a message leaves bytes in the buffer that are already
+    // unmasked, or none at all although the inflater has more output.
     #[test]
     fn a_message_goes_on_where_the_turn_was_over() {
         for role in ROLES {

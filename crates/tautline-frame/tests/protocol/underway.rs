@@ -18,15 +18,16 @@ fn gave_up(end: &mut End) {
     assert_eq!(end.receive(LAST_PART, b"late"), Ok(vec![]));
 }
 
-/// Bytes with which an unfinished message begins: a frame that is not complete, and one of several frames.
+/// Bytes with which an unfinished message begins: a frame that is not complete, and one of several
+/// frames.
 fn beginnings(role: Role) -> [Vec<u8>; 3] {
     let mut part_of_one = frame(role, TEXT, &[b'a'; 100]);
     part_of_one.truncate(60);
     [header(role, BINARY, 100), part_of_one, frame(role, TEXT_PART, b"a")]
 }
 
-// 40 connections sent an unfinished message of 16.3 kB each and answered pings from then on: 658 MB were held for as long
-// as they wanted.
+// 40 connections sent an unfinished message of 16.3 kB each and answered pings from then on: 658 MB
+// were held for as long as they wanted.
 #[test]
 fn an_unfinished_message_that_does_not_get_on_is_given_up_whatever_else_comes() {
     for role in ROLES {
@@ -48,8 +49,9 @@ fn an_unfinished_message_that_does_not_get_on_is_given_up_whatever_else_comes() 
     }
 }
 
-// Unread bytes at the deadline may be the rest of the message, so it is checked again a second later. A peer whose pings
-// were there at just that moment got the whole time once more, again and again.
+// Unread bytes at the deadline may be the rest of the message, so it is checked again a second
+// later. A peer whose pings were there at just that moment got the whole time once more, again and
+// again.
 #[test]
 fn pings_at_the_moment_of_the_deadline_put_it_off_by_no_more_than_a_second() {
     for role in ROLES {
@@ -114,7 +116,8 @@ fn who_has_much_held_sends_more() {
     }
 }
 
-// A connection keeps its block for a long frame while it waits for the rest: one for 1 MiB would be held by a byte now and then.
+// A connection keeps its block for a long frame while it waits for the rest: one for 1 MiB would be
+// held by a byte now and then.
 #[test]
 fn a_block_that_is_hardly_filled_counts_as_held() {
     for role in ROLES {

@@ -5,7 +5,8 @@ use tautline_frame::{Message, ProtocolError, Text};
 
 use crate::peer::*;
 
-/// Text with characters of each length, and the borders of what is valid. U+FFFE and U+FFFF are noncharacters, but valid.
+/// Text with characters of each length, and the borders of what is valid. U+FFFE and U+FFFF are
+/// noncharacters, but valid.
 const VALID: [&str; 8] = [
     "",
     "plain",
@@ -17,7 +18,8 @@ const VALID: [&str; 8] = [
     "\u{0}in the middle\u{0}",
 ];
 
-/// Bytes that are not UTF-8, and the number of bytes that show it: one fewer could still become valid.
+/// Bytes that are not UTF-8, and the number of bytes that show it: one fewer could still become
+/// valid.
 const INVALID: [(&[u8], usize); 21] = [
     (b"\x80", 1),
     (b"\xbf", 1),
@@ -129,7 +131,8 @@ fn a_wrong_byte_in_a_continuation_is_refused_as_soon_as_it_is_there() {
     }
 }
 
-// Section 8.1: a character may be split between two fragments, but must be complete at the end of the message.
+// Section 8.1: a character may be split between two fragments, but must be complete at the end of
+// the message.
 #[test]
 fn a_character_cut_off_by_the_end_of_the_message_is_refused() {
     for role in ROLES {
@@ -160,7 +163,8 @@ fn binary_messages_and_the_payloads_of_pings_are_not_checked() {
     }
 }
 
-// sockudo (before 2.0.2) checked everything again for each piece. The work here is linear, or this takes minutes.
+// sockudo (before 2.0.2) checked everything again for each piece. The work here is linear, or this
+// takes minutes.
 #[test]
 fn a_long_text_in_short_frames_is_checked_piece_by_piece() {
     let text = "κόσμε €😀 ".repeat(1 << 16);
@@ -178,8 +182,8 @@ fn a_long_text_in_short_frames_is_checked_piece_by_piece() {
     }
 }
 
-// Section 8.1 applies to sending, too: there is no way to make a text from other bytes. Mattermost (CVE-2025-12689)
-// crashed on bytes that a peer had let through.
+// Section 8.1 applies to sending, too: there is no way to make a text from other bytes. Mattermost
+// (CVE-2025-12689) crashed on bytes that a peer had let through.
 #[test]
 fn text_cannot_be_made_of_what_is_not_utf8() {
     for (bad, _) in INVALID {

@@ -1,5 +1,5 @@
-//! A second driver of a [`Session`], besides that of the `tautline` crate: over two pipes in memory, without tokio, at the
-//! time that a test chooses.
+//! A second driver of a [`Session`], besides that of the `tautline` crate: over two pipes in
+//! memory, without tokio, at the time that a test chooses.
 
 use std::time::Instant;
 

@@ -45,7 +45,8 @@ fn a_silent_peer_is_pinged_and_then_given_up_with_a_close() {
     assert_eq!(pair.down.bytes[0], 0x88, "a Close, if it is taken at once");
 }
 
-// A task that only sends considered its peer silent, though the pong had arrived and nobody had read it.
+// A task that only sends considered its peer silent, though the pong had arrived and nobody had
+// read it.
 #[test]
 fn bytes_that_nobody_has_read_are_a_sign_of_life_for_a_writer_too() {
     let config =
@@ -112,7 +113,8 @@ fn a_read_that_fails_is_the_end_and_the_cause() {
     );
 }
 
-/// TLS has its own end (RFC 8446 section 6.1); a peer that leaves it out has still sent everything, if it sent its Close.
+/// TLS has its own end (RFC 8446 section 6.1); a peer that leaves it out has still sent everything,
+/// if it sent its Close.
 #[test]
 fn a_tls_stream_cut_after_the_close_is_in_order_and_before_it_a_loss() {
     for (close, lost) in [(true, false), (false, true)] {
@@ -134,8 +136,8 @@ fn a_tls_stream_cut_after_the_close_is_in_order_and_before_it_a_loss() {
     }
 }
 
-// A message in fragments beyond the write mark was cut off when the peer closed and ended its half, and `send` reported
-// that it was written.
+// A message in fragments beyond the write mark was cut off when the peer closed and ended its half,
+// and `send` reported that it was written.
 #[test]
 fn a_message_in_fragments_is_written_whole_to_a_peer_that_closes_and_ends_its_half() {
     let config = Config::new().fragment_size(1000).write_mark(2000);
@@ -186,7 +188,8 @@ fn nobody_is_told_the_end_before_it() {
     assert!(!pair.client.session.is_done(), "asking ends nothing");
 }
 
-// A task whose turn was over waited for the write side of a connection that was ending, with messages at hand, until the deadline.
+// A task whose turn was over waited for the write side of a connection that was ending, with
+// messages at hand, until the deadline.
 #[test]
 fn kept_messages_do_not_wait_for_a_blocked_write_at_the_end() {
     const COUNT: usize = 1000;

@@ -55,8 +55,8 @@ fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
             "permessage-deflate; server_max_window_bits=\"10\"",
             Some("permessage-deflate; server_max_window_bits=10"),
         ),
-        // A window of 8 bits is fine for the peer's compressor. Ours cannot do it, so another offer is better; without
-        // one, what we send is not compressed.
+        // A window of 8 bits is fine for the peer's compressor. Ours cannot do it, so another offer
+        // is better; without one, what we send is not compressed.
         (
             "permessage-deflate; client_max_window_bits=8",
             Some("permessage-deflate; client_max_window_bits=8"),
@@ -86,7 +86,8 @@ fn a_server_accepts_the_first_good_offer_rfc7692_5_and_7_1() {
     }
 }
 
-/// undici CVE-2026-2229: `server_max_window_bits=1000` reached the inflater and crashed the process.
+/// undici CVE-2026-2229: `server_max_window_bits=1000` reached the inflater and crashed the
+/// process.
 #[test]
 fn window_bits_are_8_to_15_without_leading_zero_rfc7692_7_1_2() {
     for bits in 8..=15u8 {
@@ -107,7 +108,8 @@ fn window_bits_are_8_to_15_without_leading_zero_rfc7692_7_1_2() {
     }
 }
 
-// RFC 7692 section 5.2: a quoted value is equivalent to a bare one, even with backslashes (RFC 6455 section 9.1).
+// RFC 7692 section 5.2: a quoted value is equivalent to a bare one, even with backslashes (RFC 6455
+// section 9.1).
 #[test]
 fn a_quoted_value_is_what_stands_inside_the_quotes_rfc7692_7_1_2() {
     for bits in 9..=15u8 {
@@ -130,8 +132,9 @@ fn a_quoted_value_is_what_stands_inside_the_quotes_rfc7692_7_1_2() {
     }
 }
 
-// RFC 6455 section 9.1: a value is a token, and a token has at least one character. That is not an offer to be declined but
-// a malformed header: 400 from a server, the end of the connection for a client.
+// RFC 6455 section 9.1: a value is a token, and a token has at least one character. That is not an
+// offer to be declined but a malformed header: 400 from a server, the end of the connection for a
+// client.
 #[test]
 fn an_empty_value_breaks_the_grammar_rfc6455_9_1() {
     for value in ["", "\"\"", "\" \"", "\"9 \""] {
@@ -144,7 +147,8 @@ fn an_empty_value_breaks_the_grammar_rfc6455_9_1() {
     }
 }
 
-// RFC 7692 section 7.1: a repeated parameter is wrong even if both say the same, or one of them would be acceptable.
+// RFC 7692 section 7.1: a repeated parameter is wrong even if both say the same, or one of them
+// would be acceptable.
 #[test]
 fn every_parameter_stands_once_rfc7692_7_1() {
     for twice in [
@@ -167,7 +171,8 @@ fn every_parameter_stands_once_rfc7692_7_1() {
     assert_eq!(accept(PLAIN, bare), None);
 }
 
-// RFC 7692 section 5.1: in the client's order of preference, over all lines of the header (RFC 6455 section 9.1).
+// RFC 7692 section 5.1: in the client's order of preference, over all lines of the header (RFC 6455
+// section 9.1).
 #[test]
 fn offers_are_tried_in_order_of_preference_rfc7692_5_1() {
     for (lines, answer) in [
@@ -223,7 +228,8 @@ fn a_server_keeps_to_its_own_settings() {
     }
 }
 
-// RFC 7692 section 7.1.2 allows 8, with which common compressors cannot compress: neither role asks for it.
+// RFC 7692 section 7.1.2 allows 8, with which common compressors cannot compress: neither role asks
+// for it.
 #[test]
 fn no_window_below_9_bits_is_asked_for() {
     for (bits, asked) in [(0, "9"), (8, "9"), (9, "9"), (14, "14")] {
@@ -255,7 +261,8 @@ fn an_offer_says_what_is_wanted_rfc7692_7_1() {
     }
 }
 
-// RFC 7692 section 7.1.2.1: a server that is limited to 8 bits compresses nothing, and inflates what the client compresses.
+// RFC 7692 section 7.1.2.1: a server that is limited to 8 bits compresses nothing, and inflates
+// what the client compresses.
 #[test]
 fn a_server_that_is_held_to_8_bits_sends_uncompressed() {
     let headers = header("permessage-deflate; server_max_window_bits=8");
@@ -319,7 +326,8 @@ fn a_client_fails_on_any_other_answer_rfc7692_7_1() {
     }
 }
 
-/// Whatever both ends ask for, the client accepts the server's answer, and what one end sends is what the other expects.
+/// Whatever both ends ask for, the client accepts the server's answer, and what one end sends is
+/// what the other expects.
 #[test]
 fn both_ends_agree_on_who_keeps_what() {
     let settings = [

@@ -22,8 +22,9 @@ pub enum BodyFraming {
     UntilClose,
 }
 
-/// Where the body of the response to a `GET` ends (RFC 9112 section 6.3). A `Content-Length` that contradicts itself or is
-/// not a number makes the response unusable; its body is treated as absent.
+/// Where the body of the response to a `GET` ends (RFC 9112 section 6.3). A `Content-Length` that
+/// contradicts itself or is not a number makes the response unusable; its body is treated as
+/// absent.
 #[must_use]
 pub fn body_framing<T>(response: &Response<T>) -> BodyFraming {
     let status = response.status();
@@ -105,9 +106,9 @@ impl BodyReader {
         Self { state, limit, line: 0, collected: BytesMut::new() }
     }
 
-    /// Takes what it can from `buf`; unfinished lines of the chunked coding stay in it. Returns whether no more is needed:
-    /// the body is complete, the limit is reached, or the coding is malformed. The caller has to notice the end of the
-    /// connection.
+    /// Takes what it can from `buf`; unfinished lines of the chunked coding stay in it. Returns
+    /// whether no more is needed: the body is complete, the limit is reached, or the coding is
+    /// malformed. The caller has to notice the end of the connection.
     pub fn read(&mut self, buf: &mut BytesMut) -> bool {
         while !self.is_done() && self.step(buf) {}
         self.is_done()
@@ -119,7 +120,8 @@ impl BodyReader {
         self.state == State::Done || self.collected.len() >= self.limit
     }
 
-    /// Returns what was collected: the whole body, or its beginning if the limit was reached or the rest did not arrive.
+    /// Returns what was collected: the whole body, or its beginning if the limit was reached or the
+    /// rest did not arrive.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.collected.freeze()
@@ -204,8 +206,8 @@ impl fmt::Debug for BodyReader {
     }
 }
 
-/// The size in a chunk's first line: hexadecimal digits, then optional extensions, which are ignored
-/// (RFC 9112 section 7.1.1).
+/// The size in a chunk's first line: hexadecimal digits, then optional extensions, which are
+/// ignored (RFC 9112 section 7.1.1).
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(end);

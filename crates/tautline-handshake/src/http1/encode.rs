@@ -8,10 +8,11 @@ use http::{Request, Response, StatusCode};
 
 use crate::token::has_member;
 
-/// Appends a request to `dst`: `Host` first, names in their customary case, since some servers compare them
-/// case-sensitively.
+/// Appends a request to `dst`: `Host` first, names in their customary case, since some servers
+/// compare them case-sensitively.
 ///
-/// No line break can be injected: the types of `http` allow none in methods, URIs, names and values.
+/// No line break can be injected: the types of `http` allow none in methods, URIs, names and
+/// values.
 ///
 /// ```
 /// let request = http::Request::get("/chat").header("x-id", "7").header("host", "h").body(())?;
@@ -35,10 +36,11 @@ pub fn encode_request<T>(request: &Request<T>, dst: &mut BytesMut) {
 
 /// Appends a response with its body to `dst`.
 ///
-/// The headers that say where the body ends are set here, whatever the response has: `Content-Length` is the body's
-/// length, `Transfer-Encoding` is left out, and every status but 101 has `Connection: close` (listing `Upgrade` too if
-/// there is such a header, RFC 9110 section 7.8), since no second request can follow on this connection. A status that has
-/// no body (1xx, 204, 304) is written without one.
+/// The headers that say where the body ends are set here, whatever the response has:
+/// `Content-Length` is the body's length, `Transfer-Encoding` is left out, and every status but 101
+/// has `Connection: close` (listing `Upgrade` too if there is such a header, RFC 9110 section 7.8),
+/// since no second request can follow on this connection. A status that has no body (1xx, 204, 304)
+/// is written without one.
 ///
 /// ```
 /// let response = tautline_handshake::HandshakeError::Method.to_response();
@@ -51,8 +53,8 @@ pub fn encode_response<B: AsRef<[u8]>>(response: &Response<B>, dst: &mut BytesMu
     encode(response, true, dst);
 }
 
-/// Appends the response to a `HEAD` request to `dst`: like [`encode_response`], but without the body
-/// (RFC 9110 section 9.3.2).
+/// Appends the response to a `HEAD` request to `dst`: like [`encode_response`], but without the
+/// body (RFC 9110 section 9.3.2).
 pub fn encode_response_to_head<B: AsRef<[u8]>>(response: &Response<B>, dst: &mut BytesMut) {
     encode(response, false, dst);
 }

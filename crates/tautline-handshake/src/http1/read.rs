@@ -11,13 +11,13 @@ use crate::error::HeadError;
 use crate::headers::guarded;
 use crate::token::{Lines, lines};
 
-/// Interim responses (1xx other than 101) that are skipped before the final one. Servers send one or two
-/// (`100 Continue`, `103 Early Hints`); without a bound they could go on forever.
+/// Interim responses (1xx other than 101) that are skipped before the final one. Servers send one
+/// or two (`100 Continue`, `103 Early Hints`); without a bound they could go on forever.
 const MAX_INTERIM: u8 = 8;
 
-/// Reads the head of a request from bytes as they arrive: strictly by RFC 9112, in time linear in the head however it is
-/// split, and failing as early as the bytes allow. One empty line before the request is skipped
-/// (section 2.2).
+/// Reads the head of a request from bytes as they arrive: strictly by RFC 9112, in time linear in
+/// the head however it is split, and failing as early as the bytes allow. One empty line before the
+/// request is skipped (section 2.2).
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -46,11 +46,11 @@ impl RequestHeadReader {
         Self { scanner: Scanner::new(Kind::Request, limits), started: false }
     }
 
-    /// Examines what was appended to `buf` since the last call. Once the head is complete, it is removed from `buf`; what
-    /// follows it stays there. Until then `buf` must only be appended to.
+    /// Examines what was appended to `buf` since the last call. Once the head is complete, it is
+    /// removed from `buf`; what follows it stays there. Until then `buf` must only be appended to.
     ///
-    /// The version is HTTP/1.1 or HTTP/1.0; [`ServerRequest::check`](crate::ServerRequest::check) or a plain HTTP handler
-    /// decides about the latter.
+    /// The version is HTTP/1.1 or HTTP/1.0; [`ServerRequest::check`](crate::ServerRequest::check)
+    /// or a plain HTTP handler decides about the latter.
     ///
     /// # Errors
     ///
@@ -79,8 +79,8 @@ impl RequestHeadReader {
         else {
             return Err(HeadError::FirstLine);
         };
-        // RFC 3986 allows neither non-ASCII characters nor a backslash, which some read as a slash, and RFC 9112 section
-        // 3.2 allows no fragment here; the parser accepts all of them.
+        // RFC 3986 allows neither non-ASCII characters nor a backslash, which some read as a slash,
+        // and RFC 9112 section 3.2 allows no fragment here; the parser accepts all of them.
         if !target.is_ascii() || target.contains(['#', '\\']) {
             return Err(HeadError::FirstLine);
         }
@@ -96,9 +96,9 @@ impl RequestHeadReader {
     }
 }
 
-/// Replaces `Host` by the host of a target in absolute form, since `Host` is then to be ignored (RFC 9112 section 3.2.2):
-/// the application sees one name for the request. A `Host` that is missing, malformed or duplicated is left in place, to be
-/// refused.
+/// Replaces `Host` by the host of a target in absolute form, since `Host` is then to be ignored
+/// (RFC 9112 section 3.2.2): the application sees one name for the request. A `Host` that is
+/// missing, malformed or duplicated is left in place, to be refused.
 fn use_host_of_target(request: &mut Request<()>) {
     let one = match lines(request.headers(), &HOST) {
         Lines::One(value) => value.to_str().is_ok_and(|value| Authority::is_valid(value.trim())),
@@ -111,8 +111,8 @@ fn use_host_of_target(request: &mut Request<()>) {
     }
 }
 
-/// Reads the head of a response from bytes as they arrive; the counterpart of [`RequestHeadReader`].
-/// Interim responses, such as `103 Early Hints`, are skipped, up to a bound
+/// Reads the head of a response from bytes as they arrive; the counterpart of
+/// [`RequestHeadReader`]. Interim responses, such as `103 Early Hints`, are skipped, up to a bound
 /// (RFC 9110 section 15.2); `101 Switching Protocols` is final.
 ///
 /// ```
@@ -141,13 +141,13 @@ impl ResponseHeadReader {
         Self { scanner: Scanner::new(Kind::Response, limits), interim: 0, status: None }
     }
 
-    /// Examines what was appended to `buf` since the last call. Complete heads are removed from `buf`; what follows stays
-    /// there. Until then `buf` must only be appended to.
+    /// Examines what was appended to `buf` since the last call. Complete heads are removed from
+    /// `buf`; what follows stays there. Until then `buf` must only be appended to.
     ///
     /// # Errors
     ///
-    /// A [`HeadError`]; nothing more can be read from the connection. The status from the first line is still known: see
-    /// [`status`](Self::status).
+    /// A [`HeadError`]; nothing more can be read from the connection. The status from the first
+    /// line is still known: see [`status`](Self::status).
     pub fn read(&mut self, buf: &mut BytesMut) -> Result<Option<Response<()>>, HeadError> {
         loop {
             let head = match next_head(&mut self.scanner, Kind::Response, buf) {
@@ -172,8 +172,8 @@ impl ResponseHeadReader {
         }
     }
 
-    /// The status of a response whose head could not be read, if its first line was valid up to there: a refusal remains a
-    /// refusal. `None` until [`read`](Self::read) has returned an error.
+    /// The status of a response whose head could not be read, if its first line was valid up to
+    /// there: a refusal remains a refusal. `None` until [`read`](Self::read) has returned an error.
     ///
     /// ```
     /// use bytes::BytesMut;
@@ -216,8 +216,8 @@ fn parse_response(head: &Bytes, extent: Extent) -> Result<Response<()>, HeadErro
     Ok(response)
 }
 
-/// The next complete head, removed from `buf`. It is copied once, so that its header values can share it without keeping
-/// the read buffer alive.
+/// The next complete head, removed from `buf`. It is copied once, so that its header values can
+/// share it without keeping the read buffer alive.
 fn next_head(
     scanner: &mut Scanner,
     kind: Kind,
@@ -238,7 +238,8 @@ fn next_head(
     Ok(Some((head, extent)))
 }
 
-/// Replaces each line fold, including the whitespace around it, by spaces (RFC 9112 section 5.2: `OWS CRLF RWS`).
+/// Replaces each line fold, including the whitespace around it, by spaces (RFC 9112 section 5.2:
+/// `OWS CRLF RWS`).
 fn unfold(head: &mut [u8]) {
     let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut at = 0;
@@ -281,8 +282,8 @@ fn head_error(error: httparse::Error, head: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the first line has a version (`HTTP/` digit `.` digit, RFC 9112 section 2.3) in its place, but one that is not
-/// supported.
+/// Whether the first line has a version (`HTTP/` digit `.` digit, RFC 9112 section 2.3) in its
+/// place, but one that is not supported.
 fn names_another_version(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let last = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();

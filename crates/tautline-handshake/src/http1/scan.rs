@@ -1,4 +1,5 @@
-//! Finds where a head ends, and whether it may go on. Each byte is examined once, however the bytes arrive.
+//! Finds where a head ends, and whether it may go on. Each byte is examined once, however the bytes
+//! arrive.
 
 use crate::error::HeadError;
 use crate::token::is_tchar;
@@ -22,8 +23,9 @@ pub struct HeadLimits {
 }
 
 impl HeadLimits {
-    /// 16 KiB: room for the cookies of one site (browsers stop near 4 KiB each, servers commonly at 8
-    /// or 16 KiB in all), and little enough to hold for many connections that are not yet accepted.
+    /// 16 KiB: room for the cookies of one site (browsers stop near 4 KiB each, servers commonly at
+    /// 8 or 16 KiB in all), and little enough to hold for many connections that are not yet
+    /// accepted.
     pub const DEFAULT_MAX_BYTES: usize = 16 * 1024;
 
     /// 8 KiB: RFC 9112 section 3 recommends supporting at least 8000 bytes.
@@ -42,7 +44,8 @@ impl HeadLimits {
         }
     }
 
-    /// The most bytes in the whole head, including its empty line. Default: [`DEFAULT_MAX_BYTES`](Self::DEFAULT_MAX_BYTES).
+    /// The most bytes in the whole head, including its empty line. Default:
+    /// [`DEFAULT_MAX_BYTES`](Self::DEFAULT_MAX_BYTES).
     #[must_use]
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
@@ -101,8 +104,8 @@ const STATUS_LINE: &[u8] = b"HTTP/1.";
 /// The longest method, by our own choice: the registered ones have at most 17 letters.
 const MAX_METHOD: usize = 32;
 
-/// The first byte of a TLS record (RFC 8446 section 5.1): a client starts with a handshake, and a server answers anything
-/// else with an alert.
+/// The first byte of a TLS record (RFC 8446 section 5.1): a client starts with a handshake, and a
+/// server answers anything else with an alert.
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_ALERT: u8 = 0x15;
 
@@ -123,8 +126,8 @@ pub(super) struct Scanner {
     folded: bool,
 }
 
-/// A complete head: its length including the empty line, the number of its header lines, and whether some of them only
-/// continue the line before.
+/// A complete head: its length including the empty line, the number of its header lines, and
+/// whether some of them only continue the line before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) len: usize,
@@ -180,9 +183,9 @@ impl Scanner {
         }
     }
 
-    /// Skips plain text, most of a head, several bytes at a time. Only bytes that [`scan`](Self::scan) would accept are
-    /// skipped, and only within a line: after its first byte, within the limits, and after what the first line must start
-    /// with.
+    /// Skips plain text, most of a head, several bytes at a time. Only bytes that
+    /// [`scan`](Self::scan) would accept are skipped, and only within a line: after its first byte,
+    /// within the limits, and after what the first line must start with.
     fn skip_plain(&mut self, buf: &[u8]) {
         let (started, limit) = match (self.lines, self.kind) {
             (0, Kind::Request) => (self.method, self.limits.max_line_bytes),
@@ -196,8 +199,8 @@ impl Scanner {
         self.at += plain_prefix(&buf[self.at..end]);
     }
 
-    /// A line that starts with whitespace continues the one before it (RFC 9112 section 5.2). A server refuses that, and
-    /// both ends do where there is no header to continue (section 2.2).
+    /// A line that starts with whitespace continues the one before it (RFC 9112 section 5.2). A
+    /// server refuses that, and both ends do where there is no header to continue (section 2.2).
     fn fold(&mut self) -> Result<(), HeadError> {
         if self.kind == Kind::Request || self.lines < 2 {
             return Err(HeadError::LineFolding);
@@ -248,15 +251,16 @@ impl Scanner {
     }
 }
 
-/// How many of the first bytes are not control characters (RFC 5234 appendix B.1: 0x00 to 0x1f, and 0x7f).
+/// How many of the first bytes are not control characters (RFC 5234 appendix B.1: 0x00 to 0x1f, and
+/// 0x7f).
 fn plain_prefix(bytes: &[u8]) -> usize {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
     let mut at = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
-        // In each of these, the lowest set bit is in the first byte that is below 0x20, or 0x7f; those above it may result
-        // from a borrow.
+        // In each of these, the lowest set bit is in the first byte that is below 0x20, or 0x7f;
+        // those above it may result from a borrow.
         let below = word.wrapping_sub(EACH * 0x20) & !word;
         let del = word ^ (EACH * 0x7f);
         let del = del.wrapping_sub(EACH) & !del;
@@ -273,8 +277,8 @@ fn plain_prefix(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// tungstenite CVE-2023-43669: a head that came in small pieces was parsed again for each of them. Here the position
-    /// only moves forwards, one step for each byte.
+    /// tungstenite CVE-2023-43669: a head that came in small pieces was parsed again for each of
+    /// them. Here the position only moves forwards, one step for each byte.
     #[test]
     fn each_byte_is_looked_at_once_however_the_bytes_arrive() {
         let head = [&b"GET / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(100), b"\r\n"].concat();
@@ -312,7 +316,8 @@ mod tests {
         assert_eq!(plain_prefix(b"ab\x7fd\nfgh"), 2);
     }
 
-    // Whatever the bytes and the pieces they come in, skipping several at a time finds the same as examining each one.
+    // Whatever the bytes and the pieces they come in, skipping several at a time finds the same as
+    // examining each one.
     #[test]
     fn pieces_and_positions_make_no_difference() {
         let limits = HeadLimits::new().max_bytes(60).max_line_bytes(24).max_headers(2);

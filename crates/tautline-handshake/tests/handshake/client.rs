@@ -104,7 +104,8 @@ fn a_request_takes_no_reserved_and_no_broken_header() {
     }
 }
 
-/// `subprotocols` of `tautline::Client` replaced what was set before, and that of a request added to it.
+/// `subprotocols` of `tautline::Client` replaced what was set before, and that of a request added
+/// to it.
 #[test]
 fn subprotocols_replace_what_was_set_before() {
     let (request, _) = client("ws://h/").subprotocols(["a"]).subprotocols(["b"]).build().unwrap();

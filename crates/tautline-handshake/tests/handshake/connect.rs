@@ -1,4 +1,5 @@
-//! WebSocket over HTTP/2 and HTTP/3: extended CONNECT (RFC 8441 sections 4 and 5, RFC 9220), both roles.
+//! WebSocket over HTTP/2 and HTTP/3: extended CONNECT (RFC 8441 sections 4 and 5, RFC 9220), both
+//! roles.
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tautline_frame::Compression;
@@ -119,7 +120,8 @@ fn the_request_has_its_pseudo_headers_and_no_key_rfc8441_4_and_5() {
     );
 }
 
-/// A `Host` that is set is the requested name; in HTTP/2 that is `:authority` (RFC 9113 section 8.3.1).
+/// A `Host` that is set is the requested name; in HTTP/2 that is `:authority` (RFC 9113 section
+/// 8.3.1).
 #[test]
 fn a_host_that_is_set_becomes_the_authority() {
     let (request, _) = client("wss://127.0.0.1:9001/")
@@ -234,7 +236,8 @@ fn what_speaks_of_a_connection_is_refused_rfc9113_8_2_2() {
     assert_eq!(refusal(&with("te", &[b"trailers"])), None);
 }
 
-/// RFC 8441 section 5: the key and the accept value are superseded by `:protocol`, and not processed.
+/// RFC 8441 section 5: the key and the accept value are superseded by `:protocol`, and not
+/// processed.
 #[test]
 fn a_key_and_an_accept_value_are_not_looked_at_rfc8441_5() {
     for keys in [&[][..], &[&b"dGhlIHNhbXBsZSBub25jZQ=="[..]], &[b"a", b"a"], &[b"\xff"]] {
@@ -245,7 +248,8 @@ fn a_key_and_an_accept_value_are_not_looked_at_rfc8441_5() {
     assert!(expectation.check(&response).is_ok());
 }
 
-/// RFC 8441 section 5: version, subprotocols and extensions as in RFC 6455, and a CONNECT has no content (RFC 9110 section 9.3.6).
+/// RFC 8441 section 5: version, subprotocols and extensions as in RFC 6455, and a CONNECT has no
+/// content (RFC 9110 section 9.3.6).
 #[test]
 fn the_other_headers_are_held_to_rfc6455_rfc8441_5() {
     use HandshakeError as E;
@@ -266,7 +270,8 @@ fn the_other_headers_are_held_to_rfc6455_rfc8441_5() {
     assert_eq!(refusal(&with("content-length", &[b"0"])), None);
 }
 
-/// RFC 8441 section 5, RFC 6455 section 10.2: the origin is compared with `:authority`, since there is no `Host`.
+/// RFC 8441 section 5, RFC 6455 section 10.2: the origin is compared with `:authority`, since there
+/// is no `Host`.
 #[test]
 fn the_origin_is_compared_with_the_authority_rfc8441_5() {
     for (origin, allowed) in

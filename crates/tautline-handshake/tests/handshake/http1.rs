@@ -60,7 +60,8 @@ fn the_example_of_rfc6455_1_2_is_read() {
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
 }
 
-/// tungstenite CVE-2023-43669 parsed the head again for every piece. Here the pieces make no difference.
+/// tungstenite CVE-2023-43669 parsed the head again for every piece. Here the pieces make no
+/// difference.
 #[test]
 fn one_byte_at_a_time_equals_all_at_once_and_what_follows_stays() {
     let bytes = [REQUEST, b"\x81\x80abcd\r\n\r\n"].concat();
@@ -87,8 +88,8 @@ fn one_byte_at_a_time_equals_all_at_once_and_what_follows_stays() {
     assert_eq!(buffer, b"\x81\x00"[..]);
 }
 
-/// Netty CVE-2026-50020, Undertow CVE-2026-28367 and its siblings: what one parser tolerates, another reads differently,
-/// and a request is smuggled in between.
+/// Netty CVE-2026-50020, Undertow CVE-2026-28367 and its siblings: what one parser tolerates,
+/// another reads differently, and a request is smuggled in between.
 #[test]
 fn malformed_requests_are_refused_rfc9112() {
     for (bytes, error) in [
@@ -120,7 +121,8 @@ fn malformed_requests_are_refused_rfc9112() {
         (b"GET / HTTP/1.1 \r\n\r\n", HeadError::FirstLine),
         (b"GET / FOO/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET / HTTP/1.x\r\n\r\n", HeadError::FirstLine),
-        // RFC 9112 section 3.2 and RFC 3986 section 3.3: a target has no backslash, which some parsers take for a slash.
+        // RFC 9112 section 3.2 and RFC 3986 section 3.3: a target has no backslash, which some
+        // parsers take for a slash.
         (b"GET /a\\..\\b HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET /?q=\\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
         (b"GET \\ HTTP/1.1\r\n\r\n", HeadError::FirstLine),
@@ -173,7 +175,8 @@ fn what_is_not_http_is_refused_at_its_first_bytes() {
     }
 }
 
-/// A folded header in a response was refused, and with it the status: a user agent replaces the fold by spaces.
+/// A folded header in a response was refused, and with it the status: a user agent replaces the
+/// fold by spaces.
 #[test]
 fn a_folded_header_of_a_response_is_read_rfc9112_5_2() {
     for (lines, value) in [
@@ -233,7 +236,8 @@ fn the_status_of_a_head_that_cannot_be_read_is_told() {
     }
 }
 
-/// RFC 9112 section 4: the reason may be anything, and a lone status code is what some servers send.
+/// RFC 9112 section 4: the reason may be anything, and a lone status code is what some servers
+/// send.
 #[test]
 fn the_reason_phrase_is_ignored_rfc9112_4() {
     for head in ["403 \r\n\r\n", "403\r\n\r\n", "403 caf\u{e9}\t!\r\n\r\n", "403 200 OK\r\n\r\n"] {
@@ -301,7 +305,8 @@ fn a_request_line_of_the_limit_is_read_and_one_byte_more_is_414() {
     assert_eq!(HandshakeError::from(HeadError::LineTooLong(max)).status(), 414);
 }
 
-/// ws CVE-2024-37890: with more headers than its parser kept, `Upgrade` was missing and the process crashed.
+/// ws CVE-2024-37890: with more headers than its parser kept, `Upgrade` was missing and the process
+/// crashed.
 #[test]
 fn two_thousand_headers_with_upgrade_last_are_431() {
     let many = |count: usize| {

@@ -1,4 +1,5 @@
-//! The server's side of RFC 6455 section 4.2: what it refuses, with which status, and what it answers.
+//! The server's side of RFC 6455 section 4.2: what it refuses, with which status, and what it
+//! answers.
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use tautline_frame::Compression;
@@ -70,7 +71,8 @@ fn each_broken_rule_has_its_error_rfc6455_4_2_1() {
         // Requirement 3: a list of tokens, in any case, over several lines.
         ("upgrade", &[b"WebSocket"], Ok(())),
         ("upgrade", &[b"h2c, websocket"], Ok(())),
-        // RFC 9110 sections 5.3 and 7.8: several lines are one list of protocols, of which a server may choose.
+        // RFC 9110 sections 5.3 and 7.8: several lines are one list of protocols, of which a server
+        // may choose.
         ("upgrade", &[b"h2c", b"websocket"], Ok(())),
         ("upgrade", &[b"websocket", b"websocket"], Ok(())),
         ("upgrade", &[], Err(E::MissingUpgrade)),
@@ -146,8 +148,9 @@ fn the_method_is_get_and_the_version_http_1_1_rfc6455_4_2_1() {
     }
 }
 
-/// RFC 9112 section 3.2.2: a server must accept the absolute form, and must ignore `Host` in favour of it. The origin is
-/// compared with the host that counts: a page of the ignored name may not connect.
+/// RFC 9112 section 3.2.2: a server must accept the absolute form, and must ignore `Host` in favour
+/// of it. The origin is compared with the host that counts: a page of the ignored name may not
+/// connect.
 #[test]
 fn an_absolute_target_names_the_host_rfc9112_3_2_2() {
     for (target, result) in [
@@ -187,8 +190,8 @@ fn whitespace_around_a_key_is_not_hashed() {
     assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
-/// ws CVE-2024-37890, Granian, webpack-dev-server: a header that was absent, or contained unexpected bytes, crashed the
-/// process.
+/// ws CVE-2024-37890, Granian, webpack-dev-server: a header that was absent, or contained
+/// unexpected bytes, crashed the process.
 #[test]
 fn any_byte_in_any_header_is_an_error_or_fine_but_never_a_panic() {
     let names: Vec<_> = with("sec-websocket-protocol", &[b"a"])
@@ -257,7 +260,8 @@ fn refusals_are_whole_responses_rfc6455_4_4_and_rfc9110_15_5() {
             assert_eq!(response.headers()[*name], value, "{error:?}");
         }
         assert_eq!(response.headers().contains_key("allow"), status == 405, "{error:?}");
-        // The HTTP/1.1 encoder adds what ends a connection: HTTP/2 forbids it (RFC 9113 section 8.2.2).
+        // The HTTP/1.1 encoder adds what ends a connection: HTTP/2 forbids it (RFC 9113 section
+        // 8.2.2).
         let upgrade = status == 426;
         assert_eq!(response.headers().contains_key("connection"), upgrade, "{error:?}");
     }
@@ -313,8 +317,8 @@ fn a_response_chooses_only_what_was_offered_rfc6455_4_2_2() {
     assert_eq!(agreed.compression, Some(compression));
 }
 
-/// RFC 7692 section 5.1: a server that does not accept an offer leaves it out of its answer. Browsers
-/// offer in every request, and set RSV1 as soon as the answer names the extension.
+/// RFC 7692 section 5.1: a server that does not accept an offer leaves it out of its answer.
+/// Browsers offer in every request, and set RSV1 as soon as the answer names the extension.
 #[test]
 fn an_offer_that_is_not_taken_up_is_not_in_the_answer_rfc7692_5_1() {
     for offer in [&b"permessage-deflate; client_max_window_bits"[..], b"x-unknown; a=1"] {

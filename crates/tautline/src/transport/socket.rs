@@ -6,9 +6,10 @@ use tokio::net::TcpStream;
 
 /// How many bytes may wait in the system that the peer has no room for yet.
 ///
-/// Without it Linux takes up to 4 MiB, and reports the socket writable again only after a third of that has been taken: a peer
-/// that reads 250 kB/s looks as if it took nothing for 5 seconds, and runs into a deadline. With it, progress is seen after at
-/// most this much. What the network has room for is not limited by it: throughput stays the same.
+/// Without it Linux takes up to 4 MiB, and reports the socket writable again only after a third of
+/// that has been taken: a peer that reads 250 kB/s looks as if it took nothing for 5 seconds, and
+/// runs into a deadline. With it, progress is seen after at most this much. What the network has
+/// room for is not limited by it: throughput stays the same.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 128 * 1024;
 
@@ -18,7 +19,8 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
-        // Emulations of Linux may not know it. Deadlines are coarser then, and nothing else changes.
+        // Emulations of Linux may not know it. Deadlines are coarser then, and nothing else
+        // changes.
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
     }
     Ok(())
@@ -33,8 +35,8 @@ mod tests {
 
     use super::*;
 
-    /// A peer that read steadily at 250 kB/s was given up by `close_timeout` and by `send_timeout`, because the system kept it
-    /// to itself that bytes were taken, until a third of 4 MiB were.
+    /// A peer that read steadily at 250 kB/s was given up by `close_timeout` and by `send_timeout`,
+    /// because the system kept it to itself that bytes were taken, until a third of 4 MiB were.
     #[tokio::test]
     async fn that_a_peer_reads_is_seen_soon() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,7 +9,8 @@ use rustls::ClientConfig;
 use super::wire::{Wire, would_block};
 use crate::frames::{Counter, Pool, parse_header};
 
-/// The request up to its last header; the key is the one of RFC 6455 section 1.3, so the answer is known.
+/// The request up to its last header; the key is the one of RFC 6455 section 1.3, so the answer is
+/// known.
 pub(crate) const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -118,8 +119,8 @@ impl Link {
         Ok(())
     }
 
-    /// Waits for the reply to the first frame, which must be right. Compressed replies are looked at by the deflate scenario
-    /// itself.
+    /// Waits for the reply to the first frame, which must be right. Compressed replies are looked
+    /// at by the deflate scenario itself.
     pub(crate) fn verify(&mut self, pool: &Pool) -> io::Result<()> {
         let reply = self.reply()?;
         let Replies::Alike { length, .. } = &mut self.replies else { return Ok(()) };

@@ -1,5 +1,6 @@
-//! The load generator: connections that each keep a number of messages in flight, driven by one thread that never waits, so
-//! that a server pays for its own work and never for waking the generator.
+//! The load generator: connections that each keep a number of messages in flight, driven by one
+//! thread that never waits, so that a server pays for its own work and never for waking the
+//! generator.
 
 mod link;
 mod peer;
@@ -20,8 +21,8 @@ const POLLED_IN_TURN: usize = 64;
 /// How many connections are opened at the same time.
 const OPENED_TOGETHER: usize = 64;
 const BUFFER: usize = 256 * 1024;
-/// A measurement with fewer messages lasts longer, but not more than [`LONGEST`] times as long: one message more or less at
-/// either end is not to be seen in the figure.
+/// A measurement with fewer messages lasts longer, but not more than [`LONGEST`] times as long: one
+/// message more or less at either end is not to be seen in the figure.
 const FEWEST: u64 = 250;
 const LONGEST: u32 = 4;
 
@@ -115,7 +116,8 @@ impl<'a> Load<'a> {
         self.run(pid, time, 0).map(drop)
     }
 
-    /// Sends a message for each reply, for this long or until there were enough; `pid` is whose CPU time is read.
+    /// Sends a message for each reply, for this long or until there were enough; `pid` is whose CPU
+    /// time is read.
     pub(crate) fn measure(&mut self, pid: u32, time: Duration) -> io::Result<Window> {
         self.run(pid, time, FEWEST)
     }

@@ -1,5 +1,6 @@
-//! The other side, for measuring clients: an echo server of one connection that never waits. It turns frames in place as they
-//! come, and always goes on reading while it cannot write, so that no client can block against it.
+//! The other side, for measuring clients: an echo server of one connection that never waits. It
+//! turns frames in place as they come, and always goes on reading while it cannot write, so that no
+//! client can block against it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -75,7 +75,8 @@ impl Wire {
         }
     }
 
-    /// Writes what there is room for; with TLS also what it has buffered, so an empty slice flushes.
+    /// Writes what there is room for; with TLS also what it has buffered, so an empty slice
+    /// flushes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
@@ -114,7 +115,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads until `done` says how many bytes of it are used; gives those, and the rest. For set-up only.
+    /// Reads until `done` says how many bytes of it are used; gives those, and the rest. For set-up
+    /// only.
     pub(crate) fn read_until(
         &mut self,
         mut done: impl FnMut(&[u8]) -> Option<usize>,

@@ -1,5 +1,5 @@
-//! Bar charts as SVG, written by hand: readable on a light and on a dark page, without a script or a font of their own. A bar is
-//! a median, the line in it goes from quartile to quartile.
+//! Bar charts as SVG, written by hand: readable on a light and on a dark page, without a script or
+//! a font of their own. A bar is a median, the line in it goes from quartile to quartile.
 
 use std::fmt::Write;
 
@@ -10,7 +10,8 @@ const WIDTH: f64 = 860.0;
 const LABELS: f64 = 250.0;
 const BAR: f64 = 15.0;
 const STEP: f64 = 19.0;
-/// Bars are cut here, in multiples of the smallest figure that is not a yardstick, so that one slow library does not flatten the others.
+/// Bars are cut here, in multiples of the smallest figure that is not a yardstick, so that one slow
+/// library does not flatten the others.
 const CUT: f64 = 5.0;
 
 const STYLE: &str = "<style>\

@@ -1,4 +1,5 @@
-//! Tables. A row is a participant, a column a cell; with a figure stands what it is relative to the floor.
+//! Tables. A row is a participant, a column a cell; with a figure stands what it is relative to the
+//! floor.
 
 use std::fmt::Write;
 
@@ -211,7 +212,8 @@ fn verdicts(page: &mut String, section: &Section) -> Outcome {
     Ok(())
 }
 
-/// Where size is traded for time: who is cheaper than one of our settings, at a size that is no larger.
+/// Where size is traded for time: who is cheaper than one of our settings, at a size that is no
+/// larger.
 fn trades(page: &mut String, section: &Section) -> Outcome {
     let ours = |row: &&Summary| row.server.starts_with("tautline");
     let mut lines = String::new();

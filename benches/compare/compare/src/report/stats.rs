@@ -1,10 +1,12 @@
 //! What is said of the figures of some rounds.
 //!
-//! Noise comes and goes with the host: the participants of one round are slow or fast together, and far more so than a
-//! participant differs from another. So two of them are compared within each round, and it is these ratios that have a
-//! median and an interval. The interval is that of the sign test: it assumes nothing of the distribution.
+//! Noise comes and goes with the host: the participants of one round are slow or fast together, and
+//! far more so than a participant differs from another. So two of them are compared within each
+//! round, and it is these ratios that have a median and an interval. The interval is that of the
+//! sign test: it assumes nothing of the distribution.
 
-/// Differences below this are none, whatever the rounds say: two builds of the same code differ by as much.
+/// Differences below this are none, whatever the rounds say: two builds of the same code differ by
+/// as much.
 const TIE: f64 = 0.03;
 /// How likely the true median may be on either side of an interval.
 const TAIL: f64 = 0.025;
@@ -12,8 +14,8 @@ const TAIL: f64 = 0.025;
 /// What a participant came to in a round.
 pub(super) type Figure = (usize, f64);
 
-/// A median, and an interval in which the true one lies with a confidence of at least 95 %. With fewer than six values
-/// nothing is that sure, and the interval is all of them.
+/// A median, and an interval in which the true one lies with a confidence of at least 95 %. With
+/// fewer than six values nothing is that sure, and the interval is all of them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Estimate {
     pub(super) median: f64,
@@ -30,8 +32,8 @@ impl Estimate {
         Some(Self { median, low: values[rank - 1], high: values[count - rank], count })
     }
 
-    /// Of the ratios of one participant to another, each taken within a round. A round that only one of them has counts for
-    /// neither.
+    /// Of the ratios of one participant to another, each taken within a round. A round that only
+    /// one of them has counts for neither.
     pub(super) fn of_ratio(one: &[Figure], other: &[Figure]) -> Option<Self> {
         let ratio = |&(round, value): &Figure| {
             let (_, base) = other.iter().find(|(found, _)| *found == round)?;
@@ -47,8 +49,9 @@ impl Estimate {
     }
 }
 
-/// The interval of the median of so many values reaches from the value of this rank, counted from 1, to that of the same
-/// rank from above: the largest `k` of which `P(X < k)` is at most [`TAIL`], where `X` counts the heads of so many coins.
+/// The interval of the median of so many values reaches from the value of this rank, counted from
+/// 1, to that of the same rank from above: the largest `k` of which `P(X < k)` is at most [`TAIL`],
+/// where `X` counts the heads of so many coins.
 fn rank(count: usize) -> usize {
     let mut heads = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
     let (mut below, mut rank) = (0.0, 0);
@@ -63,7 +66,8 @@ fn rank(count: usize) -> usize {
     rank.max(1)
 }
 
-/// The value below which this part of them lies, between two where none is there. They are in order.
+/// The value below which this part of them lies, between two where none is there. They are in
+/// order.
 pub(super) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let at = part * sorted.len().checked_sub(1)? as f64;
     let below = at.floor();

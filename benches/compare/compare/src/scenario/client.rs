@@ -1,4 +1,5 @@
-//! The libraries' clients: each sends back whatever it receives, to an echo server that is the same for all.
+//! The libraries' clients: each sends back whatever it receives, to an echo server that is the same
+//! for all.
 
 use super::echo::bytes;
 use super::{Run, Scenario, rotated};

@@ -1,7 +1,8 @@
-//! Echo of compressed text (RFC 7692): CPU time for each message, and how many bytes are left of it.
+//! Echo of compressed text (RFC 7692): CPU time for each message, and how many bytes are left of
+//! it.
 //!
-//! The generator compresses its own messages once, each for itself, so that they can be sent again and again whatever was
-//! agreed on: a sender need not use what context takeover allows.
+//! The generator compresses its own messages once, each for itself, so that they can be sent again
+//! and again whatever was agreed on: a sender need not use what context takeover allows.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 

@@ -71,7 +71,8 @@ fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
     };
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {
-        // A process for each round, so that what it happens to get from the system is not the same in all of them.
+        // A process for each round, so that what it happens to get from the system is not the same
+        // in all of them.
         let mut servers = Vec::new();
         for &participant in &participants {
             match run.start(participant, &["echo"], Extra { tls, ..Extra::default() }) {

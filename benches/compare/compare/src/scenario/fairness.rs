@@ -1,4 +1,5 @@
-//! Noisy neighbours: what quiet connections wait for an echo while others of the same server send as fast as they can.
+//! Noisy neighbours: what quiet connections wait for an echo while others of the same server send
+//! as fast as they can.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -74,11 +75,13 @@ const WARM: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_millis(400);
 /// What is slow to answer is looked at for longer.
 const BUSY_LONG: Duration = Duration::from_millis(2_000);
-/// Bytes that a flood writes, and reads, between two looks at the quiet connections: more would be a wait of the generator's.
+/// Bytes that a flood writes, and reads, between two looks at the quiet connections: more would be
+/// a wait of the generator's.
 const STEP: usize = 32 * 1024;
 /// Frames of 16 bytes that go round.
 const SMALL: usize = 4_096;
-/// Ahead of these everything was measured: nobody who still waits after this long does so for a reason that can be told.
+/// Ahead of these everything was measured: nobody who still waits after this long does so for a
+/// reason that can be told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A participant with the runtime that it has.
@@ -239,7 +242,8 @@ impl<'a> Crowd<'a> {
             }
         }
         let (now, quiet) = (Instant::now(), self.waits.len());
-        // Who still waits has waited that long at least; else a connection that is never served would not be seen at all.
+        // Who still waits has waited that long at least; else a connection that is never served
+        // would not be seen at all.
         self.waits.extend(self.quiet.iter().map(|quiet| now.duration_since(quiet.since)));
         self.waits.sort_unstable();
         let at = |part: f64| {

@@ -58,7 +58,8 @@ fn one(
     let (warm, long) = (run.options.warm_up(participant.kind), run.options.long());
     for &active in active {
         load.start_some(active, 1)?;
-        // A turn through ten thousand connections takes 40 ms, and the first one finds nothing in the caches.
+        // A turn through ten thousand connections takes 40 ms, and the first one finds nothing in
+        // the caches.
         let longer = if active > 1_000 { 4 } else { 1 };
         load.warm_up(server.pid(), warm * longer)?;
         let window = load.measure(server.pid(), long * longer)?;

@@ -1,4 +1,5 @@
-//! The floor of a broadcast: the frame is made once; each connection writes all that is in its queue at once.
+//! The floor of a broadcast: the frame is made once; each connection writes all that is in its
+//! queue at once.
 
 use std::future::poll_fn;
 use std::task::Poll;

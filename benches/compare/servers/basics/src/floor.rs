@@ -1,5 +1,5 @@
-//! The floor: the least that an echo of WebSocket messages on Tokio can do. No limits, no UTF-8, no fragments, no control
-//! frames; a message that is longer than the buffer goes back piece by piece.
+//! The floor: the least that an echo of WebSocket messages on Tokio can do. No limits, no UTF-8, no
+//! fragments, no control frames; a message that is longer than the buffer goes back piece by piece.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,5 +1,6 @@
-//! The yardsticks. `raw`: what Tokio and the system cost for bytes that come back as they are. `floor`: an echo of WebSocket
-//! messages with nothing but what the wire demands: one read, unmasking in place, one write for each wake-up.
+//! The yardsticks. `raw`: what Tokio and the system cost for bytes that come back as they are.
+//! `floor`: an echo of WebSocket messages with nothing but what the wire demands: one read,
+//! unmasking in place, one write for each wake-up.
 
 mod broadcast;
 mod floor;

@@ -1,5 +1,5 @@
-//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream. The loop is that of its
-//! `echo_server` example; it has no way to batch writes.
+//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream. The
+//! loop is that of its `echo_server` example; it has no way to batch writes.
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use kit::{Bytes, Handler, Hub, Outcome, Task, Transport};

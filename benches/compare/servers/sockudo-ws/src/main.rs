@@ -1,5 +1,6 @@
-//! sockudo-ws. `send` is the loop of its `simple_echo` example; `feed` flushes when no input is left; `raw` is its frame
-//! processor without messages, as in its `wtx_bench_echo` example, with all replies to one read in one write.
+//! sockudo-ws. `send` is the loop of its `simple_echo` example; `feed` flushes when no input is
+//! left; `raw` is its frame processor without messages, as in its `wtx_bench_echo` example, with
+//! all replies to one read in one write.
 
 mod raw;
 

@@ -8,7 +8,8 @@ use sockudo_ws::protocol::Protocol;
 use sockudo_ws::{Config, OpCode, RawMessage, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// From here on a payload is written from where it is, as in the library's example; below, it is copied behind its header.
+/// From here on a payload is written from where it is, as in the library's example; below, it is
+/// copied behind its header.
 const VECTORED: usize = 16 * 1024;
 
 pub(crate) async fn echo<S: Transport>(mut stream: S) -> Outcome {

@@ -1,4 +1,5 @@
-//! Tautline through its public API, in its default configuration: `feed` is the loop of the README, `send` flushes each message.
+//! Tautline through its public API, in its default configuration: `feed` is the loop of the README,
+//! `send` flushes each message.
 
 use std::time::Duration;
 

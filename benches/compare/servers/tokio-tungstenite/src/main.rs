@@ -1,5 +1,6 @@
-//! tokio-tungstenite. `send` is the loop of its examples with the defaults; `tuned` feeds, flushes when no input is left, and
-//! has buffers of the size that its documentation suggests for throughput.
+//! tokio-tungstenite. `send` is the loop of its examples with the defaults; `tuned` feeds, flushes
+//! when no input is left, and has buffers of the size that its documentation suggests for
+//! throughput.
 
 use std::time::Duration;
 

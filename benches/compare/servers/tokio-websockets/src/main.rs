@@ -1,5 +1,5 @@
-//! tokio-websockets, with the loop of its `echo_server` example. Batching with `feed` gains nothing: it flushes before it
-//! parses what it has.
+//! tokio-websockets, with the loop of its `echo_server` example. Batching with `feed` gains
+//! nothing: it flushes before it parses what it has.
 
 use futures_util::{SinkExt, StreamExt};
 use kit::{Handler, Hub, Outcome, Task, Transport};

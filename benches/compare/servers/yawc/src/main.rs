@@ -1,5 +1,5 @@
-//! yawc on a bare stream. `send` is the loop of its documentation; `feed` flushes when no input is left; `tuned` is that with
-//! the buffers of its own benchmark, which it says cost memory.
+//! yawc on a bare stream. `send` is the loop of its documentation; `feed` flushes when no input is
+//! left; `tuned` is that with the buffers of its own benchmark, which it says cost memory.
 
 use futures_util::{SinkExt, StreamExt};
 use kit::{Handler, Hub, Outcome, Task, Transport};
