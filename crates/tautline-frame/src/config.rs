@@ -6,6 +6,10 @@ use std::time::Duration;
 /// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
 pub(crate) const MAX_CLOSE_TIMEOUTS: u32 = 12;
 
+/// How many times a connection that ends without waiting still reads, to discard what the peer was
+/// sending.
+pub(crate) const LAST_READS: u8 = 16;
+
 /// How many bytes of an unfinished message each byte received before the deadline keeps alive. It
 /// is about the most that deflate can make of a byte: to have 16 MiB, inflated from 16 KiB, held
 /// for as long again takes another 16 KiB.

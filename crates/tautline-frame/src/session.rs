@@ -23,7 +23,7 @@ use crate::close::CloseFrame;
 use crate::compression::Compress;
 #[cfg(feature = "deflate")]
 use crate::compression::Compression;
-use crate::config::Config;
+use crate::config::{Config, LAST_READS};
 use crate::message::Message;
 use crate::protocol::Protocol;
 use crate::role::Role;
@@ -110,8 +110,11 @@ enum Phase {
     Running,
     /// The protocol is over; the transport is being ended.
     Ending,
-    /// A deadline passed: only what the transport accepts at once is written.
-    Leaving,
+    /// A deadline passed, or the user drops the connection: it ends without waiting for anything.
+    /// So many more reads are tried.
+    Leaving {
+        reads: u8,
+    },
     Done,
     /// The user has been told, too.
     Told,
@@ -223,6 +226,17 @@ impl Session {
     /// [`Error::CloseCode`] if this role must not send the code.
     pub fn close(&mut self, frame: CloseFrame, now: Instant) -> Result<(), Error> {
         Ok(self.protocol.close(frame, now)?)
+    }
+
+    /// Closes without waiting, for a connection that is dropped: the [next actions](Self::poll_action)
+    /// write what is queued and this Close, unless one was sent before, and shut the transport down,
+    /// as far as it lets them, and then the connection is over. Does nothing if it is over already.
+    pub fn close_at_once(&mut self, frame: CloseFrame, now: Instant) {
+        if !self.is_done() {
+            // This role must not send the code: the peer sees the end of the stream without a Close.
+            let _ = self.protocol.close(frame, now);
+            self.phase = Phase::Leaving { reads: LAST_READS };
+        }
     }
 
     /// The next message, if it has arrived already and is short: a shortcut for

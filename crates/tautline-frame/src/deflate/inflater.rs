@@ -145,10 +145,12 @@ impl Inflater {
         out.reserve_exact(INFLATE_STEP);
         let result = self.step(input, &mut out, turn);
         let full = out.len() == out.capacity();
-        if out.len() > limit - message.len() {
+        // Up to the limit, so that an error in the text before it does not depend on the steps.
+        let fits = out.len().min(limit - message.len());
+        append(message, &out[..fits], limit);
+        if fits < out.len() {
             return Err(InflateError::TooLong);
         }
-        append(message, &out, limit);
         out.clear();
         kept::give(&STEP, out);
         result?;

@@ -63,8 +63,9 @@ impl Inflating<'_> {
             let data = &mut self.incoming.data;
             let seen = data.len();
             let more = self.deflate.inflate(&mut rest, data, self.limit, self.turn);
-            let more = more.map_err(|error| self.refusal(error))?;
+            // Before the error of inflating: what comes first is told, however the bytes are cut.
             self.check(seen)?;
+            let more = more.map_err(|error| self.refusal(error))?;
             self.incoming.coding = match more {
                 More::No => Coding::Inflated,
                 More::Yes => Coding::Inflating,

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::{Error, Phase, ReadSide, Ready, Session, WriteSide};
 use crate::buffers;
+use crate::config::LAST_READS;
 use crate::error::Timeout;
 use crate::protocol::Ending;
 use crate::write_queue::WriteQueue;
@@ -84,7 +85,10 @@ impl Session {
         if self.is_done() {
             return Action::Done;
         }
-        if self.phase == Phase::Leaving { self.next_to_leave() } else { self.next_to_end() }
+        match self.phase {
+            Phase::Leaving { reads } => self.next_to_leave(reads),
+            _ => self.next_to_end(),
+        }
     }
 
     fn next_to_read(&mut self) -> Action {
@@ -169,12 +173,24 @@ impl Session {
         Action::Wait
     }
 
+    /// Ends the transport without waiting. What the peer was still sending is read first: closing a
+    /// socket with unread bytes sends a reset, which may overtake what was written.
     #[cold]
-    fn next_to_leave(&mut self) -> Action {
-        self.write_action().unwrap_or_else(|| {
+    fn next_to_leave(&mut self, reads: u8) -> Action {
+        if let Some(action) = self.write_action() {
+            return action;
+        }
+        if !self.is_shut() && self.write_ready == Ready::Yes {
+            return Action::Shutdown;
+        }
+        self.read.clear();
+        let more = self.read_ready == Ready::Yes && self.read_side == ReadSide::Open;
+        if reads == 0 || !more || !self.is_shut() {
             self.finish();
-            Action::Done
-        })
+            return Action::Done;
+        }
+        self.phase = Phase::Leaving { reads: reads - 1 };
+        Action::Read
     }
 
     /// What is to be done on the write side, if anything can be. Restarts the count of reads, even
@@ -340,7 +356,10 @@ impl Session {
 
     /// Writing failed. What the peer sent before is still read.
     pub fn handle_write_error(&mut self, error: io::Error, now: Instant) {
-        let error = Error::Io(Arc::new(error));
+        self.end_writing(Error::Io(Arc::new(error)), now);
+    }
+
+    fn end_writing(&mut self, error: Error, now: Instant) {
         self.protocol.handle_broken(now);
         self.writes = self.writes.wrapping_add(1);
         if self.phase == Phase::Running {
@@ -363,18 +382,26 @@ impl Session {
         self.reads = self.reads.saturating_add(1);
     }
 
-    /// The deadline of [`poll_timeout`](Self::poll_timeout) may have passed.
+    /// The deadline of [`poll_timeout`](Self::poll_timeout) may have passed. Drop the transport if the
+    /// session [is done](Self::is_done) then.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.unread && self.phase == Phase::Running {
             // The peer has sent more than the user has taken: the pong may be in it.
             self.protocol.handle_received(now);
         }
         let Err(timeout) = self.protocol.handle_timeout(now) else { return };
-        match self.phase {
+        match (self.phase, timeout) {
+            (_, Timeout::Send) => {
+                let delivers = self.phase == Phase::Running && self.unread;
+                self.end_writing(timeout.into(), now);
+                if !delivers {
+                    self.finish();
+                }
+            }
             // The peer is told why, if the transport accepts it at once.
-            Phase::Running => {
+            (Phase::Running, _) => {
                 self.failure.get_or_insert(timeout.into());
-                self.phase = Phase::Leaving;
+                self.phase = Phase::Leaving { reads: LAST_READS };
             }
             // If Closes were exchanged, or the cause is known, a peer that does not end the stream
             // is not an error.

@@ -191,6 +191,10 @@ fn a_transport_that_takes_nothing_is_given_up() {
         assert_eq!(end.wait(just_before(secs(40))), Ok(()));
         assert_eq!(end.wait(Duration::from_nanos(1)), Err(Timeout::Send));
         assert!(!end.protocol.is_open() && end.protocol.send(Message::from("x")).is_err());
+        // What it had sent is still delivered, for as long as any end may take.
+        assert_eq!(end.receive(TEXT, b"before"), Ok(vec![Message::from("before")]));
+        assert_eq!(end.deadline_in(), Some(CLOSE_TIMEOUT));
+        assert_eq!(end.wait(CLOSE_TIMEOUT), Err(Timeout::Close));
         assert_eq!(end.protocol.poll_timeout(), None);
         assert_eq!(end.protocol.sent_close(), None, "a Close would not be taken either");
         assert!(end.protocol.poll_ending().is_some());

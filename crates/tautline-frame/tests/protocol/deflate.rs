@@ -504,6 +504,30 @@ fn inflated_text_is_checked_as_it_comes() {
     }
 }
 
+// A compressed text that was both wrong and too long was refused with 1009 when all of it came in
+// one piece, and with 1007 when it came in several.
+#[test]
+fn what_is_wrong_first_is_told_however_a_compressed_text_is_cut() {
+    let limit = 1000;
+    let too_long = (ProtocolError::MessageTooLong { limit }, 1009);
+    for (wrong_at, (error, code)) in
+        [(999, (ProtocolError::Utf8, 1007)), (1000, too_long), (1001, too_long)]
+    {
+        let mut bytes = words(2000);
+        bytes[wrong_at] = 0xFF;
+        let compressed = Sender::new().message(&bytes);
+        for role in ROLES {
+            for piece in [1, 7, 100, 400, compressed.len()] {
+                let mut end = limited(role, limit);
+                let wire = frame(role, TEXT | RSV1, &compressed);
+                let refused = wire.chunks(piece).find_map(|cut| end.receive_bytes(cut).err());
+                assert_eq!(refused, Some(error), "{wrong_at} {piece}");
+                assert_eq!(end.written(), [close_for(error, code)]);
+            }
+        }
+    }
+}
+
 // undici (CVE-2026-1526), Bandit (CVE-2026-39804), websockets (CVE-2018-1000518) and others counted
 // compressed bytes only.
 #[test]

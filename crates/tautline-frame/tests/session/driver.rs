@@ -61,6 +61,7 @@ impl End {
                         self.read(input, now);
                     }
                     self.session.handle_timeout(now);
+                    output.ended |= self.session.is_done();
                 }
                 Action::Wait => return None,
                 Action::Done => output.ended = true,

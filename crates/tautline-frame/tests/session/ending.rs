@@ -100,6 +100,37 @@ fn a_write_that_fails_leaves_what_the_peer_said_before_to_be_read() {
     assert!(matches!(pair.server.session.flushed(), Err(Error::Io(_))), "and it stays lost");
 }
 
+// A task that only sent was given up by its send timeout, and the messages that it had read in the
+// meantime, or that the peer had sent, were gone: `next` returned the error instead of them.
+#[test]
+fn a_send_timeout_leaves_what_the_peer_said_before_to_be_read() {
+    let config = Config::new().send_timeout(Duration::from_secs(3)).ping_interval(None);
+    for read_before in [false, true] {
+        let mut pair = Pair::new(&config, 100);
+        for text in ["one", "two", "three"] {
+            pair.client_send(text);
+        }
+        pair.client_flush().unwrap().unwrap();
+        if read_before {
+            assert_eq!(message(pair.server_next()).as_text(), Some("one"));
+        }
+        pair.server_send(vec![0; 1000]);
+        assert!(pair.server_flush().is_none());
+        pair.pass(Duration::from_secs(4));
+        let given = pair.server_flush();
+        assert!(matches!(given, Some(Err(Error::Timeout(Timeout::Send)))), "{given:?}");
+        let left = if read_before { &["two", "three"][..] } else { &["one", "two", "three"] };
+        for text in left {
+            assert_eq!(message(pair.server_next()).as_text(), Some(*text));
+        }
+        assert!(pair.server_next().is_none(), "the peer may still be sending");
+        pair.pass(Config::DEFAULT_CLOSE_TIMEOUT);
+        let given = pair.server_next();
+        assert!(matches!(given, Some(Some(Err(Error::Timeout(Timeout::Send))))), "{given:?}");
+        assert!(in_order(&pair.server_next()), "the error comes once");
+    }
+}
+
 #[test]
 fn a_read_that_fails_is_the_end_and_the_cause() {
     let mut pair = Pair::new(&Config::new(), 1 << 20);
@@ -223,4 +254,45 @@ fn kept_messages_do_not_wait_for_a_blocked_write_at_the_end() {
         }
     }
     assert!(pair.server_next().is_none(), "the Close is still to be written");
+}
+
+fn leave(pair: &mut Pair) {
+    let now = pair.now;
+    pair.server.session.close_at_once(CloseCode::GOING_AWAY.into(), now);
+    let over = |session: &mut Session| session.poll_over(Listener::Nobody, || now);
+    assert!(pair.server.wake(&mut pair.up, &mut pair.down, now, over).is_some(), "it never waits");
+    assert!(pair.server.session.is_done() && pair.down.ended);
+}
+
+#[test]
+fn a_connection_that_is_dropped_says_what_it_can_and_reads_out_what_was_coming() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.client_send("not read any more");
+    pair.client_flush().unwrap().unwrap();
+    pair.server_send("queued");
+    leave(&mut pair);
+    assert!(pair.up.bytes.is_empty(), "or a reset would destroy what was written");
+    assert_eq!(message(pair.client_next()).as_text(), Some("queued"));
+    pair.up.ended = true;
+    assert!(in_order(&pair.client_next()));
+    let told = pair.client.session.protocol().peer_close().unwrap().code();
+    assert_eq!(told, CloseCode::GOING_AWAY);
+}
+
+#[test]
+fn a_connection_that_is_dropped_waits_for_nobody() {
+    // The transport takes a part of what is queued.
+    let mut pair = Pair::new(&Config::new(), 50);
+    pair.server_send(vec![0; 100]);
+    leave(&mut pair);
+    assert_eq!(pair.down.bytes.len(), 50);
+    // The peer has always more to send.
+    let mut pair = Pair::new(&Config::new(), 100 << 20);
+    pair.up.bytes.resize(100 << 20, 0);
+    leave(&mut pair);
+    assert!(pair.up.bytes.len() > 90 << 20);
+    assert_eq!(pair.down.bytes[..], b"\x88\x02\x03\xE9"[..]);
+    // Nothing is sent after the Close of before, nor on a connection that is over.
+    leave(&mut pair);
+    assert_eq!(pair.down.bytes.len(), 4);
 }

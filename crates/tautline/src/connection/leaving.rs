@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use bytes::BytesMut;
 use tautline_frame::CloseCode;
-use tautline_frame::session::{Listener, Progress, Session};
+use tautline_frame::session::{Listener, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 
@@ -15,9 +15,6 @@ use super::{Connection, Info};
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::wakers::Wakers;
-
-/// How much is read of what the peer was still sending, in reads of one buffer each.
-const LAST_READS: usize = 16;
 
 /// What a connection does when it is dropped before its end. A function pointer, because `Drop`
 /// does not know the bounds of the stream's type.
@@ -65,34 +62,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes what is queued and a Close with this code, unless a Close was sent, as far as the
-    /// transport takes them without waiting.
+    /// transport takes them without waiting, and ends the connection.
     pub(crate) fn close_at_once(&mut self, code: CloseCode) {
-        let leaving = || {
-            let _ = self.session.close(code.into(), now());
+        let closing = || {
+            self.session.close_at_once(code.into(), now());
+            let wakers = Wakers { read: Waker::noop(), write: Waker::noop() };
+            let over = |session: &mut Session| session.poll_over(Listener::Nobody, now);
             // Not limited by the task's budget of the runtime: without any left, nothing would be
             // sent.
-            let saying = pin!(unconstrained(async { self.say() }));
-            saying.poll(&mut Context::from_waker(Waker::noop()))
+            let ending = pin!(unconstrained(async { self.drive(wakers, over) }));
+            ending.poll(&mut Context::from_waker(Waker::noop()))
         };
         // The panic may have come from the stream. Another one must not abort the process.
-        let _ = catch_unwind(AssertUnwindSafe(leaving));
-    }
-
-    fn say(&mut self) {
-        let wakers = Wakers { read: Waker::noop(), write: Waker::noop() };
-        if self.drive(wakers, Session::poll_flush).is_pending() || self.session.flushed().is_err() {
-            return;
-        }
-        self.shut_down(wakers);
-        // Closing a socket with unread bytes sends a reset, which may overtake what was written.
-        let mut reads = 0;
-        let _ = self.drive(wakers, |session| {
-            reads += 1;
-            if reads > LAST_READS {
-                Progress::Done(())
-            } else {
-                session.poll_over(Listener::Nobody, now)
-            }
-        });
+        let _ = catch_unwind(AssertUnwindSafe(closing));
     }
 }
