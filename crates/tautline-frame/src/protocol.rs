@@ -370,13 +370,13 @@ impl Protocol {
         }
         if is_due(self.pings.keepalive.deadline(self.config.ping_timeout), now) {
             let ping = std::mem::take(&mut self.pings.keepalive);
-            self.look_for_life(&ping, now)?;
+            self.check_for_life(&ping, now)?;
         }
         if let Some(asked) = self.pings.asked.as_mut().filter(|asked| is_due(asked.deadline, now)) {
             asked.deadline = None;
             asked.answered = Some((asked.id, Err(Timeout::Ping)));
             let ping = std::mem::take(&mut asked.state);
-            self.look_for_life(&ping, now)?;
+            self.check_for_life(&ping, now)?;
         }
         self.check_underway(now)?;
         if is_due(self.timers.keepalive, now) {

@@ -29,9 +29,9 @@ pub(crate) trait Transmit {
     /// Whether other tasks may be waiting for the end too, each of which gets its error.
     const SHARED: bool;
 
-    /// One look, which may have to wait. `listener` is who takes what arrives meanwhile, if the
+    /// Drives the connection until it has what is wanted. `listener` is who takes what arrives meanwhile, if the
     /// method knows; the closure is passed who it is.
-    fn look<T>(
+    fn poll_session<T>(
         &mut self,
         listener: Option<Listener>,
         cx: &Context<'_>,
@@ -64,7 +64,7 @@ pub(crate) trait Transmit {
 
     /// Waits for room for a message.
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.look(None, cx, |session, listener| session.poll_room(listener, now))
+        self.poll_session(None, cx, |session, listener| session.poll_room(listener, now))
     }
 
     /// Writes everything that is queued.
@@ -76,12 +76,14 @@ pub(crate) trait Transmit {
         listener: Option<Listener>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        self.look(listener, cx, |session, listener| match session.poll_over(listener, now) {
-            Progress::Done(()) if Self::SHARED || listener == Listener::Other => {
-                Progress::Done(session.failure().cloned().map_or(Ok(()), Err))
+        self.poll_session(listener, cx, |session, listener| {
+            match session.poll_over(listener, now) {
+                Progress::Done(()) if Self::SHARED || listener == Listener::Other => {
+                    Progress::Done(session.failure().cloned().map_or(Ok(()), Err))
+                }
+                Progress::Done(()) => Progress::Done(session.tell_end().map_or(Ok(()), Err)),
+                Progress::Needs(interest) => Progress::Needs(interest),
             }
-            Progress::Done(()) => Progress::Done(session.tell_end().map_or(Ok(()), Err)),
-            Progress::Needs(interest) => Progress::Needs(interest),
         })
     }
 }
@@ -111,7 +113,7 @@ pub(crate) async fn close<C: Transmit>(to: &mut C, frame: CloseFrame) -> Result<
 pub(crate) async fn ping<C: Transmit>(to: &mut C) -> Result<Duration, Error> {
     let id = to.change(Session::ping)?;
     let pong = |session: &mut Session, listener| session.poll_pong(id, listener, now);
-    poll_fn(|cx| to.look(Some(Listener::Same), cx, pong)).await
+    poll_fn(|cx| to.poll_session(Some(Listener::Same), cx, pong)).await
 }
 
 /// Receives a message: see [`WebSocket::next`](crate::WebSocket::next).

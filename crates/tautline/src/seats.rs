@@ -1,9 +1,9 @@
-//! The tasks that look at a connection that is not split: nearly always one, but two after the
+//! The tasks that drive a connection that is not split: nearly always one, but two after the
 //! `split` of `futures`.
 
 use std::task::Waker;
 
-use crate::wakers::SharedWakers;
+use crate::wakers::{SharedWakers, Task};
 
 /// The side of a connection that a task uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,11 +13,11 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// The key of this side's task among the waiters.
-    pub(crate) const fn key(self) -> Option<usize> {
+    /// This side's task among the waiters.
+    pub(crate) const fn task(self) -> Task {
         match self {
-            Self::Read => None,
-            Self::Write => Some(WRITER),
+            Self::Read => Task::Reader,
+            Self::Write => Task::Writer(WRITER),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Seats {
         }
     }
 
-    /// To be called before a look. Returns the wakers to use if a second task waits, and `None` if
+    /// To be called before the task drives the connection. Returns the wakers to use if a second task waits, and `None` if
     /// this task is alone.
     pub(crate) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Box<SharedWakers>> {
         let Self { reading, writing } = self;
@@ -104,17 +104,17 @@ impl Seats {
             let key = shared.waiters.add_writer();
             debug_assert_eq!(key, WRITER);
             if let Some(task) = reading.task.take().filter(|_| reading.waits) {
-                shared.waiters.register(Side::Read.key(), &task, true);
+                shared.waiters.register(Side::Read.task(), &task, true);
             }
             if let Some(task) = seat.task.take().filter(|_| seat.waits) {
                 // What it waits for is not known here, so it is woken for everything.
-                shared.waiters.register(Side::Write.key(), &task, true);
+                shared.waiters.register(Side::Write.task(), &task, true);
             }
             shared
         })
     }
 
-    /// To be called after a look with the task's own wakers.
+    /// To be called after the task drove the connection with its own wakers.
     #[inline(always)]
     pub(crate) fn leave(&mut self, side: Side, waker: &Waker, waits: bool) {
         match (side, &mut self.writing) {
@@ -125,14 +125,14 @@ impl Seats {
         }
     }
 
-    /// Wakes the task that reads, if it is another one, to look at a new deadline.
+    /// Wakes the task that reads, if it is another one, for a new deadline.
     pub(crate) fn tell_of_deadline(&self) {
         if let Some(shared) = self.writing.as_ref().and_then(|writing| writing.shared.as_ref()) {
             shared.waiters.wake_reader();
         }
     }
 
-    /// To be called after a look with shared wakers, with what `enter` returned.
+    /// To be called after the task drove the connection with shared wakers, with what `enter` returned.
     pub(crate) fn give_back(&mut self, shared: Box<SharedWakers>) {
         self.writing.get_or_insert_default().shared = Some(shared);
     }
@@ -167,7 +167,7 @@ mod tests {
             seats.leave(side, waker, waits);
         }
         let shared = seats.enter(Side::Write, &one.0).expect("the other one waits to read");
-        shared.waiters.register(Side::Write.key(), &one.0, false);
+        shared.waiters.register(Side::Write.task(), &one.0, false);
         shared.write_ready.wake_by_ref();
         assert_eq!(
             counts(&[one, two]),

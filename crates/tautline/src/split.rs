@@ -20,7 +20,7 @@ use crate::futures::{
 use crate::sync::{Arc, Mutex, lock};
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
-use crate::wakers::{SharedWakers, Waiters};
+use crate::wakers::{Driven, SharedWakers, Task, Waiters};
 
 #[derive(Debug)]
 struct Shared<S> {
@@ -43,44 +43,43 @@ impl<S> Inner<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
-    /// Looks until the writer has what it waits for, or is registered to be woken for it.
-    fn look<T>(
+    /// Drives the connection until the writer has what it waits for, or is registered to be woken
+    /// for it.
+    fn poll_session<T>(
         &self,
         key: usize,
         cx: &Context<'_>,
         mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
     ) -> Poll<T> {
-        self.wakers.look(Some(key), cx.waker(), || self.look_once(Some(key), &mut wanted))
+        let drive = || self.drive(Task::Writer(key), &mut wanted);
+        self.wakers.poll_as(Task::Writer(key), cx.waker(), drive)
     }
 
-    /// One look, by the writer with this key or by the reader. Other tasks that wait for what it
-    /// changed are woken after the lock is released. The second value is whether the task waits for
-    /// something that only reading brings.
     #[inline(always)]
-    fn look_once<T>(
+    fn drive<T>(
         &self,
-        who: Option<usize>,
+        task: Task,
         mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
-    ) -> (Poll<T>, bool) {
+    ) -> Driven<T> {
         let mut inner = lock(&self.inner);
         let listener = inner.listener();
         let wanted = |session: &mut Session| wanted(session, listener);
-        let (given, needs_reading, changes) = inner.connection.look(&self.wakers, who, wanted);
+        let (driven, changes) = inner.connection.drive_shared(&self.wakers, task, wanted);
         drop(inner);
         changes.tell();
-        (given, needs_reading)
+        driven
     }
 }
 
 impl<S> Shared<S> {
     /// A command by the writer with this key. Other tasks that wait for what it changed are woken
     /// after the lock is released.
-    fn change<T>(&self, who: usize, change: impl FnOnce(&mut Session) -> T) -> T {
+    fn change<T>(&self, key: usize, change: impl FnOnce(&mut Session) -> T) -> T {
         let mut inner = lock(&self.inner);
         let before = inner.connection.session().snapshot();
         let result = change(inner.connection.session_mut());
         let after = inner.connection.session().snapshot();
-        let changes = self.wakers.changes(Some(who), before, after);
+        let changes = self.wakers.changes(Task::Writer(key), before, after);
         drop(inner);
         changes.tell();
         result
@@ -240,7 +239,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     #[inline(never)]
     fn poll_any_message(&self, cx: &Context<'_>, given: &mut Poll<Option<Result<Message, Error>>>) {
         self.shared.waiters().register_reader(cx.waker());
-        (*given, _) = self.shared.look_once(None, |session, _| session.poll_message(now));
+        let message = |session: &mut Session, _| session.poll_message(now);
+        *given = self.shared.drive(Task::Reader, message).polled;
     }
 }
 
@@ -269,7 +269,7 @@ impl<S> Drop for Reader<S> {
         drop(kept);
         self.shared.waiters().remove_reader();
         // A writer that waits for the end must not wait for the reader to take what was kept.
-        self.shared.waiters().wake_writers(None);
+        self.shared.waiters().wake_writers();
     }
 }
 
@@ -418,13 +418,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
     const SHARED: bool = true;
 
-    fn look<T>(
+    fn poll_session<T>(
         &mut self,
         _: Option<Listener>,
         cx: &Context<'_>,
         wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
     ) -> Poll<T> {
-        self.shared.look(self.key, cx, wanted)
+        self.shared.poll_session(self.key, cx, wanted)
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
@@ -450,7 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.look(self.key, cx, |session, _| match session.poll_flush() {
+        self.shared.poll_session(self.key, cx, |session, _| match session.poll_flush() {
             Progress::Done(()) => Progress::Done(session.flushed()),
             Progress::Needs(interest) => Progress::Needs(interest),
         })
@@ -469,9 +469,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             return Poll::Ready(Ok(()));
         }
         // Under one lock, or other writers could fill the queue in between.
-        self.shared.look(self.key, cx, |session, listener| match session.poll_room(listener, now) {
-            Progress::Done(Ok(())) => Progress::Done(queue(session, message, compress)),
-            other => other,
+        self.shared.poll_session(self.key, cx, |session, listener| {
+            match session.poll_room(listener, now) {
+                Progress::Done(Ok(())) => Progress::Done(queue(session, message, compress)),
+                other => other,
+            }
         })
     }
 }

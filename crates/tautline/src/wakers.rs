@@ -2,8 +2,8 @@
 //!
 //! A transport remembers one waker for reading and one for writing, and a timer remembers one. If
 //! each task passed its own, the last one would replace the others. So every task passes the same
-//! two wakers, and those wake the tasks that are registered here. A task registers before it looks,
-//! so that a wake-up between its look and its sleep finds it registered.
+//! two wakers, and those wake the tasks that are registered here. A task registers before it
+//! drives the connection, so that a wake-up before it sleeps finds it registered.
 
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -24,6 +24,13 @@ impl<'a> Wakers<'a> {
     pub(crate) fn one(cx: &Context<'a>) -> Self {
         Self { read: cx.waker(), write: cx.waker() }
     }
+}
+
+/// A task of a connection: the one that reads, or the one of the writer with this key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Task {
+    Reader,
+    Writer(usize),
 }
 
 /// The tasks that wait: the one that reads, and any number that write.
@@ -81,17 +88,17 @@ impl Waiters {
         let _gone = self.lock().reader.take();
     }
 
-    /// To be called before a look, by the writer with this key or by the reader: see
+    /// To be called before the task drives the connection: see
     /// [`register_reader`](Self::register_reader) and [`register_writer`](Self::register_writer).
     #[inline]
-    pub(crate) fn register(&self, who: Option<usize>, waker: &Waker, reads: bool) {
-        match who {
-            None => self.register_reader(waker),
-            Some(key) => self.register_writer(key, waker, reads),
+    pub(crate) fn register(&self, task: Task, waker: &Waker, reads: bool) {
+        match task {
+            Task::Reader => self.register_reader(waker),
+            Task::Writer(key) => self.register_writer(key, waker, reads),
         }
     }
 
-    /// To be called by the reader before it looks for something to read.
+    /// To be called by the reader before it tries to read.
     pub(crate) fn register_reader(&self, waker: &Waker) {
         let _old = {
             let reader = &mut self.lock().reader;
@@ -102,7 +109,7 @@ impl Waiters {
         };
     }
 
-    /// To be called by a writer before it looks for room or, with `reads`, for something that only
+    /// To be called by a writer before it tries to get room or, with `reads`, something that only
     /// reading brings.
     fn register_writer(&self, key: usize, waker: &Waker, reads: bool) {
         let mut waiting = self.lock();
@@ -125,7 +132,7 @@ impl Waiters {
         drop(old);
     }
 
-    /// A writer has found what it looked for, and no longer waits.
+    /// A writer has what it waited for.
     fn forget_writer(&self, key: usize) {
         let _gone = self.lock().remove(key);
     }
@@ -138,10 +145,16 @@ impl Waiters {
         }
     }
 
-    /// There is room, a pong has arrived, or the connection is over. The writer `but`, which found
-    /// out itself, is not woken.
-    pub(crate) fn wake_writers(&self, but: Option<usize>) {
-        self.wake_those(|writer| Some(writer.key) != but);
+    /// There is room, a pong has arrived, or the connection is over. The task `but`, which
+    /// brought that about, is not woken.
+    #[inline(never)]
+    pub(crate) fn wake_writers_but(&self, but: Task) {
+        self.wake_those(|writer| Task::Writer(writer.key) != but);
+    }
+
+    /// As [`wake_writers_but`](Self::wake_writers_but), all of them.
+    pub(crate) fn wake_writers(&self) {
+        self.wake_those(|_| true);
     }
 
     /// Something has arrived that writers may wait for too.
@@ -169,7 +182,7 @@ impl Waiters {
         while let Some(writer) = waiting.writers.get(*from) {
             if chosen(writer) {
                 let key = writer.key;
-                // The last one takes its place, and is looked at next.
+                // The last one takes its place, and is next.
                 return waiting.remove(key);
             }
             *from += 1;
@@ -200,7 +213,7 @@ impl Wake for ReadReady {
 
 impl Wake for WriteReady {
     fn wake(self: std::sync::Arc<Self>) {
-        self.0.wake_writers(None);
+        self.0.wake_writers();
         self.0.wake_reader();
     }
 }
@@ -229,25 +242,24 @@ impl SharedWakers {
         Wakers { read: &self.read_ready, write: &self.write_ready }
     }
 
-    /// Looks, as the writer with this key or as the reader, until the task has what it wants or is
-    /// registered for what it waits for. `look` returns the result of one look, and whether it
-    /// waits for something that only reading brings.
+    /// Drives the connection for a task, until the task has what it wants or is registered for what
+    /// it waits for.
     #[inline]
-    pub(crate) fn look<T>(
+    pub(crate) fn poll_as<T>(
         &self,
-        who: Option<usize>,
+        task: Task,
         waker: &Waker,
-        mut look: impl FnMut() -> (Poll<T>, bool),
+        mut drive: impl FnMut() -> Driven<T>,
     ) -> Poll<T> {
-        let mut reads = who.is_none();
+        let mut reads = task == Task::Reader;
         loop {
-            self.waiters.register(who, waker, reads);
-            let (given, needs_reading) = look();
-            if let (Poll::Ready(_), Some(key)) = (&given, who) {
+            self.waiters.register(task, waker, reads);
+            let Driven { polled, needs_reading } = drive();
+            if let (Poll::Ready(_), Task::Writer(key)) = (&polled, task) {
                 self.waiters.forget_writer(key);
             }
-            if given.is_ready() || reads || !needs_reading {
-                return given;
+            if polled.is_ready() || reads || !needs_reading {
+                return polled;
             }
             // It is to be woken for reading from here on: a task that closes, or waits for a pong,
             // waits for that.
@@ -255,34 +267,37 @@ impl SharedWakers {
         }
     }
 
-    /// What the look of a task changed, from the snapshots before and after it.
-    pub(crate) fn changes(
-        &self,
-        who: Option<usize>,
-        before: Snapshot,
-        after: Snapshot,
-    ) -> Changes<'_> {
-        Changes { waiters: &self.waiters, who, before, after }
+    /// What a task changed, from the snapshots before and after.
+    pub(crate) fn changes(&self, task: Task, before: Snapshot, after: Snapshot) -> Changes<'_> {
+        Changes { waiters: &self.waiters, task, before, after }
     }
+}
+
+/// What came of driving a connection for one of several tasks.
+pub(crate) struct Driven<T> {
+    pub(crate) polled: Poll<T>,
+    /// The task waits for something that only reading brings.
+    pub(crate) needs_reading: bool,
 }
 
 /// What one task changed that others may be waiting for.
 #[must_use = "others wait for it"]
 pub(crate) struct Changes<'a> {
     waiters: &'a Waiters,
-    who: Option<usize>,
+    task: Task,
     before: Snapshot,
     after: Snapshot,
 }
 
 impl Changes<'_> {
+    /// Wakes them. To be called when no lock is held.
     pub(crate) fn tell(self) {
-        let Self { waiters, who, before, after } = self;
+        let Self { waiters, task, before, after } = self;
         if before != after {
-            waiters.wake_writers(who);
+            waiters.wake_writers_but(task);
         }
-        // If the reader woke itself, it would only look once more.
-        if who.is_some() && after.concerns_reader(&before) {
+        // If the reader woke itself, it would only poll once more.
+        if task != Task::Reader && after.concerns_reader(&before) {
             waiters.wake_reader();
         }
     }
@@ -324,8 +339,8 @@ pub(crate) mod tests {
         assert_eq!(waiters.lock().writers.len(), 0);
         let (waker, count) = counting();
         waiters.register_writer(keys[99_995], &waker, false);
-        assert_eq!(waiters.lock().writers.len(), 1, "all that a wake-up looks at");
-        waiters.wake_writers(None);
+        assert_eq!(waiters.lock().writers.len(), 1, "all that a wake-up goes through");
+        waiters.wake_writers();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert_eq!(waiters.lock().writers.len(), 0);
     }
@@ -345,12 +360,12 @@ pub(crate) mod tests {
         waiters.remove_writer(keys[5]);
         waiters.wake_reading_writers();
         assert_eq!(counts(&all), [1, 0, 0, 0, 1, 0]);
-        waiters.wake_writers(Some(keys[3]));
+        waiters.wake_writers_but(Task::Writer(keys[3]));
         assert_eq!(counts(&all), [1, 0, 0, 0, 1, 0]);
         assert_eq!(counts(std::slice::from_ref(&again)), [1]);
-        waiters.wake_writers(None);
+        waiters.wake_writers();
         assert_eq!(counts(&all), [1, 0, 0, 1, 1, 0]);
-        waiters.wake_writers(None);
+        waiters.wake_writers();
         assert_eq!(counts(&all), [1, 0, 0, 1, 1, 0]);
     }
 }

@@ -412,7 +412,7 @@ fn poll_arrival<S>(connection: &mut Connection<S>, cx: &Context<'_>) -> Poll<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    connection.seated(Side::Read, cx, Session::poll_arrival)
+    connection.drive_seated(Side::Read, cx, Session::poll_arrival)
 }
 
 #[inline(never)]
@@ -423,21 +423,21 @@ fn poll_any_message<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    *given = connection.seated(Side::Read, cx, |session| session.poll_any_message(now));
+    *given = connection.drive_seated(Side::Read, cx, |session| session.poll_any_message(now));
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
     const SHARED: bool = false;
 
     #[inline]
-    fn look<T>(
+    fn poll_session<T>(
         &mut self,
         listener: Option<Listener>,
         cx: &Context<'_>,
         mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
     ) -> Poll<T> {
         let listener = listener.unwrap_or_else(|| self.connection.listener(cx));
-        self.connection.seated(Side::Write, cx, |session| wanted(session, listener))
+        self.connection.drive_seated(Side::Write, cx, |session| wanted(session, listener))
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
@@ -465,7 +465,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.connection.seated(Side::Write, cx, Session::poll_flush));
+        ready!(self.connection.drive_seated(Side::Write, cx, Session::poll_flush));
         Poll::Ready(self.connection.session().flushed())
     }
 }

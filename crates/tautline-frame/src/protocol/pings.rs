@@ -130,7 +130,7 @@ impl Protocol {
     /// A ping has timed out: if nothing at all was received since it was written, the peer is gone.
     /// Any byte is a sign of life (RFC 6455 section 5.5.2 asks for a pong, but that may follow a
     /// long message, or have the wrong payload).
-    pub(super) fn look_for_life(&mut self, ping: &PingState, now: Instant) -> Result<(), Timeout> {
+    pub(super) fn check_for_life(&mut self, ping: &PingState, now: Instant) -> Result<(), Timeout> {
         if !ping.is_unanswered(self.last_received) {
             return Ok(());
         }

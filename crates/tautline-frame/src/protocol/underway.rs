@@ -13,7 +13,7 @@ use crate::timers::is_due;
 
 /// How long after the deadline to check again for a message that may have arrived but has not been
 /// read.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Exists from when the rest of a message is first waited for until the message is complete.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Underway {
     /// Bytes of its frames that have arrived since then.
     received: usize,
     /// Everything received up to this time has been read.
-    looked: Instant,
+    read_up_to: Instant,
 }
 
 impl Underway {
@@ -55,14 +55,14 @@ impl Protocol {
             self.underway = None;
             return;
         }
-        let looked = self.last_received;
+        let read_up_to = self.last_received;
         if let Some(underway) = &mut self.underway {
-            underway.looked = looked;
+            underway.read_up_to = read_up_to;
             return;
         }
         if let Some(timeout) = self.config.message_timeout {
             let deadline = now.checked_add(timeout);
-            let underway = Underway { deadline, progress: now, received: 0, looked };
+            let underway = Underway { deadline, progress: now, received: 0, read_up_to };
             self.underway = Some(Box::new(underway));
         }
     }
@@ -88,9 +88,9 @@ impl Protocol {
         // What has not been read may be the rest: that is not the peer's fault, so check again
         // soon. A peer whose bytes are read all the time, such as pings, cannot put off the
         // deadline this way.
-        let unseen = self.last_received > underway.looked;
-        if unseen && now.saturating_duration_since(underway.looked) > LOOK_AGAIN {
-            underway.deadline = now.checked_add(LOOK_AGAIN);
+        let unseen = self.last_received > underway.read_up_to;
+        if unseen && now.saturating_duration_since(underway.read_up_to) > CHECK_AGAIN {
+            underway.deadline = now.checked_add(CHECK_AGAIN);
             return Ok(());
         }
         let timeout = self.config.message_timeout;

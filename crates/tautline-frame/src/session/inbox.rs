@@ -13,7 +13,7 @@ const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 
 /// Kept messages, in order.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub(super) struct Inbox {
     pub(super) messages: VecDeque<Message>,
     /// A message was not kept: those after it must not be delivered either, or there would be a
     /// gap.
@@ -39,10 +39,10 @@ impl Session {
         inbox.messages.push_back(message);
     }
 
-    /// Takes what was kept: nobody will read any more. It may be a MiB and more of messages, so
-    /// drop it outside of any lock.
-    pub fn take_inbox(&mut self) -> Option<Box<Inbox>> {
-        self.inbox.take()
+    /// Takes the messages that were kept: nobody will read any more. They may be a MiB and more, so
+    /// drop them outside of any lock.
+    pub fn take_inbox(&mut self) -> VecDeque<Message> {
+        self.inbox.take().map_or_else(VecDeque::new, |inbox| inbox.messages)
     }
 
     /// Whether no further message should be kept.

@@ -15,7 +15,7 @@ use crate::timer::now;
 use crate::wakers::Wakers;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Reads once. Returns whether there is something to look at: bytes, or the end.
+    /// Reads once. Returns whether anything came: bytes, or the end.
     #[inline]
     pub(super) fn read(&mut self, wakers: Wakers<'_>) -> bool {
         let Some(io) = &mut self.io else { return true };
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Wakes the task after the runtime has run all other tasks and looked at what arrived for
+    /// Wakes the task after the runtime has run all other tasks and polled what arrived for
     /// them. Waking it at once would only put it behind the tasks that are ready already.
     #[cold]
     pub(super) fn poll_turn_of_others(&mut self, wakers: Wakers<'_>) -> Poll<()> {
@@ -123,8 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn probe(&mut self, wakers: Wakers<'_>) {
         // Not limited by the task's budget of the runtime: without any left, it would not see what
         // is there.
-        let look = pin!(unconstrained(poll_fn(|_| Poll::Ready(self.read(wakers)))));
-        if look.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
+        let read = pin!(unconstrained(poll_fn(|_| Poll::Ready(self.read(wakers)))));
+        if read.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
             // The reading task has not seen this, and the transport will not wake it for it again.
             wakers.read.wake_by_ref();
         }

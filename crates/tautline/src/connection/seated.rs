@@ -1,4 +1,4 @@
-//! Looks at a connection, by one task with its own wakers or by several tasks with shared ones.
+//! Drives a connection for one task with its own wakers, or for several tasks with shared ones.
 
 use std::task::{Context, Poll};
 
@@ -7,30 +7,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use crate::seats::Side;
-use crate::wakers::{Changes, SharedWakers, Wakers};
+use crate::wakers::{Changes, Driven, SharedWakers, Task, Wakers};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A look by the writer with this key, or by the reader, with shared wakers. The second value
-    /// is whether it waits for something that only reading brings. The third is to be told once no
-    /// lock is held: it wakes whoever waits for what the look changed.
+    /// Drives the connection for one of several tasks, with shared wakers. The changes are to be
+    /// told once no lock is held.
     #[inline(always)]
-    pub(crate) fn look<'w, T>(
+    pub(crate) fn drive_shared<'w, T>(
         &mut self,
         shared: &'w SharedWakers,
-        who: Option<usize>,
+        task: Task,
         wanted: impl FnMut(&mut Session) -> Progress<T>,
-    ) -> (Poll<T>, bool, Changes<'w>) {
+    ) -> (Driven<T>, Changes<'w>) {
         let before = self.session.snapshot();
-        let given = self.drive(shared.wakers(), wanted);
-        let needs_reading = given.is_pending() && self.session.waits_for_reading();
-        (given, needs_reading, shared.changes(who, before, self.session.snapshot()))
+        let polled = self.drive(shared.wakers(), wanted);
+        let needs_reading = polled.is_pending() && self.session.waits_for_reading();
+        let changes = shared.changes(task, before, self.session.snapshot());
+        (Driven { polled, needs_reading }, changes)
     }
 
-    /// A look with the task's own wakers while it is alone, otherwise with shared ones. A
-    /// connection that is not split by [`WebSocket::split`](crate::WebSocket::split) usually has
-    /// one task, but two after the `split` of `futures`.
+    /// Drives the connection with the task's own wakers while it is alone, otherwise with shared
+    /// ones. A connection that is not split by [`WebSocket::split`](crate::WebSocket::split) usually
+    /// has one task, but two after the `split` of `futures`.
     #[inline]
-    pub(crate) fn seated<T>(
+    pub(crate) fn drive_seated<T>(
         &mut self,
         side: Side,
         cx: &Context<'_>,
@@ -39,28 +39,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.seats.is_other_free(side)
             && let Some(shared) = self.seats.enter(side, cx.waker())
         {
-            return self.seated_among_others(shared, side, cx, wanted);
+            return self.drive_among_others(shared, side, cx, wanted);
         }
-        let given = self.drive(Wakers::one(cx), wanted);
-        self.seats.leave(side, cx.waker(), given.is_pending());
-        given
+        let polled = self.drive(Wakers::one(cx), wanted);
+        self.seats.leave(side, cx.waker(), polled.is_pending());
+        polled
     }
 
     #[inline(never)]
-    fn seated_among_others<T>(
+    fn drive_among_others<T>(
         &mut self,
         shared: Box<SharedWakers>,
         side: Side,
         cx: &Context<'_>,
         mut wanted: impl FnMut(&mut Session) -> Progress<T>,
     ) -> Poll<T> {
-        let given = shared.look(side.key(), cx.waker(), || {
-            let (given, needs_reading, changes) = self.look(&shared, side.key(), &mut wanted);
+        let task = side.task();
+        let polled = shared.poll_as(task, cx.waker(), || {
+            let (driven, changes) = self.drive_shared(&shared, task, &mut wanted);
             changes.tell();
-            (given, needs_reading)
+            driven
         });
         self.seats.give_back(shared);
-        given
+        polled
     }
 
     /// Who takes what arrives while this task waits for something else: another task that reads, if
