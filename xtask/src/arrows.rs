@@ -342,6 +342,9 @@ mod tests {
         let tests = "#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n// use crate::b::B;\n";
         let krate = read(&[("lib.rs", ""), ("a.rs", tests), ("b.rs", "use crate::a::A;")]);
         assert_eq!(krate.cycles(), [""; 0]);
+        let tests = tests.replace("cfg(test)", "cfg(all(test, unix))");
+        let krate = read(&[("lib.rs", ""), ("a.rs", &tests), ("b.rs", "use crate::a::A;")]);
+        assert_eq!(krate.cycles(), [""; 0]);
         assert_eq!(module_of("loom_tests.rs"), None);
         assert_eq!(module_of("protocol/tests/x.rs"), None);
     }

@@ -8,11 +8,32 @@ use crate::arrows;
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
-/// Crates that know nothing of sockets, clocks and tasks.
+/// Crates that know nothing of sockets, clocks and tasks, and do no other input or output.
 const PURE: &[&str] = &["tautline-frame", "tautline-handshake"];
-/// What would give them a clock or a socket.
-const WORLD: &[&str] =
-    &["Instant::now", "SystemTime::now", ".elapsed()", "TcpStream", "UdpSocket", "tokio::"];
+/// What would give them any of it.
+const WORLD: &[&str] = &[
+    "Instant::now",
+    "SystemTime::now",
+    ".elapsed()",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "UnixDatagram",
+    "UnixListener",
+    "UnixStream",
+    "ToSocketAddrs",
+    "thread::park",
+    "thread::sleep",
+    "thread::spawn",
+    "std::fs",
+    "std::process",
+    "async ",
+    "Waker",
+    "tokio::",
+];
+/// What an attribute starts with that compiles an item for tests alone. In `any` or `not` it says
+/// something else; after another condition, or on a line of its own, `test` is not recognized.
+const FOR_TESTS: &[&str] = &["#[cfg(test)]", "#[cfg(all(test,"];
 /// Where unsafe code may be: masking.
 const UNSAFE: &str = "crates/tautline-frame/src/mask";
 /// And here one block of it: the view of checked bytes as a `str`.
@@ -91,7 +112,7 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
 #[derive(Clone, Copy)]
 pub(crate) enum Tests {
     Outside,
-    /// After `#[cfg(test)]` with this indentation, the item still to come.
+    /// After one of [`FOR_TESTS`] with this indentation, the item still to come.
     Announced(usize),
     /// In an item with this indentation.
     Inside(usize),
@@ -104,7 +125,9 @@ impl Tests {
         let indentation = code.len() - code.trim_start().len();
         let before = *self;
         *self = match before {
-            Self::Outside if text.starts_with("#[cfg(test)]") => Self::Announced(indentation),
+            Self::Outside if FOR_TESTS.iter().any(|start| text.starts_with(start)) => {
+                Self::Announced(indentation)
+            }
             Self::Announced(at) if text.is_empty() || text.starts_with("#[") => Self::Announced(at),
             Self::Announced(at) if text.ends_with([';', ',', '}']) && indentation == at => {
                 Self::Outside
@@ -167,9 +190,41 @@ mod tests {
             faults_of("crates/tautline-frame/src/timers.rs", clock),
             ["crates/tautline-frame/src/timers.rs:1: Instant::now in a crate that is pure"]
         );
-        let tested = format!("#[cfg(test)]\nmod tests {{\n{clock}\n}}");
-        assert_eq!(faults_of("crates/tautline-frame/src/timers.rs", &tested), [""; 0]);
+        let under = |condition: &str| {
+            let text = format!("#[cfg({condition})]\nmod tests {{\n{clock}\n}}");
+            faults_of("crates/tautline-frame/src/timers.rs", &text).len()
+        };
+        for condition in ["test", "all(test, unix)", "all(test, not(tautline_loom))"] {
+            assert_eq!(under(condition), 0, "{condition}");
+        }
+        for condition in ["unix", "not(test)", "any(test, unix)", "all(testing, unix)"] {
+            assert_eq!(under(condition), 1, "{condition}");
+        }
         assert_eq!(faults_of("crates/tautline/src/timer.rs", clock), [""; 0]);
+    }
+
+    #[test]
+    fn a_socket_a_sleep_and_a_task_are_found_in_a_pure_crate() {
+        for code in [
+            "use std::net::TcpListener;",
+            "use std::os::unix::net::{UnixListener, UnixStream};",
+            "let socket = UdpSocket::bind(address)?;",
+            "let (a, b) = UnixDatagram::pair()?;",
+            "fn dial(to: impl ToSocketAddrs) {}",
+            "std::thread::sleep(delay);",
+            "thread::spawn(draw);",
+            "thread::park_timeout(delay);",
+            "let text = std::fs::read(path)?;",
+            "std::process::exit(1);",
+            "pub async fn read() {}",
+            "wakers: Vec<Waker>,",
+        ] {
+            assert_eq!(faults_of("crates/tautline-handshake/src/key.rs", code).len(), 1, "{code}");
+            assert_eq!(faults_of("crates/tautline/src/dial.rs", code), [""; 0], "{code}");
+        }
+        for code in ["use std::net::Ipv6Addr;", "self.await_rest(now);", "fn f(now: Instant) {}"] {
+            assert_eq!(faults_of("crates/tautline-handshake/src/key.rs", code), [""; 0], "{code}");
+        }
     }
 
     /// `#[cfg(test)] mod tests;` near the top of a file switched the check off for all that
