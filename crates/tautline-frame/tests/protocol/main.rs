@@ -13,10 +13,14 @@ mod conversation;
 mod deadlines;
 #[cfg(feature = "deflate")]
 mod deflate;
+#[cfg(feature = "deflate")]
+mod deflate_peer;
 mod ending;
 mod errors;
 mod fragments;
 mod framing;
+#[cfg(feature = "deflate")]
+mod hostile_deflate;
 #[cfg(feature = "deflate")]
 mod inflate;
 mod keepalive;
