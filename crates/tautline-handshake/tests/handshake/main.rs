@@ -5,5 +5,7 @@ mod client;
 mod connect;
 #[cfg(feature = "http1")]
 mod http1;
+#[cfg(feature = "http1")]
+mod http1_body;
 mod server;
 mod support;
