@@ -11,7 +11,8 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, Choppy, FIN, Frame, PING, PONG, Peer, TEXT, close_body, open,
+    BINARY, CLOSE, CONTINUATION, Choppy, FIN, Frame, PING, PONG, Peer, ROLES, TEXT, close_body,
+    open,
 };
 
 type Io = Choppy<DuplexStream>;
@@ -298,7 +299,7 @@ fn interrupt(role: Role, split: bool, fragments: Option<usize>, op: Op, polls: u
 }
 
 fn interrupt_everywhere(split: bool) {
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         for fragments in [None, Some(1024)] {
             for op in OPS {
                 let awaits = (0..MANY).take_while(|&at| !interrupt(role, split, fragments, op, at));

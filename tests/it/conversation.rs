@@ -14,11 +14,9 @@ use tautline::{Config, Error, Message, Role, WebSocket};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::support::peer::{
-    BINARY, CONTINUATION, Choppy, Counted, FIN, PING, PONG, Peer, TEXT, duplex, encode, open,
-    tcp_streams,
+    BINARY, CONTINUATION, Choppy, Counted, FIN, PING, PONG, Peer, ROLES, TEXT, duplex, encode,
+    open, tcp_streams,
 };
-
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 /// Bytes that reveal when any of them is lost, duplicated or out of place.
 pub(crate) fn pattern(len: usize) -> Bytes {

@@ -14,7 +14,7 @@ use tautline::{
 use crate::support::handshake::{
     Head, Http, Identity, bind, echo, echo_server, request_with, switching,
 };
-use crate::support::peer::{BINARY, FIN, PING, PONG, Peer, TEXT, close_body, tcp_streams};
+use crate::support::peer::{BINARY, FIN, PING, PONG, Peer, ROLES, TEXT, close_body, tcp_streams};
 
 const RSV1: u8 = 0x40;
 
@@ -339,7 +339,7 @@ async fn writers_of_a_split_connection_share_one_context() {
 // answered pings from then on: 650 kB on the wire held 658 MB, for as long as the peers wanted.
 #[tokio::test(start_paused = true)]
 async fn who_answers_pings_in_the_middle_of_a_message_does_not_keep_it_for_ever() {
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         let (near, far) = tokio::io::duplex(1 << 16);
         let mut ws = WebSocket::builder(role).compression(Compression::new()).build(near);
         let mut peer = Peer::of(role, far);

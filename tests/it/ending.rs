@@ -14,11 +14,10 @@ use tokio::time::Instant;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, FIN, PING, Script, TEXT, close_body, duplex, encode, open, tcp,
-    tcp_streams, with_head,
+    BINARY, CLOSE, CONTINUATION, FIN, PING, ROLES, Script, TEXT, close_body, duplex, encode, open,
+    tcp, tcp_streams, with_head,
 };
 
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A handler as in every tutorial: reads until the end, whatever that is, and drops the connection.

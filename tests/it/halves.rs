@@ -9,10 +9,8 @@ use tautline::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, FIN, PONG, Peer, TEXT, close_body, duplex, tcp_streams,
+    BINARY, CLOSE, CONTINUATION, FIN, PONG, Peer, ROLES, TEXT, close_body, duplex, tcp_streams,
 };
-
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 #[test]
 fn what_users_hold_can_be_sent_to_other_threads_and_moved() {

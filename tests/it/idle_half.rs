@@ -7,14 +7,12 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tautline::{Config, Error, Message, Role, Timeout};
+use tautline::{Config, Error, Message, Timeout};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::conversation::pattern;
-use crate::support::peer::{BINARY, CLOSE, FIN, PING, PONG, TEXT, close_body, duplex};
-
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
+use crate::support::peer::{BINARY, CLOSE, FIN, PING, PONG, ROLES, TEXT, close_body, duplex};
 
 #[tokio::test(start_paused = true)]
 async fn closing_takes_no_longer_than_the_peer_takes_to_answer() {

@@ -9,10 +9,10 @@ use tokio::time::{Instant, advance, sleep};
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, FIN, Frame, PING, PONG, Peer, Script, TEXT, close_body, duplex, encode, open,
+    BINARY, CLOSE, FIN, Frame, PING, PONG, Peer, ROLES, Script, TEXT, close_body, duplex, encode,
+    open,
 };
 
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 

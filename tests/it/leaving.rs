@@ -3,12 +3,12 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use tautline::{Client, CloseCode, Config, Message, Role, WebSocket, connect};
+use tautline::{Client, CloseCode, Config, Message, WebSocket, connect};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 
 use crate::support::handshake::{HandlerResult, Identity, bind};
-use crate::support::peer::{FIN, Peer, TEXT, duplex, tcp};
+use crate::support::peer::{FIN, Peer, ROLES, TEXT, duplex, tcp};
 
 const LARGE: usize = 3 << 20;
 
@@ -109,7 +109,7 @@ where
 // What was fed was lost, and the peer saw 1006.
 #[tokio::test]
 async fn what_was_fed_and_a_close_go_out_when_a_connection_is_dropped() {
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         for split in [false, true] {
             let (ws, mut peer) = duplex(role, Config::new(), 4096);
             feed_and_drop(ws, split).await;
@@ -132,7 +132,7 @@ async fn expect_last_words<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Peer<S>
 
 #[tokio::test]
 async fn a_panic_is_told_with_1011() {
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         let (mut ws, mut peer) = duplex(role, Config::new(), 4096);
         let panicking = AssertUnwindSafe(async move {
             ws.feed("fed").await.unwrap();
@@ -147,7 +147,7 @@ async fn a_panic_is_told_with_1011() {
 // accepts.
 #[tokio::test]
 async fn a_drop_does_not_wait_for_a_peer_that_does_not_read() {
-    for role in [Role::Client, Role::Server] {
+    for role in ROLES {
         let (mut ws, mut peer) = duplex(role, Config::new(), 64);
         ws.feed(vec![7; 1000]).await.unwrap();
         drop(ws);

@@ -9,11 +9,9 @@ use tokio::time::Instant;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, Choppy, FIN, PING, PONG, Peer, Script, TEXT, close_body, duplex,
-    open, tcp,
+    BINARY, CLOSE, CONTINUATION, Choppy, FIN, PING, PONG, Peer, ROLES, Script, TEXT, close_body,
+    duplex, open, tcp,
 };
-
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 /// Reads to the end in a separate task.
 fn collect<S>(mut reader: Reader<S>) -> tokio::task::JoinHandle<(Vec<Message>, Option<Error>)>

@@ -16,10 +16,8 @@ use tokio::task::JoinHandle;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, FIN, PING, PONG, TEXT, close_body, duplex, open, tcp, tcp_streams,
+    BINARY, CLOSE, FIN, PING, PONG, ROLES, TEXT, close_body, duplex, open, tcp, tcp_streams,
 };
-
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 /// If a wake-up is lost, nothing more happens: this ends the test, rather than blocking the whole
 /// run.

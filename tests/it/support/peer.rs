@@ -16,6 +16,9 @@ pub(crate) use tautline_wire::{Frame, close_body, encode, with_head};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What holds for one end holds for the other.
+pub(crate) const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
