@@ -48,10 +48,7 @@ async fn an_answer_that_nobody_reads_is_cut_with_a_reset() {
         let stream = stream.await;
         let address = stream.peer_addr().unwrap();
         let error = if secure {
-            let config = std::sync::Arc::new(identity.client_config());
-            let name = "localhost".try_into().unwrap();
-            let tls = tokio_rustls::TlsConnector::from(config).connect(name, stream);
-            stalled(tls.await.unwrap(), address).await
+            stalled(identity.connect(stream).await, address).await
         } else {
             stalled(stream, address).await
         };

@@ -14,14 +14,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::support::handshake::{Head, Http, answering, echo, expect_echo, switching};
+use crate::support::handshake::{Head, Http, answering, echo, expect_echo, switching, uri};
 use crate::support::peer::{CLOSE, FIN, Peer, TEXT, close_body, encode};
 
 /// How `connect` ends when the server answers with this.
 async fn refused_by(answer: impl Into<Vec<u8>>) -> ConnectError {
     let answer = answer.into();
     let (address, serving) = answering(|_| answer).await;
-    let error = connect(format!("ws://{address}/")).await.unwrap_err();
+    let error = connect(uri(address)).await.unwrap_err();
     serving.await.unwrap();
     error
 }
@@ -136,8 +136,7 @@ async fn a_body_without_length_goes_to_the_end_of_the_connection_and_one_cut_sho
     ] {
         let (address, serving) = answering(|_| answer.into()).await;
         let hanging_up = async { drop(serving.await.unwrap()) };
-        let uri = format!("ws://{address}/");
-        let (result, ()) = future::join(connect(&uri), hanging_up).await;
+        let (result, ()) = future::join(connect(uri(address)), hanging_up).await;
         assert_eq!(refusal(&result.unwrap_err()), (502, &b"half"[..]), "{answer:?}");
     }
 }
@@ -223,8 +222,7 @@ async fn a_folded_header_of_a_response_is_read() {
         folded.replace("Accept: ", "Accept:\r\n\t").into_bytes()
     })
     .await;
-    let uri = format!("ws://{address}/");
-    let (ws, response) = Client::new().connect_with_response(&uri).await.unwrap();
+    let (ws, response) = Client::new().connect_with_response(uri(address)).await.unwrap();
     assert_eq!(response.headers()["x"], "a   b");
     drop((ws, serving));
 }
@@ -283,7 +281,7 @@ async fn a_101_that_breaks_a_rule_is_an_error_with_its_name() {
     for (part, by, expected) in cases {
         let answer = move |request: &Head| switching(request, "").replace(part, by).into_bytes();
         let (address, serving) = answering(answer).await;
-        match connect(format!("ws://{address}/")).await {
+        match connect(uri(address)).await {
             Err(ConnectError::Response(error)) => assert_eq!(error, expected),
             other => panic!("{expected:?}: {other:?}"),
         }
@@ -306,7 +304,7 @@ async fn the_subprotocol_is_one_of_the_offered_or_none_if_that_will_do() {
     ] {
         let (address, serving) =
             answering(move |request| switching(request, lines).into_bytes()).await;
-        match (client.connect(format!("ws://{address}/")).await, expected) {
+        match (client.connect(uri(address)).await, expected) {
             (Ok(ws), Ok(expected)) => assert_eq!(ws.subprotocol(), expected),
             (Err(ConnectError::Response(error)), Err(expected)) => assert_eq!(error, expected),
             other => panic!("{other:?}"),
@@ -326,7 +324,7 @@ async fn frames_in_the_same_segment_as_the_101_are_not_lost() {
         let now = now.to_vec();
         let (address, serving) =
             answering(move |request| [switching(request, "").as_bytes(), &now].concat()).await;
-        let mut ws = connect(format!("ws://{address}/")).await.unwrap();
+        let mut ws = connect(uri(address)).await.unwrap();
         let (_, mut server) = serving.await.unwrap();
         server.write(later).await;
         assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("early"));
@@ -404,7 +402,7 @@ async fn an_endless_head_is_refused_at_its_limit() {
     for answer in [endless, lines] {
         let (address, serving) = answering(|_| answer.into_bytes()).await;
         let client = Client::new().head_limits(limits);
-        match client.connect(format!("ws://{address}/")).await {
+        match client.connect(uri(address)).await {
             Err(ConnectError::Head { error, .. }) => {
                 assert_eq!(error, HeadError::TooLarge(16 << 10));
             }
@@ -419,8 +417,7 @@ async fn a_server_that_hangs_up_before_its_answer_is_whole_is_an_io_error() {
     for answer in ["", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"] {
         let (address, serving) = answering(|_| answer.into()).await;
         let hanging_up = async { drop(serving.await.unwrap()) };
-        let uri = format!("ws://{address}/");
-        match future::join(connect(&uri), hanging_up).await.0 {
+        match future::join(connect(uri(address)), hanging_up).await.0 {
             Err(ConnectError::Io(error)) => {
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             }
@@ -564,8 +561,7 @@ async fn setting_a_header_replaces_it_and_cookies_are_one_line() {
 async fn the_response_of_the_server_is_there_for_its_headers() {
     let lines = "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: test\r\n";
     let (address, serving) = answering(|request| switching(request, lines).into_bytes()).await;
-    let uri = format!("ws://{address}/");
-    let (ws, response) = Client::new().connect_with_response(&uri).await.unwrap();
+    let (ws, response) = Client::new().connect_with_response(uri(address)).await.unwrap();
     assert_eq!(response.status(), 101);
     let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
@@ -591,7 +587,7 @@ async fn a_close_in_the_same_segment_as_the_101_is_a_clean_end() {
     let close = encode(false, FIN | CLOSE, &close_body(1013, "full"));
     let (address, serving) =
         answering(move |request| [switching(request, "").as_bytes(), &close].concat()).await;
-    let mut ws = connect(format!("ws://{address}/")).await.unwrap();
+    let mut ws = connect(uri(address)).await.unwrap();
     let hanging_up = async { drop(serving.await.unwrap()) };
     let (end, ()) = future::join(ws.next(), hanging_up).await;
     assert!(end.is_none(), "{end:?}");

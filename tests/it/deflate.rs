@@ -12,7 +12,7 @@ use tautline::{
 };
 
 use crate::support::handshake::{
-    Head, Http, Identity, bind, echo, echo_server, request_with, switching,
+    Head, Http, Identity, bind, echo, echo_server, request_with, switching, uri,
 };
 use crate::support::peer::{BINARY, FIN, PING, PONG, Peer, ROLES, TEXT, close_body, tcp_streams};
 
@@ -60,7 +60,7 @@ async fn both_ends_agree_and_messages_of_all_kinds_cross() {
             });
             tokio::spawn(serving);
             let client = Client::new().compression(wished_by_client);
-            let mut ws = client.connect(format!("ws://{address}/")).await.unwrap();
+            let mut ws = client.connect(uri(address)).await.unwrap();
             let at_client = *ws.compression().expect("agreed on");
             let at_server = agreed.recv().await.unwrap().expect("agreed on");
             assert_eq!(seen(&at_client), mirrored(&at_server));

@@ -7,7 +7,7 @@ use tautline::{Client, CloseCode, Config, Message, WebSocket, connect};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 
-use crate::support::handshake::{HandlerResult, Identity, bind};
+use crate::support::handshake::{HandlerResult, Identity, bind, uri};
 use crate::support::peer::{FIN, Peer, ROLES, TEXT, duplex, tcp};
 
 const LARGE: usize = 3 << 20;
@@ -202,7 +202,7 @@ fn a_runtime_that_ends_with_open_connections_ends() {
         tokio::spawn(serving);
         address
     });
-    let opening = asking.spawn(connect(format!("ws://{address}/")));
+    let opening = asking.spawn(connect(uri(address)));
     let asked = std::thread::spawn(move || {
         asking.block_on(async {
             let mut ws = opening.await.unwrap().unwrap();

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 
 use tautline::{Client, ConnectError, OriginPolicy, Upgrade, text_response};
 
-use crate::support::handshake::{Http, echo_server, expect_echo, request_but, request_with};
+use crate::support::handshake::{
+    Http, answer_to, bind, echo, echo_server, expect_echo, request_but, request_with, uri,
+};
 
 /// Connects as a page of this origin and returns the status that refused it.
 async fn refused(address: SocketAddr, origin: &str) -> Option<u16> {
     let client = Client::new().header("origin", origin);
-    match client.connect(format!("ws://{address}/")).await {
+    match client.connect(uri(address)).await {
         Ok(mut ws) => {
             expect_echo(&mut ws, "hello").await;
             None
@@ -88,10 +90,8 @@ async fn case_and_default_ports_do_not_make_another_origin() {
 #[tokio::test]
 async fn two_origins_are_refused() {
     let address = echo_server(|server| server).await;
-    let mut peer = Http::connect(address).await;
     let line = "Origin: http://example.com\r\n";
-    peer.write(request_with([line, line].concat())).await;
-    let (head, body) = peer.last_response().await;
+    let (head, body) = answer_to(address, request_with([line, line].concat())).await;
     assert_eq!((head.status(), body.as_str()), (403, "duplicate Origin header\n"));
 }
 
@@ -103,7 +103,7 @@ async fn a_client_that_is_no_page_sends_no_origin_and_is_let_in() {
         OriginPolicy::list(["https://example.com"]).unwrap(),
     ] {
         let address = echo_server(|server| server.origins(policy)).await;
-        let mut ws = tautline::connect(format!("ws://{address}/")).await.unwrap();
+        let mut ws = tautline::connect(uri(address)).await.unwrap();
         expect_echo(&mut ws, "hello").await;
     }
 }
@@ -163,7 +163,7 @@ async fn a_predicate_decides_by_the_origin_and_the_headers() {
     let address = echo_server(|server| server.origins(policy)).await;
     assert_eq!(refused(address, &format!("app://{address}")).await, None);
     assert_eq!(refused(address, "app://other").await, Some(403));
-    let mut ws = tautline::connect(format!("ws://{address}/")).await.unwrap();
+    let mut ws = tautline::connect(uri(address)).await.unwrap();
     expect_echo(&mut ws, "no Origin, no question").await;
 }
 
@@ -186,10 +186,8 @@ async fn a_refusal_names_both_sides_in_the_body_and_in_the_log() {
         ),
     ] {
         let address = echo_server(|server| server.origins(policy)).await;
-        let mut peer = Http::connect(address).await;
-        peer.write(request_with("Origin: https://page.test?token=secret\r\nCookie: secret\r\n"))
-            .await;
-        let (head, received) = peer.last_response().await;
+        let lines = "Origin: https://page.test?token=secret\r\nCookie: secret\r\n";
+        let (head, received) = answer_to(address, request_with(lines)).await;
         assert_eq!((head.status(), received.as_str()), (403, body));
         let log = log.text();
         assert!(log.contains(logged), "{log}");
@@ -200,7 +198,7 @@ async fn a_refusal_names_both_sides_in_the_body_and_in_the_log() {
 // The hook may decide about the origin itself, with `Any`.
 #[tokio::test]
 async fn the_hook_sees_the_origin_and_can_decide_about_it() {
-    let (server, address) = crate::support::handshake::bind().await;
+    let (server, address) = bind().await;
     let serving = server
         .origins(OriginPolicy::Any)
         .authorize(|request| async move {
@@ -211,7 +209,7 @@ async fn the_hook_sees_the_origin_and_can_decide_about_it() {
                 _ => Ok(Upgrade::new(())),
             }
         })
-        .serve(crate::support::handshake::echo);
+        .serve(echo);
     tokio::spawn(serving);
     assert_eq!(refused(address, "https://a.test").await, None);
     assert_eq!(refused(address, "https://b.test").await, Some(403));
@@ -241,15 +239,15 @@ async fn any_lets_in_everybody() {
 // The hook is asked only about requests of allowed origins: it need not check again.
 #[tokio::test]
 async fn a_page_of_another_origin_does_not_reach_the_hook() {
-    let (server, address) = crate::support::handshake::bind().await;
+    let (server, address) = bind().await;
     let serving = server
         .authorize(|_| async { panic!("asked about a page of another origin") })
         .serve_with(|_, ()| async { Ok(()) });
     tokio::spawn(serving);
-    let mut peer = Http::connect(address).await;
-    peer.write(request_with("Origin: https://evil.test\r\n")).await;
-    assert_eq!(peer.last_response().await.0.status(), 403);
-    let mut peer = Http::connect(address).await;
-    peer.write(request_but("Version: 13", "Version: 12")).await;
-    assert_eq!(peer.last_response().await.0.status(), 426);
+    for (request, status) in [
+        (request_with("Origin: https://evil.test\r\n"), 403),
+        (request_but("Version: 13", "Version: 12"), 426),
+    ] {
+        assert_eq!(answer_to(address, request).await.0.status(), status);
+    }
 }

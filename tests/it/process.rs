@@ -8,11 +8,7 @@ use tautline::{CloseCode, connect};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::handshake::{Http, REQUEST, expect_echo};
-
-fn uri(address: SocketAddr) -> String {
-    format!("ws://{address}/")
-}
+use crate::support::handshake::{Http, REQUEST, expect_echo, uri};
 
 /// The built `echo_peer`, started by the shell behind these words, and its address.
 async fn example(before: &str) -> (Child, SocketAddr) {

@@ -11,21 +11,14 @@ use tautline_handshake::SubprotocolError;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::handshake::{
-    ACCEPT, Head, Http, KEY, REQUEST, echo_server, request_but, request_with,
+    ACCEPT, Head, Http, KEY, REQUEST, answer_to, echo_server, expect_echo, request_but,
+    request_with, uri,
 };
 use crate::support::peer::{FIN, Peer, TEXT};
 
 /// A server that accepts any Origin, so that only the request decides.
 async fn server() -> SocketAddr {
     echo_server(|server| server.origins(tautline::OriginPolicy::Any)).await
-}
-
-/// The answer to these bytes, to the end of the connection. The end must be clean: a reset fails
-/// the test.
-async fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (Head, String) {
-    let mut peer = Http::connect(address).await;
-    peer.write(bytes).await;
-    peer.last_response().await
 }
 
 /// A refusal is a whole response, and the last one: its reason as text, its length, and
@@ -321,13 +314,10 @@ async fn frames_in_the_same_segment_as_the_request_are_not_lost() {
     let frame = crate::support::peer::encode(true, FIN | TEXT, b"early");
     peer.write([REQUEST.as_bytes(), &frame].concat()).await;
     assert_eq!(peer.head().await.status(), 101);
-    let mut echo = [0; 7];
-    let mut rest = Http { stream: peer.stream, read: peer.read };
-    while rest.read.len() < echo.len() {
-        tokio::io::AsyncReadExt::read_buf(&mut rest.stream, &mut rest.read).await.unwrap();
+    while peer.read.len() < 7 {
+        tokio::io::AsyncReadExt::read_buf(&mut peer.stream, &mut peer.read).await.unwrap();
     }
-    echo.copy_from_slice(&rest.read);
-    assert_eq!(&echo, b"\x81\x05early");
+    assert_eq!(peer.read, b"\x81\x05early"[..]);
 }
 
 fn page(server: Server) -> Server {
@@ -362,8 +352,7 @@ async fn a_plain_request_is_for_the_fallback() {
     // RFC 9110 section 7.8: `Upgrade` in HTTP/1.0 is ignored, so that this is a plain request.
     let (head, _) = answer_to(address, request_but("/chat HTTP/1.1", "/ HTTP/1.0")).await;
     assert_eq!(head.status(), 200);
-    let mut ws = tautline::connect(format!("ws://{address}/")).await.unwrap();
-    crate::support::handshake::expect_echo(&mut ws, "hello").await;
+    expect_echo(&mut tautline::connect(uri(address)).await.unwrap(), "hello").await;
     let answer = answer_to(address, request_but("Version: 13", "Version: 12")).await;
     expect_refusal(&answer, 426, "Sec-WebSocket-Version is not 13");
 }

@@ -1,6 +1,8 @@
 //! Runtimes that lack what deadlines need: one clear error at the start.
 
-use tautline::{AcceptError, Client, ConnectError, Server, connect};
+use tautline::{AcceptError, Client, ConnectError, connect};
+
+use crate::support::handshake::{bind, uri};
 
 const MISSING: &str = "time driver";
 
@@ -10,13 +12,12 @@ const MISSING: &str = "time driver";
 fn a_runtime_without_timers_is_an_error_at_the_start() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     runtime.block_on(async {
-        let server = Server::bind("127.0.0.1:0").await.unwrap();
-        let address = server.local_addr().unwrap();
+        let (server, address) = bind().await;
         let error = server.serve(|_| async { Ok(()) }).await.unwrap_err();
         assert!(error.to_string().contains(MISSING), "{error}");
         let (near, far) = tokio::io::duplex(64);
         for result in [
-            connect(format!("ws://{address}/")).await.map(drop),
+            connect(uri(address)).await.map(drop),
             Client::new().connect_over("ws://localhost/", near).await.map(drop),
         ] {
             match result {

@@ -1,6 +1,5 @@
 //! A server: what its hook and its handler see, and what one connection cannot do to the others.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,12 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::handshake::{
-    Http, Identity, REQUEST, bind, echo, echo_server, expect_echo, request_with,
+    Http, Identity, REQUEST, answer_to, bind, echo, echo_server, expect_echo, request_but,
+    request_with, uri,
 };
-
-fn uri(address: SocketAddr) -> String {
-    format!("ws://{address}/")
-}
 
 #[tokio::test]
 async fn the_hook_sees_the_request_and_its_data_reaches_the_handler() {
@@ -70,9 +66,8 @@ async fn the_hook_refuses_with_a_response_of_its_own() {
         .serve(|_| async { panic!("refused, and handled all the same") });
     tokio::spawn(serving);
     for status in [401, 404, 503] {
-        let mut peer = Http::connect(address).await;
-        peer.write(REQUEST.replace("/chat", &format!("/{status}"))).await;
-        let (head, body) = peer.last_response().await;
+        let request = request_but("/chat", format!("/{status}"));
+        let (head, body) = answer_to(address, request).await;
         assert_eq!((head.status(), body.as_str()), (status, "who are you?"));
         assert_eq!(head.get("www-authenticate"), Some("Basic"));
         assert_eq!(head.get("content-length"), Some("12"));
@@ -194,9 +189,7 @@ async fn a_hook_or_fallback_that_panics_is_answered_for_with_500() {
     tokio::spawn(serving);
     let error = connect(format!("ws://{address}/panic")).await.unwrap_err();
     assert_eq!(error.status().unwrap(), 500);
-    let mut peer = Http::connect(address).await;
-    peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let (head, body) = peer.last_response().await;
+    let (head, body) = answer_to(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!((head.status(), body.as_str()), (500, "internal error\n"));
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
 }
@@ -364,9 +357,7 @@ async fn a_client_is_told_when_it_is_the_server_that_is_late() {
         .serve(|_| async { panic!("never decided, and handled all the same") });
     tokio::spawn(serving);
     let ask = async |request: &str| {
-        let mut peer = Http::connect(address).await;
-        peer.write(request).await;
-        let (head, body) = peer.last_response().await;
+        let (head, body) = answer_to(address, request).await;
         (head.status(), body)
     };
     let answers = future::join3(
@@ -393,9 +384,8 @@ async fn the_limits_of_a_head_are_the_acceptors() {
     let acceptor = Acceptor::new().head_limits(limits);
     let address = echo_server(|server| server.acceptor(acceptor)).await;
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
-    let mut peer = Http::connect(address).await;
-    peer.write(request_with(format!("Cookie: {}\r\n", "x".repeat(300)))).await;
-    let (head, body) = peer.last_response().await;
+    let request = request_with(format!("Cookie: {}\r\n", "x".repeat(300)));
+    let (head, body) = answer_to(address, request).await;
     assert_eq!((head.status(), body.as_str()), (431, "the head is longer than 300 bytes\n"));
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::handshake::{HandlerResult, Http, REQUEST, bind, echo, expect_echo};
+use crate::support::handshake::{HandlerResult, Http, REQUEST, bind, echo, expect_echo, uri};
 use crate::support::peer::{CLOSE, FIN, Peer, close_body};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -40,7 +40,7 @@ impl Running {
     }
 
     async fn connect(&self) -> WebSocket {
-        connect(format!("ws://{}/", self.address)).await.unwrap()
+        connect(uri(self.address)).await.unwrap()
     }
 }
 
@@ -78,7 +78,7 @@ async fn idle_connections_hear_1001_and_their_handlers_the_end() {
     for _ in 0..2 {
         assert_eq!(ended.try_recv().unwrap(), CloseCode::GOING_AWAY);
     }
-    match connect(format!("ws://{}/", running.address)).await {
+    match connect(uri(running.address)).await {
         Err(ConnectError::Tcp { error, .. }) => {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         }
@@ -200,7 +200,7 @@ async fn a_connection_whose_request_is_being_decided_is_opened_and_hears_1001() 
         echo,
     )
     .await;
-    let connecting = tokio::spawn(connect(format!("ws://{}/", running.address)));
+    let connecting = tokio::spawn(connect(uri(running.address)));
     entries.recv().await.unwrap();
     running.stop.send(()).unwrap();
     tokio::task::yield_now().await;
@@ -344,7 +344,7 @@ async fn the_drain_deadline_holds_beside_a_handler_that_blocks_its_thread() {
     let client = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let mut ws = connect(format!("ws://{address}/")).await.unwrap();
+            let mut ws = connect(uri(address)).await.unwrap();
             while let Some(Ok(_)) = ws.next().await {}
         });
     });

@@ -11,7 +11,7 @@ use tautline::{Client, Config};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::handshake::{Http, Identity, REQUEST, bind, switching};
+use crate::support::handshake::{Http, Identity, bind, switching};
 
 /// More than Linux takes for one socket at once.
 const LARGE: usize = 6 << 20;
@@ -42,8 +42,7 @@ async fn connect(address: std::net::SocketAddr) -> TcpStream {
 
 async fn download(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut client = Http::over(stream);
-    client.write(REQUEST).await;
-    assert_eq!(client.head().await.status(), 101);
+    client.upgrade().await;
     let count = client.read.len() + read_slowly(&mut client.stream).await;
     assert!(count >= LARGE, "{count} bytes came");
 }
@@ -64,9 +63,7 @@ async fn a_close_waits_for_a_peer_that_reads_slowly() {
         }));
     }
     let over_tls = async {
-        let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(identity.client_config()));
-        let name = "localhost".try_into().unwrap();
-        download(tls.connect(name, connect(secure_address).await).await.unwrap()).await;
+        download(identity.connect(connect(secure_address).await).await).await;
     };
     tokio::join!(async { download(connect(address).await).await }, over_tls);
 }

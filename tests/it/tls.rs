@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tautline::rustls::crypto::CryptoProvider;
-use tautline::rustls::pki_types::ServerName;
 use tautline::rustls::{self, CertificateError};
 use tautline::{
     Client, ClientTls, CloseCode, ConnectError, Error, HeadError, Message, Role, Server, ServerTls,
@@ -13,10 +12,10 @@ use tautline::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, client, server};
 
 use crate::support::handshake::{
-    Http, Identity, REQUEST, bind, echo, echo_server, expect_echo, request_but, switching,
+    Http, Identity, bind, echo, echo_server, expect_echo, request_but, switching, uri,
 };
 use crate::support::peer::{CLOSE, FIN, Peer, TEXT, close_body};
 
@@ -193,7 +192,7 @@ async fn wss_to_a_plain_server_fails_and_nothing_is_sent_in_plain_text() {
 async fn ws_to_a_tls_server_fails_by_name_and_the_server_goes_on() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
-    match connect(format!("ws://{address}/")).await {
+    match connect(uri(address)).await {
         Err(ConnectError::Head { error, .. }) => assert_eq!(error, HeadError::Tls),
         other => panic!("{other:?}"),
     }
@@ -222,10 +221,7 @@ async fn raw_client(
     identity: &Identity,
     address: SocketAddr,
 ) -> Http<client::TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let connector = TlsConnector::from(Arc::new(identity.client_config()));
-    Http::over(connector.connect(name, stream).await.unwrap())
+    Http::over(identity.connect(TcpStream::connect(address).await.unwrap()).await)
 }
 
 /// A raw server over TLS, with a client connected.
@@ -254,8 +250,7 @@ async fn a_server_that_is_closed_answers_and_ends_tls_with_close_notify() {
     let identity = Identity::for_names(&LOCAL);
     let address = tls_echo_server(&identity).await;
     let mut client = raw_client(&identity, address).await;
-    client.write(REQUEST).await;
-    assert_eq!(client.head().await.status(), 101);
+    client.upgrade().await;
     let mut peer = Peer::of(Role::Server, client.stream);
     peer.send(FIN | TEXT, "hello").await;
     peer.send(FIN | CLOSE, close_body(3000, "bye")).await;
@@ -314,8 +309,7 @@ async fn tls_that_is_cut_off_without_a_close_is_a_lost_connection() {
     });
     tokio::spawn(serving);
     let mut client = raw_client(&identity, address).await;
-    client.write(REQUEST).await;
-    assert_eq!(client.head().await.status(), 101);
+    client.upgrade().await;
     client.stream.get_mut().0.shutdown().await.unwrap();
     assert!(matches!(ended.recv().await, Some(Some(Err(Error::ConnectionLost)))));
 }

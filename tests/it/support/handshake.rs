@@ -1,6 +1,7 @@
 //! Peers that speak raw HTTP, servers for tests, and certificates made at run time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -12,6 +13,8 @@ use tautline_handshake::accept_key;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The key of RFC 6455 section 1.3, and the accept value for it.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -97,6 +100,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Makes a WebSocket of it, as a client.
+    pub(crate) async fn upgrade(&mut self) {
+        self.write(REQUEST).await;
+        assert_eq!(self.head().await.status(), 101);
+    }
+
     /// The next head; what came after it stays in `read`.
     pub(crate) async fn head(&mut self) -> Head {
         loop {
@@ -125,6 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     pub(crate) fn is_silent(&mut self) -> bool {
         self.read.is_empty() && self.stream.read_buf(&mut self.read).now_or_never().is_none()
     }
+}
+
+/// The answer of a server to these bytes, to the end of the connection. The end must be clean: a
+/// reset fails the test.
+pub(crate) async fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (Head, String) {
+    let mut peer = Http::connect(address).await;
+    peer.write(bytes).await;
+    peer.last_response().await
 }
 
 /// A scripted server: it reads the head of one request and answers with what this returns for it.
@@ -165,6 +182,10 @@ where
         ws.feed(message?).await?;
     }
     Ok(())
+}
+
+pub(crate) fn uri(address: SocketAddr) -> String {
+    format!("ws://{address}/")
 }
 
 pub(crate) async fn bind() -> (Server, SocketAddr) {
@@ -229,6 +250,15 @@ impl Identity {
     /// A client that trusts this certificate and no other.
     pub(crate) fn client(&self) -> Client {
         Client::new().tls(ClientTls::from_ca_pem(self.certificate_pem.as_bytes()).unwrap())
+    }
+
+    /// A raw client over this stream that trusts the certificate.
+    pub(crate) async fn connect<S>(&self, stream: S) -> TlsStream<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::new(self.client_config()));
+        connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
     }
 
     pub(crate) fn server_config(&self) -> ServerConfig {
