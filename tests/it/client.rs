@@ -10,11 +10,12 @@ use tautline::{
     BuildError, Client, ConnectError, HeadError, HeadLimits, Message, ResponseError, UriError,
     connect,
 };
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::support::handshake::{Head, Http, answering, echo, expect_echo, switching, uri};
+use crate::support::handshake::{
+    Head, Http, answering, echo, expect_echo, switching, trickle, uri,
+};
 use crate::support::peer::{CLOSE, FIN, Peer, TEXT, close_body, encode};
 
 /// How `connect` ends when the server answers with this.
@@ -439,18 +440,12 @@ async fn a_server_that_takes_tcp_and_says_nothing_is_left_at_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_answers_byte_by_byte_does_not_move_the_deadline() {
-    let (near, mut far) = tokio::io::duplex(1024);
-    let trickle = tokio::spawn(async move {
-        far.write_all(b"HTTP/1.1 101 Switching Protocols\r\nX: ").await.unwrap();
-        while far.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(900)).await;
-        }
-    });
+    let (near, writing) = trickle("HTTP/1.1 101 Switching Protocols\r\nX: ");
     let start = Instant::now();
     let error = Client::new().connect_over("ws://example.com/", near).await.unwrap_err();
     assert!(matches!(error, ConnectError::Timeout), "{error}");
     assert_eq!(start.elapsed().as_secs(), 30);
-    trickle.await.unwrap();
+    writing.await.unwrap();
 }
 
 #[tokio::test]

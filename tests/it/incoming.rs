@@ -4,11 +4,20 @@
 use std::net::SocketAddr;
 
 use http::{Response, StatusCode};
-use tautline::{AcceptError, Acceptor, Client, ConnectError, HandshakeError, Peer, Upgrade};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tautline::{
+    AcceptError, Acceptor, Client, ConnectError, HandshakeError, Incoming, Peer, Upgrade,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use crate::support::handshake::{request_but, request_with};
+use crate::support::handshake::{REQUEST, request_but};
 use crate::support::peer::encode;
+
+/// A stream on which a good request has arrived, with these bytes after it, and the request.
+async fn requested(behind: &[u8]) -> (DuplexStream, Incoming<DuplexStream>) {
+    let (mut near, far) = duplex(4096);
+    near.write_all(&[REQUEST.as_bytes(), behind].concat()).await.unwrap();
+    (near, Acceptor::new().read(far).await.unwrap())
+}
 
 // Authentication was only possible with `Server` on TCP: with your own stream you could neither see
 // the request nor refuse it.
@@ -71,11 +80,7 @@ async fn a_request_that_is_none_is_answered_by_read() {
 /// What arrived after the request before the decision is frames, and none is lost.
 #[tokio::test]
 async fn frames_that_come_ahead_of_the_decision_are_delivered_after_it() {
-    let (mut near, far) = duplex(4096);
-    let mut wire = request_with("");
-    wire.extend_from_slice(&encode(true, 0x81, b"early"));
-    near.write_all(&wire).await.unwrap();
-    let incoming = Acceptor::new().read(far).await.unwrap();
+    let (mut near, incoming) = requested(&encode(true, 0x81, b"early")).await;
     near.write_all(&encode(true, 0x81, b"meanwhile")).await.unwrap();
     let mut ws = incoming.accept(Upgrade::default()).await.unwrap();
     assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("early"));
@@ -84,9 +89,7 @@ async fn frames_that_come_ahead_of_the_decision_are_delivered_after_it() {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_ends_the_stream_without_an_answer() {
-    let (mut near, far) = duplex(4096);
-    near.write_all(&request_with("")).await.unwrap();
-    let incoming = Acceptor::new().read(far).await.unwrap();
+    let (mut near, incoming) = requested(b"").await;
     let debug = format!("{incoming:?}");
     assert!(debug.contains("/chat") && !debug.contains("localhost"), "{debug}");
     drop(incoming);
@@ -98,9 +101,7 @@ async fn a_request_that_is_dropped_ends_the_stream_without_an_answer() {
 /// A decision may take longer than the handshake's deadline, which is for the client.
 #[tokio::test(start_paused = true)]
 async fn the_decision_may_take_its_time() {
-    let (mut near, far) = duplex(4096);
-    near.write_all(&request_with("")).await.unwrap();
-    let incoming = Acceptor::new().read(far).await.unwrap();
+    let (_near, incoming) = requested(b"").await;
     tokio::time::sleep(10 * Acceptor::DEFAULT_HANDSHAKE_TIMEOUT).await;
     assert!(incoming.accept(Upgrade::default()).await.is_ok());
 }
@@ -109,10 +110,8 @@ async fn the_decision_may_take_its_time() {
 /// the application.
 #[tokio::test]
 async fn a_subprotocol_that_was_not_offered_is_a_500() {
-    let (mut near, far) = duplex(4096);
-    near.write_all(&request_with("")).await.unwrap();
+    let (mut near, incoming) = requested(b"").await;
     near.shutdown().await.unwrap();
-    let incoming = Acceptor::new().read(far).await.unwrap();
     let error = incoming.accept(Upgrade::default().subprotocol("mqtt")).await.unwrap_err();
     assert!(matches!(error, AcceptError::Response(_)), "{error:?}");
     let mut answer = String::new();
@@ -125,9 +124,7 @@ async fn a_subprotocol_that_was_not_offered_is_a_500() {
 #[tokio::test]
 async fn the_peer_is_whoever_the_application_says() {
     let client = Peer::from(SocketAddr::from(([192, 0, 2, 7], 50_000))).with_secure(true);
-    let (mut near, far) = duplex(4096);
-    near.write_all(&request_with("")).await.unwrap();
-    let incoming = Acceptor::new().read(far).await.unwrap();
+    let (_near, incoming) = requested(b"").await;
     assert_eq!(*incoming.peer(), Peer::unknown());
     assert_eq!(incoming.peer().to_string(), "unknown");
     let incoming = incoming.with_peer(client.clone());

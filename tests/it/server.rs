@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue, Response};
 use tautline::{
     AcceptError, Acceptor, Client, CloseCode, ConnectError, HeadLimits, Server, Upgrade, connect,
 };
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::support::handshake::{
     Http, Identity, REQUEST, answer_to, bind, echo, echo_server, expect_echo, request_but,
-    request_with, uri,
+    request_with, trickle, uri,
 };
 
 #[tokio::test]
@@ -330,19 +329,13 @@ async fn who_has_sent_a_part_of_a_request_by_the_deadline_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
-    let (near, mut far) = tokio::io::duplex(1024);
-    let trickle = tokio::spawn(async move {
-        far.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
-        while far.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(900)).await;
-        }
-    });
+    let (near, writing) = trickle("GET / HTTP/1.1\r\nX: ");
     let start = Instant::now();
     let error = tautline::accept(near).await.unwrap_err();
     assert!(matches!(error, AcceptError::Timeout), "{error}");
     // One second more for the answer to arrive.
     assert_eq!(start.elapsed().as_secs(), 11);
-    trickle.await.unwrap();
+    writing.await.unwrap();
 }
 
 // When the hook or the fallback was late, the connection was dropped without a response, as if the

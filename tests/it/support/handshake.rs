@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -10,9 +11,10 @@ use tautline::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tautline::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tautline::{Client, ClientTls, Server, ServerTls, WebSocket};
 use tautline_handshake::accept_key;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -142,6 +144,18 @@ pub(crate) async fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (
     let mut peer = Http::connect(address).await;
     peer.write(bytes).await;
     peer.last_response().await
+}
+
+/// A stream on which this arrives, and then a byte every 900 ms, for as long as it is read.
+pub(crate) fn trickle(start: &'static str) -> (DuplexStream, JoinHandle<()>) {
+    let (near, mut far) = duplex(1024);
+    let writing = tokio::spawn(async move {
+        far.write_all(start.as_bytes()).await.unwrap();
+        while far.write_all(b"x").await.is_ok() {
+            sleep(Duration::from_millis(900)).await;
+        }
+    });
+    (near, writing)
 }
 
 /// A scripted server: it reads the head of one request and answers with what this returns for it.
