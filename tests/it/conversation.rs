@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt, future, stream};
 use tautline::{Config, Error, Message, Role, WebSocket};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 
 use crate::support::peer::{
-    BINARY, CONTINUATION, Choppy, Counted, FIN, PING, PONG, Peer, ROLES, TEXT, duplex, encode,
-    open, tcp_streams,
+    BINARY, CONTINUATION, Choppy, Counted, FIN, PING, PONG, Peer, ROLES, TEXT, both_ends, duplex,
+    encode, open, tcp_streams,
 };
 
 /// Bytes that reveal when any of them is lost, duplicated or out of place.
@@ -34,6 +34,17 @@ fn text(len: usize) -> String {
         .collect()
 }
 
+/// As [`duplex`], with the number of its writes.
+fn counted(
+    role: Role,
+    config: Config,
+    capacity: usize,
+) -> (WebSocket<Counted<DuplexStream>>, Peer<DuplexStream>, Arc<AtomicUsize>) {
+    let (near, far) = tokio::io::duplex(capacity);
+    let (near, writes) = Counted::new(near);
+    (open(near, role, config), Peer::of(role, far), writes)
+}
+
 fn sizes() -> Vec<Message> {
     let lens = [0, 1, 125, 126, 4095, 4096, 65_535, 65_536, 1 << 20];
     lens.into_iter().flat_map(|len| [pattern(len).into(), text(len).into()]).collect()
@@ -43,9 +54,7 @@ fn sizes() -> Vec<Message> {
 #[tokio::test]
 async fn messages_of_every_size_arrive_whole_in_both_directions() {
     for capacity in [100, 1 << 16] {
-        let (near, far) = tokio::io::duplex(capacity);
-        let mut client = open(near, Role::Client, Config::new());
-        let mut server = open(far, Role::Server, Config::new());
+        let (mut client, mut server) = both_ends(tokio::io::duplex(capacity));
         let echo = async {
             while let Some(message) = server.next().await {
                 server.feed(message.unwrap()).await.unwrap();
@@ -66,9 +75,7 @@ async fn messages_of_every_size_arrive_whole_in_both_directions() {
 // The largest message of the Autobahn suite is the largest by default.
 #[tokio::test]
 async fn sixteen_mebibytes_cross_tcp_in_both_directions() {
-    let (near, far) = tcp_streams().await;
-    let mut client = open(near, Role::Client, Config::new());
-    let mut server = open(far, Role::Server, Config::new());
+    let (mut client, mut server) = both_ends(tcp_streams().await);
     let payload = pattern(16 << 20);
     let echo = tokio::spawn(async move {
         let message = server.next().await.unwrap().unwrap();
@@ -103,9 +110,7 @@ async fn fragments_are_one_message_and_a_ping_between_them_is_answered_first() {
 #[tokio::test]
 async fn what_was_fed_goes_out_in_one_write_before_next_waits() {
     for role in ROLES {
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let (near, writes) = Counted::new(near);
-        let (mut ws, mut peer) = (open(near, role, Config::new()), Peer::of(role, far));
+        let (mut ws, mut peer, writes) = counted(role, Config::new(), 1 << 16);
         for number in 0..100 {
             ws.feed(format!("message {number}")).await.unwrap();
         }
@@ -120,9 +125,7 @@ async fn what_was_fed_goes_out_in_one_write_before_next_waits() {
 
 #[tokio::test]
 async fn the_answers_to_all_that_one_read_brought_are_one_write() {
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let (near, writes) = Counted::new(near);
-    let (mut ws, mut peer) = (open(near, Role::Server, Config::new()), Peer::of(Role::Server, far));
+    let (mut ws, mut peer, writes) = counted(Role::Server, Config::new(), 1 << 16);
     let questions: Vec<u8> = (0..50u8)
         .flat_map(|number| {
             [peer.encode(FIN | BINARY, &[number]), peer.encode(FIN | PING, &[number])].concat()
@@ -146,9 +149,7 @@ async fn the_answers_to_all_that_one_read_brought_are_one_write() {
 
 #[tokio::test]
 async fn send_writes_at_once() {
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let (near, writes) = Counted::new(near);
-    let (mut ws, mut peer) = (open(near, Role::Client, Config::new()), Peer::of(Role::Client, far));
+    let (mut ws, mut peer, writes) = counted(Role::Client, Config::new(), 1 << 16);
     for number in 1..=10 {
         ws.send("x").await.unwrap();
         assert_eq!(writes.load(Ordering::SeqCst), number);
@@ -202,8 +203,7 @@ async fn what_arrived_with_the_handshake_comes_first() {
 async fn streams_that_give_and_take_a_few_bytes_at_a_time_change_nothing() {
     for step in [1, 7, 64] {
         let (near, far) = tokio::io::duplex(256);
-        let mut client = open(Choppy::new(near, step), Role::Client, Config::new());
-        let mut server = open(Choppy::new(far, step), Role::Server, Config::new());
+        let (mut client, mut server) = both_ends((Choppy::new(near, step), Choppy::new(far, step)));
         let messages = || [0usize, 1, 5, 125, 126, 4096, 9000].map(|len| Message::from(text(len)));
         let echo = async {
             while let Some(message) = server.next().await {
@@ -228,10 +228,7 @@ async fn streams_that_give_and_take_a_few_bytes_at_a_time_change_nothing() {
 #[tokio::test]
 async fn large_and_small_messages_keep_their_order_and_bytes_in_vectored_writes() {
     for role in ROLES {
-        let (near, far) = tokio::io::duplex(1000);
-        let (near, _) = Counted::new(near);
-        let config = Config::new().write_mark(1 << 20);
-        let (mut ws, mut peer) = (open(near, role, config), Peer::of(role, far));
+        let (mut ws, mut peer, _) = counted(role, Config::new().write_mark(1 << 20), 1000);
         let lens = [5, 10_000, 1, 4096, 4095, 0, 70_000, 3];
         for len in lens {
             ws.feed(pattern(len)).await.unwrap();
@@ -288,9 +285,7 @@ async fn a_long_message_leaves_in_fragments_with_pongs_between_them() {
 
 #[tokio::test]
 async fn stream_and_sink_work_with_the_combinators_of_futures() {
-    let (near, far) = tokio::io::duplex(100);
-    let client = open(near, Role::Client, Config::new());
-    let server = open(far, Role::Server, Config::new());
+    let (client, server) = both_ends(tokio::io::duplex(100));
     let echo = tokio::spawn(async move {
         let (reader, writer) = server.split();
         reader.forward(writer).await
@@ -312,9 +307,7 @@ async fn stream_and_sink_work_with_the_combinators_of_futures() {
 
 #[tokio::test]
 async fn an_unsplit_connection_is_a_stream_and_a_sink() {
-    let (near, far) = tokio::io::duplex(100);
-    let mut client = open(near, Role::Client, Config::new());
-    let server = open(far, Role::Server, Config::new());
+    let (mut client, server) = both_ends(tokio::io::duplex(100));
     let collect = tokio::spawn(server.map(Result::unwrap).collect::<Vec<_>>());
     let mut messages = stream::iter([Ok(Message::from("a")), Ok(Message::from(b"b"))]);
     client.send_all(&mut messages).await.unwrap();

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, FIN, PING, ROLES, Script, TEXT, close_body, duplex, encode, open,
-    tcp, tcp_streams, with_head,
+    BINARY, CLOSE, CONTINUATION, FIN, PING, ROLES, Script, TEXT, both_ends, close_body, duplex,
+    encode, open, tcp, tcp_streams, with_head,
 };
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -187,9 +187,7 @@ async fn closes_that_cross_answer_each_other() {
         peer.expect(FIN | CLOSE, close_body(1000, "")).await;
         peer.expect_eof().await;
     }
-    let (near, far) = tcp_streams().await;
-    let (mut client, mut server) =
-        (open(near, Role::Client, Config::new()), open(far, Role::Server, Config::new()));
+    let (mut client, mut server) = both_ends(tcp_streams().await);
     let (a, b) = future::join(client.close(), server.close()).await;
     a.and(b).unwrap();
 }

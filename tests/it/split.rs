@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, future};
 use tautline::{CloseCode, Compression, Config, Error, Message, Reader, Role, Timeout, WebSocket};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, CONTINUATION, Choppy, FIN, PING, PONG, Peer, ROLES, Script, TEXT, close_body,
-    duplex, open, tcp,
+    BINARY, CLOSE, CONTINUATION, Choppy, FIN, PING, PONG, ROLES, Script, TEXT, both_ends,
+    close_body, duplex, open, tcp,
 };
 
 /// Reads to the end in a separate task.
@@ -28,16 +28,6 @@ where
         }
         (messages, None)
     })
-}
-
-/// Answers a Close and ends, as the peer of an end with this role.
-async fn answer_close(role: Role, peer: &mut Peer<DuplexStream>, code: u16) {
-    peer.expect(FIN | CLOSE, close_body(code, "")).await;
-    peer.send(FIN | CLOSE, close_body(code, "")).await;
-    if role == Role::Client {
-        tokio::io::AsyncWriteExt::shutdown(&mut peer.stream).await.unwrap();
-    }
-    peer.expect_eof().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +91,7 @@ async fn a_writer_that_waits_for_room_learns_that_another_closes() {
     // Before the peer reads anything.
     assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
     peer.expect(FIN | BINARY, pattern(2000)).await;
-    answer_close(Role::Server, &mut peer, 1000).await;
+    peer.answer_close(1000).await;
     closing.await.unwrap().unwrap();
     assert!(reading.await.unwrap().1.is_none());
 }
@@ -212,7 +202,7 @@ async fn a_writer_closes_while_the_reader_waits_in_another_task() {
         let closing = tokio::spawn(async move { writer.close_with(CloseCode::GOING_AWAY).await });
         peer.expect(FIN | TEXT, "last").await;
         peer.send(FIN | TEXT, "crossed").await;
-        answer_close(role, &mut peer, 1001).await;
+        peer.answer_close(1001).await;
         closing.await.unwrap().unwrap();
         let (messages, error) = reading.await.unwrap();
         assert!(error.is_none());
@@ -238,7 +228,7 @@ async fn a_writer_closes_at_once_when_the_reader_was_dropped() {
             drop(reader);
             tokio::task::yield_now().await;
             peer.send(FIN | TEXT, "nobody reads this").await;
-            answer_close(role, &mut peer, 1000).await;
+            peer.answer_close(1000).await;
             closing.await.unwrap().unwrap();
             assert_eq!(start.elapsed(), Duration::ZERO);
         }
@@ -411,8 +401,7 @@ async fn all_who_wait_for_a_peer_that_does_not_read_give_up_together() {
 async fn halves_over_a_stream_that_is_seldom_ready_lose_nothing() {
     for step in [1, 5] {
         let (near, far) = tokio::io::duplex(16);
-        let client = open(Choppy::new(near, step), Role::Client, Config::new());
-        let server = open(Choppy::new(far, step), Role::Server, Config::new());
+        let (client, server) = both_ends((Choppy::new(near, step), Choppy::new(far, step)));
         let (mut server_reader, mut server_writer) = server.split();
         let echo = tokio::spawn(async move {
             while let Some(message) = server_reader.next().await {
@@ -446,7 +435,7 @@ async fn a_writer_without_a_reader_that_sends_while_closing_hears_of_the_peers_c
         let start = Instant::now();
         let answering = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            answer_close(role, &mut peer, 1000).await;
+            peer.answer_close(1000).await;
         });
         assert!(matches!(writer.send("x").await, Err(Error::Closed)));
         assert_eq!(start.elapsed().as_millis(), 10, "{role:?}");

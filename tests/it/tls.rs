@@ -268,10 +268,7 @@ async fn a_client_that_closes_sends_its_close_and_ends_tls_with_close_notify() {
         drop(ws);
     };
     let serve = async {
-        peer.expect(FIN | CLOSE, close_body(1000, "")).await;
-        peer.send(FIN | CLOSE, close_body(1000, "")).await;
-        peer.stream.shutdown().await.unwrap();
-        peer.expect_eof().await;
+        peer.answer_close(1000).await;
     };
     futures_util::future::join(close, serve).await;
 }

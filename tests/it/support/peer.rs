@@ -87,6 +87,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         assert_eq!(frame.payload[..2], code.to_be_bytes(), "{frame:?}");
     }
 
+    /// Answers a Close with this code and no reason, and ends as the peer of its role does.
+    pub(crate) async fn answer_close(&mut self, code: u16) {
+        self.expect(FIN | CLOSE, close_body(code, "")).await;
+        self.send(FIN | CLOSE, close_body(code, "")).await;
+        if !self.client {
+            self.stream.shutdown().await.unwrap();
+        }
+        self.expect_eof().await;
+    }
+
     /// The end of the stream, in order.
     pub(crate) async fn expect_eof(&mut self) {
         assert_eq!(self.recv().await, None);
@@ -106,6 +116,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     WebSocket::builder(role).config(config).build(stream)
+}
+
+/// Both ends of a connection over these streams: the client and the server.
+pub(crate) fn both_ends<S>((near, far): (S, S)) -> (WebSocket<S>, WebSocket<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    (open(near, Role::Client, Config::new()), open(far, Role::Server, Config::new()))
 }
 
 /// A connection in memory, each direction holding this many bytes.
