@@ -8,25 +8,20 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, StreamExt, TryStreamExt};
-use tautline::{Config, Error, Message, Role, Timeout, WebSocket};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt, TryStreamExt};
+use tautline::{Config, Error, Message, Timeout, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
-    BINARY, CLOSE, FIN, PING, PONG, ROLES, TEXT, close_body, duplex, open, tcp, tcp_streams,
+    BINARY, CLOSE, FIN, PING, PONG, ROLES, TEXT, both_ends, close_body, duplex, tcp, tcp_streams,
 };
 
 /// If a wake-up is lost, nothing more happens: this ends the test, rather than blocking the whole
 /// run.
 const STALLED: Duration = Duration::from_secs(60);
-
-async fn both_ends() -> (WebSocket<TcpStream>, WebSocket<TcpStream>) {
-    let (near, far) = tcp_streams().await;
-    (open(near, Role::Client, Config::new()), open(far, Role::Server, Config::new()))
-}
 
 fn echo<S>(ws: WebSocket<S>) -> JoinHandle<Result<(), Error>>
 where
@@ -37,8 +32,8 @@ where
 }
 
 async fn echoed_by(
-    receiving: impl futures_util::Stream<Item = Result<Message, Error>> + Send + Unpin + 'static,
-    mut sending: impl futures_util::Sink<Message, Error = Error> + Send + Unpin + 'static,
+    receiving: impl Stream<Item = Result<Message, Error>> + Send + Unpin + 'static,
+    mut sending: impl Sink<Message, Error = Error> + Send + Unpin + 'static,
     (size, count): (usize, usize),
 ) {
     let receiving = tokio::spawn(async move {
@@ -64,27 +59,30 @@ async fn echoed_by(
     assert_eq!(reading.await.unwrap().unwrap(), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn halves_made_by_futures_carry_everything_both_ways() {
+/// Small, middle and large messages, through the halves of what `adapt` makes of a client.
+async fn all_cross_halves_of<W>(adapt: impl Fn(WebSocket<TcpStream>) -> W)
+where
+    W: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error>,
+    W: Send + Unpin + 'static,
+{
     for shape in [(16, 20_000), (5_000, 4_000), (1 << 20, 40)] {
-        let (near, far) = both_ends().await;
+        let (near, far) = both_ends(tcp_streams().await);
         let echoing = echo(far);
-        let (sink, stream) = StreamExt::split(near);
+        let (sink, stream) = StreamExt::split(adapt(near));
         echoed_by(stream, sink, shape).await;
         echoing.await.unwrap().unwrap();
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_made_by_futures_carry_everything_both_ways() {
+    all_cross_halves_of(|ws| ws).await;
+}
+
 // An adaptor does not have our `split` either: it is that of futures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_do_halves_of_an_adaptor() {
-    for shape in [(16, 20_000), (5_000, 4_000), (1 << 20, 40)] {
-        let (near, far) = both_ends().await;
-        let echoing = echo(far);
-        let (sink, stream) = near.sink_map_err(|error| error).split();
-        echoed_by(stream, sink, shape).await;
-        echoing.await.unwrap().unwrap();
-    }
+    all_cross_halves_of(|ws| ws.sink_map_err(|error| error)).await;
 }
 
 // In one run a `send_timeout` of 2 s ended a stuck `send` after 20 s: the deadline woke the task
