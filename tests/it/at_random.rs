@@ -38,8 +38,10 @@ struct End {
     received: Vec<Message>,
 }
 
-fn message(number: u32, padding: u64) -> Message {
-    format!("{number}:{}", "x".repeat(padding as usize)).into()
+/// The message that comes after these, and its number.
+fn message_after(sent: &[(u32, bool)], dice: &mut Dice) -> (u32, Message) {
+    let number = sent.len() as u32;
+    (number, format!("{number}:{}", "x".repeat(dice.below(300) as usize)).into())
 }
 
 /// Polls once and gives up.
@@ -90,8 +92,7 @@ impl End {
     }
 
     async fn send(&mut self) {
-        let number = self.sent.len() as u32;
-        let message = message(number, self.dice.below(300));
+        let (number, message) = message_after(&self.sent, &mut self.dice);
         let mut certain = true;
         match self.dice.below(3) {
             0 => self.feed(message).await,
@@ -144,8 +145,7 @@ impl End {
 }
 
 async fn write(writer: &mut Writer<DuplexStream>, dice: &mut Dice, sent: &mut Vec<(u32, bool)>) {
-    let number = sent.len() as u32;
-    let message = message(number, dice.below(300));
+    let (number, message) = message_after(sent, dice);
     let mut certain = true;
     match dice.below(5) {
         0 => writer.feed(message).await.unwrap(),
