@@ -25,6 +25,19 @@ fn just_before(duration: Duration) -> Duration {
     duration - Duration::from_nanos(1)
 }
 
+/// The peer accepts a byte every four seconds, within each deadline. Returns when it is given up.
+fn trickle_out(end: &mut End) -> Duration {
+    let mut waited = Duration::ZERO;
+    loop {
+        end.protocol.queue().advance(1);
+        end.protocol.handle_written(end.now);
+        waited += secs(4);
+        if end.wait(secs(4)) == Err(Timeout::Close) {
+            return waited;
+        }
+    }
+}
+
 // Tomcat (CVE-2024-23672) kept connections whose peer never answered the Close. The deadline does
 // not depend on whether anybody reads (python websockets fixed that in 14.2).
 #[test]
@@ -87,16 +100,7 @@ fn a_peer_that_takes_next_to_nothing_ends_at_twelve_times_the_deadline() {
         end.protocol.send(Message::from(pattern(50_000))).unwrap();
         end.protocol.close(CloseFrame::empty(), end.now).unwrap();
         end.protocol.poll_transmit();
-        let mut waited = Duration::ZERO;
-        loop {
-            end.protocol.queue().advance(1);
-            end.protocol.handle_written(end.now);
-            waited += secs(4);
-            if end.wait(secs(4)) == Err(Timeout::Close) {
-                break;
-            }
-        }
-        assert_eq!(waited, CLOSE_TIMEOUT * 12);
+        assert_eq!(trickle_out(&mut end), CLOSE_TIMEOUT * 12);
     }
 }
 
@@ -131,16 +135,7 @@ fn an_end_of_the_stream_without_a_close_has_the_close_deadline() {
         end.protocol.poll_transmit();
         assert!(!end.protocol.handle_eof(end.now));
         assert_eq!(end.deadline_in(), Some(CLOSE_TIMEOUT));
-        let mut waited = Duration::ZERO;
-        loop {
-            end.protocol.queue().advance(1);
-            end.protocol.handle_written(end.now);
-            waited += secs(4);
-            if end.wait(secs(4)) == Err(Timeout::Close) {
-                break;
-            }
-        }
-        assert_eq!(waited, CLOSE_TIMEOUT * 12);
+        assert_eq!(trickle_out(&mut end), CLOSE_TIMEOUT * 12);
     }
 }
 
