@@ -7,7 +7,7 @@ use tautline_handshake::{
     ServerRequest, SubprotocolError, accept_key,
 };
 
-use crate::support::{client, set};
+use crate::support::{client, lines, set};
 
 /// A request and the response that accepts it.
 fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
@@ -30,13 +30,8 @@ fn the_request_has_what_rfc6455_4_1_demands() {
     assert_eq!((request.method().as_str(), request.version()), ("GET", Version::HTTP_11));
     assert_eq!(request.uri(), "/a?b");
     let key = request.headers()["sec-websocket-key"].to_str().unwrap().to_owned();
-    let headers: Vec<(&str, &str)> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-        .collect();
     assert_eq!(
-        headers,
+        lines(request.headers()),
         [
             ("host", "example.com:444"),
             ("upgrade", "websocket"),

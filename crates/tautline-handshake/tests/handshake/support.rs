@@ -7,6 +7,11 @@ pub(crate) fn client(uri: &str) -> ClientRequest {
     ClientRequest::new(&WsUri::parse(uri).unwrap())
 }
 
+/// All lines in their order, which are text.
+pub(crate) fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+}
+
 /// Replaces all lines of `name`.
 pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, values: &[&[u8]]) {
     headers.remove(name);
