@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 
-use http::StatusCode;
 use tautline_handshake::{BuildError, HandshakeError};
 
 /// Why a connection was not accepted. The client has been answered with a status if that was
@@ -13,9 +12,6 @@ use tautline_handshake::{BuildError, HandshakeError};
 pub enum AcceptError {
     /// The request broke a rule, and was answered with [`HandshakeError::status`].
     Handshake(HandshakeError),
-    /// [`Server::authorize`](crate::Server::authorize) refused with this status, or the server shut
-    /// down before it had decided (503).
-    Refused(StatusCode),
     /// The [`Upgrade`](crate::Upgrade) has something that cannot be sent; the client was answered
     /// with 500.
     Response(BuildError),
@@ -27,9 +23,6 @@ pub enum AcceptError {
     Timeout,
     /// There is no tokio runtime, or its time driver is off (`enable_time`).
     Runtime(io::Error),
-    /// [`Server::authorize`](crate::Server::authorize) or
-    /// [`Server::fallback`](crate::Server::fallback) panicked; the client was answered with 500.
-    Panic,
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),
     /// TLS failed: no common version, or not TLS at all.
@@ -43,11 +36,9 @@ impl fmt::Display for AcceptError {
             Self::Handshake(error) => {
                 return write!(f, "the handshake was refused with {}", error.status());
             }
-            Self::Refused(status) => return write!(f, "the application refused with {status}"),
             Self::Response(_) => "the answer cannot be sent",
             Self::Timeout => "the handshake took too long",
             Self::Runtime(_) => "the runtime cannot be used",
-            Self::Panic => "`authorize` or `fallback` panicked",
             Self::Io(_) => "the stream failed during the handshake",
             Self::Tls(_) => "TLS failed",
         })
@@ -60,7 +51,7 @@ impl std::error::Error for AcceptError {
             Self::Handshake(error) => Some(error),
             Self::Response(error) => Some(error),
             Self::Io(error) | Self::Tls(error) | Self::Runtime(error) => Some(error),
-            Self::Refused(_) | Self::Timeout | Self::Panic => None,
+            Self::Timeout => None,
         }
     }
 }
@@ -95,11 +86,9 @@ mod tests {
         for error in [
             AcceptError::Handshake(HandshakeError::Head(tautline_handshake::HeadError::Tls)),
             AcceptError::Handshake(HandshakeError::MissingKey),
-            AcceptError::Refused(StatusCode::FORBIDDEN),
             AcceptError::Response(BuildError::SubprotocolNotOffered),
             AcceptError::Timeout,
             AcceptError::Runtime(io()),
-            AcceptError::Panic,
             AcceptError::Io(io()),
             AcceptError::Tls(io()),
         ] {
@@ -113,6 +102,6 @@ mod tests {
             AcceptError::Handshake(HandshakeError::Head(tautline_handshake::HeadError::Header));
         let text = "the handshake was refused with 400 Bad Request: the request cannot be read: a header line is malformed";
         assert_eq!(Chain(&error).to_string(), text);
-        assert_eq!(Chain(&AcceptError::Panic).to_string(), AcceptError::Panic.to_string());
+        assert_eq!(Chain(&AcceptError::Timeout).to_string(), AcceptError::Timeout.to_string());
     }
 }

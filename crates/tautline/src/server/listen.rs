@@ -41,7 +41,7 @@ pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             Ok(accepted) => return accepted,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting pauses");
+                tracing::warn!(%error, "accepting failed, and is tried again after a pause");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -49,8 +49,21 @@ pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
+        NetworkDown, NetworkUnreachable,
+    };
+    // Linux also passes on what is wrong with the network of the new connection (accept(2)).
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+    )
 }
 
 #[cfg(test)]
@@ -62,6 +75,7 @@ mod tests {
     #[test]
     fn errors_of_one_connection_do_not_pause_accepting() {
         assert!(is_about_one_connection(&io::ErrorKind::ConnectionAborted.into()));
+        assert!(is_about_one_connection(&io::ErrorKind::HostUnreachable.into()));
         assert!(!is_about_one_connection(&io::Error::from_raw_os_error(24)));
         assert!(!is_about_one_connection(&io::Error::from_raw_os_error(23)));
     }

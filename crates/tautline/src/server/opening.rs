@@ -54,8 +54,8 @@ pub(super) struct Opener<T> {
 type Asked = Incoming<Transport>;
 
 impl<T> Opener<T> {
-    /// `None` if the request was not for a WebSocket and has been answered, or if none arrived
-    /// before the server shut down.
+    /// `None` if the request was answered otherwise (it was not for a WebSocket, or the application
+    /// refused or did not decide), or if none arrived before the server shut down.
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
@@ -99,9 +99,10 @@ impl<T> Opener<T> {
                     Ok(Ok(upgrade)) => incoming.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
                         let status = incoming.answer(response).await?;
-                        return Err(AcceptError::Refused(status));
+                        tracing::debug!(%status, "the application refused the connection");
+                        return Ok(None);
                     }
-                    Err(undecided) => return Err(undecided.answer(incoming).await),
+                    Err(undecided) => return undecided.answer(incoming).await.map(|()| None),
                 }
             }
         };
@@ -143,11 +144,12 @@ async fn fall_back(
     let (request, peer) = (asked.request().clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
-        Err(undecided) => Err(undecided.answer(asked).await),
+        Err(undecided) => undecided.answer(asked).await,
     }
 }
 
 /// Why the application did not decide about a request.
+#[derive(Clone, Copy)]
 enum Undecided {
     Late,
     GoingDown,
@@ -156,16 +158,19 @@ enum Undecided {
 
 impl Undecided {
     /// Answers the client, whose fault it is not.
-    async fn answer(self, asked: Asked) -> AcceptError {
-        let (response, error) = match self {
-            Self::Late => (unavailable("the server took too long\n"), AcceptError::Timeout),
-            Self::GoingDown => {
-                let response = unavailable("the server is shutting down\n");
-                (response, AcceptError::Refused(StatusCode::SERVICE_UNAVAILABLE))
-            }
-            Self::Panicked => (internal_error(), AcceptError::Panic),
+    async fn answer(self, asked: Asked) -> Result<(), AcceptError> {
+        let response = match self {
+            Self::Late => unavailable("the server took too long\n"),
+            Self::GoingDown => unavailable("the server is shutting down\n"),
+            Self::Panicked => internal_error(),
         };
-        asked.answer(response).await.err().unwrap_or(error)
+        asked.answer(response).await?;
+        match self {
+            Self::Late => return Err(AcceptError::Timeout),
+            Self::GoingDown => tracing::debug!("the server shut down before the decision"),
+            Self::Panicked => tracing::error!("`authorize` or `fallback` panicked"),
+        }
+        Ok(())
     }
 }
 
@@ -191,10 +196,7 @@ async fn decided<R>(
         biased;
         decision = until(deadline, deciding) => match decision {
             Ok(Some(decision)) => Ok(decision),
-            Ok(None) => {
-                tracing::error!("`authorize` or `fallback` panicked");
-                Err(Undecided::Panicked)
-            }
+            Ok(None) => Err(Undecided::Panicked),
             Err(_) => Err(Undecided::Late),
         },
         () = out_of_grace(signal) => Err(Undecided::GoingDown),
