@@ -1,5 +1,6 @@
 //! The server's end of the opening handshake, over any stream.
 
+mod answer;
 mod error;
 mod incoming;
 mod pending;
@@ -12,15 +13,15 @@ use std::time::Duration;
 use http::Response;
 use tautline_frame::{Compression, Config};
 use tautline_handshake::{
-    Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
-    ServerRequest,
+    Agreed, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead, ServerRequest,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 pub use self::error::AcceptError;
+pub(crate) use self::error::internal_error;
 pub use self::incoming::Incoming;
-pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
+pub(crate) use self::pending::{PendingUpgrade, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::handshake_io::deadline_in;
 #[cfg(feature = "tls")]
@@ -349,7 +350,7 @@ impl Acceptor {
         &self,
         request: &ServerRequest<'_>,
         upgrade: Upgrade<T>,
-    ) -> Result<((Response<()>, Agreed), T), BuildError> {
+    ) -> Result<((Response<()>, Agreed), T), AcceptError> {
         let preferred =
             || request.offer().select_subprotocol(&self.settings.subprotocols).map(str::to_owned);
         let mut response = request.respond().headers(upgrade.headers);

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
+use http::{Request, Response, StatusCode};
+use tautline_handshake::{Agreed, HandshakeError, ServerRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -59,10 +59,6 @@ impl<S> Incoming<S> {
     pub(crate) const fn deadline(&self) -> Instant {
         self.pending.deadline
     }
-
-    fn is_head(&self) -> bool {
-        self.request.method() == Method::HEAD
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
@@ -97,14 +93,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         response: Response<B>,
     ) -> impl Future<Output = Result<StatusCode, AcceptError>> {
-        let (head_only, response) = (self.is_head(), response.map(Into::into));
-        Box::pin(self.pending.answer(response, head_only))
+        Box::pin(self.answer(response.map(Into::into)))
     }
 
     /// Like [`refuse`](Self::refuse), as part of the future of a server's handshake.
     pub(crate) async fn answer(self, response: Response<Bytes>) -> Result<StatusCode, AcceptError> {
-        let head_only = self.is_head();
-        self.pending.answer(response, head_only).await
+        self.pending.answer(response).await
+    }
+
+    /// Answers with what is wrong with the request, and returns it.
+    pub(crate) async fn fail(mut self, error: HandshakeError) -> AcceptError {
+        self.pending.fail(error.into()).await
     }
 
     fn check(&self) -> Result<ServerRequest<'_>, HandshakeError> {
@@ -112,13 +111,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     }
 
     /// Returns this if it may be accepted, and answers it otherwise.
-    pub(crate) async fn checked(mut self) -> Result<Self, AcceptError> {
+    pub(crate) async fn checked(self) -> Result<Self, AcceptError> {
         match self.check() {
             Ok(_) => Ok(self),
-            Err(error) => {
-                let head_only = self.is_head();
-                Err(self.pending.turn_away(error, head_only).await)
-            }
+            Err(error) => Err(self.fail(error).await),
         }
     }
 
@@ -127,8 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
+        let answer = self.check().map_err(AcceptError::from);
         let answer =
-            self.check().map(|request| self.pending.acceptor.accept_with(&request, upgrade));
+            answer.and_then(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
@@ -137,28 +134,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer = ServerRequest::check(&*self.request)
-            .map(|request| self.pending.acceptor.accept_with(&request, upgrade));
+        let answer = ServerRequest::check(&*self.request).map_err(AcceptError::from);
+        let answer =
+            answer.and_then(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
     async fn answer_with<T>(
         mut self,
-        answer: Result<Result<(Acceptance, T), BuildError>, HandshakeError>,
+        answer: Result<((Response<()>, Agreed), T), AcceptError>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         match answer {
-            Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, self.peer).await?, data)),
-            Ok(Err(error)) => Err(self.pending.fail(error).await),
-            Err(error) => {
-                let head_only = self.is_head();
-                Err(self.pending.turn_away(error, head_only).await)
-            }
+            Ok((answer, data)) => Ok((self.pending.switch(answer, self.peer).await?, data)),
+            Err(error) => Err(self.pending.fail(error).await),
         }
     }
 }
-
-/// The response that opens the connection, and what it agrees on.
-type Acceptance = (Response<()>, Agreed);
 
 /// Without headers and query, which may hold credentials.
 impl<S> fmt::Debug for Incoming<S> {

@@ -137,8 +137,7 @@ async fn fall_back(
     signal: &mut ShutdownSignal,
 ) -> Result<(), AcceptError> {
     if let Err(error) = RequestHead::from(asked.request()).authority() {
-        asked.answer(error.to_response()).await?;
-        return Err(error.into());
+        return Err(asked.fail(error).await);
     }
     // It takes ownership.
     let (request, peer) = (asked.request().clone(), asked.peer().clone());
