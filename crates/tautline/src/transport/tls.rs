@@ -110,7 +110,7 @@ impl ClientTls {
                 // connections.
                 let read = || async {
                     let reading = tokio::task::spawn_blocking(system_config);
-                    reading.await.unwrap_or(Err(TlsError::NoRoots))
+                    reading.await.map_err(|error| TlsError::SystemRoots(error.into()))?
                 };
                 cell.get_or_try_init(read).await.cloned()
             }

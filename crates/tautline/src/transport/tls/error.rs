@@ -16,6 +16,9 @@ pub enum TlsError {
     NoProvider,
     /// No certificate of a trusted authority was found.
     NoRoots,
+    /// Reading the certificate authorities that the system trusts was cut off, by a panic or by the
+    /// end of the runtime.
+    SystemRoots(BoxError),
     /// PEM data cannot be read, or does not contain what is expected.
     #[non_exhaustive]
     Pem {
@@ -56,6 +59,7 @@ impl TlsError {
             }
             Self::NoProvider
             | Self::NoRoots
+            | Self::SystemRoots(_)
             | Self::Pem { .. }
             | Self::Settings(_)
             | Self::ServerName => false,
@@ -71,6 +75,7 @@ impl fmt::Display for TlsError {
                 "no crypto provider: enable the feature `ring` or `aws-lc-rs`, or install one"
             }
             Self::NoRoots => "no trusted certificates were found",
+            Self::SystemRoots(_) => "the trusted certificates of the system were not read",
             Self::Pem { what, .. } => return write!(f, "cannot read the {what}"),
             Self::Settings(_) => "rustls rejected the TLS settings",
             Self::ServerName => "the host is not a name that a certificate can have",
@@ -82,7 +87,9 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Pem { source, .. } | Self::Settings(source) => Some(&**source),
+            Self::SystemRoots(source) | Self::Pem { source, .. } | Self::Settings(source) => {
+                Some(&**source)
+            }
             Self::Handshake(error) => Some(error),
             Self::NoProvider | Self::NoRoots | Self::ServerName => None,
         }
@@ -99,6 +106,7 @@ mod tests {
         for error in [
             TlsError::NoProvider,
             TlsError::NoRoots,
+            TlsError::SystemRoots("task 7 panicked".into()),
             TlsError::pem("certificates in chain.pem", PemError::NoItemsFound),
             TlsError::settings(rustls::Error::FailedToGetRandomBytes),
             TlsError::ServerName,
