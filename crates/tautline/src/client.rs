@@ -232,10 +232,11 @@ impl Client {
         &self,
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
-        let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
+        let (uri, request) = self.prepare(target)?;
+        let security = Security::of(&uri)?;
         let opening = async {
             let (stream, peer) = connect_tcp(&uri).await?;
-            let transport = self.secure(stream, &uri).await?;
+            let transport = self.secure(stream, &uri, security).await?;
             let peer = peer.with_secure(transport.is_tls());
             self.upgrade(request, transport, peer).await
         };
@@ -273,9 +274,10 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (uri, request) = self.prepare(target, Secrecy::OfTheScheme)?;
+            let (uri, request) = self.prepare(target)?;
+            let security = Security::of(&uri)?;
             let opening = async {
-                let transport = self.secure(stream, &uri).await?;
+                let transport = self.secure(stream, &uri, security).await?;
                 let peer = Peer::unknown().with_secure(transport.is_tls());
                 self.upgrade(request, transport, peer).await
             };
@@ -299,7 +301,7 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (_, request) = self.prepare(target, Secrecy::OfTheStream)?;
+            let (_, request) = self.prepare(target)?;
             Ok(self.in_time(self.upgrade(request, stream, Peer::unknown())).await?.0)
         })
     }
@@ -308,15 +310,9 @@ impl Client {
     fn prepare(
         &self,
         target: Result<Target, ConnectError>,
-        secrecy: Secrecy,
     ) -> Result<(WsUri, (Request<()>, Expectation)), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { uri, headers } = target?;
-        let tls_missing = cfg!(not(feature = "tls")) && secrecy == Secrecy::OfTheScheme;
-        if tls_missing && uri.is_secure() {
-            // Never send in plain text what should be encrypted.
-            return Err(ConnectError::NoTls);
-        }
         let request = self.request(&uri, headers)?;
         Ok((uri, request))
     }
@@ -338,21 +334,21 @@ impl Client {
         }
     }
 
-    #[cfg(feature = "tls")]
-    async fn secure<S>(&self, stream: S, uri: &WsUri) -> Result<Transport<S>, ConnectError>
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "the host is for TLS"))]
+    async fn secure<S>(
+        &self,
+        stream: S,
+        uri: &WsUri,
+        security: Security,
+    ) -> Result<Transport<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if uri.is_secure() {
-            return Ok(self.tls.connect(stream, uri.host()).await?);
+        match security {
+            Security::Plain => Ok(Transport::plain(stream)),
+            #[cfg(feature = "tls")]
+            Security::Tls => Ok(self.tls.connect(stream, uri.host()).await?),
         }
-        Ok(Transport::plain(stream))
-    }
-
-    #[cfg(not(feature = "tls"))]
-    async fn secure<S>(&self, stream: S, uri: &WsUri) -> Result<Transport<S>, ConnectError> {
-        // Never send in plain text what should be encrypted.
-        if uri.is_secure() { Err(ConnectError::NoTls) } else { Ok(Transport::plain(stream)) }
     }
 
     /// The request for this URI, and what the response must hold.
@@ -427,9 +423,41 @@ enum Reply<S> {
     Refused(S, Response<()>, BytesMut),
 }
 
-/// Who is responsible for encryption with `wss:`.
-#[derive(Clone, Copy, PartialEq)]
-enum Secrecy {
-    OfTheScheme,
-    OfTheStream,
+/// What runs between a stream and the handshake.
+enum Security {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls,
+}
+
+impl Security {
+    /// What the scheme asks for. It is asked before anything is connected: what should be encrypted
+    /// is never sent in plain text.
+    fn of(uri: &WsUri) -> Result<Self, ConnectError> {
+        match uri.is_secure() {
+            false => Ok(Self::Plain),
+            #[cfg(feature = "tls")]
+            true => Ok(Self::Tls),
+            #[cfg(not(feature = "tls"))]
+            true => Err(ConnectError::NoTls),
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "tls"), not(tautline_loom)))]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn wss_without_tls_is_an_error_and_nothing_is_sent() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let result = Client::new().connect_over("wss://localhost/", near).await;
+        assert!(matches!(result, Err(ConnectError::NoTls)), "{result:?}");
+        assert_eq!(far.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+        // Before the name is looked up, which would fail here.
+        let result = connect("wss://name.invalid/").await;
+        assert!(matches!(result, Err(ConnectError::NoTls)), "{result:?}");
+    }
 }
