@@ -6,6 +6,12 @@ use std::time::Duration;
 /// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
 pub(crate) const MAX_CLOSE_TIMEOUTS: u32 = 12;
 
+/// How far back a reference of compressed data reaches at most, in bytes (RFC 1951 section 2).
+pub(crate) const INFLATE_BACK: usize = 1 << 15;
+
+/// The most that a read takes for a message that is handed on in pieces.
+pub(crate) const PIECE: usize = 256 << 10;
+
 /// How many times a connection that ends without waiting still reads, to discard what the peer was
 /// sending.
 pub(crate) const LAST_READS: u8 = 16;
@@ -148,6 +154,7 @@ pub struct Config {
     pub(crate) max_message_size: usize,
     pub(crate) max_frame_size: usize,
     pub(crate) max_fragments: u32,
+    pub(crate) max_streamed_size: Option<u64>,
     pub(crate) fragment_size: Option<usize>,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
@@ -205,6 +212,7 @@ impl Config {
             max_message_size: Self::DEFAULT_MAX_MESSAGE_SIZE,
             max_frame_size: Self::DEFAULT_MAX_FRAME_SIZE,
             max_fragments: Self::DEFAULT_MAX_FRAGMENTS,
+            max_streamed_size: None,
             fragment_size: None,
             ping_interval: Some(Self::DEFAULT_PING_INTERVAL),
             ping_timeout: Self::DEFAULT_PING_TIMEOUT,
@@ -241,6 +249,15 @@ impl Config {
     #[must_use]
     pub const fn max_fragments(mut self, frames: u32) -> Self {
         self.max_fragments = if frames == 0 { 1 } else { frames };
+        self
+    }
+
+    /// The longest message that is received in pieces, in bytes, inclusive. A longer one ends the
+    /// connection with 1009, as [`max_message_size`](Self::max_message_size) does for a message that
+    /// is received as a whole. Default: `None`, any length, since it takes no memory.
+    #[must_use]
+    pub fn max_streamed_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_streamed_size = bytes.into();
         self
     }
 
@@ -326,6 +343,13 @@ impl Config {
     #[must_use]
     pub const fn get_max_fragments(&self) -> u32 {
         self.max_fragments
+    }
+
+    /// The longest message that is received in pieces, in bytes; `None` without a bound: see
+    /// [`max_streamed_size`](Self::max_streamed_size).
+    #[must_use]
+    pub const fn get_max_streamed_size(&self) -> Option<u64> {
+        self.max_streamed_size
     }
 
     /// The length of the frames of a longer message that is sent, in bytes; `None` for one frame:

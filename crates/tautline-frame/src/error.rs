@@ -49,6 +49,12 @@ pub enum ProtocolError {
     ReservedBits,
     /// An opcode that the RFC reserves (RFC 6455 section 5.2).
     ReservedOpcode(u8),
+    /// A message that is received in pieces is longer than
+    /// [`Config::max_streamed_size`](crate::Config::max_streamed_size) allows.
+    StreamTooLong {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// A message in more frames than [`Config::max_fragments`](crate::Config::max_fragments)
     /// allows.
     TooManyFragments {
@@ -88,7 +94,9 @@ impl ProtocolError {
             | Self::ReservedBits
             | Self::ReservedOpcode(_) => CloseCode::PROTOCOL_ERROR,
             Self::CloseReason | Self::Inflate | Self::Utf8 => CloseCode::INVALID_FRAME_PAYLOAD_DATA,
-            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
+            Self::FrameTooLong { .. }
+            | Self::MessageTooLong { .. }
+            | Self::StreamTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } | Self::TooManyLastBlocks => CloseCode::POLICY_VIOLATION,
         }
     }
@@ -117,6 +125,9 @@ impl fmt::Display for ProtocolError {
             }
             Self::ReservedBits => f.write_str("reserved bit without an extension"),
             Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::StreamTooLong { limit } => {
+                write!(f, "message over max_streamed_size ({limit} bytes)")
+            }
             Self::TooManyFragments { limit } => {
                 write!(f, "message in more than max_fragments ({limit}) frames")
             }

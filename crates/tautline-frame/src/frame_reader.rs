@@ -44,12 +44,22 @@ impl FrameReader {
         &mut self,
         buffer: &mut BytesMut,
     ) -> Result<Option<Header>, ProtocolError> {
+        self.read_header_up_to(self.max_frame_size as u64, buffer)
+    }
+
+    /// [`read_header`](Self::read_header) with another limit.
+    #[inline(always)]
+    pub(crate) fn read_header_up_to(
+        &mut self,
+        limit: u64,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Header>, ProtocolError> {
         debug_assert!(self.current.is_none());
         let Some((header, len)) = Header::decode(buffer, self.role, self.allowed)? else {
             return Ok(None);
         };
         // A declared length is believed only up to the limit. Control frames are short anyway.
-        if !self.admits(header.len) && !header.opcode.is_control() {
+        if header.len > limit && !header.opcode.is_control() {
             return Err(ProtocolError::FrameTooLong { limit: self.max_frame_size });
         }
         buffer.advance(len);
@@ -98,8 +108,7 @@ impl FrameReader {
     #[inline]
     pub(crate) fn unmask(&mut self, buffer: &mut BytesMut, most: usize) -> Range<usize> {
         let Some(header) = &self.current else { return 0..0 };
-        // The length is at most `max_frame_size`, a usize.
-        let arrived = buffer.len().min(header.len as usize).min(self.unmasked.saturating_add(most));
+        let arrived = buffer.len().min(header.memory()).min(self.unmasked.saturating_add(most));
         let fresh = self.unmasked..arrived;
         if let Some(key) = header.mask {
             mask::apply(key, fresh.start, &mut buffer[fresh.clone()]);
@@ -112,7 +121,7 @@ impl FrameReader {
     /// buffer. The frame is then complete, and the caller takes that many bytes off the buffer.
     #[inline]
     pub(crate) fn finish(&mut self) -> Option<usize> {
-        let len = self.current.as_ref()?.len as usize;
+        let len = self.current.as_ref()?.memory();
         if self.unmasked < len {
             return None;
         }
@@ -135,7 +144,7 @@ impl FrameReader {
     /// How many bytes of the current payload are still to arrive when `buffered` bytes are in the
     /// buffer.
     pub(crate) fn missing(&self, buffered: usize) -> usize {
-        self.current.as_ref().map_or(0, |header| (header.len as usize).saturating_sub(buffered))
+        self.current.as_ref().map_or(0, |header| header.memory().saturating_sub(buffered))
     }
 }
 

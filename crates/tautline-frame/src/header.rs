@@ -161,6 +161,13 @@ impl Header {
         out.extend_from_slice(&head[..len]);
     }
 
+    /// The length of the payload, as far as memory can be addressed: a longer one is handed on in
+    /// pieces.
+    #[inline]
+    pub(crate) fn memory(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
     #[inline]
     const fn first(&self) -> u8 {
         first_byte(self.fin, self.rsv, self.opcode)

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::opcode::OpCode;
 use crate::text::Text;
 
 /// A whole message: text or binary, and nothing else. The library handles ping, pong and close
@@ -40,6 +41,51 @@ pub enum Message {
     Binary(Bytes),
 }
 
+/// The type of a message (RFC 6455 section 5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 6455 has these two types of message")]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl Kind {
+    /// The type of the message that a frame begins; `None` for other frames.
+    pub(crate) const fn of(opcode: OpCode) -> Option<Self> {
+        match opcode {
+            OpCode::Text => Some(Self::Text),
+            OpCode::Binary => Some(Self::Binary),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn opcode(self) -> OpCode {
+        match self {
+            Self::Text => OpCode::Text,
+            Self::Binary => OpCode::Binary,
+        }
+    }
+
+    /// A message of this type with these bytes; `None` for a text that is not UTF-8 (RFC 6455
+    /// section 8.1).
+    ///
+    /// ```
+    /// use tautline_frame::{Kind, Message};
+    ///
+    /// assert_eq!(Kind::Text.message("hello"), Some(Message::text("hello")));
+    /// assert_eq!(Kind::Text.message(vec![0xFF]), None);
+    /// ```
+    #[must_use]
+    pub fn message(self, bytes: impl Into<Bytes>) -> Option<Message> {
+        match self {
+            Self::Text => Text::try_from(bytes.into()).ok().map(Message::Text),
+            Self::Binary => Some(Message::Binary(bytes.into())),
+        }
+    }
+}
+
 impl Message {
     /// A text message.
     #[must_use]
@@ -51,6 +97,15 @@ impl Message {
     #[must_use]
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
         Self::Binary(bytes.into())
+    }
+
+    /// The type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::Binary(_) => Kind::Binary,
+        }
     }
 
     /// Whether this is a text message.

@@ -4,6 +4,8 @@
 mod closing;
 mod compressed;
 mod fast_path;
+mod incoming;
+mod pieces;
 mod pings;
 mod receive;
 mod transmit;
@@ -17,11 +19,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::closing::Closing;
+use self::incoming::{Delivery, Incoming};
+pub use self::pieces::Piece;
 use self::pings::{PingState, Pings};
 use self::underway::Underway;
 use crate::close::{CloseCode, CloseFrame};
 use crate::compression::Compression;
-use crate::config::Config;
+use crate::config::{Config, PIECE};
 use crate::deflate::Deflate;
 use crate::error::{SendError, Timeout};
 use crate::frame_reader::FrameReader;
@@ -88,7 +92,8 @@ pub struct Protocol {
     config: Arc<Config>,
     state: State,
     reader: FrameReader,
-    /// The fragmented message that is being received.
+    /// The message that is being received, where it is in fragments, compressed or handed on in
+    /// pieces.
     incoming: Option<Box<Incoming>>,
     /// Whether the message that is being received, fragmented or not, makes progress.
     underway: Option<Box<Underway>>,
@@ -119,28 +124,6 @@ pub struct Protocol {
     /// and discarded before the transport is dropped: after a failure, or when it sent more after
     /// its Close. See [`Ending::Drain`].
     must_drain: bool,
-}
-
-#[derive(Debug)]
-struct Incoming {
-    text: bool,
-    coding: Coding,
-    fragments: u32,
-    /// What has arrived of it, inflated.
-    data: Vec<u8>,
-}
-
-/// Whether a message is compressed, as RSV1 of its first frame says (RFC 7692 section 6), and how
-/// far it is inflated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
-    Plain,
-    /// Compressed, and no byte has arrived yet.
-    Untouched,
-    /// All that arrived is inflated.
-    Inflated,
-    /// The turn was over before all that arrived was inflated.
-    Inflating,
 }
 
 #[derive(Debug)]
@@ -304,7 +287,9 @@ impl Protocol {
     /// [`Config::max_frame_size`]: a hint for the size of a read, not of an allocation.
     #[must_use]
     pub fn missing(&self, buffered: usize) -> usize {
-        self.reader.missing(buffered)
+        let missing = self.reader.missing(buffered);
+        // What is handed on as it arrives needs no room for the whole frame.
+        if self.delivery() == Delivery::Whole { missing } else { missing.min(PIECE) }
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that

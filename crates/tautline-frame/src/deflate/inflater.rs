@@ -6,7 +6,7 @@ use super::TAIL;
 use super::kept::{self, Kept};
 use super::window::Window;
 use crate::config::{
-    BARREN_INPUT_COST, BARREN_INPUT_FREE, DICTIONARY_BYTES_PER_UNIT, FREE_RESTARTS,
+    BARREN_INPUT_COST, BARREN_INPUT_FREE, DICTIONARY_BYTES_PER_UNIT, FREE_RESTARTS, INFLATE_BACK,
     INFLATE_INPUT_COST, INFLATE_INPUT_STEP, INFLATE_OUTPUT_COST, INFLATE_START_COST, INFLATE_STEP,
     RESTART_UNITS_PER_BYTE,
 };
@@ -15,9 +15,6 @@ use crate::turn::Turn;
 /// A last block without content. After a whole message it ends the stream; after a part of one it
 /// cannot.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
-
-/// How far back a reference reaches at most, in bytes (RFC 1951 section 2).
-const MOST_BACK: usize = 1 << 15;
 
 /// How many inflaters a thread keeps. It inflates several messages at a time when they arrive in
 /// pieces.
@@ -55,6 +52,8 @@ pub(super) struct Inflater {
     ended: bool,
     /// Bytes received of this message.
     received: usize,
+    /// And what they became.
+    inflated: usize,
     /// Work on continuing after last blocks within this message, in units.
     restarting: usize,
 }
@@ -70,10 +69,12 @@ impl Inflater {
                 stream: Decompress::new(false),
                 ended: false,
                 received: 0,
+                inflated: 0,
                 restarting: 0,
             })
         });
         inflater.received = 0;
+        inflater.inflated = 0;
         inflater.restarting = 0;
         turn.charge(inflater.start(before, &[]));
         inflater
@@ -86,10 +87,10 @@ impl Inflater {
     /// Begins a stream after what was inflated so far; returns how much work that was, in units.
     fn start(&mut self, before: &Window, message: &[u8]) -> usize {
         self.stream.reset(false);
-        let message = &message[message.len().saturating_sub(MOST_BACK)..];
+        let message = &message[message.len().saturating_sub(INFLATE_BACK)..];
         let [older, newer] = before.parts();
         // What lies further back than any reference reaches is not worth the copy.
-        let mut beyond = (older.len() + newer.len() + message.len()).saturating_sub(MOST_BACK);
+        let mut beyond = (older.len() + newer.len() + message.len()).saturating_sub(INFLATE_BACK);
         let mut copied = 0;
         for part in [older, newer, message] {
             let skipped = beyond.min(part.len());
@@ -118,7 +119,7 @@ impl Inflater {
         let work = self.start(before, message);
         turn.charge(work);
         self.restarting += work;
-        let paid = (self.received + message.len()).saturating_mul(RESTART_UNITS_PER_BYTE);
+        let paid = (self.received + self.inflated).saturating_mul(RESTART_UNITS_PER_BYTE);
         if self.restarting > FREE_RESTARTS.saturating_add(paid) {
             return Err(InflateError::LastBlocks);
         }
@@ -169,6 +170,7 @@ impl Inflater {
         let consumed = (self.stream.total_in() - consumed) as usize;
         *input = &input[consumed..];
         self.received += consumed;
+        self.inflated += out.len();
         let barren = consumed.saturating_sub(out.len() + BARREN_INPUT_FREE);
         turn.charge(
             consumed * INFLATE_INPUT_COST

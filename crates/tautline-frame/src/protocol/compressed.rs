@@ -2,11 +2,13 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::Protocol;
+use super::incoming::{Coding, Delivery, Incoming};
 use super::receive::Step;
-use super::{Coding, Incoming, Protocol};
 use crate::deflate::{Deflate, InflateError, More};
 use crate::error::ProtocolError;
 use crate::header::Header;
+use crate::message::Kind;
 use crate::turn::Turn;
 use crate::utf8::Utf8Checker;
 
@@ -30,24 +32,32 @@ impl Protocol {
         buffer: &mut BytesMut,
         arrived: usize,
     ) -> Result<Step, ProtocolError> {
-        let limit = self.config.max_message_size;
+        let limit = match self.delivery() {
+            Delivery::Whole => self.config.max_message_size,
+            // What is handed on is counted there.
+            Delivery::Pieces | Delivery::Skipped => usize::MAX,
+        };
         let (Some(deflate), Some(incoming)) = (&mut self.deflate, &mut self.incoming) else {
             // Not reached: RSV1 is accepted only with compression, and on frames that begin or
             // continue a message.
             return Err(ProtocolError::ReservedBits);
         };
         let (utf8, turn) = (&mut self.utf8, &mut self.turn);
+        let before = incoming.data.len();
         let mut inflating = Inflating { deflate, incoming, utf8, turn, limit };
         let taken = inflating.take(&buffer[..arrived])?;
         buffer.advance(taken);
         self.reader.consume(taken);
-        if inflating.incoming.coding == Coding::Inflating || self.reader.finish().is_none() {
-            return Ok(Step::Incomplete);
-        }
-        if header.fin {
+        let inflated = inflating.incoming.data.len() - before;
+        let waits = inflating.incoming.coding == Coding::Inflating;
+        let complete = !waits && self.reader.finish().is_some();
+        if complete && header.fin {
             inflating.end()?;
         }
-        self.end_fragment(header)
+        if self.delivery() != Delivery::Whole {
+            self.count_piece(inflated as u64)?;
+        }
+        if complete { self.end_fragment(header) } else { Ok(Step::Incomplete) }
     }
 }
 
@@ -82,14 +92,16 @@ impl Inflating<'_> {
             let ended = self.deflate.end_message(data, self.limit, self.turn);
             ended.map_err(|error| self.refusal(error))?;
         }
-        shrink(&mut self.incoming.data);
+        if self.incoming.delivery == Delivery::Whole {
+            shrink(&mut self.incoming.data);
+        }
         Ok(())
     }
 
     /// RFC 6455 section 8.1 applies to what was inflated (RFC 7692 section 6.2). Checked as soon as
     /// it is.
     fn check(&mut self, seen: usize) -> Result<(), ProtocolError> {
-        if self.incoming.text {
+        if self.incoming.kind == Kind::Text {
             self.utf8.feed(&self.incoming.data[seen..]).map_err(|_| ProtocolError::Utf8)?;
         }
         Ok(())

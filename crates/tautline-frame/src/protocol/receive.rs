@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::Protocol;
+use super::incoming::{Coding, Delivery, Incoming};
+use super::pieces::Piece;
 use super::pings::PingState;
-use super::{Coding, Incoming, Protocol};
 use crate::buffers;
 use crate::close::CloseFrame;
 use crate::codec::take_payload;
 use crate::error::ProtocolError;
 use crate::header::{Header, Rsv};
-use crate::message::Message;
+use crate::message::{Kind, Message};
 use crate::opcode::OpCode;
 use crate::state::{Event, State};
 use crate::text::Text;
@@ -19,6 +21,7 @@ use crate::text::Text;
 /// What one step through the buffer led to.
 pub(super) enum Step {
     Message(Message),
+    Piece(Piece),
     Handled,
     Incomplete,
 }
@@ -70,6 +73,21 @@ impl Protocol {
         &mut self,
         buffer: &mut BytesMut,
     ) -> Result<Option<Message>, ProtocolError> {
+        if self.delivery() == Delivery::Pieces {
+            self.skip_message();
+        }
+        Ok(match self.advance::<false>(buffer)? {
+            Some(Step::Message(message)) => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Up to the end of a message or, with `PIECES`, to the next piece of one.
+    #[inline(always)]
+    pub(super) fn advance<const PIECES: bool>(
+        &mut self,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Step>, ProtocolError> {
         let now = self.last_received;
         loop {
             if self.turn.is_over() {
@@ -79,14 +97,22 @@ impl Protocol {
                 self.discard(buffer);
                 return Ok(None);
             }
-            match self.step(buffer, now) {
-                Ok(Step::Message(message)) => return Ok(Some(message)),
+            let step = match self.poll_piece() {
+                Ok(None) => self.step::<PIECES>(buffer, now),
+                Ok(Some(piece)) => Ok(Step::Piece(piece)),
+                Err(error) => Err(error),
+            };
+            match step {
+                Ok(step @ (Step::Message(_) | Step::Piece(_))) => return Ok(Some(step)),
                 // Nothing is left to read, as after most pings.
                 Ok(Step::Handled) if buffer.is_empty() && !self.may_be_mid_message() => {
                     return Ok(None);
                 }
                 Ok(Step::Handled) => {}
                 Ok(Step::Incomplete) => {
+                    if PIECES && let Some(piece) = self.poll_inflated() {
+                        return Ok(Some(Step::Piece(piece)));
+                    }
                     if self.may_be_mid_message() && !self.turn.is_over() {
                         self.await_rest(now);
                     }
@@ -110,13 +136,20 @@ impl Protocol {
     }
 
     #[inline]
-    fn step(&mut self, buffer: &mut BytesMut, now: Instant) -> Result<Step, ProtocolError> {
+    fn step<const PIECES: bool>(
+        &mut self,
+        buffer: &mut BytesMut,
+        now: Instant,
+    ) -> Result<Step, ProtocolError> {
         let header = match self.reader.current() {
             Some(header) => *header,
-            None => match self.reader.read_header(buffer)? {
+            None => match self.read_header::<PIECES>(buffer)? {
                 Some(header) => {
                     self.turn.charge_frame();
-                    self.begin_frame(&header)?;
+                    self.begin_frame::<PIECES>(&header)?;
+                    if PIECES && let Some(kind) = Kind::of(header.opcode) {
+                        return Ok(Step::Piece(Piece::Start(kind)));
+                    }
                     header
                 }
                 None => return Ok(Step::Incomplete),
@@ -139,7 +172,10 @@ impl Protocol {
             self.utf8.feed(&buffer[fresh.clone()]).map_err(|_| ProtocolError::Utf8)?;
         }
         if self.incoming.is_some() && !header.opcode.is_control() {
-            return self.append(&header, buffer, fresh.end);
+            return match self.delivery() {
+                Delivery::Whole => self.append(&header, buffer, fresh.end),
+                _ => self.hand_on(&header, buffer, fresh.end),
+            };
         }
         let Some(len) = self.reader.finish() else { return Ok(Step::Incomplete) };
         if header.opcode.is_control() {
@@ -147,62 +183,89 @@ impl Protocol {
             self.handle_control(header.opcode, payload, now)?;
             return Ok(Step::Handled);
         }
-        let (text, payload) = (header.opcode == OpCode::Text, take_payload(buffer, len));
+        let Some(kind) = Kind::of(header.opcode) else {
+            // Not reached: a continuation belongs to a message that is in `incoming`.
+            return Err(ProtocolError::ContinuationUnexpected);
+        };
+        let payload = take_payload(buffer, len);
         // Between two calls the caller owns the buffer, and may have changed what was checked:
         // `Text` relies on these bytes.
-        if text && fresh.start > 0 {
+        if kind == Kind::Text && fresh.start > 0 {
             self.turn.charge_plain(payload.len());
             check_utf8(&payload)?;
         }
-        self.deliver(text, payload)
+        self.deliver(kind, payload)
+    }
+
+    /// The next header: a declared length is believed up to the limit where it takes memory.
+    #[inline(always)]
+    fn read_header<const PIECES: bool>(
+        &mut self,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Header>, ProtocolError> {
+        if PIECES || self.delivery() != Delivery::Whole {
+            self.reader.read_header_up_to(u64::MAX, buffer)
+        } else {
+            self.reader.read_header(buffer)
+        }
     }
 
     /// Checks what the header alone decides: that the frame is legal here, and within the limits
     /// (RFC 6455 section 5.4).
     #[inline]
-    fn begin_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
-        let limit = self.config.max_message_size;
-        // At most `max_frame_size`, a usize.
-        let len = header.len as usize;
-        match header.opcode {
-            OpCode::Text | OpCode::Binary => {
-                self.admit_message(header.rsv, len)?;
-                let compressed = header.rsv != Rsv::NONE;
-                if compressed || !header.fin {
-                    let text = header.opcode == OpCode::Text;
-                    self.incoming = Some(Box::new(Incoming {
-                        text,
-                        coding: if compressed { Coding::Untouched } else { Coding::Plain },
-                        fragments: 1,
-                        data: Vec::new(),
-                    }));
-                }
-            }
-            OpCode::Continuation => {
-                let Some(incoming) = &mut self.incoming else {
-                    return Err(ProtocolError::ContinuationUnexpected);
-                };
-                if incoming.fragments >= self.config.max_fragments {
-                    let limit = self.config.max_fragments;
-                    return Err(ProtocolError::TooManyFragments { limit });
-                }
-                incoming.fragments += 1;
-                if incoming.coding == Coding::Plain && len > limit - incoming.data.len() {
-                    return Err(ProtocolError::MessageTooLong { limit });
-                }
-            }
-            OpCode::Close | OpCode::Ping | OpCode::Pong => {}
+    fn begin_frame<const PIECES: bool>(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        match Kind::of(header.opcode) {
+            Some(kind) if PIECES => self.begin_in_pieces(kind, header),
+            Some(kind) => self.begin_message(kind, header),
+            None if header.opcode == OpCode::Continuation => self.continue_message(header),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn begin_message(&mut self, kind: Kind, header: &Header) -> Result<(), ProtocolError> {
+        self.admit_message(header.rsv, header.memory())?;
+        let plain = header.rsv.is_none();
+        if !plain || !header.fin {
+            let coding = if plain { Coding::Plain } else { Coding::Untouched };
+            self.incoming = Some(Box::new(Incoming::new(kind, coding, Delivery::Whole)));
         }
         Ok(())
+    }
+
+    fn continue_message(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        let limit = self.config.max_message_size;
+        let Some(incoming) = &mut self.incoming else {
+            return Err(ProtocolError::ContinuationUnexpected);
+        };
+        if incoming.delivery != Delivery::Whole {
+            return self.continue_piece(header);
+        }
+        if incoming.fragments >= self.config.max_fragments {
+            let limit = self.config.max_fragments;
+            return Err(ProtocolError::TooManyFragments { limit });
+        }
+        incoming.fragments += 1;
+        if incoming.coding == Coding::Plain && header.memory() > limit - incoming.data.len() {
+            return Err(ProtocolError::MessageTooLong { limit });
+        }
+        Ok(())
+    }
+
+    /// Checks that a message may begin here: not in the middle of another one.
+    #[inline(always)]
+    pub(super) fn admit_any_message(&self) -> Result<(), ProtocolError> {
+        match self.incoming {
+            None => Ok(()),
+            Some(_) => Err(ProtocolError::ContinuationExpected),
+        }
     }
 
     /// Checks that a message may begin with a frame of this length: not in the middle of another
     /// message, nor above the limit.
     #[inline(always)]
     pub(super) fn admit_message(&self, rsv: Rsv, len: usize) -> Result<(), ProtocolError> {
-        if self.incoming.is_some() {
-            return Err(ProtocolError::ContinuationExpected);
-        }
+        self.admit_any_message()?;
         let limit = self.config.max_message_size;
         // For a compressed message the limit applies to what it inflates to, which its length does
         // not say.
@@ -216,7 +279,9 @@ impl Protocol {
     fn is_text(&self, header: &Header) -> bool {
         match header.opcode {
             OpCode::Text => true,
-            OpCode::Continuation => self.incoming.as_ref().is_some_and(|incoming| incoming.text),
+            OpCode::Continuation => {
+                self.incoming.as_ref().is_some_and(|incoming| incoming.kind == Kind::Text)
+            }
             _ => false,
         }
     }
@@ -255,21 +320,35 @@ impl Protocol {
         if !header.fin {
             return Ok(Step::Handled);
         }
+        if let Some(incoming) = &mut self.incoming
+            && incoming.delivery != Delivery::Whole
+        {
+            incoming.ended = true;
+            return Ok(Step::Handled);
+        }
         match self.incoming.take() {
-            Some(incoming) => self.deliver(incoming.text, Bytes::from(incoming.data)),
+            Some(incoming) => self.deliver(incoming.kind, Bytes::from(incoming.data)),
             None => Ok(Step::Handled),
         }
     }
 
     #[inline]
-    pub(super) fn deliver(&mut self, text: bool, payload: Bytes) -> Result<Step, ProtocolError> {
+    pub(super) fn deliver(&mut self, kind: Kind, payload: Bytes) -> Result<Step, ProtocolError> {
+        self.end_message(kind)?;
+        Ok(Step::Message(match kind {
+            Kind::Text => Message::Text(Text::from_checked(payload)),
+            Kind::Binary => Message::Binary(payload),
+        }))
+    }
+
+    #[inline]
+    pub(super) fn end_message(&mut self, kind: Kind) -> Result<(), ProtocolError> {
         self.underway = None;
-        if !text {
-            return Ok(Step::Message(Message::Binary(payload)));
+        match kind {
+            // RFC 6455 section 8.1: a character must not be cut off by the end of the message.
+            Kind::Text => self.utf8.finish().map_err(|_| ProtocolError::Utf8),
+            Kind::Binary => Ok(()),
         }
-        // RFC 6455 section 8.1: a character must not be cut off by the end of the message.
-        self.utf8.finish().map_err(|_| ProtocolError::Utf8)?;
-        Ok(Step::Message(Message::Text(Text::from_checked(payload))))
     }
 
     fn handle_control(

@@ -1,0 +1,239 @@
+//! Receiving a message in pieces: as it arrives, without collecting it.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::Protocol;
+use super::incoming::{Coding, Delivery, Incoming};
+use super::receive::Step;
+use crate::config::SLICE_THRESHOLD;
+use crate::error::ProtocolError;
+use crate::header::Header;
+use crate::message::Kind;
+
+/// What arrives of a message that is received in pieces, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a message has a beginning, contents and an end")]
+pub enum Piece {
+    /// A message begins.
+    Start(Kind),
+    /// The next bytes of it, at least one. They follow what arrived, not the frames that the peer
+    /// chose. A piece of a text may begin and end in the middle of a character.
+    Data(Bytes),
+    /// The message is complete.
+    End,
+}
+
+impl Protocol {
+    /// Takes frames off the buffer up to the next piece of a message, like
+    /// [`handle_data`](Self::handle_data), and answers control frames on the way. Text is checked
+    /// as it comes (RFC 6455 section 8.1), and compressed messages are inflated as they come.
+    ///
+    /// [`Config::max_message_size`], [`max_frame_size`] and [`max_fragments`] do not apply, since
+    /// nothing is collected; [`max_streamed_size`] does.
+    ///
+    /// Call it again until it returns `Ok(None)`, even with an empty buffer. If `handle_data` is
+    /// called in the middle of a message, the rest of that message is skipped. If this is called
+    /// where `handle_data` has begun to collect a message, all of that message comes in pieces.
+    ///
+    /// [`Config::max_message_size`]: crate::Config::max_message_size
+    /// [`max_frame_size`]: crate::Config::max_frame_size
+    /// [`max_fragments`]: crate::Config::max_fragments
+    /// [`max_streamed_size`]: crate::Config::max_streamed_size
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use bytes::{Bytes, BytesMut};
+    /// use tautline_frame::{Config, Kind, Piece, Protocol, Role};
+    ///
+    /// let now = Instant::now();
+    /// let mut client = Protocol::new(Role::Client, Config::new(), now);
+    /// // The first three bytes of "Hello".
+    /// let mut wire = BytesMut::from(&b"\x81\x05Hel"[..]);
+    /// assert_eq!(client.handle_pieces(&mut wire, now)?, Some(Piece::Start(Kind::Text)));
+    /// assert_eq!(client.handle_pieces(&mut wire, now)?, Some(Piece::Data("Hel".into())));
+    /// assert_eq!(client.handle_pieces(&mut wire, now)?, None);
+    /// wire.extend_from_slice(b"lo");
+    /// assert_eq!(client.handle_pieces(&mut wire, now)?, Some(Piece::Data("lo".into())));
+    /// assert_eq!(client.handle_pieces(&mut wire, now)?, Some(Piece::End));
+    /// # Ok::<(), tautline_frame::ProtocolError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`handle_data`](Self::handle_data).
+    pub fn handle_pieces(
+        &mut self,
+        buffer: &mut BytesMut,
+        now: Instant,
+    ) -> Result<Option<Piece>, ProtocolError> {
+        if !buffer.is_empty() {
+            self.handle_received(now);
+        }
+        self.handle_arrived_pieces(buffer)
+    }
+
+    /// [`handle_pieces`](Self::handle_pieces) for bytes whose arrival was
+    /// [noted](Self::handle_received).
+    pub(crate) fn handle_arrived_pieces(
+        &mut self,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Piece>, ProtocolError> {
+        if let Some(kind) = self.continue_in_pieces() {
+            return Ok(Some(Piece::Start(kind)));
+        }
+        Ok(match self.advance::<true>(buffer)? {
+            Some(Step::Piece(piece)) => Some(piece),
+            _ => None,
+        })
+    }
+
+    /// Drops the rest of a message that was begun in pieces, as it arrives.
+    pub fn skip_message(&mut self) {
+        if let Some(incoming) = &mut self.incoming
+            && incoming.delivery == Delivery::Pieces
+        {
+            incoming.delivery = Delivery::Skipped;
+            incoming.forget_piece();
+        }
+    }
+
+    /// The message that was begun in pieces is collected after all: these are all of them so far.
+    ///
+    /// # Errors
+    /// It is too long for that. The connection has failed.
+    pub(crate) fn collect_after_all(&mut self, data: Vec<u8>) -> Result<(), ProtocolError> {
+        let limit = self.config.max_message_size;
+        if data.len() > limit {
+            let error = ProtocolError::MessageTooLong { limit };
+            self.fail(error.into(), self.last_received);
+            return Err(error);
+        }
+        if let Some(incoming) = &mut self.incoming {
+            incoming.delivery = Delivery::Whole;
+            incoming.data = data;
+            incoming.taken = 0;
+        }
+        Ok(())
+    }
+
+    /// A message that is being collected is handed on in pieces from here on.
+    fn continue_in_pieces(&mut self) -> Option<Kind> {
+        if let Some(incoming) = &mut self.incoming {
+            if incoming.delivery != Delivery::Whole {
+                return None;
+            }
+            incoming.delivery = Delivery::Pieces;
+            incoming.received = incoming.data.len() as u64;
+            return Some(incoming.kind);
+        }
+        // A single frame, of which a part is in the buffer.
+        let kind = Kind::of(self.reader.current()?.opcode)?;
+        self.incoming = Some(Box::new(Incoming::new(kind, Coding::Plain, Delivery::Pieces)));
+        Some(kind)
+    }
+
+    /// What is due of the message before more of the buffer is processed.
+    #[inline]
+    pub(super) fn poll_piece(&mut self) -> Result<Option<Piece>, ProtocolError> {
+        if self.delivery() == Delivery::Whole { Ok(None) } else { self.poll_any_piece() }
+    }
+
+    #[inline(never)]
+    fn poll_any_piece(&mut self) -> Result<Option<Piece>, ProtocolError> {
+        if let Some(piece) = self.poll_inflated() {
+            return Ok(Some(piece));
+        }
+        let Some(ended) = self.incoming.take_if(|incoming| incoming.ended) else {
+            return Ok(None);
+        };
+        self.end_message(ended.kind)?;
+        Ok((ended.delivery == Delivery::Pieces).then_some(Piece::End))
+    }
+
+    /// What was inflated, or collected before the message was wanted in pieces.
+    pub(super) fn poll_inflated(&mut self) -> Option<Piece> {
+        let incoming = self.incoming.as_mut()?;
+        if incoming.delivery != Delivery::Pieces {
+            return None;
+        }
+        incoming.take_piece().map(Piece::Data)
+    }
+
+    pub(super) fn begin_in_pieces(
+        &mut self,
+        kind: Kind,
+        header: &Header,
+    ) -> Result<(), ProtocolError> {
+        self.admit_any_message()?;
+        let plain = header.rsv.is_none();
+        let coding = if plain { Coding::Plain } else { Coding::Untouched };
+        self.incoming = Some(Box::new(Incoming::new(kind, coding, Delivery::Pieces)));
+        self.continue_piece(header)
+    }
+
+    /// The next frame of a message that is handed on in pieces.
+    pub(super) fn continue_piece(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        match &self.incoming {
+            Some(incoming) if incoming.coding == Coding::Plain => self.count_piece(header.len),
+            // What it inflates to is counted.
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the bytes of a message of any length.
+    pub(super) fn count_piece(&mut self, len: u64) -> Result<(), ProtocolError> {
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        if incoming.delivery == Delivery::Skipped {
+            incoming.forget_piece();
+        }
+        incoming.received = incoming.received.saturating_add(len);
+        match self.config.max_streamed_size {
+            Some(limit) if incoming.received > limit => Err(ProtocolError::StreamTooLong { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what has arrived of a frame, unmasked and checked, off the buffer.
+    #[inline(never)]
+    pub(super) fn hand_on(
+        &mut self,
+        header: &Header,
+        buffer: &mut BytesMut,
+        arrived: usize,
+    ) -> Result<Step, ProtocolError> {
+        self.reader.consume(arrived);
+        let piece = match self.delivery() {
+            Delivery::Pieces if arrived > 0 => Some(take_piece(buffer, arrived)),
+            _ => {
+                buffer.advance(arrived);
+                None
+            }
+        };
+        let complete = self.reader.finish().is_some();
+        if complete {
+            self.end_fragment(header)?;
+        }
+        Ok(match piece {
+            Some(piece) => Step::Piece(Piece::Data(piece)),
+            None if complete => Step::Handled,
+            None => Step::Incomplete,
+        })
+    }
+
+    /// What becomes of the message that is being received.
+    #[inline]
+    pub(super) fn delivery(&self) -> Delivery {
+        self.incoming.as_ref().map_or(Delivery::Whole, |incoming| incoming.delivery)
+    }
+}
+
+/// A large piece is a slice of the buffer, unless it would keep much more than itself alive.
+fn take_piece(buffer: &mut BytesMut, len: usize) -> Bytes {
+    if len >= SLICE_THRESHOLD && 2 * len >= buffer.capacity() {
+        return buffer.split_to(len).freeze();
+    }
+    let piece = Bytes::copy_from_slice(&buffer[..len]);
+    buffer.advance(len);
+    piece
+}
