@@ -4,6 +4,7 @@
 mod action;
 mod error;
 mod inbox;
+mod pieces;
 mod read_buffer;
 mod tasks;
 
@@ -93,7 +94,8 @@ pub struct Session {
     write_ready: Ready,
     /// Reads and turns since a write was last considered: see [`write_action`](Self::write_action).
     reads: u8,
-    /// Messages that arrived while a task waited for something else; usually `None`.
+    reading: Reading,
+    /// What arrived while a task waited for something else; usually `None`.
     inbox: Option<Box<Inbox>>,
     /// Why the connection ended, if not in order.
     failure: Option<Error>,
@@ -118,6 +120,17 @@ enum Phase {
     Done,
     /// The user has been told, too.
     Told,
+}
+
+/// How the user takes messages: the newest call tells. What arrives while a task waits for something
+/// else is kept in that form.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reading {
+    Messages,
+    /// In pieces, and none of a message was taken.
+    Start,
+    /// In pieces, and in the middle of one.
+    Pieces,
 }
 
 /// Whether a side of the transport may be asked before the next wake-up.
@@ -170,6 +183,7 @@ impl Session {
             write_side: WriteSide::Clean,
             write_ready: Ready::Yes,
             reads: 0,
+            reading: Reading::Messages,
             inbox: None,
             failure: None,
             lost: None,

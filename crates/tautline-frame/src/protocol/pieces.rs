@@ -98,23 +98,34 @@ impl Protocol {
         }
     }
 
-    /// The message that was begun in pieces is collected after all: these are all of them so far.
+    /// A piece that needs no more bytes.
+    ///
+    /// # Errors
+    /// As [`handle_pieces`](Self::handle_pieces).
+    pub(crate) fn poll_due_piece(&mut self) -> Result<Option<Piece>, ProtocolError> {
+        self.poll_piece().inspect_err(|error| self.fail((*error).into(), self.last_received))
+    }
+
+    /// Whether so many bytes of a message may be collected that came in pieces.
     ///
     /// # Errors
     /// It is too long for that. The connection has failed.
-    pub(crate) fn collect_after_all(&mut self, data: Vec<u8>) -> Result<(), ProtocolError> {
+    pub(crate) fn admit_collected(&mut self, len: usize) -> Result<(), ProtocolError> {
         let limit = self.config.max_message_size;
-        if data.len() > limit {
-            let error = ProtocolError::MessageTooLong { limit };
-            self.fail(error.into(), self.last_received);
-            return Err(error);
+        if len <= limit {
+            return Ok(());
         }
+        let error = ProtocolError::MessageTooLong { limit };
+        self.fail(error.into(), self.last_received);
+        Err(error)
+    }
+
+    /// The message that was begun in pieces is collected after all: this is all of it so far.
+    pub(crate) fn collect_rest(&mut self, data: Vec<u8>) {
         if let Some(incoming) = &mut self.incoming {
             incoming.delivery = Delivery::Whole;
             incoming.data = data;
-            incoming.taken = 0;
         }
-        Ok(())
     }
 
     /// A message that is being collected is handed on in pieces from here on.

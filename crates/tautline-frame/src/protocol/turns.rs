@@ -1,7 +1,6 @@
 //! Turns: the driver of a connection asks whether one is over, and says when the next begins.
 
 use super::Protocol;
-use crate::message::Message;
 use crate::turn::Turn;
 
 impl Protocol {
@@ -18,10 +17,10 @@ impl Protocol {
         self.turn.charge(len);
     }
 
-    /// Counts a message that was kept and is delivered now: delivering many of those is work too.
-    pub(crate) fn charge_taken(&mut self, message: &Message) {
+    /// Counts what was kept and is delivered now: delivering many of those is work too.
+    pub(crate) fn charge_taken(&mut self, len: usize) {
         self.turn.charge_frame();
-        self.turn.charge_plain(message.len());
+        self.turn.charge_plain(len);
     }
 
     /// Begins the next turn, with its whole allowance: other connections have had theirs, or there

@@ -34,6 +34,12 @@ pub enum Error {
     /// then ping again. From `next`, in place of an end in order: those that arrived last, while
     /// the same task sent or closed, were not kept.
     Backlog,
+    /// A message will not be completed. From [`MessageReader`]: the peer closed the connection in
+    /// the middle of it. Otherwise a `MessageWriter` was dropped before it was finished, and the
+    /// peer was told with 1011.
+    ///
+    /// [`MessageReader`]: https://docs.rs/tautline/latest/tautline/struct.MessageReader.html
+    Unfinished,
 }
 
 impl Error {
@@ -42,13 +48,18 @@ impl Error {
     /// which come from the network or from a peer that is gone or overloaded.
     ///
     /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and
-    /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode) and [`Backlog`](Self::Backlog),
-    /// which are about the call that returned them and say nothing about the connection.
+    /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode), [`Backlog`](Self::Backlog) and
+    /// [`Unfinished`](Self::Unfinished), which are about the call that returned them and say nothing
+    /// about the connection.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::ConnectionLost | Self::Io(_) | Self::Timeout(_) => true,
-            Self::Protocol(_) | Self::Closed | Self::CloseCode(_) | Self::Backlog => false,
+            Self::Protocol(_)
+            | Self::Closed
+            | Self::CloseCode(_)
+            | Self::Backlog
+            | Self::Unfinished => false,
         }
     }
 
@@ -56,7 +67,7 @@ impl Error {
     fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Protocol(_) => io::ErrorKind::InvalidData,
-            Self::ConnectionLost => io::ErrorKind::UnexpectedEof,
+            Self::ConnectionLost | Self::Unfinished => io::ErrorKind::UnexpectedEof,
             Self::Io(error) => error.kind(),
             Self::Timeout(_) => io::ErrorKind::TimedOut,
             Self::Closed => io::ErrorKind::BrokenPipe,
@@ -77,6 +88,7 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("the connection is closing or closed"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
             Self::Backlog => f.write_str("more messages arrived than are kept for later"),
+            Self::Unfinished => f.write_str("a message was not finished"),
         }
     }
 }
@@ -122,6 +134,7 @@ impl From<io::Error> for Error {
 /// | [`Closed`](Error::Closed) | `BrokenPipe` |
 /// | [`CloseCode`](Error::CloseCode) | `InvalidInput` |
 /// | [`Backlog`](Error::Backlog) | `Other` |
+/// | [`Unfinished`](Error::Unfinished) | `UnexpectedEof` |
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(error.kind(), error)
@@ -152,7 +165,7 @@ mod tests {
 
     /// One of each variant, the kind of the `io::Error` made of it, and whether it is worth another
     /// try.
-    fn every() -> [(Error, io::ErrorKind, bool); 7] {
+    fn every() -> [(Error, io::ErrorKind, bool); 8] {
         let reset = io::ErrorKind::ConnectionReset;
         [
             (ProtocolError::Utf8.into(), io::ErrorKind::InvalidData, false),
@@ -162,6 +175,7 @@ mod tests {
             (SendError::Closed.into(), io::ErrorKind::BrokenPipe, false),
             (SendError::CloseCode(CloseCode::TLS).into(), io::ErrorKind::InvalidInput, false),
             (Error::Backlog, io::ErrorKind::Other, false),
+            (Error::Unfinished, io::ErrorKind::UnexpectedEof, false),
         ]
     }
 

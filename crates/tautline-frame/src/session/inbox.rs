@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::Session;
 use crate::message::Message;
+use crate::protocol::Piece;
 
 /// How much is kept while a task waits for something else, in bytes, and one message more.
 const INBOX_LIMIT: usize = 1 << 20;
@@ -11,38 +12,64 @@ const INBOX_LIMIT: usize = 1 << 20;
 /// What a kept message counts in addition to its payload.
 const MESSAGE_OVERHEAD: usize = size_of::<Message>();
 
-/// Kept messages, in order.
+/// What is kept: a message, or a part of one that is received in pieces.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Message(Message),
+    Piece(Piece),
+}
+
+impl Kept {
+    pub(super) fn into_piece(self) -> Option<Piece> {
+        match self {
+            Self::Piece(piece) => Some(piece),
+            Self::Message(_) => None,
+        }
+    }
+
+    /// The bytes of payload.
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.len(),
+            Self::Piece(Piece::Data(data)) => data.len(),
+            Self::Piece(_) => 0,
+        }
+    }
+}
+
+/// What was kept, in order.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) messages: VecDeque<Message>,
-    /// A message was not kept: those after it must not be delivered either, or there would be a
-    /// gap.
+    kept: VecDeque<Kept>,
+    /// Something was not kept: what comes after it must not be delivered either, or there would be
+    /// a gap.
     pub(super) overflowed: bool,
-    /// The size of all of them, each with [`MESSAGE_OVERHEAD`].
+    /// The size of all that is kept, each with [`MESSAGE_OVERHEAD`].
     pub(super) size: usize,
 }
 
 impl Session {
-    /// Keeps a message for [`poll_message`](Session::poll_message), as long as there is room and
-    /// none was left out before it.
-    pub(super) fn keep(&mut self, message: Message) {
+    /// Keeps what arrived for the task that reads, as long as there is room and nothing was left out
+    /// before it.
+    pub(super) fn keep(&mut self, kept: Kept) {
         let full = self.is_inbox_full();
         let inbox = self.inbox.get_or_insert_default();
         if full || inbox.overflowed {
             inbox.overflowed = true;
             return;
         }
-        inbox.size += message.len() + MESSAGE_OVERHEAD;
+        inbox.size += kept.len() + MESSAGE_OVERHEAD;
         // Several turns before it is full: the task that takes them may be another one, and gets
         // its turn in between.
-        self.protocol.charge_kept(message.len());
-        inbox.messages.push_back(message);
+        self.protocol.charge_kept(kept.len());
+        inbox.kept.push_back(kept);
     }
 
-    /// Takes the messages that were kept: nobody will read any more. They may be a MiB and more, so
-    /// drop them outside of any lock.
-    pub fn take_inbox(&mut self) -> VecDeque<Message> {
-        self.inbox.take().map_or_else(VecDeque::new, |inbox| inbox.messages)
+    /// Takes what was kept: nobody will read any more. It may be a MiB and more, so drop it outside
+    /// of any lock.
+    #[must_use]
+    pub fn take_inbox(&mut self) -> impl Sized + Send + use<> {
+        self.inbox.take()
     }
 
     /// Whether no further message should be kept.
@@ -50,14 +77,21 @@ impl Session {
         self.inbox.as_ref().is_some_and(|inbox| inbox.size > INBOX_LIMIT)
     }
 
-    pub(super) fn take_kept(&mut self) -> Option<Message> {
+    pub(super) fn take_kept(&mut self) -> Option<Kept> {
         let inbox = self.inbox.as_mut()?;
-        let message = inbox.messages.pop_front()?;
-        inbox.size -= message.len() + MESSAGE_OVERHEAD;
-        if inbox.messages.is_empty() && !inbox.overflowed {
+        let kept = inbox.kept.pop_front()?;
+        inbox.size -= kept.len() + MESSAGE_OVERHEAD;
+        if inbox.kept.is_empty() && !inbox.overflowed {
             self.inbox = None;
         }
-        self.protocol.charge_taken(&message);
-        Some(message)
+        self.protocol.charge_taken(kept.len());
+        Some(kept)
+    }
+
+    /// Puts back what was taken, and comes first again.
+    pub(super) fn put_back(&mut self, kept: Kept) {
+        let inbox = self.inbox.get_or_insert_default();
+        inbox.size += kept.len() + MESSAGE_OVERHEAD;
+        inbox.kept.push_front(kept);
     }
 }

@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Error, Interest, Phase, Session, WriteSide};
+use bytes::BytesMut;
+
+use super::inbox::Kept;
+use super::{Error, Interest, Phase, Reading, Session, WriteSide};
+use crate::error::ProtocolError;
 use crate::message::Message;
+use crate::protocol::Protocol;
 
 /// What a task that waits for something gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,24 +79,39 @@ impl Session {
         &mut self,
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Message, Error>>> {
+        if self.reading == Reading::Pieces {
+            self.skip_message();
+        }
+        self.reading = Reading::Messages;
         if self.inbox.is_some() {
-            if self.protocol.is_turn_over() && !self.is_done() {
+            if self.must_yield() {
                 return Progress::Needs(Interest::Read);
             }
-            if let Some(message) = self.take_kept() {
+            if let Some(message) = self.take_kept_message() {
                 return Progress::Done(Some(Ok(message)));
             }
-            // A message was not kept: those after it must not be delivered either.
-            while self.inbox.is_some() && self.receive(&now).is_some() {}
-        } else if let Some(message) = self.receive(&now) {
-            return Progress::Done(Some(Ok(message)));
+        }
+        while let Some(message) = self.receive(&now) {
+            // If one was not kept, those after it must not be delivered either.
+            if self.inbox.is_none() {
+                return Progress::Done(Some(Ok(message)));
+            }
         }
         if self.is_done() {
-            let cut_off = self.inbox.take().is_some_and(|inbox| inbox.overflowed);
-            let error = self.tell_end().or(cut_off.then_some(Error::Backlog));
-            return Progress::Done(error.map(Err));
+            return Progress::Done(self.end().map(Err));
         }
         Progress::Needs(Interest::Read)
+    }
+
+    /// The error of the end, once it is over: why it failed, or that something was not kept.
+    pub(super) fn end(&mut self) -> Option<Error> {
+        let cut_off = self.inbox.take().is_some_and(|inbox| inbox.overflowed);
+        self.tell_end().or(cut_off.then_some(Error::Backlog))
+    }
+
+    /// Whether what was kept has to wait for the next turn.
+    pub(super) fn must_yield(&self) -> bool {
+        self.inbox.is_some() && self.protocol.is_turn_over() && !self.is_done()
     }
 
     /// Whether there is something to process, or something else for
@@ -111,6 +131,19 @@ impl Session {
 
     /// The next message of what has been read, by the general path.
     fn receive(&mut self, now: impl Fn() -> Instant) -> Option<Message> {
+        let message = self.receive_by(Protocol::handle_arrived, now)?;
+        self.unread = self.read.get().is_some_and(|read| !read.is_empty());
+        self.read.release();
+        Some(message)
+    }
+
+    /// What `handle` makes of what has been read. If that is something, there may be more.
+    #[inline(always)]
+    pub(super) fn receive_by<T>(
+        &mut self,
+        handle: impl FnOnce(&mut Protocol, &mut BytesMut) -> Result<Option<T>, ProtocolError>,
+        now: impl Fn() -> Instant,
+    ) -> Option<T> {
         if !self.unread || self.phase != Phase::Running {
             return None;
         }
@@ -118,25 +151,26 @@ impl Session {
             // For a pong, which is encoded as soon as its ping is read.
             self.lend_buffer();
         }
-        let read = self.read.get()?;
         let was_open = self.protocol.is_open();
-        match self.protocol.handle_arrived(read) {
-            Ok(message @ Some(_)) => {
-                self.unread = !read.is_empty();
-                self.read.release();
-                return message;
-            }
+        let mut nothing = BytesMut::new();
+        // What is due of a message in pieces may not need any bytes.
+        let read = self.read.get().unwrap_or(&mut nothing);
+        match handle(&mut self.protocol, read) {
+            Ok(received @ Some(_)) => return received,
             Ok(None) => self.unread = self.protocol.is_turn_over(),
-            Err(error) => {
-                self.failure = Some(error.into());
-                self.phase = Phase::Ending;
-            }
+            Err(error) => self.fail(error),
         }
         if was_open && !self.protocol.is_open() {
             // The bytes may have waited here for long: the deadline of our Close counts from now.
             self.protocol.restart_close(now());
         }
         None
+    }
+
+    /// The peer broke a rule. The protocol has failed.
+    pub(super) fn fail(&mut self, error: ProtocolError) {
+        self.failure = Some(error.into());
+        self.phase = Phase::Ending;
     }
 
     /// Room for a message; an error when none may be sent any more.
@@ -254,9 +288,13 @@ impl Session {
             // anyway.
             return Meanwhile::Needs(Interest::Write);
         }
-        let Some(message) = self.receive(now) else { return Meanwhile::Needs(Interest::Read) };
+        let received = match self.reading {
+            Reading::Messages => self.receive(now).map(Kept::Message),
+            Reading::Start | Reading::Pieces => self.receive_piece(now).map(Kept::Piece),
+        };
+        let Some(received) = received else { return Meanwhile::Needs(Interest::Read) };
         if listener != Listener::Nobody {
-            self.keep(message);
+            self.keep(received);
         }
         Meanwhile::Read
     }

@@ -26,6 +26,7 @@ mod inflate;
 mod keepalive;
 mod limits;
 mod peer;
+mod pieces;
 mod ping;
 #[cfg(feature = "tokio-codec")]
 mod tokio_codec;

@@ -4,3 +4,4 @@
 mod conversations;
 mod driver;
 mod ending;
+mod pieces;

@@ -1,0 +1,409 @@
+//! Messages received in pieces: RFC 6455 sections 5.4 and 8.1 without a message in memory.
+
+use bytes::Bytes;
+use tautline_frame::{CloseCode, Config, Kind, Message, Piece, ProtocolError};
+
+use crate::peer::*;
+
+impl End {
+    /// Bytes arrive; returns the pieces that can be had of them.
+    fn receive_pieces(&mut self, bytes: &[u8]) -> Result<Vec<Piece>, ProtocolError> {
+        self.buffer.extend_from_slice(bytes);
+        let mut pieces = Vec::new();
+        loop {
+            match self.protocol.handle_pieces(&mut self.buffer, self.now)? {
+                Some(piece) => pieces.push(piece),
+                None if self.protocol.is_turn_over() => self.protocol.begin_turn(),
+                None => return Ok(pieces),
+            }
+        }
+    }
+}
+
+/// The messages of which these are the pieces, which must be whole.
+fn joined(pieces: &[Piece]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut open: Option<(Kind, Vec<u8>)> = None;
+    for piece in pieces {
+        match (piece, &mut open) {
+            (Piece::Start(kind), None) => open = Some((*kind, Vec::new())),
+            (Piece::Data(data), Some((_, all))) => {
+                assert!(!data.is_empty());
+                all.extend_from_slice(data);
+            }
+            (Piece::End, Some(_)) => {
+                let (kind, all) = open.take().unwrap();
+                messages.push(kind.message(all).expect("checked"));
+            }
+            _ => panic!("{piece:?} out of order"),
+        }
+    }
+    assert!(open.is_none(), "it ends");
+    messages
+}
+
+fn data(bytes: &[u8]) -> Piece {
+    Piece::Data(Bytes::copy_from_slice(bytes))
+}
+
+/// Messages of all kinds with control frames between and inside them, and what they are.
+fn conversation(to: tautline_frame::Role) -> (Vec<u8>, Vec<Message>) {
+    let long = pattern(300_000);
+    let wire = frames(
+        to,
+        &[
+            (TEXT, "κόσμε".as_bytes()),
+            (BINARY, b""),
+            (PING, b"1"),
+            (BINARY_PART, &long[..100_000]),
+            (PING, b"2"),
+            (PART, b""),
+            (LAST_PART, &long[100_000..]),
+            (TEXT_PART, &"é".as_bytes()[..1]),
+            (PONG, b""),
+            (LAST_PART, &"é".as_bytes()[1..]),
+            (TEXT_PART, b""),
+            (LAST_PART, b""),
+            (BINARY, &long),
+        ],
+    );
+    let messages = [
+        "κόσμε".into(),
+        Message::default(),
+        long.clone().into(),
+        "é".into(),
+        "".into(),
+        long.into(),
+    ];
+    (wire, messages.into())
+}
+
+#[test]
+fn the_pieces_are_the_messages_however_the_bytes_are_cut() {
+    for role in ROLES {
+        let (wire, messages) = conversation(role);
+        for cut in [1000, 4096, 65_536, 70_001, wire.len()] {
+            let mut end = End::new(role);
+            let mut pieces = Vec::new();
+            for bytes in wire.chunks(cut) {
+                pieces.extend(end.receive_pieces(bytes).unwrap());
+            }
+            assert_eq!(joined(&pieces), messages, "{cut}");
+            assert_eq!(end.written(), [Sent(PONG, b"1".into()), Sent(PONG, b"2".into())]);
+            assert!(end.buffer.is_empty());
+        }
+        // The short ones byte by byte.
+        let mut end = End::new(role);
+        let short = frames(role, &[(TEXT_PART, "aé".as_bytes()), (PING, b""), (LAST_PART, b"b")]);
+        let pieces: Vec<Piece> =
+            short.chunks(1).flat_map(|byte| end.receive_pieces(byte).unwrap()).collect();
+        assert_eq!(pieces.len(), 1 + 4 + 1, "each byte as it arrives");
+        assert_eq!(joined(&pieces), [Message::from("aéb")]);
+    }
+}
+
+#[test]
+fn nothing_of_a_message_is_kept_and_no_limit_of_whole_messages_applies() {
+    let config = Config::new().max_message_size(10).max_frame_size(10).max_fragments(2);
+    for role in ROLES {
+        let mut end = End::with(role, config.clone().ping_interval(None));
+        let mut pieces = end.receive_pieces(&header(role, BINARY_PART, 1 << 40)).unwrap();
+        assert_eq!(pieces, [Piece::Start(Kind::Binary)]);
+        for _ in 0..100 {
+            pieces = end.receive_pieces(&[0; 10_000]).unwrap();
+            // Two where the turn ended between them.
+            let lens = pieces.iter().map(|piece| match piece {
+                Piece::Data(data) => data.len(),
+                _ => panic!("{piece:?}"),
+            });
+            assert_eq!(lens.sum::<usize>(), 10_000);
+            assert!(end.buffer.is_empty());
+        }
+        assert!(end.protocol.missing(0) < 1 << 20, "no room for the whole frame is asked for");
+        // Many frames, too.
+        let mut end = End::with(role, config.clone().ping_interval(None));
+        end.receive_pieces(&frame(role, TEXT_PART, b"")).unwrap();
+        for _ in 0..100 {
+            assert_eq!(end.receive_pieces(&frame(role, PART, b"more")).unwrap(), [data(b"more")]);
+        }
+        // What is received as a whole has its limits as before.
+        assert_eq!(end.receive_pieces(&frame(role, LAST_PART, b"")).unwrap(), [Piece::End]);
+        assert!(matches!(
+            end.receive(BINARY, &[0; 11]),
+            Err(ProtocolError::FrameTooLong { limit: 10 })
+        ));
+    }
+}
+
+#[test]
+fn a_bound_of_its_own_ends_it_with_1009() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(None).max_streamed_size(1000);
+        let mut end = End::with(role, config);
+        let exact = frames(role, &[(BINARY_PART, &[1; 999]), (LAST_PART, &[2])]);
+        assert_eq!(joined(&end.receive_pieces(&exact).unwrap())[0].len(), 1000);
+        let error = ProtocolError::StreamTooLong { limit: 1000 };
+        let pieces = end.receive_pieces(&frame(role, BINARY_PART, &[1; 1000])).unwrap();
+        assert_eq!(pieces.len(), 2);
+        // As soon as a header announces it.
+        assert_eq!(end.receive_pieces(&header(role, LAST_PART, 1)), Err(error));
+        assert_eq!(end.written(), [close_for(error, 1009)]);
+    }
+}
+
+#[test]
+fn an_error_in_text_comes_at_the_wrong_byte_and_not_at_the_end() {
+    for role in ROLES {
+        let mut good = End::new(role);
+        let text = frame(role, TEXT_PART, "aé".as_bytes());
+        let pieces = good.receive_pieces(&text).unwrap();
+        assert_eq!(pieces, [Piece::Start(Kind::Text), data("aé".as_bytes())]);
+        let error = ProtocolError::Utf8;
+        assert_eq!(good.receive_pieces(&frame(role, PART, &[0xFF, b'x'])), Err(error));
+        assert_eq!(good.written(), [close_for(error, 1007)]);
+        // A character that is cut off by the end.
+        let mut cut = End::new(role);
+        let wire = frame(role, TEXT, &"é".as_bytes()[..1]);
+        assert_eq!(
+            cut.receive_pieces(&wire[..wire.len() - 1]).unwrap(),
+            [Piece::Start(Kind::Text)]
+        );
+        assert_eq!(cut.receive_pieces(&wire[wire.len() - 1..]).map(|_| ()), Err(error));
+    }
+}
+
+#[test]
+fn a_message_that_nobody_wants_any_more_is_skipped_in_order() {
+    let long = pattern(100_000);
+    for role in ROLES {
+        for by_data in [false, true] {
+            let mut end = End::new(role);
+            let wire = frames(
+                role,
+                &[
+                    (BINARY_PART, &long),
+                    (PING, b"x"),
+                    (PART, &long),
+                    (LAST_PART, &long),
+                    (TEXT, b"next"),
+                ],
+            );
+            assert_eq!(end.receive_pieces(&wire[..1000]).unwrap().len(), 2);
+            let next = if by_data {
+                end.receive_bytes(&wire[1000..]).unwrap()
+            } else {
+                end.protocol.skip_message();
+                joined(&end.receive_pieces(&wire[1000..]).unwrap())
+            };
+            assert_eq!(next, [Message::from("next")]);
+            assert_eq!(end.written(), [Sent(PONG, b"x".into())]);
+            // Where all of it has arrived, and only its end has not been taken.
+            end.buffer.extend_from_slice(&frames(role, &[(BINARY, b"abc"), (TEXT, b"after")]));
+            let start = end.protocol.handle_pieces(&mut end.buffer, end.now);
+            assert_eq!(start, Ok(Some(Piece::Start(Kind::Binary))));
+            let all = end.protocol.handle_pieces(&mut end.buffer, end.now);
+            assert_eq!(all, Ok(Some(data(b"abc"))));
+            end.protocol.skip_message();
+            assert_eq!(joined(&end.receive_pieces(&[]).unwrap()), [Message::from("after")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_skipped_is_still_checked() {
+    for role in ROLES {
+        let mut end = End::new(role);
+        end.receive_pieces(&frame(role, TEXT_PART, b"abc")).unwrap();
+        end.protocol.skip_message();
+        assert_eq!(end.receive(PART, &[0xFF]), Err(ProtocolError::Utf8));
+    }
+}
+
+#[test]
+fn a_message_that_was_begun_as_a_whole_comes_in_pieces_from_its_first_byte() {
+    let long = pattern(1000);
+    for role in ROLES {
+        // In the middle of a single frame, of a fragment, and between two of them.
+        for (wire, cut) in [
+            (frame(role, BINARY, &long), 500),
+            (frames(role, &[(BINARY_PART, &long[..600]), (LAST_PART, &long[600..])]), 300),
+            (frames(role, &[(BINARY_PART, &long[..600]), (LAST_PART, &long[600..])]), 800),
+        ] {
+            let mut end = End::new(role);
+            assert_eq!(end.receive_bytes(&wire[..cut]), Ok(vec![]));
+            let mut pieces = end.receive_pieces(&[]).unwrap();
+            assert_eq!(pieces[0], Piece::Start(Kind::Binary));
+            pieces.extend(end.receive_pieces(&wire[cut..]).unwrap());
+            assert_eq!(joined(&pieces), [Message::from(long.clone())]);
+        }
+    }
+}
+
+#[test]
+fn a_message_inside_another_and_a_close_inside_one_are_what_they_were() {
+    for role in ROLES {
+        let mut end = End::new(role);
+        end.receive_pieces(&frame(role, TEXT_PART, b"a")).unwrap();
+        let error = ProtocolError::ContinuationExpected;
+        assert_eq!(end.receive_pieces(&frame(role, TEXT, b"b")), Err(error));
+
+        let mut end = End::new(role);
+        end.receive_pieces(&frame(role, TEXT_PART, b"a")).unwrap();
+        let close = frame(role, CLOSE, &close_body(1000, ""));
+        assert_eq!(end.receive_pieces(&close), Ok(vec![]), "there is no end of the message");
+        assert_eq!(end.protocol.peer_close().unwrap().code(), CloseCode::NORMAL);
+        assert_eq!(end.receive_pieces(&frame(role, LAST_PART, b"b")), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_peer_that_stops_in_the_middle_is_given_up() {
+    for role in ROLES {
+        let config = Config::new().ping_interval(None).message_timeout(secs(10));
+        let mut end = End::with(role, config);
+        end.receive_pieces(&frame(role, TEXT_PART, b"a")).unwrap();
+        assert_eq!(end.deadline_in(), Some(secs(10)));
+        end.now += secs(9);
+        end.receive_pieces(&frame(role, PART, b"b")).unwrap();
+        assert_eq!(end.wait(secs(9)), Ok(()));
+        assert_eq!(end.wait(secs(2)), Err(tautline_frame::Timeout::Message));
+    }
+}
+
+#[cfg(feature = "deflate")]
+mod compressed {
+    use super::*;
+    use crate::deflate_peer::*;
+    use tautline_frame::Compression;
+
+    #[test]
+    fn compressed_messages_are_inflated_as_they_come() {
+        for role in ROLES {
+            for compression in [Compression::best_ratio(), Compression::low_memory()] {
+                let mut end = end(role, compression);
+                let mut sender = Sender::new();
+                let texts = [words(300), words(1 << 20), Vec::new(), words(5000)];
+                for bytes in &texts {
+                    if !compression.get_peer_context_takeover() {
+                        sender = Sender::new();
+                    }
+                    let compressed = match bytes.is_empty() {
+                        true => vec![0],
+                        false => sender.message(bytes),
+                    };
+                    let wire = frame(role, TEXT | RSV1, &compressed);
+                    let mut pieces = Vec::new();
+                    for cut in wire.chunks(1400) {
+                        pieces.extend(end.receive_pieces(cut).unwrap());
+                    }
+                    assert_eq!(joined(&pieces), [text(bytes)]);
+                    let longest = pieces.iter().map(|piece| match piece {
+                        Piece::Data(data) => data.len(),
+                        _ => 0,
+                    });
+                    assert!(longest.max() < Some(400_000), "as they come");
+                }
+            }
+        }
+    }
+
+    // A reference may reach 32 KiB back, into what was handed on already.
+    #[test]
+    fn what_was_handed_on_can_still_be_referred_to() {
+        for role in ROLES {
+            let mut end = end(role, Compression::best_ratio());
+            let mut sender = Sender::new();
+            let block = noise(20_000);
+            let mut wire = Vec::new();
+            for index in 0..20 {
+                let last = index == 19;
+                let compressed = match last {
+                    true => sender.message(&block),
+                    false => sender.flush(&block, flate2::FlushCompress::Sync),
+                };
+                let first = match index {
+                    0 => BINARY_PART | RSV1,
+                    _ if last => LAST_PART,
+                    _ => PART,
+                };
+                assert!(index == 0 || compressed.len() < 1000, "it refers to the one before");
+                wire.extend(frame(role, first, &compressed));
+            }
+            let pieces = end.receive_pieces(&wire).unwrap();
+            assert_eq!(joined(&pieces), [Message::from(block.repeat(20))]);
+            // The next message refers to this one.
+            let next = frame(role, BINARY | RSV1, &sender.message(&block));
+            assert!(next.len() < 1000);
+            assert_eq!(joined(&end.receive_pieces(&next).unwrap()), [Message::from(block)]);
+        }
+    }
+
+    // After a block that is marked as the last one the inflater begins anew (RFC 7692 section
+    // 7.2.3.4), and what it may refer to is not in its own window.
+    #[test]
+    fn what_was_handed_on_can_be_referred_to_after_a_last_block() {
+        for role in ROLES {
+            let mut end = end(role, Compression::low_memory());
+            let block = noise(30_000);
+            let mut wire = Vec::new();
+            for index in 0..10 {
+                let mut sender = Sender::new();
+                if index > 0 {
+                    sender.0.set_dictionary(&block).unwrap();
+                }
+                let compressed = sender.flush(&block, flate2::FlushCompress::Finish);
+                assert!(index == 0 || compressed.len() < 1000, "it refers to the one before");
+                let first = if index == 0 { BINARY_PART | RSV1 } else { PART };
+                wire.extend(frame(role, first, &compressed));
+            }
+            wire.extend(frame(role, LAST_PART, &[]));
+            let pieces = end.receive_pieces(&wire).unwrap();
+            assert_eq!(joined(&pieces), [Message::from(block.repeat(10))]);
+        }
+    }
+
+    #[test]
+    fn a_skipped_message_is_part_of_the_context() {
+        for role in ROLES {
+            let mut end = end(role, Compression::best_ratio());
+            let mut sender = Sender::new();
+            let data = noise(50_000);
+            let wire = frame(role, BINARY | RSV1, &sender.message(&data));
+            end.receive_pieces(&wire[..5000]).unwrap();
+            end.protocol.skip_message();
+            assert_eq!(end.receive_pieces(&wire[5000..]), Ok(vec![]));
+            let tail = &data[40_000..];
+            let next = sender.message(tail);
+            assert!(next.len() < 1000, "it refers to what was skipped");
+            assert_eq!(end.receive(BINARY | RSV1, &next), Ok(vec![Message::from(tail)]));
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_handed_on_in_turns_and_counted() {
+        for role in ROLES {
+            let bomb = Sender::new().message(&vec![0; 64 << 20]);
+            let config = Config::new().ping_interval(None).max_streamed_size(10 << 20);
+            let mut end = with(role, config, Compression::best_ratio());
+            end.buffer.extend(frame(role, BINARY | RSV1, &bomb));
+            let (mut inflated, mut turns) = (0, 0);
+            let error = loop {
+                match end.protocol.handle_pieces(&mut end.buffer, end.now) {
+                    Ok(Some(Piece::Data(data))) => {
+                        assert!(data.len() < 300_000);
+                        inflated += data.len();
+                    }
+                    Ok(Some(piece)) => assert_eq!(piece, Piece::Start(Kind::Binary)),
+                    Ok(None) => {
+                        assert!(end.protocol.is_turn_over());
+                        end.protocol.begin_turn();
+                        turns += 1;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error, ProtocolError::StreamTooLong { limit: 10 << 20 });
+            assert!(inflated <= 10 << 20 && turns > 30, "{inflated} {turns}");
+        }
+    }
+}

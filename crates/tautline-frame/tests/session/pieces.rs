@@ -1,0 +1,200 @@
+//! Messages taken in pieces, and both ways in turn.
+
+use tautline_frame::session::{Error, Listener, Session};
+use tautline_frame::{CloseCode, Config, Kind, Message, ProtocolError};
+
+use crate::conversations::{Pair, in_order, message};
+
+impl Pair {
+    fn server_start(&mut self) -> Option<Option<Result<Kind, Error>>> {
+        let now = self.now;
+        let start = |session: &mut Session| session.poll_start(|| now);
+        self.server.wake(&mut self.up, &mut self.down, now, start)
+    }
+
+    fn server_piece(&mut self) -> Option<Result<Option<Vec<u8>>, Error>> {
+        let now = self.now;
+        let piece = |session: &mut Session| session.poll_piece(|| now);
+        let given = self.server.wake(&mut self.up, &mut self.down, now, piece)?;
+        Some(given.map(|piece| piece.map(|piece| piece.to_vec())))
+    }
+
+    /// Starts a message and reads it to its end.
+    fn server_whole(&mut self) -> (Kind, Vec<u8>) {
+        let kind = self.server_start().unwrap().unwrap().unwrap();
+        (kind, self.server_rest())
+    }
+
+    fn server_rest(&mut self) -> Vec<u8> {
+        let mut data = Vec::new();
+        for _ in 0..1000 {
+            match self.server_piece() {
+                Some(Ok(Some(piece))) => data.extend(piece),
+                Some(Ok(None)) => return data,
+                Some(Err(error)) => panic!("{error}"),
+                // The turn is over, or the rest is on its way.
+                None => drop(self.client_flush()),
+            }
+        }
+        panic!("it does not end");
+    }
+
+    /// Pings the client, which answers, while messages arrive.
+    fn server_ping(&mut self, listener: Listener) {
+        let id = self.server.session.ping().unwrap();
+        for _ in 0..1000 {
+            let now = self.now;
+            let pong = |session: &mut Session| session.poll_pong(id, listener, || now);
+            match self.server.wake(&mut self.up, &mut self.down, now, pong) {
+                Some(answer) => return drop(answer.unwrap()),
+                None => drop(self.client_next()),
+            }
+        }
+        panic!("no pong");
+    }
+}
+
+fn long() -> Vec<u8> {
+    (0..600_000).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+#[test]
+fn messages_are_taken_whole_and_in_pieces_in_turn() {
+    let mut pair = Pair::new(&Config::new(), 50_000);
+    pair.client_send("one");
+    pair.client_send(long());
+    pair.client_send("three");
+    pair.client_send("four");
+    drop(pair.client_flush());
+    assert_eq!(pair.server_whole(), (Kind::Text, b"one".to_vec()));
+    let whole = loop {
+        match pair.server_next() {
+            None => drop(pair.client_flush()),
+            given => break message(given),
+        }
+    };
+    assert_eq!(whole, Message::from(long()));
+    assert_eq!(pair.server_whole(), (Kind::Text, b"three".to_vec()));
+    assert_eq!(message(pair.server_next()).as_text(), Some("four"));
+}
+
+#[test]
+fn pieces_that_come_while_a_task_waits_for_a_pong_are_kept_in_order() {
+    let mut pair = Pair::new(&Config::new(), 4 << 20);
+    for listener in [Listener::Same, Listener::Other] {
+        pair.client_send(long());
+        pair.client_send("after");
+        pair.client_send("last");
+        assert!(matches!(pair.server_start(), None));
+        pair.client_flush().unwrap().unwrap();
+        assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
+        let Some(Ok(Some(first))) = pair.server_piece() else { panic!() };
+        pair.server_ping(listener);
+        assert_eq!([first, pair.server_rest()].concat(), long());
+        // What was kept in pieces can be had as a whole.
+        assert_eq!(message(pair.server_next()).as_text(), Some("after"));
+        assert_eq!(pair.server_whole(), (Kind::Text, b"last".to_vec()));
+    }
+}
+
+#[test]
+fn a_message_that_was_kept_in_part_is_collected() {
+    let mut pair = Pair::new(&Config::new(), 4 << 20);
+    pair.client_send("first");
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+    // The beginning of a message arrives while the task waits for a pong.
+    let mut wire = vec![0x01, 0x83, 0, 0, 0, 0];
+    wire.extend(b"abc");
+    pair.up.bytes.extend_from_slice(&wire);
+    pair.server_ping(Listener::Same);
+    assert!(pair.server_next().is_none());
+    pair.up.bytes.extend_from_slice(b"\x80\x83\0\0\0\0def");
+    assert_eq!(message(pair.server_next()).as_text(), Some("abcdef"));
+}
+
+#[test]
+fn a_kept_message_that_is_too_long_as_a_whole_fails_when_it_is_wanted_so() {
+    let config = Config::new().max_message_size(100);
+    for complete in [false, true] {
+        let mut pair = Pair::new(&config, 4 << 20);
+        pair.client_send("first");
+        pair.client_flush().unwrap().unwrap();
+        assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+        let mut wire = vec![if complete { 0x82 } else { 0x02 }, 0xFE, 0, 200, 0, 0, 0, 0];
+        wire.extend([7; 200]);
+        pair.up.bytes.extend_from_slice(&wire);
+        pair.server_ping(Listener::Same);
+        let given = pair.server_next();
+        let error = ProtocolError::MessageTooLong { limit: 100 };
+        if given.is_none() {
+            // Our Close is out; the client ends the stream.
+            let _ = pair.client_next();
+            let given = pair.server_next();
+            assert!(matches!(given, Some(Some(Err(Error::Protocol(it)))) if it == error));
+        } else {
+            assert!(matches!(given, Some(Some(Err(Error::Protocol(it)))) if it == error));
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_gives_up_half_way_gets_the_next_message() {
+    for ping in [false, true] {
+        let mut pair = Pair::new(&Config::new(), 4 << 20);
+        pair.client_send(long());
+        pair.client_send("next");
+        pair.client_send("last");
+        pair.client_flush().unwrap().unwrap();
+        assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
+        assert!(matches!(pair.server_piece(), Some(Ok(Some(_)))));
+        if ping {
+            // The rest, or some of it, is kept already.
+            pair.server_ping(Listener::Same);
+        }
+        pair.server.session.skip_message();
+        let next = loop {
+            if let Some(given) = pair.server_next() {
+                break message(Some(given));
+            }
+        };
+        assert_eq!(next.as_text(), Some("next"));
+        // Without a word of it, too: the next call skips what is left.
+        assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Text)))));
+        assert!(pair.server_next().is_none());
+    }
+}
+
+#[test]
+fn half_a_message_is_never_the_end_of_one() {
+    // The peer closes in order, or its stream ends, in the middle of a message.
+    for close in [true, false] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        pair.up.bytes.extend_from_slice(b"\x02\x83\0\0\0\0abc");
+        assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
+        assert!(matches!(pair.server_piece(), Some(Ok(Some(piece))) if piece == b"abc"));
+        assert!(pair.server_piece().is_none());
+        if close {
+            pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+            pair.client_flush().unwrap().unwrap();
+        } else {
+            pair.up.ended = true;
+        }
+        let error = pair.server_piece().expect("the end").expect_err("no more of it");
+        assert!(matches!(
+            (close, &error),
+            (true, Error::Unfinished) | (false, Error::ConnectionLost)
+        ));
+        assert!(in_order(&pair.server_next()), "it was told");
+    }
+}
+
+#[test]
+fn the_end_comes_between_messages_too() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    pair.client_send("x");
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"x".to_vec()));
+    assert!(matches!(pair.server_start(), Some(None)));
+}
