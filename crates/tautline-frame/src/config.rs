@@ -9,7 +9,11 @@ pub(crate) const MAX_CLOSE_TIMEOUTS: u32 = 12;
 /// How far back a reference of compressed data reaches at most, in bytes (RFC 1951 section 2).
 pub(crate) const INFLATE_BACK: usize = 1 << 15;
 
-/// The most that a read takes for a message that is handed on in pieces.
+/// How many bytes that the user writes are collected before they are a fragment: one write to the
+/// transport.
+pub(crate) const FRAGMENT: usize = 64 << 10;
+
+/// The most of a fragment that the user writes at once, and the most that a read takes for a message that is handed on in pieces.
 pub(crate) const PIECE: usize = 256 << 10;
 
 /// How many times a connection that ends without waiting still reads, to discard what the peer was

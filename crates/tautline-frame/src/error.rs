@@ -168,6 +168,10 @@ pub enum SendError {
     /// The status code is not one that this role may send (RFC 6455 section 7.4.1: only clients
     /// send 1010).
     CloseCode(CloseCode),
+    /// A message that is sent in pieces is not finished, or none was begun.
+    Unfinished,
+    /// The text is not UTF-8 (RFC 6455 section 8.1).
+    Utf8,
 }
 
 impl fmt::Display for SendError {
@@ -175,6 +179,8 @@ impl fmt::Display for SendError {
         match self {
             Self::Closed => f.write_str("the connection is closing or closed"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
+            Self::Unfinished => f.write_str("another message is not finished"),
+            Self::Utf8 => f.write_str("text to be sent is not UTF-8"),
         }
     }
 }

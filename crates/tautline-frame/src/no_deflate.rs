@@ -27,6 +27,14 @@ pub(crate) enum More {
     No,
 }
 
+/// What else is to be written with a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    No,
+    Yes,
+    End,
+}
+
 impl Deflate {
     pub(crate) const fn settings(&self) -> &Compression {
         match self.0 {}
@@ -40,6 +48,14 @@ impl Deflate {
         _: Instant,
         _: &mut Turn,
     ) -> Option<Bytes> {
+        match self.0 {}
+    }
+
+    pub(crate) fn begin(&mut self, _: &[u8], _: bool, _: Compress) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn compress_piece(&mut self, _: &[u8], _: Flush, _: Instant, _: &mut Turn) -> Bytes {
         match self.0 {}
     }
 

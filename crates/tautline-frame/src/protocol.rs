@@ -5,6 +5,7 @@ mod closing;
 mod compressed;
 mod fast_path;
 mod incoming;
+mod outgoing;
 mod pieces;
 mod pings;
 mod receive;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 use self::closing::Closing;
 use self::incoming::{Delivery, Incoming};
+use self::outgoing::Outgoing;
 pub use self::pieces::Piece;
 use self::pings::{PingState, Pings};
 use self::underway::Underway;
@@ -30,7 +32,6 @@ use crate::deflate::Deflate;
 use crate::error::{SendError, Timeout};
 use crate::frame_reader::FrameReader;
 use crate::header::Rsv;
-use crate::opcode::OpCode;
 use crate::role::Role;
 use crate::state::{Event, State, Verdict};
 use crate::timers::{Timers, is_due, jittered};
@@ -100,7 +101,7 @@ pub struct Protocol {
     utf8: Utf8Checker,
     /// What was negotiated of permessage-deflate.
     deflate: Option<Box<Deflate>>,
-    /// The message that is being sent in fragments.
+    /// The message that is being sent in fragments, or in pieces.
     outgoing: Option<Box<Outgoing>>,
     queue: WriteQueue,
     /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section
@@ -124,14 +125,6 @@ pub struct Protocol {
     /// and discarded before the transport is dropped: after a failure, or when it sent more after
     /// its Close. See [`Ending::Drain`].
     must_drain: bool,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    /// The opcode and reserved bits of the next fragment.
-    opcode: OpCode,
-    rsv: Rsv,
-    rest: Bytes,
 }
 
 /// How the transport is to be ended: who closes first is a rule of the protocol (RFC 6455 section
@@ -384,7 +377,7 @@ impl Protocol {
         };
         // The peer may have ended only its half: the rest of a message under way, and our answer
         // after it, are still owed.
-        if self.state == State::CloseReceived && self.outgoing.is_none() {
+        if self.state == State::CloseReceived && !self.has_rest() {
             self.encode_close();
         }
         self.state = self.state.on(Event::Eof).0;
@@ -416,7 +409,8 @@ impl Protocol {
     fn fail(&mut self, frame: CloseFrame, now: Instant) {
         let (next, verdict) = self.state.on(Event::Fail);
         self.incoming = None;
-        let cut_off = self.outgoing.take().is_some();
+        let cut_off = self.has_rest();
+        self.outgoing = None;
         self.pong = None;
         self.must_drain = true;
         if verdict == Verdict::Act {

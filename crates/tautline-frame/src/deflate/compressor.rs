@@ -87,29 +87,50 @@ impl Compressor {
         Some(compressed)
     }
 
+    /// Compresses a piece of a message and writes what it likes.
+    pub(super) fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.run(piece, out, FlushCompress::None, usize::MAX);
+    }
+
+    /// Compresses a piece of a message and writes everything, but for the [`TAIL`] at its end.
+    pub(super) fn flush(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.compress_into(piece, out, usize::MAX);
+    }
+
     /// Returns whether all of it is in `out`.
-    fn compress_into(&mut self, mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
+    fn compress_into(&mut self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
+        let whole = self.run(input, out, FlushCompress::Sync, limit.saturating_add(TAIL.len()));
+        if !whole || !out.ends_with(&TAIL) {
+            return false;
+        }
+        out.truncate(out.len() - TAIL.len());
+        true
+    }
+
+    /// Returns whether all of the input was taken, and all that is to be written is in `out`.
+    fn run(
+        &mut self,
+        mut input: &[u8],
+        out: &mut Vec<u8>,
+        flush: FlushCompress,
+        limit: usize,
+    ) -> bool {
         loop {
             if out.capacity() - out.len() < FLUSH_ROOM {
                 out.reserve(input.len() / 2 + FLUSH_ROOM);
             }
             let consumed = self.stream.total_in();
-            if self.stream.compress_vec(input, out, FlushCompress::Sync).is_err() {
+            if self.stream.compress_vec(input, out, flush).is_err() {
                 return false;
             }
             input = &input[(self.stream.total_in() - consumed) as usize..];
             if input.is_empty() && out.len() < out.capacity() {
-                break;
+                return true;
             }
-            if out.len() >= limit.saturating_add(TAIL.len()) {
+            if out.len() >= limit {
                 return false;
             }
         }
-        if !out.ends_with(&TAIL) {
-            return false;
-        }
-        out.truncate(out.len() - TAIL.len());
-        true
     }
 }
 

@@ -10,6 +10,7 @@ mod backoff;
 mod compressor;
 mod inflater;
 mod kept;
+mod streaming;
 mod window;
 
 use std::time::Instant;
@@ -20,6 +21,8 @@ use self::backoff::Backoff;
 use self::compressor::Compressor;
 use self::inflater::Inflater;
 pub(crate) use self::inflater::{InflateError, More};
+pub(crate) use self::streaming::Flush;
+use self::streaming::Streaming;
 use self::window::Window;
 use crate::compression::{Compress, Compression};
 use crate::config::{COMPRESS_COST, COMPRESS_START_COST, FORGET_THRESHOLD};
@@ -39,6 +42,8 @@ pub(crate) struct Deflate {
     /// And what it knows of them, for when it has to forget a message that the peer did not get
     /// from it.
     sent: Window,
+    /// How far a message is compressed that is sent in pieces.
+    streaming: Option<Streaming>,
     /// Which messages are worth trying.
     backoff: Backoff,
     /// Whether it was needed since its time was last looked at.
@@ -59,6 +64,7 @@ impl Deflate {
             settings,
             compressor: None,
             sent: window(settings.get_own_context_takeover(), own),
+            streaming: None,
             backoff: Backoff::default(),
             used: false,
             deadline: None,
@@ -94,18 +100,12 @@ impl Deflate {
         turn.charge(
             COMPRESS_START_COST.saturating_add(payload.len().saturating_mul(COMPRESS_COST)),
         );
-        let mut compressor = match self.compressor.take() {
-            Some(compressor) => compressor,
-            None => Compressor::borrow(self.settings.get_own_window_bits(), self.settings.level),
-        };
+        let mut compressor = self.compressor();
         let compressed = if self.settings.get_own_context_takeover() {
             let compressed =
                 compress_with_context(&mut compressor, &mut self.sent, payload, smaller);
             self.compressor = Some(compressor);
-            self.used = true;
-            if self.deadline.is_none() {
-                self.deadline = since.checked_add(self.settings.idle);
-            }
+            self.note_use(since);
             compressed
         } else {
             let compressed = compressor.compress(payload, limit(payload, smaller));
@@ -117,6 +117,19 @@ impl Deflate {
             self.backoff.note(gained);
         }
         compressed
+    }
+
+    fn note_use(&mut self, since: Instant) {
+        self.used = true;
+        if self.deadline.is_none() {
+            self.deadline = since.checked_add(self.settings.idle);
+        }
+    }
+
+    fn compressor(&mut self) -> Box<Compressor> {
+        self.compressor.take().unwrap_or_else(|| {
+            Compressor::borrow(self.settings.get_own_window_bits(), self.settings.level)
+        })
     }
 
     /// Inflates some of `input` to the end of `message`, and takes that much off `input`.
@@ -151,6 +164,7 @@ impl Deflate {
     /// Nothing more is sent.
     pub(crate) fn stop_sending(&mut self) {
         self.deadline = None;
+        self.streaming = None;
         self.sent.clear();
         if let Some(compressor) = self.compressor.take() {
             compressor.give_back();
@@ -174,7 +188,7 @@ impl Deflate {
         if !is_due(self.deadline, now) {
             return;
         }
-        if std::mem::take(&mut self.used) {
+        if std::mem::take(&mut self.used) || self.streaming.is_some() {
             self.deadline = now.checked_add(self.settings.idle);
         } else {
             self.stop_sending();

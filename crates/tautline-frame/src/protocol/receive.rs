@@ -216,14 +216,14 @@ impl Protocol {
     fn begin_frame<const PIECES: bool>(&mut self, header: &Header) -> Result<(), ProtocolError> {
         match Kind::of(header.opcode) {
             Some(kind) if PIECES => self.begin_in_pieces(kind, header),
-            Some(kind) => self.begin_message(kind, header),
+            Some(kind) => self.begin_whole(kind, header),
             None if header.opcode == OpCode::Continuation => self.continue_message(header),
             None => Ok(()),
         }
     }
 
     #[inline]
-    fn begin_message(&mut self, kind: Kind, header: &Header) -> Result<(), ProtocolError> {
+    fn begin_whole(&mut self, kind: Kind, header: &Header) -> Result<(), ProtocolError> {
         self.admit_message(header.rsv, header.memory())?;
         let plain = header.rsv.is_none();
         if !plain || !header.fin {

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
+use super::Protocol;
 use super::closing::OurClose;
 use super::pings::PingState;
-use super::{Outgoing, Protocol};
 use crate::compression::Compress;
 use crate::error::SendError;
 use crate::header::{Header, Rsv};
@@ -48,7 +48,7 @@ impl Protocol {
     /// The general path: for messages that are compressed, in fragments or long, and for those that
     /// are refused.
     #[inline(never)]
-    fn send_payload(
+    pub(super) fn send_payload(
         &mut self,
         opcode: OpCode,
         payload: Bytes,
@@ -56,6 +56,9 @@ impl Protocol {
     ) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
+        }
+        if self.is_writing() {
+            return Err(SendError::Unfinished);
         }
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
@@ -88,12 +91,6 @@ impl Protocol {
         }
     }
 
-    fn send_in_fragments(&mut self, rsv: Rsv, opcode: OpCode, payload: Bytes) {
-        while self.push_fragment() {}
-        self.outgoing = Some(Box::new(Outgoing { opcode, rsv, rest: payload }));
-        self.push_fragments();
-    }
-
     /// Encodes what is due: pong and ping before further data, a Close after it. Returns whether
     /// the queue holds anything to be written.
     #[inline]
@@ -116,7 +113,7 @@ impl Protocol {
         if self.outgoing.is_some() {
             self.push_fragments();
         }
-        if self.close.is_some() && self.outgoing.is_none() {
+        if self.close.is_some() && !self.has_rest() {
             self.encode_close();
         }
     }
@@ -138,7 +135,7 @@ impl Protocol {
     /// in fragments.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest.len())
+        self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.queued())
     }
 
     /// Whether everything that was encoded has been written.
@@ -278,27 +275,8 @@ impl Protocol {
         }
     }
 
-    fn push_fragments(&mut self) {
-        while self.has_room() && self.push_fragment() {}
-    }
-
-    /// Encodes the next fragment, whether there is room or not. Returns whether more are left.
-    fn push_fragment(&mut self) -> bool {
-        let Some(outgoing) = &mut self.outgoing else { return false };
-        let size = self.config.fragment_size.unwrap_or(usize::MAX).min(outgoing.rest.len());
-        let payload = outgoing.rest.split_to(size);
-        let opcode = std::mem::replace(&mut outgoing.opcode, OpCode::Continuation);
-        let rsv = std::mem::replace(&mut outgoing.rsv, Rsv::NONE);
-        let fin = outgoing.rest.is_empty();
-        if fin {
-            self.outgoing = None;
-        }
-        self.push(fin, rsv, opcode, payload);
-        !fin
-    }
-
     #[inline]
-    fn push(&mut self, fin: bool, rsv: Rsv, opcode: OpCode, payload: Bytes) {
+    pub(super) fn push(&mut self, fin: bool, rsv: Rsv, opcode: OpCode, payload: Bytes) {
         let header = self.header(fin, rsv, opcode, payload.len());
         self.queue.push(&header, payload);
     }

@@ -40,6 +40,16 @@ pub enum Error {
     ///
     /// [`MessageReader`]: https://docs.rs/tautline/latest/tautline/struct.MessageReader.html
     Unfinished,
+    /// A text that is sent in pieces is not UTF-8 (RFC 6455 section 8.1). The piece was not sent,
+    /// and the connection is open.
+    Utf8,
+    /// A message is longer than the limit that was passed to
+    /// [`read_to_end`](https://docs.rs/tautline/latest/tautline/struct.MessageReader.html). The
+    /// connection is open.
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
 }
 
 impl Error {
@@ -48,8 +58,8 @@ impl Error {
     /// which come from the network or from a peer that is gone or overloaded.
     ///
     /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and
-    /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode), [`Backlog`](Self::Backlog) and
-    /// [`Unfinished`](Self::Unfinished), which are about the call that returned them and say nothing
+    /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode), [`Backlog`](Self::Backlog),
+    /// [`Unfinished`](Self::Unfinished), [`Utf8`](Self::Utf8) and [`TooLong`](Self::TooLong), which are about the call that returned them and say nothing
     /// about the connection.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
@@ -59,7 +69,9 @@ impl Error {
             | Self::Closed
             | Self::CloseCode(_)
             | Self::Backlog
-            | Self::Unfinished => false,
+            | Self::Unfinished
+            | Self::Utf8
+            | Self::TooLong { .. } => false,
         }
     }
 
@@ -71,7 +83,8 @@ impl Error {
             Self::Io(error) => error.kind(),
             Self::Timeout(_) => io::ErrorKind::TimedOut,
             Self::Closed => io::ErrorKind::BrokenPipe,
-            Self::CloseCode(_) => io::ErrorKind::InvalidInput,
+            Self::CloseCode(_) | Self::Utf8 => io::ErrorKind::InvalidInput,
+            Self::TooLong { .. } => io::ErrorKind::InvalidData,
             Self::Backlog => io::ErrorKind::Other,
         }
     }
@@ -89,6 +102,8 @@ impl fmt::Display for Error {
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent by this role"),
             Self::Backlog => f.write_str("more messages arrived than are kept for later"),
             Self::Unfinished => f.write_str("a message was not finished"),
+            Self::Utf8 => f.write_str("text to be sent is not UTF-8"),
+            Self::TooLong { limit } => write!(f, "message over the limit of {limit} bytes"),
         }
     }
 }
@@ -135,6 +150,8 @@ impl From<io::Error> for Error {
 /// | [`CloseCode`](Error::CloseCode) | `InvalidInput` |
 /// | [`Backlog`](Error::Backlog) | `Other` |
 /// | [`Unfinished`](Error::Unfinished) | `UnexpectedEof` |
+/// | [`Utf8`](Error::Utf8) | `InvalidInput` |
+/// | [`TooLong`](Error::TooLong) | `InvalidData` |
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(error.kind(), error)
@@ -145,7 +162,9 @@ impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         match error {
             SendError::CloseCode(code) => Self::CloseCode(code),
-            _ => Self::Closed,
+            SendError::Unfinished => Self::Unfinished,
+            SendError::Utf8 => Self::Utf8,
+            SendError::Closed => Self::Closed,
         }
     }
 }
@@ -165,7 +184,7 @@ mod tests {
 
     /// One of each variant, the kind of the `io::Error` made of it, and whether it is worth another
     /// try.
-    fn every() -> [(Error, io::ErrorKind, bool); 8] {
+    fn every() -> [(Error, io::ErrorKind, bool); 10] {
         let reset = io::ErrorKind::ConnectionReset;
         [
             (ProtocolError::Utf8.into(), io::ErrorKind::InvalidData, false),
@@ -176,6 +195,8 @@ mod tests {
             (SendError::CloseCode(CloseCode::TLS).into(), io::ErrorKind::InvalidInput, false),
             (Error::Backlog, io::ErrorKind::Other, false),
             (Error::Unfinished, io::ErrorKind::UnexpectedEof, false),
+            (SendError::Utf8.into(), io::ErrorKind::InvalidInput, false),
+            (Error::TooLong { limit: 10 }, io::ErrorKind::InvalidData, false),
         ]
     }
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::inbox::Kept;
-use super::{Error, Interest, Progress, Reading, Session};
+use super::{Error, Interest, Phase, Progress, Reading, Session};
+use crate::compression::Compress;
 use crate::message::{Kind, Message};
 use crate::protocol::{Piece, Protocol};
 
@@ -140,6 +141,80 @@ impl Session {
             self.read.release();
         }
         Some(piece)
+    }
+}
+
+/// Messages that the user writes in pieces.
+impl Session {
+    /// Begins a message: see [`Protocol::begin_message`]. Call [`poll_room`](Self::poll_room) first.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`Error::Unfinished`] while another message is under way.
+    pub fn begin_message(&mut self, kind: Kind, compress: Compress) -> Result<(), Error> {
+        Ok(self.protocol.begin_message(kind, compress)?)
+    }
+
+    /// Room for a piece of the message that was begun, or for its end; an error when the connection
+    /// is closing or has failed.
+    #[must_use]
+    pub fn poll_writable(&self) -> Progress<Result<(), Error>> {
+        if !self.protocol.is_open() {
+            return Progress::Done(Err(self.failure.clone().unwrap_or(Error::Closed)));
+        }
+        match self.protocol.is_writable() {
+            true => Progress::Done(Ok(())),
+            false => Progress::Needs(Interest::Write),
+        }
+    }
+
+    /// Queues a piece of the message.
+    ///
+    /// # Errors
+    /// As [`Protocol::write_message`].
+    pub fn write_message(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.lend_queue();
+        Ok(self.protocol.write_message(bytes)?)
+    }
+
+    /// Queues a piece of the message, without a copy if it is long.
+    ///
+    /// # Errors
+    /// As [`Protocol::write_message`].
+    pub fn write_message_bytes(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.lend_queue();
+        Ok(self.protocol.write_message_bytes(bytes)?)
+    }
+
+    /// Queues what was written and is collected for a fragment.
+    pub fn flush_message(&mut self) {
+        self.lend_queue();
+        self.protocol.flush_message();
+    }
+
+    /// Queues the end of the message.
+    ///
+    /// # Errors
+    /// As [`Protocol::finish_message`].
+    pub fn finish_message(&mut self) -> Result<(), Error> {
+        self.lend_queue();
+        Ok(self.protocol.finish_message()?)
+    }
+
+    /// Gives the message up. If anything of it was written, the connection fails with 1011 and
+    /// [`Error::Unfinished`].
+    pub fn abort_message(&mut self) {
+        if self.protocol.abort_message() {
+            self.failure.get_or_insert(Error::Unfinished);
+            if self.phase == Phase::Running {
+                self.phase = Phase::Ending;
+            }
+        }
+    }
+
+    fn lend_queue(&mut self) {
+        if !self.protocol.queue().has_buffer() {
+            self.lend_buffer();
+        }
     }
 }
 

@@ -42,6 +42,7 @@ pub struct Snapshot {
     ponged: bool,
     kept: usize,
     compressing: bool,
+    writing: bool,
     open: bool,
     done: bool,
 }
@@ -314,6 +315,7 @@ impl Session {
             ponged: self.protocol.pong(self.pinged).is_some(),
             kept: self.inbox.as_ref().map_or(0, |inbox| inbox.size),
             compressing: self.protocol.holds_compressor(),
+            writing: self.protocol.is_writing(),
             open: self.protocol.is_open(),
             done: self.is_done(),
         }

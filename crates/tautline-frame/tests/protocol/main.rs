@@ -34,3 +34,4 @@ mod transmit;
 mod turns;
 mod underway;
 mod utf8;
+mod writing;
