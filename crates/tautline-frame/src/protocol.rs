@@ -20,9 +20,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::closing::Closing;
+pub use self::incoming::Piece;
 use self::incoming::{Delivery, Incoming};
 use self::outgoing::Outgoing;
-pub use self::pieces::Piece;
 use self::pings::{PingState, Pings};
 use self::underway::Underway;
 use crate::close::{CloseCode, CloseFrame};

@@ -22,6 +22,16 @@ use crate::timer::now;
 pub(crate) trait Receive {
     /// The next message, or the end, with its error once.
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>>;
+
+    /// Drives the connection until the task that reads has what is wanted.
+    fn poll_reading<T>(
+        &mut self,
+        cx: &Context<'_>,
+        wanted: impl FnMut(&mut Session) -> Progress<T>,
+    ) -> Poll<T>;
+
+    /// The rest of the message that is read in pieces is not wanted.
+    fn skip_message(&mut self);
 }
 
 /// What messages are sent to.

@@ -15,6 +15,8 @@ mod handshake_io;
 mod headers;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
+mod message_reader;
+mod message_writer;
 mod parting;
 mod runtime;
 mod seats;
@@ -33,6 +35,8 @@ pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accep
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use error::{BoxError, TryFeedError};
+pub use message_reader::MessageReader;
+pub use message_writer::MessageWriter;
 pub use server::Server;
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
@@ -42,7 +46,7 @@ pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Message,
+    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Kind, Message,
     ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{

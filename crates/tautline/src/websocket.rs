@@ -1,36 +1,31 @@
 //! A connection as users hold it: a `Stream` and a `Sink` of messages.
 
 mod parts;
+mod poll;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_core::{FusedStream, Stream};
-use futures_sink::Sink;
-use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Message, Role};
+use tautline_frame::session::Error;
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Kind, Message, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::parts::Parts;
 use crate::connection::{Connection, OnDrop};
 use crate::error::TryFeedError;
-use crate::futures::{
-    self, Feed, FeedWith, Next, Receive, Send, SendWith, Transmit, impl_sink, queue,
-};
-use crate::seats::Side;
+use crate::futures::{self, Feed, FeedWith, Next, Send, SendWith, Transmit};
+use crate::message_reader::MessageReader;
+use crate::message_writer::MessageWriter;
 use crate::shutdown::ShutdownSignal;
 use crate::split;
 use crate::split::{Reader, ReuniteError, Writer};
 use crate::tasks::Place;
-use crate::timer::now;
 use crate::transport::{Peer, Transport};
 
 /// An open WebSocket connection.
 ///
-/// It is a [`Stream`] of received messages and a [`Sink`] for messages to send; methods with the
-/// same names do the same without an import. While [`next`](Self::next) is awaited, pings and a
+/// It is a [`Stream`](futures_core::Stream) of received messages and a [`Sink`](futures_sink::Sink)
+/// for messages to send; methods with the same names do the same without an import. While [`next`](Self::next) is awaited, pings and a
 /// Close are answered and a silent peer is pinged. So keep a task in `next`, or
 /// [`split`](Self::split) the connection.
 ///
@@ -199,6 +194,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Next { from: self }
     }
 
+    /// Receives the next message in pieces: see [`MessageReader`]. It returns as soon as the message
+    /// has begun, and takes no memory for it, so that
+    /// [`Config::max_message_size`](crate::Config::max_message_size) does not apply, but
+    /// [`max_streamed_size`](crate::Config::max_streamed_size) does. It may be used in turn with
+    /// [`next`](Self::next).
+    ///
+    /// Returns `Ok(None)` after the connection was closed in order. Cancel safe.
+    ///
+    /// ```
+    /// use tautline::{Role, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let mut peer = WebSocket::builder(Role::Client).build(near);
+    /// # let mut ws = WebSocket::builder(Role::Server).build(far);
+    /// # tokio::spawn(async move { peer.send(vec![7; 100_000]).await?; peer.close().await });
+    /// let mut file = tokio::io::sink();
+    /// while let Some(mut message) = ws.next_message().await? {
+    ///     let length = tokio::io::copy(&mut message, &mut file).await?;
+    ///     assert_eq!(length, 100_000);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why the connection ended, if not in order: once, as `next` does.
+    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_, Self>>, Error> {
+        MessageReader::start(self).await
+    }
+
+    /// Sends a message in pieces: see [`MessageWriter`].
+    ///
+    /// ```
+    /// use tautline::{Kind, Role, WebSocket};
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let mut ws = WebSocket::builder(Role::Client).build(near);
+    /// # let mut peer = WebSocket::builder(Role::Server).build(far);
+    /// # let peer = tokio::spawn(async move { peer.next().await });
+    /// let mut message = ws.message_writer(Kind::Text);
+    /// message.write_all(b"as long ").await?;
+    /// message.write_all(b"as you like").await?;
+    /// message.finish().await?;
+    /// # assert_eq!(peer.await?.unwrap()?.as_text(), Some("as long as you like"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn message_writer(&mut self, kind: Kind) -> MessageWriter<'_, Self> {
+        MessageWriter::new(self, kind)
+    }
+
     /// Sends a message: [`feed`](Self::feed), then [`flush`](Self::flush). For many messages in a
     /// row, `feed` is cheaper.
     ///
@@ -358,114 +409,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
         split::split(*self.connection)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
-    type Item = Result<Message, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_message(cx)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
-    fn is_terminated(&self) -> bool {
-        self.connection.session().is_exhausted()
-    }
-}
-
-impl_sink! {
-    /// Closing the sink does what [`close`](WebSocket::close) does, but keeps what arrives
-    /// meanwhile for the stream, up to 1 MiB. If more arrives and no other task has waited on the
-    /// stream, the stream ends with [`Error::Backlog`].
-    ///
-    /// Stream and sink may be polled by two tasks, as after `futures_util::StreamExt::split`: each
-    /// task is woken for its side, and deadlines hold whichever task is polled.
-    /// [`split`](WebSocket::split) does the same with its own lock, and its writers can be cloned.
-    WebSocket
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Receive for WebSocket<S> {
-    #[inline(always)]
-    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        let connection = &mut *self.connection;
-        loop {
-            if let Some(message) = connection.session_mut().take_short() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            if !connection.session().awaits_arrival() {
-                break;
-            }
-            ready!(poll_arrival(connection, cx));
-        }
-        // Into a variable of its own: one that is shared with the fast path would keep that path's
-        // message in memory too.
-        let mut given = Poll::Pending;
-        poll_any_message(connection, cx, &mut given);
-        given
-    }
-}
-
-#[inline(never)]
-fn poll_arrival<S>(connection: &mut Connection<S>, cx: &Context<'_>) -> Poll<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    connection.drive_seated(Side::Read, cx, Session::poll_arrival)
-}
-
-#[inline(never)]
-fn poll_any_message<S>(
-    connection: &mut Connection<S>,
-    cx: &Context<'_>,
-    given: &mut Poll<Option<Result<Message, Error>>>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    *given = connection.drive_seated(Side::Read, cx, |session| session.poll_any_message(now));
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
-    const SHARED: bool = false;
-
-    #[inline]
-    fn poll_session<T>(
-        &mut self,
-        listener: Option<Listener>,
-        cx: &Context<'_>,
-        mut wanted: impl FnMut(&mut Session, Listener) -> Progress<T>,
-    ) -> Poll<T> {
-        let listener = listener.unwrap_or_else(|| self.connection.listener(cx));
-        self.connection.drive_seated(Side::Write, cx, |session| wanted(session, listener))
-    }
-
-    fn change<T>(&mut self, change: impl FnOnce(&mut Session) -> T) -> T {
-        let result = change(self.connection.session_mut());
-        if self.connection.compresses() {
-            // A compressor has a deadline, which may be earlier than the one that the reader waits
-            // for.
-            self.connection.seats.tell_of_deadline();
-        }
-        result
-    }
-
-    #[inline(always)]
-    fn poll_queue(
-        &mut self,
-        message: &mut Option<Message>,
-        compress: Compress,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        // No other function is shown the message, which would move it into memory.
-        if !self.connection.session().has_room() && message.is_some() {
-            ready!(self.poll_room(cx))?;
-        }
-        Poll::Ready(queue(self.connection.session_mut(), message, compress))
-    }
-
-    fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.connection.drive_seated(Side::Write, cx, Session::poll_flush));
-        Poll::Ready(self.connection.session().flushed())
     }
 }

@@ -5,6 +5,19 @@ use bytes::Bytes;
 use crate::config::INFLATE_BACK;
 use crate::message::Kind;
 
+/// What arrives of a message that is received in pieces, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a message has a beginning, contents and an end")]
+pub enum Piece {
+    /// A message begins.
+    Start(Kind),
+    /// The next bytes of it, at least one. They follow what arrived, not the frames that the peer
+    /// chose. A piece of a text may begin and end in the middle of a character.
+    Data(Bytes),
+    /// The message is complete.
+    End,
+}
+
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) kind: Kind,

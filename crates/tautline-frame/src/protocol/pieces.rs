@@ -5,25 +5,12 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Protocol;
-use super::incoming::{Coding, Delivery, Incoming};
+use super::incoming::{Coding, Delivery, Incoming, Piece};
 use super::receive::Step;
 use crate::config::SLICE_THRESHOLD;
 use crate::error::ProtocolError;
 use crate::header::Header;
 use crate::message::Kind;
-
-/// What arrives of a message that is received in pieces, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a message has a beginning, contents and an end")]
-pub enum Piece {
-    /// A message begins.
-    Start(Kind),
-    /// The next bytes of it, at least one. They follow what arrived, not the frames that the peer
-    /// chose. A piece of a text may begin and end in the middle of a character.
-    Data(Bytes),
-    /// The message is complete.
-    End,
-}
 
 impl Protocol {
     /// Takes frames off the buffer up to the next piece of a message, like

@@ -5,8 +5,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Protocol;
-use super::incoming::{Coding, Delivery, Incoming};
-use super::pieces::Piece;
+use super::incoming::{Coding, Delivery, Incoming, Piece};
 use super::pings::PingState;
 use crate::buffers;
 use crate::close::CloseFrame;

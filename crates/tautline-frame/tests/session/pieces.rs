@@ -46,7 +46,10 @@ impl Pair {
             let now = self.now;
             let pong = |session: &mut Session| session.poll_pong(id, listener, || now);
             match self.server.wake(&mut self.up, &mut self.down, now, pong) {
-                Some(answer) => return drop(answer.unwrap()),
+                Some(answer) => {
+                    answer.unwrap();
+                    return;
+                }
                 None => drop(self.client_next()),
             }
         }
@@ -85,7 +88,7 @@ fn pieces_that_come_while_a_task_waits_for_a_pong_are_kept_in_order() {
         pair.client_send(long());
         pair.client_send("after");
         pair.client_send("last");
-        assert!(matches!(pair.server_start(), None));
+        assert!(pair.server_start().is_none());
         pair.client_flush().unwrap().unwrap();
         assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
         let Some(Ok(Some(first))) = pair.server_piece() else { panic!() };
