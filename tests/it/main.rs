@@ -15,6 +15,8 @@ mod halves;
 mod idle_half;
 mod keepalive;
 mod leaving;
+mod pieces;
+mod senders;
 mod slow_reader;
 mod split;
 mod two_tasks;

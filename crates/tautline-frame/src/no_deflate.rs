@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::compression::{Compress, Compression};
+use crate::prepared::{Compressed, Prepared};
 use crate::turn::Turn;
 
 /// Has no values, so none of its methods is ever called.
@@ -48,6 +49,14 @@ impl Deflate {
         _: Instant,
         _: &mut Turn,
     ) -> Option<Bytes> {
+        match self.0 {}
+    }
+
+    pub(crate) fn share<'a>(
+        &mut self,
+        _: &'a Prepared,
+        _: &mut Turn,
+    ) -> Option<&'a Compressed> {
         match self.0 {}
     }
 

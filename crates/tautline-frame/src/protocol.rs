@@ -9,6 +9,7 @@ mod outgoing;
 mod pieces;
 mod pings;
 mod receive;
+mod shared;
 mod transmit;
 mod turns;
 mod underway;

@@ -26,6 +26,7 @@ use crate::compression::Compress;
 use crate::compression::Compression;
 use crate::config::{Config, LAST_READS};
 use crate::message::Message;
+use crate::prepared::Prepared;
 use crate::protocol::Protocol;
 use crate::role::Role;
 
@@ -221,6 +222,18 @@ impl Session {
             self.lend_buffer();
         }
         Ok(self.protocol.send_with(message, compress)?)
+    }
+
+    /// Queues a message that was prepared for many connections: see [`Protocol::send_prepared`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), Error> {
+        if !self.protocol.queue().has_buffer() {
+            self.lend_buffer();
+        }
+        Ok(self.protocol.send_prepared(prepared)?)
     }
 
     /// Pings the peer; [`poll_pong`](Self::poll_pong) waits for the answer under the number that is

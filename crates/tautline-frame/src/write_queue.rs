@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::config::CHAIN_THRESHOLD;
 use crate::header::Header;
 use crate::mask;
+use crate::prepared::Frame;
 
 /// Frames in the order of the wire. Small payloads are copied after their headers into one buffer;
 /// large ones stay where they are and are sent in the same vectored write.
@@ -99,6 +100,17 @@ impl WriteQueue {
         self.len += tail.len() - before + payload.len();
         self.chunks.push_back(tail.split().freeze());
         self.chunks.push_back(payload);
+    }
+
+    /// Appends a frame that was encoded before.
+    pub(crate) fn push_frame(&mut self, frame: &Frame) {
+        let tail = self.tail.get_or_insert_default();
+        tail.extend_from_slice(&frame.head);
+        self.len += frame.head.len() + frame.payload.len();
+        if !frame.payload.is_empty() {
+            self.chunks.push_back(tail.split().freeze());
+            self.chunks.push_back(frame.payload.clone());
+        }
     }
 
     /// Like [`push`](Self::push), for a payload that is to be copied.

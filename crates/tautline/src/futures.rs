@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseFrame, Compress, Message};
+use tautline_frame::session::{Error, Interest, Listener, Progress, Session};
+use tautline_frame::{CloseFrame, Compress, Message, Prepared};
 
 use crate::error::TryFeedError;
 use crate::timer::now;
@@ -59,22 +59,50 @@ pub(crate) trait Transmit {
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>>;
 
+    /// Queues a shared message once there is room.
+    fn poll_prepared(
+        &mut self,
+        prepared: &Prepared,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.poll_session(None, cx, |session, listener| {
+            queue_prepared(session, listener, prepared)
+        })
+    }
+
     /// Queues the message if there is room.
     fn try_queue(&mut self, message: Message) -> Result<(), TryFeedError> {
         self.change(|session| {
             if session.has_room() {
-                return session.send(message, Compress::Auto).map_err(TryFeedError::Failed);
+                session.send(message, Compress::Auto).map_err(TryFeedError::Failed)
+            } else {
+                Err(no_room(session, message))
             }
-            if session.protocol().is_open() {
-                return Err(TryFeedError::Full(message));
+        })
+    }
+
+    /// Queues the shared message if there is room.
+    fn try_prepared(&mut self, prepared: &Prepared) -> Result<(), TryFeedError> {
+        self.change(|session| {
+            if session.has_room() {
+                session.send_prepared(prepared).map_err(TryFeedError::Failed)
+            } else {
+                Err(no_room(session, prepared.message().clone()))
             }
-            Err(TryFeedError::Failed(session.failure().cloned().unwrap_or(Error::Closed)))
         })
     }
 
     /// Waits for room for a message.
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_session(None, cx, |session, listener| session.poll_room(listener, now))
+    }
+
+    /// Waits until nothing more can be sent.
+    fn poll_closed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_session(None, cx, |session, _| match session.protocol().is_open() {
+            true => Progress::Needs(Interest::Write),
+            false => Progress::Done(()),
+        })
     }
 
     /// Writes everything that is queued.
@@ -98,6 +126,27 @@ pub(crate) trait Transmit {
     }
 }
 
+/// Queues a shared message in the same step in which there is room, or other writers could fill the
+/// queue in between.
+pub(crate) fn queue_prepared(
+    session: &mut Session,
+    listener: Listener,
+    prepared: &Prepared,
+) -> Progress<Result<(), Error>> {
+    match session.poll_room(listener, now) {
+        Progress::Done(Ok(())) => Progress::Done(session.send_prepared(prepared)),
+        other => other,
+    }
+}
+
+/// Why a message was not queued at once.
+fn no_room(session: &Session, message: Message) -> TryFeedError {
+    match session.protocol().is_open() {
+        true => TryFeedError::Full(message),
+        false => TryFeedError::Failed(session.failure().cloned().unwrap_or(Error::Closed)),
+    }
+}
+
 /// Queues the message of a future that may have done so already.
 #[inline(always)]
 pub(crate) fn queue(
@@ -113,6 +162,17 @@ pub(crate) fn queue(
 
 pub(crate) async fn flush<C: Transmit>(to: &mut C) -> Result<(), Error> {
     poll_fn(|cx| to.poll_written(cx)).await
+}
+
+pub(crate) async fn feed_prepared<C: Transmit>(
+    to: &mut C,
+    prepared: &Prepared,
+) -> Result<(), Error> {
+    poll_fn(|cx| to.poll_prepared(prepared, cx)).await
+}
+
+pub(crate) async fn ready<C: Transmit>(to: &mut C) -> Result<(), Error> {
+    poll_fn(|cx| to.poll_room(cx)).await
 }
 
 pub(crate) async fn close<C: Transmit>(to: &mut C, frame: CloseFrame) -> Result<(), Error> {

@@ -20,6 +20,7 @@ mod message_writer;
 mod parting;
 mod runtime;
 mod seats;
+mod senders;
 mod server;
 mod shutdown;
 mod split;
@@ -37,6 +38,7 @@ pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use error::{BoxError, TryFeedError};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
+pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
@@ -46,7 +48,7 @@ pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Kind, Message,
+    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Kind, Message, Prepared,
     ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{

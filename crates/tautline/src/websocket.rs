@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tautline_frame::session::Error;
-use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Kind, Message, Role};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Kind, Message, Prepared, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::parts::Parts;
@@ -355,6 +355,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// that returns `None` or an error.
     pub fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), TryFeedError> {
         self.try_queue(message.into())
+    }
+
+    /// Queues a message that is shared with other connections, and writes everything that is queued:
+    /// see [`Prepared`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        futures::feed_prepared(self, message).await?;
+        futures::flush(self).await
+    }
+
+    /// Queues a message that is shared with other connections: see [`Prepared`]. Otherwise as
+    /// [`feed`](Self::feed). Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        futures::feed_prepared(self, message).await
+    }
+
+    /// Queues a message that is shared with other connections, without waiting: see [`Prepared`].
+    /// Otherwise as [`try_feed`](Self::try_feed).
+    ///
+    /// # Errors
+    /// As [`try_feed`](Self::try_feed).
+    pub fn try_feed_prepared(&mut self, message: &Prepared) -> Result<(), TryFeedError> {
+        self.try_prepared(message)
+    }
+
+    /// Waits until there is room for a message, so that the next [`try_feed`](Self::try_feed)
+    /// succeeds unless another task takes the room first. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        futures::ready(self).await
     }
 
     /// Writes everything that is queued. Cancel safe.

@@ -26,6 +26,7 @@ use self::streaming::Streaming;
 use self::window::Window;
 use crate::compression::{Compress, Compression};
 use crate::config::{COMPRESS_COST, COMPRESS_START_COST, FORGET_THRESHOLD};
+use crate::prepared::{Compressed, Parameters, Prepared};
 use crate::timers::is_due;
 use crate::turn::Turn;
 
@@ -117,6 +118,40 @@ impl Deflate {
             self.backoff.note(gained);
         }
         compressed
+    }
+
+    /// The compressed form of a message that is shared with other connections, or `None` when it is
+    /// to go out as it is.
+    pub(crate) fn share<'a>(
+        &mut self,
+        prepared: &'a Prepared,
+        turn: &mut Turn,
+    ) -> Option<&'a Compressed> {
+        let always = match prepared.compression() {
+            _ if !self.settings.get_own_compression() => return None,
+            Compress::Never => return None,
+            Compress::Always => true,
+            Compress::Auto if prepared.payload().len() < self.settings.threshold.max(1) => {
+                return None;
+            }
+            Compress::Auto => false,
+        };
+        let (window_bits, level) = (self.settings.get_own_window_bits(), self.settings.level);
+        let shared =
+            prepared.compressed(Parameters { window_bits, level, always }, |message| {
+                let payload = message.as_bytes();
+                if !always && !message.is_text() && compressor::looks_random(payload) {
+                    return None;
+                }
+                turn.charge(COMPRESS_START_COST + payload.len().saturating_mul(COMPRESS_COST));
+                let mut compressor = Compressor::borrow(window_bits, level);
+                let compressed = compressor.compress(payload, limit(payload, !always));
+                compressor.give_back();
+                compressed
+            })?;
+        // The peer's window has this message in it, and that of our compressor has not.
+        self.stop_sending();
+        Some(shared)
     }
 
     fn note_use(&mut self, since: Instant) {

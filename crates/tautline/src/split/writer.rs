@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, CloseFrame, Compress, Kind, Message, Protocol};
+use tautline_frame::{CloseCode, CloseFrame, Compress, Kind, Message, Prepared, Protocol};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use crate::error::TryFeedError;
-use crate::futures::{self, Feed, FeedWith, Send, SendWith, Transmit, impl_sink, queue};
+use crate::futures::{self, Feed, FeedWith, Send, SendWith, Transmit, impl_sink, queue, queue_prepared};
 use crate::message_writer::MessageWriter;
 use crate::sync::{Arc, lock};
 use crate::timer::now;
@@ -118,6 +118,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         Ok(())
     }
 
+    /// Queues a message that is shared with other connections, and writes everything that is queued:
+    /// see [`Prepared`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        futures::feed_prepared(self, message).await?;
+        futures::flush(self).await
+    }
+
+    /// Queues a message that is shared with other connections: see [`Prepared`]. Otherwise as
+    /// [`feed`](Self::feed). Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        futures::feed_prepared(self, message).await
+    }
+
+    /// Queues a message that is shared with other connections, without waiting: see [`Prepared`].
+    /// Otherwise as [`try_feed`](Self::try_feed).
+    ///
+    /// # Errors
+    /// As [`try_feed`](Self::try_feed).
+    pub fn try_feed_prepared(&mut self, message: &Prepared) -> Result<(), TryFeedError> {
+        self.try_prepared(message)?;
+        // A caller that cannot wait for room cannot wait for a flush either.
+        self.shared.waiters().wake_reader();
+        Ok(())
+    }
+
+    /// Waits until there is room for a message, so that the next [`try_feed`](Self::try_feed)
+    /// succeeds unless another task takes the room first. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        futures::ready(self).await
+    }
+
     /// Writes everything that is queued, by any writer. Cancel safe.
     ///
     /// # Errors
@@ -196,6 +236,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
             }
         }
         self.poll_queue_registered(message, compress, cx)
+    }
+
+    fn poll_prepared(
+        &mut self,
+        prepared: &Prepared,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        {
+            // As in `poll_queue`. A shared message leaves no compressor behind.
+            let mut inner = lock(&self.shared.inner);
+            if inner.connection.session().has_room() {
+                return Poll::Ready(inner.connection.session_mut().send_prepared(prepared));
+            }
+        }
+        self.shared.poll_session(self.key, cx, |session, listener| {
+            queue_prepared(session, listener, prepared)
+        })
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {

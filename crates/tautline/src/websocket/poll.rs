@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseCode, Compress, Message};
+use tautline_frame::{CloseCode, Compress, Message, Prepared};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::WebSocket;
@@ -128,6 +128,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
             ready!(self.poll_room(cx))?;
         }
         Poll::Ready(queue(self.connection.session_mut(), message, compress))
+    }
+
+    fn poll_prepared(
+        &mut self,
+        prepared: &Prepared,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if !self.connection.session().has_room() {
+            ready!(self.poll_room(cx))?;
+        }
+        Poll::Ready(self.connection.session_mut().send_prepared(prepared))
     }
 
     fn poll_written(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {

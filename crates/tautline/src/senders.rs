@@ -1,0 +1,273 @@
+//! Senders that never wait, for peers that may be too slow.
+
+mod queue;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::hash::Hash;
+
+use tautline_frame::Prepared;
+use tautline_frame::session::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+pub use self::queue::SenderCounts;
+use self::queue::{Latest, Newest, Queue};
+use crate::futures::Transmit;
+use crate::split::Writer;
+use crate::sync::{Arc, Mutex, lock};
+
+/// What the handles of a sender share with the task that feeds the connection.
+struct Shared<Q> {
+    state: Mutex<State<Q>>,
+    /// There is a message, or no handle is left.
+    changed: Notify,
+}
+
+struct State<Q> {
+    queue: Q,
+    handles: usize,
+    /// Why nothing is sent any more.
+    ended: Option<Error>,
+}
+
+/// One handle. The last one that is dropped lets the task end.
+struct Handle<Q>(Arc<Shared<Q>>);
+
+impl<Q> Clone for Handle<Q> {
+    fn clone(&self) -> Self {
+        lock(&self.0.state).handles += 1;
+        Self(self.0.clone())
+    }
+}
+
+impl<Q> Drop for Handle<Q> {
+    fn drop(&mut self) {
+        lock(&self.0.state).handles -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<Q: Queue> Handle<Q> {
+    fn push(&self, push: impl FnOnce(&mut Q)) -> Result<(), Error> {
+        {
+            let mut state = lock(&self.0.state);
+            if let Some(error) = &state.ended {
+                return Err(error.clone());
+            }
+            push(&mut state.queue);
+        }
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    fn counts(&self) -> SenderCounts {
+        lock(&self.0.state).queue.counts()
+    }
+}
+
+/// What the task does next.
+enum Next {
+    Send(Prepared),
+    /// Nothing waits.
+    Wait,
+    /// Nothing waits, and nothing will come.
+    End,
+}
+
+impl<Q: Queue> Shared<Q> {
+    fn next(&self) -> Next {
+        let mut state = lock(&self.state);
+        match state.queue.pop() {
+            Some(message) => Next::Send(message),
+            None if state.handles == 0 => Next::End,
+            None => Next::Wait,
+        }
+    }
+
+    /// Feeds the connection with what waits. A message leaves the queue when there is room for it,
+    /// and no more leave while what was fed is being written.
+    async fn feed<S>(&self, writer: &mut Writer<S>) -> Result<(), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            writer.ready().await?;
+            match self.next() {
+                Next::Send(message) => writer.feed_prepared(&message).await?,
+                Next::Wait => {
+                    writer.flush().await?;
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        // `ready` returns why.
+                        () = poll_fn(|cx| writer.poll_closed(cx)) => {}
+                    }
+                }
+                Next::End => return writer.flush().await,
+            }
+        }
+    }
+}
+
+fn pair<Q, S>(
+    queue: Q,
+    mut writer: Writer<S>,
+) -> (Handle<Q>, impl Future<Output = Result<(), Error>>)
+where
+    Q: Queue,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let state = State { queue, handles: 1, ended: None };
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    let handle = Handle(shared.clone());
+    let task = Task(shared);
+    let feeding = async move {
+        let result = task.0.feed(&mut writer).await;
+        lock(&task.0.state).ended = result.clone().err();
+        result
+    };
+    (handle, feeding)
+}
+
+/// The task that feeds the connection. Without it, whether it has ended or was dropped, nothing is
+/// sent.
+struct Task<Q>(Arc<Shared<Q>>);
+
+impl<Q> Drop for Task<Q> {
+    fn drop(&mut self) {
+        lock(&self.0.state).ended.get_or_insert(Error::Closed);
+    }
+}
+
+/// Sends without waiting, to a peer that may be too slow: what has not left for the connection is
+/// kept up to a number of bytes, and beyond that the oldest messages are dropped. For events of
+/// which the newest matter, such as those of a log.
+///
+/// [`Writer::dropping_sender`] makes it. Clones share one queue.
+#[derive(Clone)]
+pub struct DroppingSender(Handle<Newest>);
+
+impl DroppingSender {
+    /// Queues a message; if there is no room for it, the oldest ones are dropped.
+    ///
+    /// # Errors
+    /// Why nothing is sent any more: the connection is closing or has failed, or its task has ended.
+    pub fn send(&self, message: impl Into<Prepared>) -> Result<(), Error> {
+        self.0.push(|queue| queue.push(message.into()))
+    }
+
+    /// What became of the messages so far.
+    #[must_use]
+    pub fn counts(&self) -> SenderCounts {
+        self.0.counts()
+    }
+}
+
+impl fmt::Debug for DroppingSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DroppingSender").field(&self.counts()).finish()
+    }
+}
+
+/// Sends without waiting, to a peer that may be too slow: while the message of a key has not left
+/// for the connection, a newer one takes its place. For prices, positions and other states of which
+/// only the last matters: a slow peer sees fewer of them, and never an old one after a newer.
+///
+/// [`Writer::latest_sender`] makes it. Clones share one queue.
+pub struct LatestSender<K>(Handle<Latest<K>>);
+
+impl<K> Clone for LatestSender<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Clone + Eq + Hash> LatestSender<K> {
+    /// Queues a message, in place of one with the same key that has not left. Keys leave in the
+    /// order in which they began to wait. If all that waits is more than the limit, what has waited
+    /// longest is dropped.
+    ///
+    /// # Errors
+    /// Why nothing is sent any more: the connection is closing or has failed, or its task has ended.
+    pub fn send(&self, key: K, message: impl Into<Prepared>) -> Result<(), Error> {
+        self.0.push(|queue| queue.push(key, message.into()))
+    }
+
+    /// What became of the messages so far.
+    #[must_use]
+    pub fn counts(&self) -> SenderCounts {
+        self.0.counts()
+    }
+}
+
+impl<K: Clone + Eq + Hash> fmt::Debug for LatestSender<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LatestSender").field(&self.counts()).finish()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+    /// A sender that never waits, and drops the oldest messages when more than `limit` bytes of
+    /// payload wait: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
+    /// beside the reader. It ends when the connection does, or, after all was written, when the last
+    /// clone of the sender is dropped.
+    ///
+    /// What has left is in the connection's own queue, of
+    /// [`Config::write_mark`](crate::Config::write_mark) bytes, and can no longer be dropped.
+    ///
+    /// ```
+    /// use tautline::{Role, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let ws = WebSocket::builder(Role::Server).build(near);
+    /// # let mut peer = WebSocket::builder(Role::Client).build(far);
+    /// let (_reader, writer) = ws.split();
+    /// let (sender, task) = writer.dropping_sender(64 << 10);
+    /// tokio::spawn(task);
+    /// sender.send("started")?;
+    /// # assert_eq!(peer.next().await.unwrap()?.as_text(), Some("started"));
+    /// assert_eq!(sender.counts().dropped, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn dropping_sender(
+        self,
+        limit: usize,
+    ) -> (DroppingSender, impl Future<Output = Result<(), Error>>) {
+        let (handle, task) = pair(Newest::new(limit), self);
+        (DroppingSender(handle), task)
+    }
+
+    /// A sender that never waits, and keeps only the latest message for each key: see
+    /// [`LatestSender`]. `limit` and the future are as those of
+    /// [`dropping_sender`](Self::dropping_sender).
+    ///
+    /// ```
+    /// use tautline::{Role, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let ws = WebSocket::builder(Role::Server).build(near);
+    /// # let mut peer = WebSocket::builder(Role::Client).build(far);
+    /// let (_reader, writer) = ws.split();
+    /// let (prices, task) = writer.latest_sender(64 << 10);
+    /// prices.send("TAUT", "TAUT 101.25")?;
+    /// prices.send("LINE", "LINE 17.5")?;
+    /// prices.send("TAUT", "TAUT 101.50")?;
+    /// tokio::spawn(task);
+    /// # assert_eq!(peer.next().await.unwrap()?.as_text(), Some("TAUT 101.50"));
+    /// assert_eq!(prices.counts().replaced, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn latest_sender<K: Clone + Eq + Hash>(
+        self,
+        limit: usize,
+    ) -> (LatestSender<K>, impl Future<Output = Result<(), Error>>) {
+        let (handle, task) = pair(Latest::new(limit), self);
+        (LatestSender(handle), task)
+    }
+}

@@ -1,0 +1,175 @@
+//! What becomes of messages that a peer is too slow for: decided here, without a connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+use tautline_frame::Prepared;
+
+/// What a sender has done with its messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SenderCounts {
+    /// Messages that left for the connection.
+    pub sent: u64,
+    /// Messages whose place a newer one with the same key took.
+    pub replaced: u64,
+    /// Messages that were dropped because there was no room.
+    pub dropped: u64,
+    /// Messages that wait.
+    pub queued: usize,
+    /// Their payload, in bytes.
+    pub queued_bytes: usize,
+}
+
+/// Messages that wait, in the order in which they leave.
+pub(super) trait Queue {
+    fn pop(&mut self) -> Option<Prepared>;
+
+    fn counts(&self) -> SenderCounts;
+}
+
+/// The newest messages: the oldest are dropped when they are more than `limit` bytes.
+#[derive(Debug)]
+pub(super) struct Newest {
+    messages: VecDeque<Prepared>,
+    limit: usize,
+    counts: SenderCounts,
+}
+
+impl Newest {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { messages: VecDeque::new(), limit, counts: SenderCounts::default() }
+    }
+
+    pub(super) fn push(&mut self, message: Prepared) {
+        self.counts.queued_bytes += message.message().len();
+        self.messages.push_back(message);
+        // The message itself goes if it is longer than the limit.
+        while self.counts.queued_bytes > self.limit && self.take().is_some() {
+            self.counts.dropped += 1;
+        }
+    }
+
+    fn take(&mut self) -> Option<Prepared> {
+        let message = self.messages.pop_front()?;
+        self.counts.queued_bytes -= message.message().len();
+        Some(message)
+    }
+}
+
+impl Queue for Newest {
+    fn pop(&mut self) -> Option<Prepared> {
+        let message = self.take()?;
+        self.counts.sent += 1;
+        Some(message)
+    }
+
+    fn counts(&self) -> SenderCounts {
+        SenderCounts { queued: self.messages.len(), ..self.counts }
+    }
+}
+
+/// The newest message for each key, in the order in which the keys began to wait. If they are more
+/// than `limit` bytes, those that have waited longest are dropped.
+#[derive(Debug)]
+pub(super) struct Latest<K> {
+    keys: VecDeque<K>,
+    messages: HashMap<K, Prepared>,
+    limit: usize,
+    counts: SenderCounts,
+}
+
+impl<K: Clone + Eq + Hash> Latest<K> {
+    pub(super) fn new(limit: usize) -> Self {
+        let (keys, messages) = (VecDeque::new(), HashMap::new());
+        Self { keys, messages, limit, counts: SenderCounts::default() }
+    }
+
+    pub(super) fn push(&mut self, key: K, message: Prepared) {
+        self.counts.queued_bytes += message.message().len();
+        if let Some(waiting) = self.messages.get_mut(&key) {
+            let old = std::mem::replace(waiting, message);
+            self.counts.queued_bytes -= old.message().len();
+            self.counts.replaced += 1;
+        } else {
+            self.keys.push_back(key.clone());
+            self.messages.insert(key, message);
+        }
+        while self.counts.queued_bytes > self.limit && self.take().is_some() {
+            self.counts.dropped += 1;
+        }
+    }
+
+    fn take(&mut self) -> Option<Prepared> {
+        let message = self.messages.remove(&self.keys.pop_front()?)?;
+        self.counts.queued_bytes -= message.message().len();
+        Some(message)
+    }
+}
+
+impl<K: Clone + Eq + Hash> Queue for Latest<K> {
+    fn pop(&mut self) -> Option<Prepared> {
+        let message = self.take()?;
+        self.counts.sent += 1;
+        Some(message)
+    }
+
+    fn counts(&self) -> SenderCounts {
+        SenderCounts { queued: self.keys.len(), ..self.counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(queue: &mut impl Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop()).map(|it| it.message().to_string()).collect()
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_when_there_is_no_room() {
+        let mut queue = Newest::new(10);
+        for message in ["aaaa", "bbbb", "cc", "d"] {
+            queue.push(message.into());
+        }
+        let counts = queue.counts();
+        assert_eq!((counts.dropped, counts.queued, counts.queued_bytes), (1, 3, 7));
+        assert_eq!(all(&mut queue), ["bbbb", "cc", "d"]);
+        queue.push("longer than the limit".into());
+        assert_eq!(all(&mut queue), [""; 0]);
+        let counts = queue.counts();
+        assert_eq!((counts.sent, counts.dropped, counts.queued_bytes), (3, 2, 0));
+    }
+
+    #[test]
+    fn a_newer_message_takes_the_place_of_the_one_with_its_key() {
+        let mut queue = Latest::new(10);
+        for (key, message) in [(1, "a1"), (2, "b1"), (1, "a2"), (3, "c1"), (1, "a3")] {
+            queue.push(key, message.into());
+        }
+        let counts = queue.counts();
+        assert_eq!((counts.replaced, counts.queued, counts.queued_bytes), (2, 3, 6));
+        assert_eq!(queue.pop().unwrap().message().as_text(), Some("a3"), "it keeps its place");
+        // Its key begins to wait again.
+        queue.push(1, "a4".into());
+        assert_eq!(all(&mut queue), ["b1", "c1", "a4"]);
+        assert_eq!(queue.counts().queued_bytes, 0);
+    }
+
+    #[test]
+    fn the_latest_of_too_many_keys_are_bounded_too() {
+        let mut queue = Latest::new(10);
+        for key in 0..1000 {
+            queue.push(key, "four".into());
+            assert!(queue.counts().queued_bytes <= 10);
+        }
+        assert_eq!(queue.counts().dropped, 998);
+        // One that grows pushes out those before it, and itself if it is too long.
+        queue.push(999, "ten bytes!".into());
+        assert_eq!(all(&mut queue), ["ten bytes!"]);
+        queue.push(1, "eleven bytes".into());
+        assert_eq!(all(&mut queue), [""; 0]);
+        assert!(queue.keys.is_empty() && queue.messages.is_empty());
+    }
+}
