@@ -6,8 +6,7 @@
 
 use std::error::Error;
 
-use tautline::{BoxError, CloseCode, Kind, Reader, Server, WebSocket, Writer};
-use tokio::io::AsyncWriteExt;
+use tautline::{BoxError, CloseCode, Reader, Server, WebSocket, Writer};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = words.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let server = Server::bind(address).await?;
     println!("listening on ws://{}", server.local_addr()?);
-    server.serve(move |ws| bridge(ws, url.clone())).await;
+    server.serve(move |ws| bridge(ws, url.clone())).await?;
     Ok(())
 }
 
@@ -41,7 +40,7 @@ async fn bridge(near: WebSocket, url: String) -> Result<(), BoxError> {
 /// Passes on what one side sends, up to its Close.
 async fn carry(from: &mut Reader, to: &mut Writer) -> Result<(), BoxError> {
     loop {
-        let message = match from.next_message().await {
+        let mut message = match from.next_message().await {
             Ok(Some(message)) => message,
             Ok(None) => break,
             Err(error) => {
@@ -50,13 +49,10 @@ async fn carry(from: &mut Reader, to: &mut Writer) -> Result<(), BoxError> {
                 return Err(error.into());
             }
         };
-        let kind: Kind = message.kind();
-        let mut message = message;
-        let mut answer = to.message_writer(kind);
+        let mut answer = to.message_writer(message.kind());
         // It flushes while nothing arrives. If one side ends in the middle of a message, `answer` is
         // dropped, and the other side does not take the half of it for the whole.
         tokio::io::copy_buf(&mut message, &mut answer).await?;
-        answer.flush().await?;
         answer.finish().await?;
     }
     match from.close_frame() {

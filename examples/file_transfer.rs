@@ -13,20 +13,19 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tautline::{Kind, MessageReader, Server, WebSocket};
+use tautline::{Kind, Server, WebSocket};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str =
-    "file_transfer serve DIRECTORY [ADDRESS] | put URL FILE | get URL NAME FILE";
+const USAGE: &str = "file_transfer serve DIRECTORY [ADDRESS] | put URL FILE | get URL NAME FILE";
 
 /// How much is read and written at once.
 const BLOCK: usize = 64 << 10;
 
-/// Longer than any command.
-const COMMAND: usize = 1 << 10;
+/// Longer than any answer.
+const ANSWER: usize = 1 << 10;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -51,13 +50,13 @@ async fn main() -> ExitCode {
 async fn serve(directory: PathBuf, address: &str) -> Result<(), Failure> {
     let server = Server::bind(address).await?;
     println!("listening on ws://{}", server.local_addr()?);
-    server.serve(move |ws| serve_one(ws, directory.clone())).await;
+    server.serve(move |ws| serve_one(ws, directory.clone())).await?;
     Ok(())
 }
 
 async fn serve_one(mut ws: WebSocket, directory: PathBuf) -> Result<(), Failure> {
-    while let Some(command) = ws.next_message().await? {
-        let command = command.into_message(COMMAND).await?;
+    while let Some(command) = ws.next().await {
+        let command = command?;
         let answer = match command.as_text().and_then(|text| text.split_once(' ')) {
             Some(("put", name)) => receive(&mut ws, &directory, name).await,
             Some(("get", name)) => send(&mut ws, &directory, name).await,
@@ -75,7 +74,11 @@ async fn serve_one(mut ws: WebSocket, directory: PathBuf) -> Result<(), Failure>
 /// The place of a file with this name: in the directory itself, and nowhere else.
 fn place(directory: &Path, name: &str) -> Result<PathBuf, Failure> {
     let plain = Path::new(name).file_name().is_some_and(|last| last == name);
-    if plain && !name.starts_with('.') { Ok(directory.join(name)) } else { Err("not a name".into()) }
+    if plain && !name.starts_with('.') {
+        Ok(directory.join(name))
+    } else {
+        Err("not a name".into())
+    }
 }
 
 async fn receive(ws: &mut WebSocket, directory: &Path, name: &str) -> Result<String, Failure> {
@@ -136,8 +139,8 @@ async fn get(url: &str, name: &str, file: &Path) -> Result<(), Failure> {
 
 /// The server's next text message, if it is not an error.
 async fn answer(ws: &mut WebSocket) -> Result<String, Failure> {
-    let message: MessageReader<'_, _> = ws.next_message().await?.ok_or("the server closed")?;
-    let message = message.into_message(COMMAND).await?;
+    let message = ws.next_message().await?.ok_or("the server closed")?;
+    let message = message.into_message(ANSWER).await?;
     let text = message.as_text().ok_or("expected text")?;
     match text.strip_prefix("error ") {
         Some(error) => Err(error.into()),

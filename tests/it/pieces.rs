@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tautline::{Client, Compression, Config, Error, Kind, Message, ProtocolError, Server, Timeout};
+use tautline::{
+    Client, Compression, Config, Error, Kind, Message, ProtocolError, Server, Timeout, Writer,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::conversation::pattern;
 use crate::support::handshake::Identity;
@@ -23,7 +26,7 @@ fn byte(at: usize) -> u8 {
 }
 
 /// Sends back each message as it arrives, fragment by fragment.
-async fn echo(mut ws: tautline::WebSocket) -> Result<(), tautline::BoxError> {
+async fn echo(ws: tautline::WebSocket) -> Result<(), tautline::BoxError> {
     let (mut reader, mut writer) = ws.split();
     while let Some(mut message) = reader.next_message().await? {
         let mut answer = writer.message_writer(message.kind());
@@ -43,7 +46,7 @@ async fn long_messages_go_there_and_back_in_pieces() {
             let mut scheme = "ws";
             if secure {
                 server = server.tls(identity.server());
-                client = client.tls(identity.client());
+                client = identity.client();
                 scheme = "wss";
             }
             if let Some(compression) = compression {
@@ -213,7 +216,11 @@ async fn a_writer_that_is_dropped_half_way_fails_the_connection_with_1011() {
             let mut message = ws.message_writer(Kind::Text);
             message.write_all(b"half").await.unwrap();
             message.flush().await.unwrap();
-            if abort { message.abort() } else { drop(message) }
+            if abort {
+                message.abort()
+            } else {
+                drop(message)
+            }
             let (end, ()) = tokio::join!(ws.next(), async {
                 peer.expect(TEXT, "half").await;
                 peer.expect_close(1011).await;
@@ -240,14 +247,16 @@ async fn other_writers_wait_until_a_message_is_finished() {
         message.write_all(b"one ").await.unwrap();
         message.flush().await.unwrap();
         assert!(others[0].try_feed("no").is_err());
-        let sends = others.iter_mut().map(|other| other.send("after"));
-        let mut sends = std::pin::pin!(futures_util::future::join_all(sends));
-        assert!(sends.as_mut().now_or_never().is_none());
-        message.write_all(b"message").await.unwrap();
-        // Each waiter is woken by the end of the message, or this would not end.
-        let (finished, all) = tokio::join!(message.finish(), sends);
-        finished.unwrap();
-        assert!(all.into_iter().all(|sent| sent.is_ok()));
+        {
+            let sends = others.iter_mut().map(|other| other.send("after"));
+            let mut sends = std::pin::pin!(futures_util::future::join_all(sends));
+            assert!(sends.as_mut().now_or_never().is_none());
+            message.write_all(b"message").await.unwrap();
+            // Each waiter is woken by the end of the message, or this would not end.
+            let (finished, all) = tokio::join!(message.finish(), sends);
+            finished.unwrap();
+            assert!(all.into_iter().all(|sent| sent.is_ok()));
+        }
         peer.expect(TEXT, "one ").await;
         peer.expect(FIN | CONTINUATION, "message").await;
         for _ in 0..3 {
@@ -255,16 +264,8 @@ async fn other_writers_wait_until_a_message_is_finished() {
         }
         // Two that begin at the same time.
         let (first, second) = others.split_at_mut(1);
-        let write = |mut message: tautline::MessageWriter<'_, _>, byte: u8| async move {
-            for _ in 0..10 {
-                message.write_all(&[byte; 10_000]).await.unwrap();
-                message.flush().await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            message.finish().await.unwrap();
-        };
-        let first = write(first[0].message_writer(Kind::Binary), b'1');
-        let second = write(second[0].message_writer(Kind::Binary), b'2');
+        let first = write_in_fragments(&mut first[0], b'1');
+        let second = write_in_fragments(&mut second[0], b'2');
         let read = async {
             for byte in [b'1', b'2'] {
                 let mut length = 0;
@@ -281,6 +282,16 @@ async fn other_writers_wait_until_a_message_is_finished() {
         };
         tokio::join!(first, second, read);
     }
+}
+
+async fn write_in_fragments(writer: &mut Writer<TcpStream>, byte: u8) {
+    let mut message = writer.message_writer(Kind::Binary);
+    for _ in 0..10 {
+        message.write_all(&[byte; 10_000]).await.unwrap();
+        message.flush().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    message.finish().await.unwrap();
 }
 
 #[tokio::test]
@@ -356,18 +367,14 @@ async fn what_is_not_read_stays_with_its_sender() {
     let mut far = open(far, tautline::Role::Server, Config::new());
     let mut near = open(near, tautline::Role::Client, Config::new());
     let mut sending = near.message_writer(Kind::Binary);
-    let mut message = None;
-    let mut taken = 0;
-    loop {
-        let Some(count) = sending.write(&[7; 5000]).now_or_never() else { break };
+    let mut taken = sending.write(&[7; 5000]).await.unwrap();
+    sending.flush().await.unwrap();
+    let mut message = far.next_message().await.unwrap().unwrap();
+    while let Some(count) = sending.write(&[7; 5000]).now_or_never() {
         taken += count.unwrap();
-        if message.is_none() {
-            sending.flush().now_or_never();
-            message = far.next_message().await.unwrap();
-        }
         assert!(taken < 1 << 20);
     }
-    let rest = tokio::join!(sending.finish(), message.unwrap().read_to_end(1 << 20));
+    let rest = tokio::join!(sending.finish(), message.read_to_end(1 << 20));
     rest.0.unwrap();
     assert_eq!(rest.1.unwrap().len(), taken);
 }

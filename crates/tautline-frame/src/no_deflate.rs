@@ -52,11 +52,7 @@ impl Deflate {
         match self.0 {}
     }
 
-    pub(crate) fn share<'a>(
-        &mut self,
-        _: &'a Prepared,
-        _: &mut Turn,
-    ) -> Option<&'a Compressed> {
+    pub(crate) fn share<'a>(&mut self, _: &'a Prepared, _: &mut Turn) -> Option<&'a Compressed> {
         match self.0 {}
     }
 

@@ -157,7 +157,8 @@ impl Frame {
     fn new(message: &Message, rsv: Rsv, payload: Bytes) -> Self {
         let opcode = message.kind().opcode();
         let header = Header { fin: true, rsv, opcode, mask: None, len: payload.len() as u64 };
-        let mut head = BytesMut::with_capacity(Header::MAX_LEN + payload.len().min(CHAIN_THRESHOLD));
+        let mut head =
+            BytesMut::with_capacity(Header::MAX_LEN + payload.len().min(CHAIN_THRESHOLD));
         header.append(&mut head);
         if payload.len() >= CHAIN_THRESHOLD {
             return Self { head: head.freeze(), payload };

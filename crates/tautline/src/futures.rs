@@ -60,14 +60,8 @@ pub(crate) trait Transmit {
     ) -> Poll<Result<(), Error>>;
 
     /// Queues a shared message once there is room.
-    fn poll_prepared(
-        &mut self,
-        prepared: &Prepared,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        self.poll_session(None, cx, |session, listener| {
-            queue_prepared(session, listener, prepared)
-        })
+    fn poll_prepared(&mut self, prepared: &Prepared, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_session(None, cx, |session, listener| queue_prepared(session, listener, prepared))
     }
 
     /// Queues the message if there is room.

@@ -51,6 +51,7 @@ use crate::timer::now;
 ///     length += piece?.len();
 /// }
 /// assert_eq!(length, 5000);
+/// drop(message);
 ///
 /// // As a whole after all, up to a limit.
 /// let message = ws.next_message().await?.expect("a message");

@@ -99,6 +99,15 @@ impl<'a, C: Transmit> MessageWriter<'a, C> {
         poll_fn(|cx| self.poll_finish(cx)).await
     }
 
+    /// Sends what was written so far as a fragment, and writes everything that is queued. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// Why the connection failed.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_flush_all(cx)).await
+    }
+
     /// Gives the message up. If anything of it was written, the connection fails with 1011.
     pub fn abort(self) {}
 

@@ -137,18 +137,17 @@ impl Deflate {
             Compress::Auto => false,
         };
         let (window_bits, level) = (self.settings.get_own_window_bits(), self.settings.level);
-        let shared =
-            prepared.compressed(Parameters { window_bits, level, always }, |message| {
-                let payload = message.as_bytes();
-                if !always && !message.is_text() && compressor::looks_random(payload) {
-                    return None;
-                }
-                turn.charge(COMPRESS_START_COST + payload.len().saturating_mul(COMPRESS_COST));
-                let mut compressor = Compressor::borrow(window_bits, level);
-                let compressed = compressor.compress(payload, limit(payload, !always));
-                compressor.give_back();
-                compressed
-            })?;
+        let shared = prepared.compressed(Parameters { window_bits, level, always }, |message| {
+            let payload = message.as_bytes();
+            if !always && !message.is_text() && compressor::looks_random(payload) {
+                return None;
+            }
+            turn.charge(COMPRESS_START_COST + payload.len().saturating_mul(COMPRESS_COST));
+            let mut compressor = Compressor::borrow(window_bits, level);
+            let compressed = compressor.compress(payload, limit(payload, !always));
+            compressor.give_back();
+            compressed
+        })?;
         // The peer's window has this message in it, and that of our compressor has not.
         self.stop_sending();
         Some(shared)

@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use crate::error::TryFeedError;
-use crate::futures::{self, Feed, FeedWith, Send, SendWith, Transmit, impl_sink, queue, queue_prepared};
+use crate::futures::{
+    self, Feed, FeedWith, Send, SendWith, Transmit, impl_sink, queue, queue_prepared,
+};
 use crate::message_writer::MessageWriter;
 use crate::sync::{Arc, lock};
 use crate::timer::now;
@@ -238,11 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for Writer<S> {
         self.poll_queue_registered(message, compress, cx)
     }
 
-    fn poll_prepared(
-        &mut self,
-        prepared: &Prepared,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
+    fn poll_prepared(&mut self, prepared: &Prepared, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         {
             // As in `poll_queue`. A shared message leaves no compressor behind.
             let mut inner = lock(&self.shared.inner);

@@ -130,11 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transmit for WebSocket<S> {
         Poll::Ready(queue(self.connection.session_mut(), message, compress))
     }
 
-    fn poll_prepared(
-        &mut self,
-        prepared: &Prepared,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
+    fn poll_prepared(&mut self, prepared: &Prepared, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         if !self.connection.session().has_room() {
             ready!(self.poll_room(cx))?;
         }
