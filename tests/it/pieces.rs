@@ -217,9 +217,9 @@ async fn a_writer_that_is_dropped_half_way_fails_the_connection_with_1011() {
             message.write_all(b"half").await.unwrap();
             message.flush().await.unwrap();
             if abort {
-                message.abort()
+                message.abort();
             } else {
-                drop(message)
+                drop(message);
             }
             let (end, ()) = tokio::join!(ws.next(), async {
                 peer.expect(TEXT, "half").await;

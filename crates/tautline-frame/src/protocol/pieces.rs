@@ -90,7 +90,8 @@ impl Protocol {
     /// # Errors
     /// As [`handle_pieces`](Self::handle_pieces).
     pub(crate) fn poll_due_piece(&mut self) -> Result<Option<Piece>, ProtocolError> {
-        self.poll_piece().inspect_err(|error| self.fail((*error).into(), self.last_received))
+        self.poll_piece::<true>()
+            .inspect_err(|error| self.fail((*error).into(), self.last_received))
     }
 
     /// Whether so many bytes of a message may be collected that came in pieces.
@@ -133,8 +134,16 @@ impl Protocol {
 
     /// What is due of the message before more of the buffer is processed.
     #[inline]
-    pub(super) fn poll_piece(&mut self) -> Result<Option<Piece>, ProtocolError> {
-        if self.delivery() == Delivery::Whole { Ok(None) } else { self.poll_any_piece() }
+    pub(super) fn poll_piece<const PIECES: bool>(
+        &mut self,
+    ) -> Result<Option<Piece>, ProtocolError> {
+        if self.delivery() == Delivery::Whole {
+            return Ok(None);
+        }
+        if !PIECES {
+            self.skip_message();
+        }
+        self.poll_any_piece()
     }
 
     #[inline(never)]

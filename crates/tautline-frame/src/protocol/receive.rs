@@ -72,9 +72,6 @@ impl Protocol {
         &mut self,
         buffer: &mut BytesMut,
     ) -> Result<Option<Message>, ProtocolError> {
-        if self.delivery() == Delivery::Pieces {
-            self.skip_message();
-        }
         Ok(match self.advance::<false>(buffer)? {
             Some(Step::Message(message)) => Some(message),
             _ => None,
@@ -96,7 +93,7 @@ impl Protocol {
                 self.discard(buffer);
                 return Ok(None);
             }
-            let step = match self.poll_piece() {
+            let step = match self.poll_piece::<PIECES>() {
                 Ok(None) => self.step::<PIECES>(buffer, now),
                 Ok(Some(piece)) => Ok(Step::Piece(piece)),
                 Err(error) => Err(error),

@@ -153,10 +153,12 @@ impl Session {
             self.lend_buffer();
         }
         let was_open = self.protocol.is_open();
-        let mut nothing = BytesMut::new();
-        // What is due of a message in pieces may not need any bytes.
-        let read = self.read.get().unwrap_or(&mut nothing);
-        match handle(&mut self.protocol, read) {
+        let handled = match self.read.get() {
+            Some(read) => handle(&mut self.protocol, read),
+            // What is due of a message in pieces may not need any bytes.
+            None => handle(&mut self.protocol, &mut BytesMut::new()),
+        };
+        match handled {
             Ok(received @ Some(_)) => return received,
             Ok(None) => self.unread = self.protocol.is_turn_over(),
             Err(error) => self.fail(error),
