@@ -281,9 +281,12 @@ impl Protocol {
     /// [`Config::max_frame_size`]: a hint for the size of a read, not of an allocation.
     #[must_use]
     pub fn missing(&self, buffered: usize) -> usize {
-        let missing = self.reader.missing(buffered);
-        // What is handed on as it arrives needs no room for the whole frame.
-        if self.delivery() == Delivery::Whole { missing } else { missing.min(PIECE) }
+        match self.delivery() {
+            Delivery::Whole => self.reader.missing(buffered),
+            // More of the message follows, in this frame or the next ones. It is handed on as it
+            // arrives, so that the frame need not fit.
+            Delivery::Pieces | Delivery::Skipped => PIECE,
+        }
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that
