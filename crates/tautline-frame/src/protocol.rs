@@ -28,7 +28,7 @@ use self::pings::{PingState, Pings};
 use self::underway::Underway;
 use crate::close::{CloseCode, CloseFrame};
 use crate::compression::Compression;
-use crate::config::{Config, PIECE};
+use crate::config::Config;
 use crate::deflate::Deflate;
 use crate::error::{SendError, Timeout};
 use crate::frame_reader::FrameReader;
@@ -281,12 +281,14 @@ impl Protocol {
     /// [`Config::max_frame_size`]: a hint for the size of a read, not of an allocation.
     #[must_use]
     pub fn missing(&self, buffered: usize) -> usize {
-        match self.delivery() {
-            Delivery::Whole => self.reader.missing(buffered),
-            // More of the message follows, in this frame or the next ones. It is handed on as it
-            // arrives, so that the frame need not fit.
-            Delivery::Pieces | Delivery::Skipped => PIECE,
-        }
+        if self.is_streaming() { 0 } else { self.reader.missing(buffered) }
+    }
+
+    /// Whether the message that is being received is handed on, or skipped, as it arrives: there
+    /// is no need for room for a frame of it.
+    #[inline]
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.delivery() != Delivery::Whole
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2): the Close follows the messages that

@@ -231,6 +231,9 @@ impl Session {
     /// The buffer to read into, and how many bytes to read at most: it has room for as many.
     #[inline]
     pub fn read_buffer(&mut self) -> (&mut BytesMut, usize) {
+        if self.protocol.is_streaming() {
+            return self.read.room_to_stream();
+        }
         let buffered = self.read.get().map_or(0, |read| read.len());
         self.read.room(self.protocol.missing(buffered))
     }

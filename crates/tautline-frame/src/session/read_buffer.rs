@@ -31,6 +31,8 @@ pub(super) struct ReadBuffer {
     large: Option<LargeBlock>,
     /// The most that it contained at once since it last had to shrink: what this peer has paid for.
     most: usize,
+    /// The last read filled it: the peer has more.
+    filled: bool,
 }
 
 impl ReadBuffer {
@@ -38,7 +40,7 @@ impl ReadBuffer {
     pub(super) fn new(arrived: BytesMut) -> Self {
         let most = arrived.len();
         let block = (most > 0).then(|| Box::new(arrived));
-        Self { block, large: LargeBlock::new(most), most }
+        Self { block, large: LargeBlock::new(most), most, filled: false }
     }
 
     /// The bytes, where there is a buffer.
@@ -66,6 +68,20 @@ impl ReadBuffer {
             self.make_room(missing);
         }
         let block = self.block.get_or_insert_with(buffers::take);
+        let room = block.capacity() - block.len();
+        (block, room.min(MAX_READ))
+    }
+
+    /// The buffer, with room for a read, for a message that is handed on as it arrives: twice as much
+    /// as before while the peer fills it.
+    pub(super) fn room_to_stream(&mut self) -> (&mut BytesMut, usize) {
+        let wanted = if self.filled { (2 * self.most).min(MAX_READ) } else { MIN_READ };
+        let mut block = self.block.take().unwrap_or_else(buffers::take);
+        if block.capacity() - block.len() < wanted && !block.try_reclaim(wanted) {
+            let size = (block.len() + wanted).max(buffers::BUFFER_SIZE);
+            block = self.moved(block, size);
+        }
+        let block = self.block.insert(block);
         let room = block.capacity() - block.len();
         (block, room.min(MAX_READ))
     }
@@ -140,7 +156,8 @@ impl ReadBuffer {
     pub(super) fn handle_filled(&mut self, count: usize) -> bool {
         let Some(block) = &self.block else { return false };
         self.most = self.most.max(block.len());
-        count == MAX_READ || block.len() == block.capacity()
+        self.filled = count == MAX_READ || block.len() == block.capacity();
+        self.filled
     }
 
     /// A message was taken. Nothing larger than the pool's buffers outlives its message.
