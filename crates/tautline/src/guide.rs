@@ -2,6 +2,7 @@
 //! [Servers]: servers
 //! [TLS]: tls
 //! [Compression]: compression
+//! [Large messages and many receivers]: large
 //! [Limits and deadlines]: limits
 //! [Errors and reconnecting]: errors
 //! [Moving from other libraries]: migrating
@@ -21,6 +22,9 @@ pub mod tls {}
 #[cfg_attr(feature = "deflate", doc = include_str!("../docs/guide/compression.md"))]
 #[cfg_attr(not(feature = "deflate"), doc = "This page is there with the feature `deflate`.")]
 pub mod compression {}
+
+#[doc = include_str!("../docs/guide/large.md")]
+pub mod large {}
 
 #[doc = include_str!("../docs/guide/limits.md")]
 pub mod limits {}

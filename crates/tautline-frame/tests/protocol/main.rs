@@ -8,6 +8,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod close;
+#[cfg(feature = "deflate")]
+mod compressed_pieces;
+#[cfg(feature = "deflate")]
+mod compressed_writing;
 mod control;
 mod conversation;
 mod deadlines;
