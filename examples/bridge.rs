@@ -50,8 +50,8 @@ async fn carry(from: &mut Reader, to: &mut Writer) -> Result<(), BoxError> {
             }
         };
         let mut answer = to.message_writer(message.kind());
-        // It flushes while nothing arrives. If one side ends in the middle of a message, `answer` is
-        // dropped, and the other side does not take the half of it for the whole.
+        // It flushes while nothing arrives. If one side ends in the middle of a message, `answer`
+        // is dropped, and the other side does not take the half of it for the whole.
         tokio::io::copy_buf(&mut message, &mut answer).await?;
         answer.finish().await?;
     }

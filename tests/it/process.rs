@@ -1,4 +1,4 @@
-//! A server as a separate process: file limits and signals.
+//! Programs as separate processes: file limits, signals, examples.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,26 +8,80 @@ use tautline::{CloseCode, connect};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::conversation::pattern;
 use crate::support::handshake::{Http, REQUEST, expect_echo, uri};
 
-/// The built `echo_peer`, started by the shell behind these words, and its address.
-async fn example(before: &str) -> (Child, SocketAddr) {
+/// The path of a built example.
+fn built(name: &str) -> PathBuf {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.set_file_name("examples");
-    let path = path.join("echo_peer");
-    assert!(path.exists(), "run `cargo build --example echo_peer` first: {path:?}");
+    let path = path.join(name);
+    assert!(path.exists(), "run `cargo build --example {name}` first: {path:?}");
+    path
+}
+
+/// Waits until a server says where it listens.
+async fn listening(child: &mut Child) -> SocketAddr {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    line.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap()
+}
+
+/// The built `echo_peer`, started by the shell behind these words, and its address.
+async fn example(before: &str) -> (Child, SocketAddr) {
     let mut child = Command::new("sh")
         .args(["-c", &format!("{before} exec \"$0\" --listen 127.0.0.1:0")])
-        .arg(path)
+        .arg(built("echo_peer"))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    let address = line.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap();
+    let address = listening(&mut child).await;
     (child, address)
+}
+
+/// An example that is a server, started with these words.
+async fn server(name: &str, words: &[&str]) -> (Child, SocketAddr) {
+    let mut command = Command::new(built(name));
+    let mut child = command.args(words).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let address = listening(&mut child).await;
+    (child, address)
+}
+
+/// An example that ends by itself: whether it succeeded, and what it wrote.
+async fn run(name: &str, words: &[&str]) -> (bool, String) {
+    let output = Command::new(built(name)).args(words).kill_on_drop(true).output().await.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn files_are_sent_and_fetched_through_a_bridge() {
+    let directory = std::env::temp_dir().join(format!("tautline-files-{}", std::process::id()));
+    let stored = directory.join("stored");
+    std::fs::create_dir_all(&stored).unwrap();
+    let [file, again] = ["file.bin", "again.bin"].map(|name| directory.join(name));
+    std::fs::write(&file, pattern(30_000_000)).unwrap();
+    let [stored_path, file_path, again_path] =
+        [&stored, &file, &again].map(|path| path.to_str().unwrap());
+
+    let (_files, address) = server("file_transfer", &["serve", stored_path, "127.0.0.1:0"]).await;
+    let (_bridge, bridge) = server("bridge", &[&uri(address), "127.0.0.1:0"]).await;
+    for url in [uri(address), uri(bridge)] {
+        let put = run("file_transfer", &["put", &url, file_path]).await;
+        assert_eq!(put, (true, "stored 30000000\n".to_owned()));
+        assert_eq!(std::fs::read(stored.join("file.bin")).unwrap(), pattern(30_000_000));
+        let get = run("file_transfer", &["get", &url, "file.bin", again_path]).await;
+        assert_eq!(get, (true, "sent 30000000\n".to_owned()));
+        assert_eq!(std::fs::read(&again).unwrap(), pattern(30_000_000));
+        // What is not there, and what is somewhere else.
+        for name in ["missing", "../file.bin", "..", ".file.bin.part"] {
+            let (success, text) = run("file_transfer", &["get", &url, name, again_path]).await;
+            assert!(!success && text.starts_with("error: "), "{name}: {text}");
+        }
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ pub(crate) const INFLATE_BACK: usize = 1 << 15;
 /// transport.
 pub(crate) const FRAGMENT: usize = 64 << 10;
 
-/// The most of a fragment that the user writes at once, and the most that a read takes for a message that is handed on in pieces.
+/// The most of a fragment that the user writes at once, and the most that a read takes for a
+/// message that is handed on in pieces.
 pub(crate) const PIECE: usize = 256 << 10;
 
 /// How many times a connection that ends without waiting still reads, to discard what the peer was
@@ -257,8 +258,8 @@ impl Config {
     }
 
     /// The longest message that is received in pieces, in bytes, inclusive. A longer one ends the
-    /// connection with 1009, as [`max_message_size`](Self::max_message_size) does for a message that
-    /// is received as a whole. Default: `None`, any length, since it takes no memory.
+    /// connection with 1009, as [`max_message_size`](Self::max_message_size) does for a message
+    /// that is received as a whole. Default: `None`, any length, since it takes no memory.
     #[must_use]
     pub fn max_streamed_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_streamed_size = bytes.into();

@@ -51,6 +51,7 @@ mod header;
 pub mod mask;
 mod message;
 mod opcode;
+#[cfg_attr(not(feature = "deflate"), expect(dead_code, reason = "nothing is compressed"))]
 mod prepared;
 mod protocol;
 mod role;

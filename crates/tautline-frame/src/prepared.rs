@@ -85,8 +85,8 @@ impl Prepared {
         Self { shared, compress: Compress::Auto }
     }
 
-    /// Whether to compress it, where that was agreed on. Default: [`Compress::Auto`]; a message whose
-    /// length depends on a secret is better sent with [`Compress::Never`].
+    /// Whether to compress it, where that was agreed on. Default: [`Compress::Auto`]; a message
+    /// whose length depends on a secret is better sent with [`Compress::Never`].
     #[must_use]
     pub fn compress(mut self, compress: Compress) -> Self {
         self.compress = compress;

@@ -342,7 +342,8 @@ impl Protocol {
     /// # Errors
     /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`] and
     /// [`Timeout::Message`] a Close is to be written if the transport accepts it. After
-    /// [`Timeout::Send`] it can no longer be written to: see [`handle_broken`](Self::handle_broken).
+    /// [`Timeout::Send`] it can no longer be written to: see
+    /// [`handle_broken`](Self::handle_broken).
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if is_due(self.close_deadline(), now) {
             self.abandon();

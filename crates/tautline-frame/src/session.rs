@@ -123,8 +123,8 @@ enum Phase {
     Told,
 }
 
-/// How the user takes messages: the newest call tells. What arrives while a task waits for something
-/// else is kept in that form.
+/// How the user takes messages: the newest call tells. What arrives while a task waits for
+/// something else is kept in that form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reading {
     Messages,
@@ -255,12 +255,14 @@ impl Session {
         Ok(self.protocol.close(frame, now)?)
     }
 
-    /// Closes without waiting, for a connection that is dropped: the [next actions](Self::poll_action)
-    /// write what is queued and this Close, unless one was sent before, and shut the transport down,
-    /// as far as it lets them, and then the connection is over. Does nothing if it is over already.
+    /// Closes without waiting, for a connection that is dropped: the [next
+    /// actions](Self::poll_action) write what is queued and this Close, unless one was sent before,
+    /// and shut the transport down, as far as it lets them, and then the connection is over. Does
+    /// nothing if it is over already.
     pub fn close_at_once(&mut self, frame: CloseFrame, now: Instant) {
         if !self.is_done() {
-            // This role must not send the code: the peer sees the end of the stream without a Close.
+            // This role must not send the code: the peer sees the end of the stream without a
+            // Close.
             let _ = self.protocol.close(frame, now);
             self.phase = Phase::Leaving { reads: LAST_READS };
         }

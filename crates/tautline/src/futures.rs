@@ -39,8 +39,8 @@ pub(crate) trait Transmit {
     /// Whether other tasks may be waiting for the end too, each of which gets its error.
     const SHARED: bool;
 
-    /// Drives the connection until it has what is wanted. `listener` is who takes what arrives meanwhile, if the
-    /// method knows; the closure is passed who it is.
+    /// Drives the connection until it has what is wanted. `listener` is who takes what arrives
+    /// meanwhile, if the method knows; the closure is passed who it is.
     fn poll_session<T>(
         &mut self,
         listener: Option<Listener>,

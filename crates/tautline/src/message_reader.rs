@@ -15,14 +15,14 @@ use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use crate::futures::Receive;
 use crate::timer::now;
 
-/// A message that is received in pieces, as [`next_message`](crate::WebSocket::next_message) returns
-/// it: as an [`AsyncRead`] and [`AsyncBufRead`], or as a [`Stream`] of [`Bytes`]. The pieces follow
-/// what arrives, whatever the frames of the peer. Nothing is kept: a peer that sends faster than you
-/// read is slowed down by its own connection.
+/// A message that is received in pieces, as [`next_message`](crate::WebSocket::next_message)
+/// returns it: as an [`AsyncRead`] and [`AsyncBufRead`], or as a [`Stream`] of [`Bytes`]. The
+/// pieces follow what arrives, whatever the frames of the peer. Nothing is kept: a peer that sends
+/// faster than you read is slowed down by its own connection.
 ///
 /// Text is checked as it arrives (RFC 6455 section 8.1), and the first wrong byte is an error; a
-/// piece may end in the middle of a character. A compressed message is inflated as it arrives. While
-/// you wait for a piece, pings are answered, as in [`next`](crate::WebSocket::next).
+/// piece may end in the middle of a character. A compressed message is inflated as it arrives.
+/// While you wait for a piece, pings are answered, as in [`next`](crate::WebSocket::next).
 ///
 /// The end of the message is the end of the reader. If the connection ends first, that is an error,
 /// also if the peer closed it in order ([`Error::Unfinished`]): half a message is never taken for a

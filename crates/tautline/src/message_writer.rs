@@ -18,18 +18,19 @@ use crate::timer::now;
 /// How much one `write` takes: as much as a fragment.
 const WRITE: usize = 64 << 10;
 
-/// A message that is sent in pieces, as [`message_writer`](crate::WebSocket::message_writer) returns
-/// it: as an [`AsyncWrite`], or as a [`Sink`] of [`Bytes`], which are sent without a copy if they are
-/// long. [`finish`](Self::finish) completes the message.
+/// A message that is sent in pieces, as [`message_writer`](crate::WebSocket::message_writer)
+/// returns it: as an [`AsyncWrite`], or as a [`Sink`] of [`Bytes`], which are sent without a copy
+/// if they are long. [`finish`](Self::finish) completes the message.
 ///
-/// What is written is collected up to 64 KiB and goes out as a fragment then, or when it is flushed.
-/// With [`Config::fragment_size`](crate::Config::fragment_size) set, fragments are no longer than
-/// that. Text is checked (RFC 6455 section 8.1): a piece may end in the middle of a character, but a
-/// wrong byte is an error, and its piece is not sent. Where compression was agreed on, the message is
-/// compressed as it is written, if that seems worth it: see
+/// What is written is collected up to 64 KiB and goes out as a fragment then, or when it is
+/// flushed. With [`Config::fragment_size`](crate::Config::fragment_size) set, fragments are no
+/// longer than that. Text is checked (RFC 6455 section 8.1): a piece may end in the middle of a
+/// character, but a wrong byte is an error, and its piece is not sent. Where compression was agreed
+/// on, the message is compressed as it is written, if that seems worth it: see
 /// [`compress`](Self::compress).
 ///
-/// While it is open, writers of the same connection wait. Pings and pongs pass between its fragments.
+/// While it is open, writers of the same connection wait. Pings and pongs pass between its
+/// fragments.
 ///
 /// If it is dropped before it is finished, the connection fails with 1011: the peer must not take a
 /// half of the message for the whole. [`abort`](Self::abort) does the same by name. A message of

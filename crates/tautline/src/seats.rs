@@ -80,8 +80,8 @@ impl Seats {
         }
     }
 
-    /// To be called before the task drives the connection. Returns the wakers to use if a second task waits, and `None` if
-    /// this task is alone.
+    /// To be called before the task drives the connection. Returns the wakers to use if a second
+    /// task waits, and `None` if this task is alone.
     pub(crate) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Box<SharedWakers>> {
         let Self { reading, writing } = self;
         let other = match side {
@@ -132,7 +132,8 @@ impl Seats {
         }
     }
 
-    /// To be called after the task drove the connection with shared wakers, with what `enter` returned.
+    /// To be called after the task drove the connection with shared wakers, with what `enter`
+    /// returned.
     pub(crate) fn give_back(&mut self, shared: Box<SharedWakers>) {
         self.writing.get_or_insert_default().shared = Some(shared);
     }

@@ -151,7 +151,8 @@ impl DroppingSender {
     /// Queues a message; if there is no room for it, the oldest ones are dropped.
     ///
     /// # Errors
-    /// Why nothing is sent any more: the connection is closing or has failed, or its task has ended.
+    /// Why nothing is sent any more: the connection is closing or has failed, or its task has
+    /// ended.
     pub fn send(&self, message: impl Into<Prepared>) -> Result<(), Error> {
         self.0.push(|queue| queue.push(message.into()))
     }
@@ -188,7 +189,8 @@ impl<K: Clone + Eq + Hash> LatestSender<K> {
     /// longest is dropped.
     ///
     /// # Errors
-    /// Why nothing is sent any more: the connection is closing or has failed, or its task has ended.
+    /// Why nothing is sent any more: the connection is closing or has failed, or its task has
+    /// ended.
     pub fn send(&self, key: K, message: impl Into<Prepared>) -> Result<(), Error> {
         self.0.push(|queue| queue.push(key, message.into()))
     }
@@ -209,8 +211,8 @@ impl<K: Clone + Eq + Hash> fmt::Debug for LatestSender<K> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// A sender that never waits, and drops the oldest messages when more than `limit` bytes of
     /// payload wait: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
-    /// beside the reader. It ends when the connection does, or, after all was written, when the last
-    /// clone of the sender is dropped.
+    /// beside the reader. It ends when the connection does, or, after all was written, when the
+    /// last clone of the sender is dropped.
     ///
     /// What has left is in the connection's own queue, of
     /// [`Config::write_mark`](crate::Config::write_mark) bytes, and can no longer be dropped.

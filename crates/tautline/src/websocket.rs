@@ -25,9 +25,9 @@ use crate::transport::{Peer, Transport};
 /// An open WebSocket connection.
 ///
 /// It is a [`Stream`](futures_core::Stream) of received messages and a [`Sink`](futures_sink::Sink)
-/// for messages to send; methods with the same names do the same without an import. While [`next`](Self::next) is awaited, pings and a
-/// Close are answered and a silent peer is pinged. So keep a task in `next`, or
-/// [`split`](Self::split) the connection.
+/// for messages to send; methods with the same names do the same without an import. While
+/// [`next`](Self::next) is awaited, pings and a Close are answered and a silent peer is pinged. So
+/// keep a task in `next`, or [`split`](Self::split) the connection.
 ///
 /// `next` returns `None` after the closing handshake (see [`close_frame`](Self::close_frame) for
 /// the code and the reason), and one [`Error`] if the connection ended in any other way. By then
@@ -194,8 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Next { from: self }
     }
 
-    /// Receives the next message in pieces: see [`MessageReader`]. It returns as soon as the message
-    /// has begun, and takes no memory for it, so that
+    /// Receives the next message in pieces: see [`MessageReader`]. It returns as soon as the
+    /// message has begun, and takes no memory for it, so that
     /// [`Config::max_message_size`](crate::Config::max_message_size) does not apply, but
     /// [`max_streamed_size`](crate::Config::max_streamed_size) does. It may be used in turn with
     /// [`next`](Self::next).
@@ -357,8 +357,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.try_queue(message.into())
     }
 
-    /// Queues a message that is shared with other connections, and writes everything that is queued:
-    /// see [`Prepared`]. Cancel safe.
+    /// Queues a message that is shared with other connections, and writes everything that is
+    /// queued: see [`Prepared`]. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).

@@ -126,8 +126,8 @@ impl Protocol {
     /// ```
     ///
     /// # Errors
-    /// [`SendError::Closed`] once a Close was sent or received; [`SendError::Unfinished`] if another
-    /// message is under way: ask [`ready`](Self::ready) first.
+    /// [`SendError::Closed`] once a Close was sent or received; [`SendError::Unfinished`] if
+    /// another message is under way: ask [`ready`](Self::ready) first.
     pub fn begin_message(&mut self, kind: Kind, compress: Compress) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
@@ -168,7 +168,8 @@ impl Protocol {
         Ok(())
     }
 
-    /// [`write_message`](Self::write_message) without a copy: long bytes are a fragment as they are.
+    /// [`write_message`](Self::write_message) without a copy: long bytes are a fragment as they
+    /// are.
     ///
     /// # Errors
     /// As [`write_message`](Self::write_message).
@@ -190,8 +191,8 @@ impl Protocol {
     /// The message is complete. If nothing of it went out, it is sent as any other.
     ///
     /// # Errors
-    /// [`SendError::Closed`] as above. [`SendError::Utf8`] if it is a text and ends in the middle of
-    /// a character: it can be continued or aborted.
+    /// [`SendError::Closed`] as above. [`SendError::Utf8`] if it is a text and ends in the middle
+    /// of a character: it can be continued or aborted.
     pub fn finish_message(&mut self) -> Result<(), SendError> {
         let open = self.open_message(&[])?;
         let mut utf8 = open.utf8;
@@ -206,8 +207,8 @@ impl Protocol {
     }
 
     /// The message will not be complete. The peer must not take a part for the whole, so the
-    /// connection fails with 1011. Returns whether it does: not if nothing was written, nor if it is
-    /// closing already.
+    /// connection fails with 1011. Returns whether it does: not if nothing was written, nor if it
+    /// is closing already.
     pub fn abort_message(&mut self) -> bool {
         let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.open.is_some()) else {
             return false;
@@ -227,8 +228,8 @@ impl Protocol {
         self.outgoing.as_ref().is_some_and(|outgoing| outgoing.open.is_some())
     }
 
-    /// Whether there is room for the next piece: fewer bytes are queued than the write mark, and the
-    /// pieces before it are encoded.
+    /// Whether there is room for the next piece: fewer bytes are queued than the write mark, and
+    /// the pieces before it are encoded.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.has_room() && self.outgoing.as_ref().is_none_or(|outgoing| outgoing.rest.is_empty())

@@ -385,8 +385,8 @@ impl Session {
         self.reads = self.reads.saturating_add(1);
     }
 
-    /// The deadline of [`poll_timeout`](Self::poll_timeout) may have passed. Drop the transport if the
-    /// session [is done](Self::is_done) then.
+    /// The deadline of [`poll_timeout`](Self::poll_timeout) may have passed. Drop the transport if
+    /// the session [is done](Self::is_done) then.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.unread && self.phase == Phase::Running {
             // The peer has sent more than the user has taken: the pong may be in it.

@@ -59,8 +59,8 @@ impl Error {
     ///
     /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and
     /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode), [`Backlog`](Self::Backlog),
-    /// [`Unfinished`](Self::Unfinished), [`Utf8`](Self::Utf8) and [`TooLong`](Self::TooLong), which are about the call that returned them and say nothing
-    /// about the connection.
+    /// [`Unfinished`](Self::Unfinished), [`Utf8`](Self::Utf8) and [`TooLong`](Self::TooLong), which
+    /// are about the call that returned them and say nothing about the connection.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

@@ -49,8 +49,8 @@ pub(super) struct Inbox {
 }
 
 impl Session {
-    /// Keeps what arrived for the task that reads, as long as there is room and nothing was left out
-    /// before it.
+    /// Keeps what arrived for the task that reads, as long as there is room and nothing was left
+    /// out before it.
     pub(super) fn keep(&mut self, kept: Kept) {
         let full = self.is_inbox_full();
         let inbox = self.inbox.get_or_insert_default();

@@ -11,8 +11,8 @@ use crate::message::{Kind, Message};
 use crate::protocol::{Piece, Protocol};
 
 impl Session {
-    /// The beginning of the next message, whose contents [`poll_piece`](Self::poll_piece) returns; or
-    /// the end, with its error once.
+    /// The beginning of the next message, whose contents [`poll_piece`](Self::poll_piece) returns;
+    /// or the end, with its error once.
     pub fn poll_start(
         &mut self,
         now: impl Fn() -> Instant,
@@ -146,7 +146,8 @@ impl Session {
 
 /// Messages that the user writes in pieces.
 impl Session {
-    /// Begins a message: see [`Protocol::begin_message`]. Call [`poll_room`](Self::poll_room) first.
+    /// Begins a message: see [`Protocol::begin_message`]. Call [`poll_room`](Self::poll_room)
+    /// first.
     ///
     /// # Errors
     /// As [`send`](Self::send); [`Error::Unfinished`] while another message is under way.

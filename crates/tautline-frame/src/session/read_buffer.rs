@@ -72,8 +72,8 @@ impl ReadBuffer {
         (block, room.min(MAX_READ))
     }
 
-    /// The buffer, with room for a read, for a message that is handed on as it arrives: twice as much
-    /// as before while the peer fills it.
+    /// The buffer, with room for a read, for a message that is handed on as it arrives: twice as
+    /// much as before while the peer fills it.
     pub(super) fn room_to_stream(&mut self) -> (&mut BytesMut, usize) {
         let wanted = if self.filled { (2 * self.most).min(MAX_READ) } else { MIN_READ };
         let mut block = self.block.take().unwrap_or_else(buffers::take);

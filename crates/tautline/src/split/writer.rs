@@ -106,8 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 
     /// Queues a message without waiting: see [`WebSocket::try_feed`](crate::WebSocket::try_feed).
-    /// You need not flush it: if the [`Reader`] waits in [`next`](Reader::next), it is woken to
-    /// write the message.
+    /// You need not flush it: if the [`Reader`](crate::Reader) waits in
+    /// [`next`](crate::Reader::next), it is woken to write the message.
     ///
     /// # Errors
     /// [`TryFeedError::Full`], with the message, if
@@ -120,8 +120,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         Ok(())
     }
 
-    /// Queues a message that is shared with other connections, and writes everything that is queued:
-    /// see [`Prepared`]. Cancel safe.
+    /// Queues a message that is shared with other connections, and writes everything that is
+    /// queued: see [`Prepared`]. Cancel safe.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -178,11 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     /// Closes in order and waits for the end: see
     /// [`WebSocket::close_with`](crate::WebSocket::close_with). Messages that arrive meanwhile go
-    /// to the [`Reader`], or are discarded if it was dropped. Cancel safe.
+    /// to the [`Reader`](crate::Reader), or are discarded if it was dropped. Cancel safe.
     ///
-    /// The reader need not be in [`next`](Reader::next). But while more than 1 MiB of messages wait
-    /// for it, nothing more is read: the peer's Close, which comes after them, is not seen, and
-    /// [`Config::close_timeout`](crate::Config::close_timeout) ends the connection.
+    /// The reader need not be in [`next`](crate::Reader::next). But while more than 1 MiB of
+    /// messages wait for it, nothing more is read: the peer's Close, which comes after them, is not
+    /// seen, and [`Config::close_timeout`](crate::Config::close_timeout) ends the connection.
     ///
     /// # Errors
     /// [`Error::CloseCode`] if this role must not send the code, otherwise why the connection did
@@ -193,8 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     /// Pings the peer and returns the round-trip time: see
     /// [`WebSocket::ping`](crate::WebSocket::ping). Messages that arrive meanwhile go to the
-    /// [`Reader`], or are discarded if it was dropped. The reader need not be in
-    /// [`next`](Reader::next), unless more than 1 MiB of messages wait for it. Cancel safe.
+    /// [`Reader`](crate::Reader), or are discarded if it was dropped. The reader need not be in
+    /// [`next`](crate::Reader::next), unless more than 1 MiB of messages wait for it. Cancel safe.
     ///
     /// # Errors
     /// [`Error::Timeout`] if the pong does not arrive, or is not read, within
