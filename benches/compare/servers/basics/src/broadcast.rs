@@ -28,13 +28,13 @@ impl Handler for Broadcast {
             }
         });
         let mut state = Turn::default();
-        let mut buffer = vec![0; 4096];
+        let mut buffer = vec![0; 64 << 10];
         loop {
             let count = reader.read(&mut buffer).await?;
             if count == 0 {
                 return Ok(());
             }
-            // The messages of this scenario are short and come whole.
+            // The messages of this scenario are short, and those of a burst come whole.
             let (mut replies, _) = state.turn(&mut buffer, count);
             while let Some(header) = wire::parse(&buffer[replies.clone()]) {
                 let end = replies.start + header.length + usize::try_from(header.payload)?;

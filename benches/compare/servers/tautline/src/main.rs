@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use kit::{Failure, Hub, Options, Outcome, Task};
-use tautline::{Compression, Config, Server, ServerTls, WebSocket};
+use kit::{Failure, Hub, Options, Outcome, Subscription, Task};
+use tautline::{Compression, Config, Prepared, Server, ServerTls, WebSocket};
 
 fn main() {
     kit::run(|options| async move {
@@ -59,16 +59,40 @@ async fn echo(options: &Options) -> Outcome {
     }
 }
 
-/// Every message to all connections: the same shared payload for each.
+/// Every message to all connections: the same frame for each.
 async fn broadcast() -> Outcome {
     let server = Server::bind("127.0.0.1:0").await?;
     kit::announce(server.local_addr()?);
     let hub = Hub::default();
     let serving = server.serve(move |ws| {
         let (hub, queue) = (hub.clone(), hub.subscribe());
-        kit::broadcast(ws, hub, queue, |item| Ok(Some(item?)))
+        publish(ws, hub, queue)
     });
     Ok(serving.await?)
+}
+
+/// As [`kit::broadcast`], with prepared messages.
+async fn publish(
+    mut ws: WebSocket,
+    hub: Hub<Prepared>,
+    mut queue: Subscription<Prepared>,
+) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            biased;
+            message = ws.next() => match message {
+                None => return Ok(()),
+                Some(message) => hub.publish(Prepared::new(message?)),
+            },
+            Some(first) = queue.recv() => {
+                ws.feed_prepared(&first).await?;
+                while let Ok(more) = queue.try_recv() {
+                    ws.feed_prepared(&more).await?;
+                }
+                ws.flush().await?;
+            }
+        }
+    }
 }
 
 async fn feed(mut ws: WebSocket) -> Result<(), Failure> {
