@@ -293,6 +293,7 @@ impl Session {
         let all_written =
             self.poll_flush() == Progress::Done(()) && self.write_side == WriteSide::Clean;
         let all_taken = self.inbox.is_none() && self.protocol.is_between_messages();
+        let all_written = all_written && !self.protocol.is_writing();
         if !all_written || !all_taken || !self.protocol.is_open() || self.phase != Phase::Running {
             return None;
         }

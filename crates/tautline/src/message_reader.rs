@@ -32,7 +32,7 @@ use crate::timer::now;
 /// call that receives.
 ///
 /// # Cancel safety
-/// Reads are cancel safe: a piece that was not returned comes next.
+/// A piece that was not returned comes next, whatever was dropped.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -65,6 +65,8 @@ pub struct MessageReader<'a, C> {
     kind: Kind,
     /// What has arrived and was not read.
     piece: Bytes,
+    /// What `read_to_end` has read so far.
+    collected: Vec<u8>,
     state: State,
     /// Skips the rest. A function pointer, because `Drop` does not know the bounds of `C`.
     skip: fn(&mut C),
@@ -110,8 +112,8 @@ impl<'a, C: Receive> MessageReader<'a, C> {
             Some(kind) => kind?,
             None => return Ok(None),
         };
-        let (piece, state) = (Bytes::new(), State::Open);
-        Ok(Some(Self { from, kind, piece, state, skip: C::skip_message }))
+        let (piece, collected, state) = (Bytes::new(), Vec::new(), State::Open);
+        Ok(Some(Self { from, kind, piece, collected, state, skip: C::skip_message }))
     }
 
     /// Waits until there is something in `piece`; false at the end.
@@ -140,26 +142,25 @@ impl<'a, C: Receive> MessageReader<'a, C> {
         })
     }
 
-    /// Reads the rest of the message, up to a limit in bytes, inclusive. Not cancel safe: what was
-    /// read is lost.
+    /// Reads the rest of the message, up to a limit in bytes, inclusive. Cancel safe: calling it again
+    /// continues, and returns all of it.
     ///
     /// # Errors
     /// [`Error::TooLong`] if there is more: the connection is open, and the message is skipped when
     /// this is dropped. Otherwise why the connection ended.
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut all = Vec::new();
         while poll_fn(|cx| self.poll_piece(cx)).await? {
-            let piece = std::mem::take(&mut self.piece);
-            if piece.len() > limit - all.len() {
+            if self.piece.len() > limit.saturating_sub(self.collected.len()) {
                 return Err(Error::TooLong { limit });
             }
-            all.extend_from_slice(&piece);
+            self.collected.extend_from_slice(&std::mem::take(&mut self.piece));
         }
-        Ok(all.into())
+        Ok(std::mem::take(&mut self.collected).into())
     }
 
     /// Reads the rest of the message, up to a limit in bytes, inclusive: the whole of it if nothing
-    /// was read before. Not cancel safe: the message is lost.
+    /// was read before. If the future is dropped, so is the message, and the connection goes on with
+    /// the next one.
     ///
     /// # Errors
     /// As [`read_to_end`](Self::read_to_end); [`Error::Utf8`] if what was read before ended in the
