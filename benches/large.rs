@@ -7,10 +7,10 @@
 //! `floor` echoes frames of a few kinds without a library: it reads up to 256 KiB, unmasks it in
 //! place and writes it, with a header where the client had one.
 
+mod process;
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use tautline_frame::{Header, Role, Rsv, mask};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::process::{Process, resident};
 use crate::support::{Result, option};
 
 const PIECE: usize = 64 << 10;
@@ -78,49 +79,6 @@ fn main() -> Result {
         }
         _ => measure_all(),
     }
-}
-
-/// A process of this program.
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(core: &str, words: &[&str], identity: &[(&str, &str)]) -> Result<Self> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", core]).arg(std::env::current_exe()?).args(words);
-        command.envs(identity.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let input = child.stdin.take().ok_or("no input")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(Self { child, input, output })
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        if line.is_empty() { Err("a process ended".into()) } else { Ok(line.trim().to_owned()) }
-    }
-
-    fn cpu_time(&self) -> Result<Duration> {
-        support::cpu_time(self.child.id())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Anonymous resident memory, in KiB.
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    Ok(line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no RssAnon")?.trim().parse()?)
 }
 
 /// One transfer.
@@ -186,7 +144,7 @@ fn transfer(serve: &[&str], name: &str, bytes: u64, identity: &[(&str, &str)]) -
     let uri = server.line()?;
     let mut client = Process::start("1", &["send", &uri, name, &bytes.to_string()], identity)?;
     client.line()?;
-    let pids = [server.child.id(), client.child.id()];
+    let pids = [server.id(), client.id()];
     let idle = [resident(pids[0])?, resident(pids[1])?];
     let cpu = [server.cpu_time()?, client.cpu_time()?];
     let (done, is_done) = mpsc::channel::<()>();
