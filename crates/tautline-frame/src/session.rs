@@ -288,8 +288,9 @@ impl Session {
     /// not flushed, when a message is kept for the user, or when a part of a message was received:
     /// its frames were taken apart already.
     pub fn leave(&mut self) -> Option<BytesMut> {
-        let all_written =
-            self.poll_flush() == Progress::Done(()) && self.write_side == WriteSide::Clean;
+        let all_written = self.poll_flush() == Progress::Done(())
+            && self.write_side == WriteSide::Clean
+            && !self.protocol.is_writing();
         let all_taken = self.inbox.is_none() && self.protocol.is_between_messages();
         if !all_written || !all_taken || !self.protocol.is_open() || self.phase != Phase::Running {
             return None;
