@@ -132,6 +132,11 @@ impl Protocol {
         frame.map_or(0, |header| header.len)
     }
 
+    /// Whether a message that is being received is handed on in pieces.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.delivery() == Delivery::Pieces
+    }
+
     /// Whether a message is being collected, or a part of it is in the buffer.
     pub(crate) fn is_collecting(&self) -> bool {
         let in_buffer = || self.reader.current().is_some_and(|it| Kind::of(it.opcode).is_some());

@@ -294,9 +294,11 @@ impl Session {
             // anyway.
             return Meanwhile::Needs(Interest::Write);
         }
-        let received = match self.reading {
-            Reading::Messages => self.receive(now).map(Kept::Message),
-            Reading::Start | Reading::Pieces => self.receive_piece(now).map(Kept::Piece),
+        // The beginning of a message may be kept in pieces, and the rest has to follow.
+        let whole = self.reading == Reading::Messages && !self.protocol.is_in_pieces();
+        let received = match whole {
+            true => self.receive(now).map(Kept::Message),
+            false => self.receive_piece(now).map(Kept::Piece),
         };
         let Some(received) = received else { return Meanwhile::Needs(Interest::Read) };
         if listener != Listener::Nobody {

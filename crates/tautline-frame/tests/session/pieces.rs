@@ -258,6 +258,30 @@ fn a_connection_that_is_over_stays_so() {
     assert!(in_order(&pair.server_next()), "told once");
 }
 
+// The message before it was taken as a whole, and the next wait for a pong skipped the rest.
+#[test]
+fn the_rest_follows_what_was_kept_of_a_message_in_pieces() {
+    for in_pieces in [false, true] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        pair.client_send("first");
+        pair.client_flush().unwrap().unwrap();
+        assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+        pair.client_send("second");
+        pair.client_flush().unwrap().unwrap();
+        pair.up.bytes.extend_from_slice(b"\x02\x83\0\0\0\0abc");
+        pair.server_ping(Listener::Same);
+        assert_eq!(message(pair.server_next()).as_text(), Some("second"));
+        pair.up.bytes.extend_from_slice(b"\0\x83\0\0\0\0def");
+        pair.server_ping(Listener::Same);
+        pair.up.bytes.extend_from_slice(b"\x80\x83\0\0\0\0ghi");
+        if in_pieces {
+            assert_eq!(pair.server_whole(), (Kind::Binary, b"abcdefghi".to_vec()));
+        } else {
+            assert_eq!(message(pair.server_next()), Message::from(b"abcdefghi"));
+        }
+    }
+}
+
 // The part in the middle was not kept, and the message passed for a whole one without it.
 #[test]
 fn a_message_with_a_gap_is_not_collected() {
