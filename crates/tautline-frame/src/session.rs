@@ -96,6 +96,8 @@ pub struct Session {
     /// Reads and turns since a write was last considered: see [`write_action`](Self::write_action).
     reads: u8,
     reading: Reading,
+    /// The last read filled the buffer: the peer has more.
+    filled: bool,
     /// What arrived while a task waited for something else; usually `None`.
     inbox: Option<Box<Inbox>>,
     /// Why the connection ended, if not in order.
@@ -185,6 +187,7 @@ impl Session {
             write_ready: Ready::Yes,
             reads: 0,
             reading: Reading::Messages,
+            filled: false,
             inbox: None,
             failure: None,
             lost: None,
@@ -290,10 +293,10 @@ impl Session {
     /// not flushed, when a message is kept for the user, or when a part of a message was received:
     /// its frames were taken apart already.
     pub fn leave(&mut self) -> Option<BytesMut> {
-        let all_written =
-            self.poll_flush() == Progress::Done(()) && self.write_side == WriteSide::Clean;
+        let all_written = self.poll_flush() == Progress::Done(())
+            && self.write_side == WriteSide::Clean
+            && !self.protocol.is_writing();
         let all_taken = self.inbox.is_none() && self.protocol.is_between_messages();
-        let all_written = all_written && !self.protocol.is_writing();
         if !all_written || !all_taken || !self.protocol.is_open() || self.phase != Phase::Running {
             return None;
         }

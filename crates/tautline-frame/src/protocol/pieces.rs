@@ -11,6 +11,7 @@ use crate::config::SLICE_THRESHOLD;
 use crate::error::ProtocolError;
 use crate::header::Header;
 use crate::message::Kind;
+use crate::state::Event;
 
 impl Protocol {
     /// Takes frames off the buffer up to the next piece of a message, like
@@ -67,6 +68,11 @@ impl Protocol {
         buffer: &mut BytesMut,
     ) -> Result<Option<Piece>, ProtocolError> {
         if let Some(kind) = self.continue_in_pieces() {
+            // The frame that is under way was not counted.
+            if let Err(error) = self.count_piece(self.rest_of_frame()) {
+                self.fail(error.into(), self.last_received);
+                return Err(error);
+            }
             return Ok(Some(Piece::Start(kind)));
         }
         Ok(match self.advance::<true>(buffer)? {
@@ -94,13 +100,14 @@ impl Protocol {
             .inspect_err(|error| self.fail((*error).into(), self.last_received))
     }
 
-    /// Whether so many bytes of a message may be collected that came in pieces.
+    /// Whether so many bytes of a message may be collected that came in pieces, and the rest of the
+    /// frame that is under way, which was admitted without a limit.
     ///
     /// # Errors
     /// It is too long for that. The connection has failed.
     pub(crate) fn admit_collected(&mut self, len: usize) -> Result<(), ProtocolError> {
         let limit = self.config.max_message_size;
-        if len <= limit {
+        if (len as u64).saturating_add(self.rest_of_frame()) <= limit as u64 {
             return Ok(());
         }
         let error = ProtocolError::MessageTooLong { limit };
@@ -113,15 +120,36 @@ impl Protocol {
         if let Some(incoming) = &mut self.incoming {
             incoming.delivery = Delivery::Whole;
             incoming.data = data;
+            incoming.taken = 0;
         }
+    }
+
+    /// How many bytes of the frame that is under way were not taken. What a compressed one inflates
+    /// to is counted there.
+    fn rest_of_frame(&self) -> u64 {
+        let plain = self.incoming.as_ref().is_some_and(|it| it.coding == Coding::Plain);
+        let frame = self.reader.current().filter(|it| plain && !it.opcode.is_control());
+        frame.map_or(0, |header| header.len)
+    }
+
+    /// Whether a message that is being received is handed on in pieces.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.delivery() == Delivery::Pieces
+    }
+
+    /// Whether a message is being collected, or a part of it is in the buffer.
+    pub(crate) fn is_collecting(&self) -> bool {
+        let in_buffer = || self.reader.current().is_some_and(|it| Kind::of(it.opcode).is_some());
+        let whole = self.delivery() == Delivery::Whole && (self.incoming.is_some() || in_buffer());
+        whole && self.state.allows(Event::ReceiveData)
     }
 
     /// A message that is being collected is handed on in pieces from here on.
     fn continue_in_pieces(&mut self) -> Option<Kind> {
+        if !self.is_collecting() {
+            return None;
+        }
         if let Some(incoming) = &mut self.incoming {
-            if incoming.delivery != Delivery::Whole {
-                return None;
-            }
             incoming.delivery = Delivery::Pieces;
             incoming.received = incoming.data.len() as u64;
             return Some(incoming.kind);

@@ -232,7 +232,7 @@ impl Session {
     #[inline]
     pub fn read_buffer(&mut self) -> (&mut BytesMut, usize) {
         if self.protocol.is_streaming() {
-            return self.read.room_to_stream();
+            return self.read.room_to_stream(self.filled);
         }
         let buffered = self.read.get().map_or(0, |read| read.len());
         self.read.room(self.protocol.missing(buffered))
@@ -273,8 +273,8 @@ impl Session {
     #[inline]
     pub fn handle_read(&mut self, count: usize, now: Instant) {
         // A peer that fills the buffer has more to send, and must not delay replies.
-        let full = self.read.handle_filled(count);
-        self.reads = if full { MAX_READS } else { self.reads.saturating_add(1) };
+        self.filled = self.read.handle_filled(count);
+        self.reads = if self.filled { MAX_READS } else { self.reads.saturating_add(1) };
         self.unread = true;
         self.protocol.handle_received(now);
     }

@@ -17,9 +17,7 @@ impl Session {
         &mut self,
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Kind, Error>>> {
-        if self.reading == Reading::Pieces {
-            self.skip_message();
-        }
+        self.skip_message();
         self.reading = Reading::Start;
         if self.must_yield() {
             return Progress::Needs(Interest::Read);
@@ -35,7 +33,11 @@ impl Session {
                 Some(kind)
             }
             Some(Kept::Piece(piece)) => start_of(&piece),
-            None => self.receive_next_piece(now).and_then(|piece| start_of(&piece)),
+            None => {
+                // What has arrived of a message that was being collected is due now.
+                self.unread |= self.protocol.is_collecting();
+                self.receive_next_piece(now).and_then(|piece| start_of(&piece))
+            }
         };
         if let Some(kind) = kind {
             self.reading = Reading::Pieces;
@@ -77,6 +79,9 @@ impl Session {
 
     /// Drops the rest of the message that [`poll_start`](Self::poll_start) began, as it arrives.
     pub fn skip_message(&mut self) {
+        if self.reading != Reading::Pieces {
+            return;
+        }
         self.reading = Reading::Start;
         while let Some(piece) = self.take_kept().and_then(Kept::into_piece) {
             if piece == Piece::End {
@@ -100,6 +105,8 @@ impl Session {
         let mut data = Vec::new();
         let complete = loop {
             let piece = match self.take_kept().and_then(Kept::into_piece) {
+                // What came next was not kept.
+                None if self.inbox.is_some() => return None,
                 None => self.protocol.poll_due_piece(),
                 kept => Ok(kept),
             };

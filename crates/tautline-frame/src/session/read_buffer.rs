@@ -31,8 +31,6 @@ pub(super) struct ReadBuffer {
     large: Option<LargeBlock>,
     /// The most that it contained at once since it last had to shrink: what this peer has paid for.
     most: usize,
-    /// The last read filled it: the peer has more.
-    filled: bool,
 }
 
 impl ReadBuffer {
@@ -40,7 +38,7 @@ impl ReadBuffer {
     pub(super) fn new(arrived: BytesMut) -> Self {
         let most = arrived.len();
         let block = (most > 0).then(|| Box::new(arrived));
-        Self { block, large: LargeBlock::new(most), most, filled: false }
+        Self { block, large: LargeBlock::new(most), most }
     }
 
     /// The bytes, where there is a buffer.
@@ -74,8 +72,8 @@ impl ReadBuffer {
 
     /// The buffer, with room for a read, for a message that is handed on as it arrives: twice as
     /// much as before while the peer fills it.
-    pub(super) fn room_to_stream(&mut self) -> (&mut BytesMut, usize) {
-        let wanted = if self.filled { (2 * self.most).min(MAX_READ) } else { MIN_READ };
+    pub(super) fn room_to_stream(&mut self, filled: bool) -> (&mut BytesMut, usize) {
+        let wanted = if filled { (2 * self.most).min(MAX_READ) } else { MIN_READ };
         let mut block = self.block.take().unwrap_or_else(buffers::take);
         if block.capacity() - block.len() < wanted && !block.try_reclaim(wanted) {
             let size = (block.len() + wanted).max(buffers::BUFFER_SIZE);
@@ -156,8 +154,7 @@ impl ReadBuffer {
     pub(super) fn handle_filled(&mut self, count: usize) -> bool {
         let Some(block) = &self.block else { return false };
         self.most = self.most.max(block.len());
-        self.filled = count == MAX_READ || block.len() == block.capacity();
-        self.filled
+        count == MAX_READ || block.len() == block.capacity()
     }
 
     /// A message was taken. Nothing larger than the pool's buffers outlives its message.

@@ -80,9 +80,7 @@ impl Session {
         &mut self,
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Message, Error>>> {
-        if self.reading == Reading::Pieces {
-            self.skip_message();
-        }
+        self.skip_message();
         self.reading = Reading::Messages;
         if self.inbox.is_some() {
             if self.must_yield() {
@@ -173,7 +171,12 @@ impl Session {
     /// The peer broke a rule. The protocol has failed.
     pub(super) fn fail(&mut self, error: ProtocolError) {
         self.failure = Some(error.into());
-        self.phase = Phase::Ending;
+        self.phase = match self.phase {
+            // What was kept turned out wrong after the end.
+            Phase::Done | Phase::Told => Phase::Done,
+            Phase::Running | Phase::Ending => Phase::Ending,
+            leaving @ Phase::Leaving { .. } => leaving,
+        };
     }
 
     /// Room for a message; an error when none may be sent any more.
@@ -291,9 +294,11 @@ impl Session {
             // anyway.
             return Meanwhile::Needs(Interest::Write);
         }
-        let received = match self.reading {
-            Reading::Messages => self.receive(now).map(Kept::Message),
-            Reading::Start | Reading::Pieces => self.receive_piece(now).map(Kept::Piece),
+        // The beginning of a message may be kept in pieces, and the rest has to follow.
+        let whole = self.reading == Reading::Messages && !self.protocol.is_in_pieces();
+        let received = match whole {
+            true => self.receive(now).map(Kept::Message),
+            false => self.receive_piece(now).map(Kept::Piece),
         };
         let Some(received) = received else { return Meanwhile::Needs(Interest::Read) };
         if listener != Listener::Nobody {

@@ -269,3 +269,35 @@ fn a_peer_that_stops_in_the_middle_is_given_up() {
         assert_eq!(end.wait(secs(2)), Err(tautline_frame::Timeout::Message));
     }
 }
+
+// What a frame declares was counted only where it began in pieces.
+#[test]
+fn the_limit_of_pieces_counts_a_frame_that_was_being_collected() {
+    let config = Config::new().max_streamed_size(100);
+    for first in [0x82, 0x02] {
+        let mut server = End::with(tautline_frame::Role::Server, config.clone());
+        let mut wire = vec![first, 0xFE, 0, 200, 0, 0, 0, 0];
+        wire.extend([7; 60]);
+        server.buffer.extend_from_slice(&wire);
+        assert_eq!(server.protocol.handle_data(&mut server.buffer, server.now), Ok(None));
+        let error = ProtocolError::StreamTooLong { limit: 100 };
+        assert_eq!(server.receive_pieces(&[7; 140]), Err(error));
+    }
+}
+
+// After an error in the middle of a frame, a message seemed to begin.
+#[test]
+fn nothing_begins_after_a_failure_or_the_end() {
+    for eof in [false, true] {
+        let mut client = End::new(tautline_frame::Role::Client);
+        let first = client.receive_pieces(b"\x81\x05a");
+        assert_eq!(first, Ok(vec![Piece::Start(Kind::Text), data(b"a")]));
+        if eof {
+            client.protocol.handle_eof(client.now);
+        } else {
+            assert_eq!(client.receive_pieces(b"\xFF"), Err(ProtocolError::Utf8));
+        }
+        assert_eq!(client.receive_pieces(b""), Ok(vec![]));
+        assert_eq!(client.receive_pieces(b"abc"), Ok(vec![]));
+    }
+}

@@ -1,7 +1,7 @@
 //! Messages taken in pieces, and both ways in turn.
 
 use tautline_frame::session::{Error, Listener, Session};
-use tautline_frame::{CloseCode, Config, Kind, Message, ProtocolError};
+use tautline_frame::{CloseCode, Compress, Config, Kind, Message, ProtocolError};
 
 use crate::conversations::{Pair, in_order, message};
 
@@ -200,4 +200,170 @@ fn the_end_comes_between_messages_too() {
     pair.client_flush().unwrap().unwrap();
     assert_eq!(pair.server_whole(), (Kind::Text, b"x".to_vec()));
     assert!(matches!(pair.server_start(), Some(None)));
+}
+
+// What had arrived of a message that was being collected was handed on only when more of it came: a
+// peer that waits for an answer to it waited for ever.
+#[test]
+fn the_part_of_a_message_that_has_arrived_can_be_had_in_pieces_at_once() {
+    for part in [&b"\x02\x83\0\0\0\0abc"[..], b"\x82\x86\0\0\0\0abc"] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        pair.up.bytes.extend_from_slice(part);
+        assert!(pair.server_next().is_none());
+        assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
+        assert!(matches!(pair.server_piece(), Some(Ok(Some(piece))) if piece == b"abc"));
+    }
+}
+
+// The frame was admitted in pieces, and all of it was collected.
+#[test]
+fn the_rest_of_a_frame_is_not_collected_beyond_the_limit() {
+    let mut pair = Pair::new(&Config::new().max_message_size(100), 4 << 20);
+    pair.client_send("first");
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+    pair.up.bytes.extend_from_slice(&[0x82, 0xFE, 0, 200, 0, 0, 0, 0]);
+    pair.up.bytes.extend_from_slice(&[7; 60]);
+    let (id, now) = (pair.server.session.ping().unwrap(), pair.now);
+    let pong = |session: &mut Session| session.poll_pong(id, Listener::Same, || now);
+    assert!(pair.server.wake(&mut pair.up, &mut pair.down, now, pong).is_none());
+    assert!(pair.server_next().is_none());
+    pair.up.bytes.extend_from_slice(&[7; 140]);
+    assert!(pair.server_next().is_none());
+    let _ = pair.client_next();
+    let error = ProtocolError::MessageTooLong { limit: 100 };
+    assert!(matches!(pair.server_next(), Some(Some(Err(Error::Protocol(it)))) if it == error));
+}
+
+// A kept message that is too long as a whole, taken after the end, began the end anew.
+#[test]
+fn a_connection_that_is_over_stays_so() {
+    let mut pair = Pair::new(&Config::new().max_message_size(100), 4 << 20);
+    pair.client_send("first");
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+    pair.client_send(vec![7; 200]);
+    pair.client.session.close(CloseCode::NORMAL.into(), pair.now).unwrap();
+    pair.client_flush().unwrap().unwrap();
+    let now = pair.now;
+    let over = |session: &mut Session| session.poll_over(Listener::Same, || now);
+    for _ in 0..10 {
+        let _ = pair.server.wake(&mut pair.up, &mut pair.down, now, over);
+        let _ = pair.client_next();
+    }
+    assert!(pair.server.session.is_done());
+    let error = ProtocolError::MessageTooLong { limit: 100 };
+    assert!(matches!(pair.server_next(), Some(Some(Err(Error::Protocol(it)))) if it == error));
+    assert!(pair.server.session.is_done());
+    assert!(in_order(&pair.server_next()), "told once");
+}
+
+// The message before it was taken as a whole, and the next wait for a pong skipped the rest.
+#[test]
+fn the_rest_follows_what_was_kept_of_a_message_in_pieces() {
+    for in_pieces in [false, true] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        pair.client_send("first");
+        pair.client_flush().unwrap().unwrap();
+        assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+        pair.client_send("second");
+        pair.client_flush().unwrap().unwrap();
+        pair.up.bytes.extend_from_slice(b"\x02\x83\0\0\0\0abc");
+        pair.server_ping(Listener::Same);
+        assert_eq!(message(pair.server_next()).as_text(), Some("second"));
+        pair.up.bytes.extend_from_slice(b"\0\x83\0\0\0\0def");
+        pair.server_ping(Listener::Same);
+        pair.up.bytes.extend_from_slice(b"\x80\x83\0\0\0\0ghi");
+        if in_pieces {
+            assert_eq!(pair.server_whole(), (Kind::Binary, b"abcdefghi".to_vec()));
+        } else {
+            assert_eq!(message(pair.server_next()), Message::from(b"abcdefghi"));
+        }
+    }
+}
+
+// The part in the middle was not kept, and the message passed for a whole one without it.
+#[test]
+fn a_message_with_a_gap_is_not_collected() {
+    // At some number of frames the turn is over just before the end of the message.
+    for (frames, turns) in (0..12).flat_map(|frames| (4..9).map(move |turns| (frames, turns))) {
+        let mut pair = Pair::new(&Config::new(), 8 << 20);
+        pair.client_send("first");
+        pair.client_flush().unwrap().unwrap();
+        assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+        let mut wire = vec![0x02, 0xFF, 0, 0, 0, 0, 0, 0x18, 0, 0, 0, 0, 0, 0];
+        wire.resize(14 + (0x18 << 16), 7);
+        wire.extend([0, 0x80, 0, 0, 0, 0].repeat(frames));
+        wire.extend([0x80, 0x80, 0, 0, 0, 0]);
+        pair.up.bytes.extend_from_slice(&wire);
+        let now = pair.now;
+        pair.server.session.close(CloseCode::NORMAL.into(), now).unwrap();
+        for _ in 0..turns {
+            let over = |session: &mut Session| session.poll_over(Listener::Same, || now);
+            assert!(pair.server.wake(&mut pair.up, &mut pair.down, now, over).is_none());
+        }
+        for _ in 0..10 {
+            if let Some(Some(Ok(message))) = pair.server_next() {
+                assert_eq!(message.len(), 0x18 << 16, "{frames} {turns}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_skipped_where_no_message_was_begun() {
+    let mut pair = Pair::new(&Config::new(), 1 << 20);
+    for in_pieces in [false, true] {
+        if in_pieces {
+            pair.client_send("first");
+            pair.client_flush().unwrap().unwrap();
+            assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+        }
+        pair.client_send("next");
+        pair.client_flush().unwrap().unwrap();
+        pair.server_ping(Listener::Same);
+        pair.server.session.skip_message();
+        assert_eq!(message(pair.server_next()).as_text(), Some("next"));
+    }
+}
+
+// The transport was given away in the middle of a message.
+#[test]
+fn nobody_leaves_while_a_message_is_written() {
+    for flush in [false, true] {
+        let mut pair = Pair::new(&Config::new(), 1 << 20);
+        pair.client.session.begin_message(Kind::Text, Compress::Auto).unwrap();
+        pair.client.session.write_message(b"half").unwrap();
+        if flush {
+            pair.client.session.flush_message();
+        }
+        pair.client_flush().unwrap().unwrap();
+        assert!(pair.client.session.leave().is_none());
+        pair.client.session.finish_message().unwrap();
+        pair.client_flush().unwrap().unwrap();
+        assert!(pair.client.session.leave().is_some());
+    }
+}
+
+// What had been collected of a compressed message was in part lost.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_compressed_message_that_is_kept_collected_and_taken_in_pieces_is_complete() {
+    let mut pair = Pair::new(&Config::new(), 4 << 20);
+    for end in [&mut pair.client, &mut pair.server] {
+        end.session.set_compression(tautline_frame::Compression::new());
+    }
+    pair.client_send("first");
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+    pair.client.session.begin_message(Kind::Binary, Compress::Always).unwrap();
+    pair.client.session.write_message(&[b'a'; 300]).unwrap();
+    pair.client.session.flush_message();
+    pair.client_flush().unwrap().unwrap();
+    pair.server_ping(Listener::Same);
+    assert!(pair.server_next().is_none(), "the rest is collected");
+    assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Binary)))));
+    pair.client.session.write_message(&[b'b'; 300]).unwrap();
+    pair.client.session.finish_message().unwrap();
+    assert_eq!(pair.server_rest(), [[b'a'; 300], [b'b'; 300]].concat());
 }
