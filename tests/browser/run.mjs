@@ -10,10 +10,11 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -46,6 +47,12 @@ function within(promise, what, limit = STEP) {
     timer = setTimeout(() => reject(new Error(`${what}: not within ${limit / 1000} s`)), limit);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+function deferred() {
+  const parts = {};
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
+  return parts;
 }
 
 async function check(name, body) {
@@ -97,11 +104,9 @@ setTimeout(() => {
 
 // ---- The people -----------------------------------------------------------------------------------
 
-const browser = await chromium.launch({
-  executablePath: chromiumPath,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const browser = await chromium.launch({ executablePath: chromiumPath, args: flags });
 
 const faults = []; // what went wrong inside the pages, lost connections aside
 
@@ -486,6 +491,156 @@ async function echoChecks(echo, program, options, extensions) {
   });
 }
 
+// ---- Messages in pieces ---------------------------------------------------------------------------
+
+const LONG = 512; // MiB
+
+// Runs in the page: the tests by name, each of which returns what is wrong.
+function longTests(address, mib) {
+  const block = new Uint32Array(4 << 20); // 16 MiB
+  const fill = (number) => {
+    for (let at = 0; at < block.length; at += 1) {
+      block[at] = Math.imul(at + number * 7919, 2654435761) ^ at;
+    }
+  };
+  const differences = (number, buffer) => {
+    fill(number);
+    const got = new Uint32Array(buffer);
+    let count = Math.abs(got.length - block.length);
+    for (let at = 0; at < block.length; at += 1) if (got[at] !== block[at]) count += 1;
+    return count;
+  };
+
+  // From a stream, which Chromium keeps on disk: it often fails to load one that was made of as much
+  // in memory, before it sends anything ("Failed to load Blob: error code = 4").
+  const made = () => {
+    let number = 0;
+    return new Response(new ReadableStream({
+      pull(into) {
+        fill(number);
+        into.enqueue(new Uint8Array(block.buffer.slice(0)));
+        number += 1;
+        if (number === mib / 16) into.close();
+      },
+    })).blob();
+  };
+
+  const long = async (type) => {
+    const blob = await made();
+    const ws = new WebSocket(address);
+    ws.binaryType = type;
+    await new Promise((resolve, reject) => { ws.onopen = resolve; ws.onclose = reject; });
+    const data = await new Promise((resolve, reject) => {
+      ws.onmessage = (event) => resolve(event.data);
+      ws.onclose = (event) => reject(new Error(`closed with ${event.code} ${event.reason}`));
+      ws.send(blob);
+    });
+    const wrong = [];
+    const size = data instanceof Blob ? data.size : data.byteLength;
+    if (size !== mib << 20) wrong.push(`${size} bytes`);
+    for (let number = 0; number < mib / 16; number += 1) {
+      const part = data.slice(number << 24, (number + 1) << 24);
+      const buffer = part instanceof Blob ? await part.arrayBuffer() : part;
+      const count = differences(number, buffer);
+      if (count > 0) wrong.push(`block ${number}: ${count}`);
+    }
+    const closed = new Promise((resolve) => { ws.onclose = resolve; });
+    ws.close(1000);
+    const { code, wasClean } = await closed;
+    if (code !== 1000 || !wasClean) wrong.push(`closed with ${code}`);
+    return wrong;
+  };
+
+  const streams = async () => {
+    if (typeof WebSocketStream === "undefined") return "absent";
+    const stream = new WebSocketStream(address);
+    const { readable, writable } = await stream.opened;
+    const [reader, writer] = [readable.getReader(), writable.getWriter()];
+    const wrong = [];
+    for (const text of ["", "Grüße, 世界", "é".repeat(1 << 20)]) {
+      writer.write(text);
+      if ((await reader.read()).value !== text) wrong.push(`text of ${text.length}`);
+    }
+    // Written when there is room, and read at the same time.
+    const writes = (async () => {
+      for (let number = 0; number < 8; number += 1) {
+        fill(number);
+        await writer.ready;
+        await writer.write(block.slice());
+      }
+    })();
+    const got = [];
+    while (got.length < 8) got.push((await reader.read()).value);
+    await writes;
+    got.forEach((bytes, number) => {
+      const count = differences(number, bytes.buffer ?? bytes);
+      if (count > 0) wrong.push(`binary ${number}: ${count}`);
+    });
+    stream.close({ closeCode: 4000, reason: "enough" });
+    const { closeCode, reason } = await stream.closed;
+    if (closeCode !== 4000 || reason !== "enough") wrong.push(`closed with ${closeCode} ${reason}`);
+    return wrong;
+  };
+
+  return { blob: () => long("blob"), arraybuffer: () => long("arraybuffer"), streams };
+}
+
+// The driver copies each message that a page receives, as text, and cannot do that with one of this
+// length: here the browser runs by itself, and the page tells its results over HTTP.
+async function longChecks() {
+  const server = await start(echoPath, "127.0.0.1:0", "--pieces");
+  const results = {};
+  const told = (name) => (results[name] ??= deferred());
+  const page = createServer(async (request, response) => {
+    if (request.method === "POST") {
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      told(request.url.slice(1)).resolve(JSON.parse(body));
+      response.end();
+      return;
+    }
+    response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
+    response.end(`<!doctype html><title>long</title><link rel=icon href=data:,><script type=module>
+      const tests = (${longTests})("ws://127.0.0.1:${server.port}/", ${LONG});
+      for (const [name, test] of Object.entries(tests)) {
+        const result = await test().catch((error) => [String(error)]);
+        await fetch(name, { method: "POST", body: JSON.stringify(result) });
+      }
+    </script>`);
+  }).listen(0, "127.0.0.1");
+  await once(page, "listening");
+
+  const home = mkdtempSync(join(tmpdir(), "tautline-browser-"));
+  const address = `http://127.0.0.1:${page.address().port}/`;
+  const lone = spawn(chromiumPath, ["--headless", ...flags, `--user-data-dir=${home}`, address],
+    { stdio: "ignore" });
+  children.add(lone);
+  lone.ended = once(lone, "exit");
+  try {
+    for (const type of ["blob", "arraybuffer"]) {
+      await check(`pieces: a Blob of ${LONG} MiB there and back as ${type}`, async () => {
+        assert.deepEqual(await told(type).promise, []);
+      });
+    }
+    await check("pieces: WebSocketStream, text and 128 MiB with backpressure", async () => {
+      const wrong = await told("streams").promise;
+      if (wrong === "absent") console.log("        this build has no WebSocketStream");
+      else assert.deepEqual(wrong, []);
+    });
+  } finally {
+    lone.kill("SIGTERM");
+    await within(lone.ended, "end of the browser that runs by itself");
+    children.delete(lone);
+    page.close();
+    // Its helpers may write a last file.
+    rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  }
+
+  await check("pieces: the server ends cleanly on SIGTERM", async () => {
+    assert.deepEqual(await stop(server), { code: 0, signal: null });
+  });
+}
+
 // ---- The run --------------------------------------------------------------------------------------
 
 // A page of another origin than any of the servers.
@@ -500,9 +655,11 @@ const echoes = [
   ["echo", echoPath, [], ""],
   ["echo, compressed", echoPath, ["--deflate"], "permessage-deflate; server_no_context_takeover"],
   ["echo, compressed with takeover", echoPath, ["--takeover"], "permessage-deflate"],
+  ["echo in pieces", echoPath, ["--pieces"], ""],
+  ["echo in pieces, compressed", echoPath, ["--pieces", "--takeover"], "permessage-deflate"],
 ].map(([name, ...rest]) => [name, () => echoChecks(name, ...rest)]);
 
-for (const [name, group] of [["chat", chatChecks], ...echoes]) {
+for (const [name, group] of [["chat", chatChecks], ...echoes, ["pieces", longChecks]]) {
   try {
     await group();
   } catch (error) {
