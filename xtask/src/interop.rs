@@ -80,11 +80,18 @@ fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
 
 /// Messages in fragments, which are sent back as they arrive.
 fn pieces(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
-    for options in [&["--pieces"][..], &["--pieces", "--send"], &["--pieces", "--deflate"]] {
-        let (server, url) = serve(None, options)?;
+    for more in [&[][..], &["--deflate"], &["--send", "--takeover"]] {
+        let options = [&["--pieces"], more].concat();
+        let (server, url) = serve(None, &options)?;
+        let takeover = options.contains(&"--takeover");
+        let deflate = takeover || options.contains(&"--deflate");
         for script in ["python_pieces_client.py", "ws_pieces_client.mjs"] {
             let cmd = scripts.run(script).arg(&url);
-            tally.add(script, cmd.args(options.iter().filter(|option| **option == "--deflate")));
+            tally.add(script, if deflate { cmd.arg("--deflate") } else { cmd });
+        }
+        if takeover || !deflate {
+            let cmd = scripts.run("odd_peer.py").args([&url, "--pieces"]);
+            tally.add("odd_peer.py", if takeover { cmd.arg("--takeover") } else { cmd });
         }
         tally.one(&format!("echo_peer {} ends on SIGTERM", options.join(" ")), server.stop());
     }
