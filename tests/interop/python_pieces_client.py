@@ -182,8 +182,8 @@ async def main():
         for content, make in [("words", words), ("noise", noise)]:
             what = f"{LENGTH >> 20} MiB of {content}, {kind}"
             message = make(LENGTH, binary)
-            await checks.run(f"{what}, iterable", lambda: echoes(url, message, fragments), 60)
-            await checks.run(f"{what}, async iterable", lambda: echoes(url, message, one_by_one), 60)
+            for name, cut in [("iterable", fragments), ("async iterable", one_by_one)]:
+                await checks.run(f"{what}, {name}", lambda: echoes(url, message, cut), 60)
             if content == "noise" or not arguments.deflate:
                 await checks.run(f"{what}, in one frame", lambda: whole(url, message), 60)
         await checks.run(f"{kind} begins to come back at once", lambda: begins_at_once(url, binary))
@@ -194,4 +194,5 @@ async def main():
     checks.exit()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -37,7 +37,7 @@ function count(ws) {
   };
 }
 
-/** Words as text and as binary, then bytes and characters that do not become smaller. */
+/** What becomes smaller, and what does not. */
 const WORDS = text(LENGTH, 1);
 const NOISE = random(LENGTH, 1);
 const CONTENTS = [
@@ -86,13 +86,14 @@ await checks.run('compression as expected', () => connected(async (ws) => {
   same(ws.extensions, deflate ? 'permessage-deflate' : '');
 }));
 for (const [content, message] of CONTENTS) {
-  await checks.run(`${LENGTH >> 20} MiB of ${content}, in fragments`, () => connected(async (ws) => {
+  const what = `${LENGTH >> 20} MiB of ${content}`;
+  await checks.run(`${what}, in fragments`, () => connected(async (ws) => {
     for (let n = 0; n < 2; n += 1) { // what compresses it has to be fit for another
       send(ws, message);
       await receive(ws, message);
     }
   }), 60);
-  await checks.run(`${LENGTH >> 20} MiB of ${content}, in one frame`, () => connected(async (ws) => {
+  await checks.run(`${what}, in one frame`, () => connected(async (ws) => {
     ws.send(message);
     await receive(ws, message);
   }), 60);
@@ -101,7 +102,7 @@ for (const [content, message] of CONTENTS) {
 await checks.run('text cut within characters', () => connected(async (ws) => {
   for (const length of [1, 2, 3, 5]) {
     const message = TEXT.repeat(20);
-    send(ws, message, (function* same() { for (;;) yield length; })());
+    send(ws, message, (function* steps() { for (;;) yield length; })());
     await receive(ws, message, 1);
   }
 }));

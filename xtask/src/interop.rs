@@ -16,7 +16,7 @@ pub(crate) fn check() -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_peer", "client", "autobahn_client"])?;
+    rust::examples(&["echo_peer", "client", "autobahn_client", "bridge"])?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
@@ -105,6 +105,8 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
         let cmd = scripts.run(script).arg(project::example("client")).args([cert, key, ca]);
         tally.add(script, cmd);
     }
+    let script = "python_bridge.py";
+    tally.add(script, scripts.run(script).arg(project::example("bridge")));
     let script = "python_shutdown.py";
     tally.add(script, scripts.run(script).arg(project::example("echo_peer")));
 }
