@@ -21,7 +21,7 @@ function numbers(seed) {
 }
 
 /** Words and numbers, `size` bytes of them. */
-function text(size, number) {
+export function text(size, number) {
   const next = numbers(1000 * size + number);
   let some = '';
   while (some.length < Math.min(size, 64 << 10)) {
@@ -33,7 +33,7 @@ function text(size, number) {
   return whole + '.'.repeat(size - Buffer.byteLength(whole));
 }
 
-function random(size, number) {
+export function random(size, number) {
   const next = numbers(number);
   return Buffer.from(Uint8Array.from({ length: size }, () => next() >>> 11));
 }

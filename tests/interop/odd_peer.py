@@ -5,11 +5,12 @@ into writes anywhere, and an end that is correct or one of the errors below. Wha
 RFC: all messages before the end in order, a pong to the last ping, the right close code, and nothing after the Close.
 
 By hand: cargo run --example echo_peer, then python tests/interop/odd_peer.py ws://127.0.0.1:9001
-(--takeover for a server that runs with it; --first and --count choose the seeds).
+(--takeover and --pieces for a server that runs with them; --first and --count choose the seeds).
 """
 
 import argparse
 import asyncio
+import codecs
 import random
 import socket
 import struct
@@ -102,18 +103,21 @@ def ends(dice, deflate):
 class Script:
     """What one conversation sends and what it expects."""
 
-    def __init__(self, seed, deflate):
+    def __init__(self, seed, deflate, pieces):
         self.dice = dice = random.Random(seed)
         self.compressor = zlib.compressobj(6, zlib.DEFLATED, -15) if deflate else None
         self.messages = []
         self.message_ends = []
+        self.halves = [b"x", b"a", b"ok" * 40_000]  # what comes before an error in a message: see `ends`
         self.pings = []
         self.wire = b""
         for _ in range(dice.choice([1, 3, 10, 30])):
             self.message() if dice.random() < 0.75 else self.ping()
         if dice.random() < 0.2:
             return self.break_off()
-        self.end, wire, self.code = dice.choice(ends(dice, deflate))
+        # Pieces have no limit on how many there are.
+        choices = [end for end in ends(dice, deflate) if not (pieces and end[2] == 1009)]
+        self.end, wire, self.code = dice.choice(choices)
         self.wire += wire
         if self.code != 1009 and dice.random() < 0.5:
             self.wire += frame(dice, BINARY, b"after the end") + dice.randbytes(dice.randrange(50))
@@ -122,7 +126,9 @@ class Script:
         """The stream ends anywhere, perhaps in the middle of a frame."""
         at = self.dice.randrange(len(self.wire) + 1)
         self.end, self.code, self.wire = f"the stream ends at {at}", None, self.wire[:at]
-        self.messages = [message for message, end in zip(self.messages, self.message_ends) if end <= at]
+        count = sum(end <= at for end in self.message_ends)
+        self.halves = [payload for _, payload in self.messages[count : count + 1]]
+        self.messages = self.messages[:count]
 
     def ping(self):
         payload = self.dice.randbytes(self.dice.choice([0, 4, 125]))
@@ -235,6 +241,16 @@ class Answer:
             self.messages.append((opcode, payload))
 
 
+    def half(self):
+        """What came of a message that did not end; of a text, its whole characters."""
+        opcode, rsv, payload = self.begun
+        if rsv:
+            payload = self.inflater.decompress(payload)
+        if opcode == TEXT:
+            payload = codecs.getincrementaldecoder("utf-8")().decode(payload).encode()
+        return payload
+
+
 def connect(url, deflate):
     address = urllib.parse.urlsplit(url)
     sock = socket.create_connection((address.hostname, address.port), timeout=20)
@@ -251,8 +267,8 @@ def connect(url, deflate):
     return sock
 
 
-def converse(url, seed, deflate):
-    script, answer = Script(seed, deflate), Answer(deflate)
+def converse(url, seed, deflate, pieces):
+    script, answer = Script(seed, deflate, pieces), Answer(deflate)
     sock = connect(url, deflate)
 
     def write():
@@ -271,6 +287,10 @@ def converse(url, seed, deflate):
             answer.feed(data)
         writing.join()
     what = f"seed {seed}, {script.end}: "
+    if pieces and script.end not in ("a Close", "a Close without a code") and answer.begun:
+        half = answer.half()
+        assert any(whole.startswith(half) for whole in script.halves), f"{what}{half[-20:]} came back"
+        answer.begun = None
     same((what, answer.rest, answer.begun), (what, b"", None))
     lengths = [len(payload) for _, payload in answer.messages]
     assert answer.messages == script.messages, f"{what}messages of {lengths} bytes came back"
@@ -286,15 +306,16 @@ async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--takeover", action="store_true")
+    parser.add_argument("--pieces", action="store_true")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--count", type=int, default=400)
     options = parser.parse_args()
 
     async def conversations():
         for seed in range(options.first, options.first + options.count):
-            await asyncio.to_thread(converse, options.url, seed, options.takeover)
+            await asyncio.to_thread(converse, options.url, seed, options.takeover, options.pieces)
 
-    checks = Checks("odd peer")
+    checks = Checks(f"odd peer{' (pieces)' if options.pieces else ''}")
     await checks.run(f"{options.count} conversations from {options.first} on", conversations, seconds=240)
     checks.exit()
 

@@ -16,11 +16,12 @@ pub(crate) fn check() -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_peer", "client", "autobahn_client"])?;
+    rust::examples(&["echo_peer", "client", "autobahn_client", "bridge"])?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
     compression(&scripts, &mut tally)?;
+    pieces(&scripts, &mut tally)?;
     servers(&scripts, &certificate, &mut tally);
     println!("interop: {} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 {
@@ -33,7 +34,7 @@ pub(crate) fn check() -> Outcome {
 /// Their clients against our server.
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
-        let (server, url) = serve(secure.then_some(certificate), None)?;
+        let (server, url) = serve(secure.then_some(certificate), &[])?;
         let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
         for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
             let mut cmd = scripts.run(script).arg(&url);
@@ -55,7 +56,7 @@ fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
 /// --takeover` refers back to it; `client` and `autobahn_client` likewise.
 fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
     for (compression, takeover) in [("--deflate", false), ("--takeover", true)] {
-        let (server, url) = serve(None, Some(compression))?;
+        let (server, url) = serve(None, &[compression])?;
         for script in ["python_client.py", "ws_client.mjs", "undici_client.mjs"] {
             if !takeover {
                 tally.add(script, scripts.run(script).args([&url, "--deflate"]));
@@ -77,6 +78,26 @@ fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
     Ok(())
 }
 
+/// Messages in fragments, which are sent back as they arrive.
+fn pieces(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
+    for more in [&[][..], &["--deflate"], &["--send", "--takeover"]] {
+        let options = [&["--pieces"], more].concat();
+        let (server, url) = serve(None, &options)?;
+        let takeover = options.contains(&"--takeover");
+        let deflate = takeover || options.contains(&"--deflate");
+        for script in ["python_pieces_client.py", "ws_pieces_client.mjs"] {
+            let cmd = scripts.run(script).arg(&url);
+            tally.add(script, if deflate { cmd.arg("--deflate") } else { cmd });
+        }
+        if takeover || !deflate {
+            let cmd = scripts.run("odd_peer.py").args([&url, "--pieces"]);
+            tally.add("odd_peer.py", if takeover { cmd.arg("--takeover") } else { cmd });
+        }
+        tally.one(&format!("echo_peer {} ends on SIGTERM", options.join(" ")), server.stop());
+    }
+    Ok(())
+}
+
 /// Our client against their servers, and the end of our server.
 fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) {
     let Certificate { cert, key, ca } = certificate;
@@ -84,20 +105,19 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
         let cmd = scripts.run(script).arg(project::example("client")).args([cert, key, ca]);
         tally.add(script, cmd);
     }
+    let script = "python_bridge.py";
+    tally.add(script, scripts.run(script).arg(project::example("bridge")));
     let script = "python_shutdown.py";
     tally.add(script, scripts.run(script).arg(project::example("echo_peer")));
 }
 
 /// Starts our server that echoes.
-fn serve(
-    certificate: Option<&Certificate>,
-    compression: Option<&str>,
-) -> Outcome<(Running, String)> {
+fn serve(certificate: Option<&Certificate>, options: &[&str]) -> Outcome<(Running, String)> {
     let mut cmd = Cmd::program(project::example("echo_peer")).args(["--listen", "127.0.0.1:0"]);
     if let Some(Certificate { cert, key, .. }) = certificate {
         cmd = cmd.arg("--cert").arg(cert).arg("--key").arg(key);
     }
-    cmd.args(compression).serve("listening on ")
+    cmd.args(options).serve("listening on ")
 }
 
 /// What the scripts run on.
