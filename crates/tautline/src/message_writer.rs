@@ -86,7 +86,7 @@ impl<C> MessageWriter<'_, C> {
 #[expect(private_bounds, reason = "`C` is `WebSocket` or `Writer`")]
 impl<'a, C: Transmit> MessageWriter<'a, C> {
     pub(crate) fn new(to: &'a mut C, kind: Kind) -> Self {
-        let abort = |to: &mut C| to.change(Session::abort_message);
+        let abort = |to: &mut C| to.change(|session| session.abort_message(now()));
         Self { to, kind, compress: Compress::Auto, state: State::New, abort }
     }
 
