@@ -234,7 +234,7 @@ impl Conversation {
     fn abort(&mut self, who: usize) {
         let side = &mut self.sides[who];
         let open = side.end.session.protocol().is_open();
-        side.end.session.abort_message();
+        side.end.session.abort_message(self.now);
         if std::mem::take(&mut side.writing) {
             if side.sent.last().is_some_and(|sent| sent.data.is_empty()) {
                 assert_eq!(side.end.session.protocol().is_open(), open, "nothing was written");

@@ -284,6 +284,29 @@ async fn other_writers_wait_until_a_message_is_finished() {
     }
 }
 
+// What was written after the end of a message went into the one that another writer had begun.
+#[tokio::test]
+async fn nothing_is_written_after_the_end_into_the_message_of_another() {
+    for role in ROLES {
+        let (ws, mut peer) = tcp(role, Config::new()).await;
+        let (_reader, mut writer) = ws.split();
+        let mut other = writer.clone();
+        let mut finished = writer.message_writer(Kind::Text);
+        finished.write_all(b"one").await.unwrap();
+        finished.shutdown().await.unwrap();
+        let mut open = other.message_writer(Kind::Text);
+        open.write_all(b"other").await.unwrap();
+        assert!(finished.write_all(b"stray").await.is_err());
+        assert!(finished.feed(Bytes::from_static(b"stray")).await.is_err());
+        assert!(finished.start_send_unpin(Bytes::from_static(b"stray")).is_err());
+        finished.shutdown().await.unwrap();
+        drop(finished);
+        open.finish().await.unwrap();
+        peer.expect(FIN | TEXT, "one").await;
+        peer.expect(FIN | TEXT, "other").await;
+    }
+}
+
 async fn write_in_fragments(writer: &mut Writer<TcpStream>, byte: u8) {
     let mut message = writer.message_writer(Kind::Binary);
     for _ in 0..10 {

@@ -87,7 +87,7 @@ impl<C> MessageWriter<'_, C> {
 #[expect(private_bounds, reason = "`C` is `WebSocket` or `Writer`")]
 impl<'a, C: Transmit> MessageWriter<'a, C> {
     pub(crate) fn new(to: &'a mut C, kind: Kind) -> Self {
-        let abort = |to: &mut C| to.change(Session::abort_message);
+        let abort = |to: &mut C| to.change(|session| session.abort_message(now()));
         Self { to, kind, compress: Compress::Auto, state: State::New, abort }
     }
 
@@ -119,6 +119,10 @@ impl<'a, C: Transmit> MessageWriter<'a, C> {
         mut act: impl FnMut(&mut Session) -> Result<T, Error>,
     ) -> Poll<Result<T, Error>> {
         let Self { to, kind, compress, state, .. } = self;
+        if *state == State::Finished {
+            // The message that is open now, if any, is another's.
+            return Poll::Ready(Err(Error::Unfinished));
+        }
         to.poll_session(None, cx, |session, listener| {
             if *state == State::New {
                 match poll_begin(session, listener, *kind, *compress) {
@@ -198,6 +202,9 @@ impl<C: Transmit> Sink<Bytes> for MessageWriter<'_, C> {
     }
 
     fn start_send(self: Pin<&mut Self>, piece: Bytes) -> Result<(), Error> {
+        if self.state != State::Open {
+            return Err(Error::Unfinished);
+        }
         self.get_mut().to.change(|session| session.write_message_bytes(piece))
     }
 

@@ -1,6 +1,8 @@
 //! Sending a message in several frames: because it is longer than a fragment, or because the user
 //! writes it in pieces.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 
 use super::Protocol;
@@ -207,9 +209,9 @@ impl Protocol {
     }
 
     /// The message will not be complete. The peer must not take a part for the whole, so the
-    /// connection fails with 1011. Returns whether it does: not if nothing was written, nor if it
-    /// is closing already.
-    pub fn abort_message(&mut self) -> bool {
+    /// connection fails with 1011. Returns whether it does: not if nothing was written, nor if it is
+    /// closing already.
+    pub fn abort_message(&mut self, now: Instant) -> bool {
         let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.open.is_some()) else {
             return false;
         };
@@ -218,7 +220,7 @@ impl Protocol {
         }
         let code = CloseCode::INTERNAL_ERROR;
         let frame = CloseFrame::new(code, "message not finished").unwrap_or(CloseFrame::from(code));
-        self.fail(frame, self.last_received);
+        self.fail(frame, now);
         true
     }
 

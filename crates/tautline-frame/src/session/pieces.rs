@@ -78,10 +78,15 @@ impl Session {
     }
 
     /// Drops the rest of the message that [`poll_start`](Self::poll_start) began, as it arrives.
+    #[inline]
     pub fn skip_message(&mut self) {
-        if self.reading != Reading::Pieces {
-            return;
+        if self.reading == Reading::Pieces {
+            self.skip_rest();
         }
+    }
+
+    #[cold]
+    fn skip_rest(&mut self) {
         self.reading = Reading::Start;
         while let Some(piece) = self.take_kept().and_then(Kept::into_piece) {
             if piece == Piece::End {
@@ -92,10 +97,18 @@ impl Session {
     }
 
     /// The next message among what was kept.
-    pub(super) fn take_kept_message(&mut self) -> Option<Message> {
+    pub(super) fn take_kept_message(&mut self, now: impl Fn() -> Instant) -> Option<Message> {
         match self.take_kept()? {
             Kept::Message(message) => Some(message),
-            Kept::Piece(piece) => self.collect(start_of(&piece)?),
+            Kept::Piece(piece) => {
+                let was_open = self.protocol.is_open();
+                let collected = self.collect(start_of(&piece)?);
+                if was_open && !self.protocol.is_open() {
+                    // It may have been kept for long: the deadline of our Close counts from now.
+                    self.protocol.restart_close(now());
+                }
+                collected
+            }
         }
     }
 
@@ -210,8 +223,8 @@ impl Session {
 
     /// Gives the message up. If anything of it was written, the connection fails with 1011 and
     /// [`Error::Unfinished`].
-    pub fn abort_message(&mut self) {
-        if self.protocol.abort_message() {
+    pub fn abort_message(&mut self, now: Instant) {
+        if self.protocol.abort_message(now) {
             self.failure.get_or_insert(Error::Unfinished);
             if self.phase == Phase::Running {
                 self.phase = Phase::Ending;

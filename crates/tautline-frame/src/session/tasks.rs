@@ -86,7 +86,7 @@ impl Session {
             if self.must_yield() {
                 return Progress::Needs(Interest::Read);
             }
-            if let Some(message) = self.take_kept_message() {
+            if let Some(message) = self.take_kept_message(&now) {
                 return Progress::Done(Some(Ok(message)));
             }
         }

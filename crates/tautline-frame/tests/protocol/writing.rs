@@ -110,7 +110,7 @@ fn pings_pongs_and_a_close_pass_between_fragments() {
         assert_eq!(end.written(), [Sent(CLOSE, close_body(1000, ""))]);
         assert_eq!(end.protocol.write_message(b"c"), Err(SendError::Closed));
         assert_eq!(end.protocol.finish_message(), Err(SendError::Closed));
-        assert!(!end.protocol.abort_message(), "there is nobody to tell");
+        assert!(!end.protocol.abort_message(end.now), "there is nobody to tell");
         assert!(end.protocol.poll_ending().is_some());
     }
 }
@@ -156,13 +156,13 @@ fn a_message_that_is_given_up_fails_the_connection_with_1011() {
                 end.protocol.flush_message();
                 assert_eq!(end.written().len(), 1);
             }
-            assert!(end.protocol.abort_message());
+            assert!(end.protocol.abort_message(end.now));
             let close = Sent(CLOSE, close_body(1011, "message not finished"));
             assert_eq!(end.written(), [close]);
             assert!(!end.protocol.is_open());
         }
         let mut end = begun(role, Kind::Text);
-        assert!(!end.protocol.abort_message(), "nothing was written");
+        assert!(!end.protocol.abort_message(end.now), "nothing was written");
         end.protocol.send(Message::from("x")).unwrap();
         assert_eq!(end.written(), [Sent(TEXT, b"x".into())]);
     }

@@ -1,5 +1,7 @@
 //! Messages taken in pieces, and both ways in turn.
 
+use std::time::Duration;
+
 use tautline_frame::session::{Error, Listener, Session};
 use tautline_frame::{CloseCode, Compress, Config, Kind, Message, ProtocolError};
 
@@ -366,4 +368,44 @@ fn a_compressed_message_that_is_kept_collected_and_taken_in_pieces_is_complete()
     pair.client.session.write_message(&[b'b'; 300]).unwrap();
     pair.client.session.finish_message().unwrap();
     assert_eq!(pair.server_rest(), [[b'a'; 300], [b'b'; 300]].concat());
+}
+
+// The deadline counted from when something was last received, and had passed: what was queued, and
+// the Close, were never written.
+#[test]
+fn a_message_that_is_given_up_late_has_all_the_time_for_its_close() {
+    let config = Config::new().ping_interval(None).close_timeout(Duration::from_secs(5));
+    let mut pair = Pair::new(&config, 100);
+    pair.client.session.begin_message(Kind::Text, Compress::Auto).unwrap();
+    pair.client.session.write_message(&[b'a'; 300]).unwrap();
+    pair.client.session.flush_message();
+    assert!(pair.client_flush().is_none());
+    pair.pass(Duration::from_secs(20));
+    pair.client.session.abort_message(pair.now);
+    for _ in 0..10 {
+        let _ = pair.client_flush();
+        let _ = pair.server_next();
+    }
+    let close = pair.server.session.protocol().peer_close().expect("it arrived");
+    assert_eq!(close.code(), CloseCode::INTERNAL_ERROR);
+}
+
+#[test]
+fn a_kept_message_that_is_too_long_has_all_the_time_for_its_close() {
+    let config = Config::new().ping_interval(None).message_timeout(None).max_message_size(100);
+    let mut pair = Pair::new(&config, 4 << 20);
+    pair.client_send("first");
+    pair.client_flush().unwrap().unwrap();
+    assert_eq!(pair.server_whole(), (Kind::Text, b"first".to_vec()));
+    pair.client_send(vec![7; 200]);
+    pair.client_flush().unwrap().unwrap();
+    pair.server_ping(Listener::Same);
+    pair.pass(Duration::from_secs(3600));
+    pair.down.capacity = 1;
+    for _ in 0..100 {
+        let _ = pair.server_next();
+        let _ = pair.client_next();
+    }
+    let close = pair.client.session.protocol().peer_close().expect("it arrived");
+    assert_eq!(close.code(), CloseCode::MESSAGE_TOO_BIG);
 }
