@@ -266,7 +266,7 @@ impl Acceptor {
             let deadline = acceptor.deadline();
             let transport = {
                 let securing = std::pin::pin!(tls.accept(stream));
-                until(deadline, securing).await??
+                until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
             let incoming =

@@ -7,9 +7,6 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tautline_handshake::{BuildError, HandshakeError, text_response};
 
-#[cfg(feature = "tls")]
-use crate::transport::TlsError;
-
 /// Why a connection was not accepted. The client has been answered with a status if that was
 /// possible.
 #[derive(Debug)]
@@ -30,9 +27,8 @@ pub enum AcceptError {
     Runtime(io::Error),
     /// The stream failed, or ended before the request was complete.
     Io(io::Error),
-    /// TLS could not be set up: no common version, or not TLS at all.
-    #[cfg(feature = "tls")]
-    Tls(TlsError),
+    /// TLS failed: no common version, or not TLS at all.
+    Tls(io::Error),
 }
 
 impl AcceptError {
@@ -43,9 +39,7 @@ impl AcceptError {
             Self::Handshake(error) => Some(error.to_response()),
             Self::Response(_) => Some(internal_error()),
             Self::Timeout => Some(HandshakeError::TimedOut.to_response()),
-            Self::Runtime(_) | Self::Io(_) => None,
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => None,
+            Self::Runtime(_) | Self::Io(_) | Self::Tls(_) => None,
         }
     }
 }
@@ -66,8 +60,7 @@ impl fmt::Display for AcceptError {
             Self::Timeout => "the handshake took too long",
             Self::Runtime(_) => "the runtime cannot be used",
             Self::Io(_) => "the stream failed during the handshake",
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => "TLS could not be set up",
+            Self::Tls(_) => "TLS failed",
         })
     }
 }
@@ -77,9 +70,7 @@ impl std::error::Error for AcceptError {
         match self {
             Self::Handshake(error) => Some(error),
             Self::Response(error) => Some(error),
-            Self::Io(error) | Self::Runtime(error) => Some(error),
-            #[cfg(feature = "tls")]
-            Self::Tls(error) => Some(error),
+            Self::Io(error) | Self::Tls(error) | Self::Runtime(error) => Some(error),
             Self::Timeout => None,
         }
     }
@@ -103,13 +94,6 @@ impl From<io::Error> for AcceptError {
     }
 }
 
-#[cfg(feature = "tls")]
-impl From<TlsError> for AcceptError {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(error)
-    }
-}
-
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
@@ -126,8 +110,7 @@ mod tests {
             AcceptError::Timeout,
             AcceptError::Runtime(io()),
             AcceptError::Io(io()),
-            #[cfg(feature = "tls")]
-            AcceptError::Tls(TlsError::Handshake(io())),
+            AcceptError::Tls(io()),
         ] {
             assert_one_level_each(&error);
         }

@@ -118,7 +118,7 @@ impl<T> Opener<T> {
             Some(tls) => {
                 // Boxed: it would be most of the state of every handshake.
                 let mut securing = Box::pin(tls.accept(stream));
-                until(deadline, securing.as_mut()).await??
+                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
             }
             None => Transport::plain(stream),
         };

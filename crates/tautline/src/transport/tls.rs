@@ -3,6 +3,7 @@
 mod error;
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -235,14 +236,14 @@ impl ServerTls {
         Self(TlsAcceptor::from(config))
     }
 
-    pub(crate) async fn accept<S>(&self, stream: S) -> Result<Transport<S>, TlsError>
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Transport<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepting = self.0.accept_with(ReadAhead::new(stream), |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         });
-        Ok(Transport::tls_server(accepting.await.map_err(TlsError::Handshake)?))
+        Ok(Transport::tls_server(accepting.await?))
     }
 }
 

@@ -33,7 +33,7 @@ pub enum TlsError {
     /// The host of the URI is not a DNS name or IP address that a certificate can be issued for.
     ServerName,
     /// The TLS handshake failed, for instance because the certificate is not trusted, or not for
-    /// this host; on a server, because the peer does not speak TLS.
+    /// this host.
     Handshake(io::Error),
 }
 
