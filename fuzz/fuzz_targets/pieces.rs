@@ -1,5 +1,5 @@
-//! Messages in pieces. Either two sessions over pipes, where messages are written and read whole and
-//! in pieces, given up, skipped and kept while a task waits for a pong: what is read is what was
+//! Messages in pieces. Either two sessions over pipes, where messages are written and read whole
+//! and in pieces, given up, skipped and kept while a task waits for a pong: what is read is what was
 //! written, in order, and half a message is never a whole one. Or bytes of a peer, which
 //! `handle_pieces` has to understand as `handle_data` does, however they are cut, and also where
 //! both take turns.

@@ -37,6 +37,11 @@ pub(super) struct Newest {
 }
 
 impl Newest {
+    /// Messages without payload take memory too: there are no more of any than bytes may wait.
+    fn is_too_much(&self) -> bool {
+        self.counts.queued_bytes > self.limit || self.messages.len() > self.limit
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         Self { messages: VecDeque::new(), limit, counts: SenderCounts::default() }
     }
@@ -45,7 +50,7 @@ impl Newest {
         self.counts.queued_bytes += message.message().len();
         self.messages.push_back(message);
         // The message itself goes if it is longer than the limit.
-        while self.counts.queued_bytes > self.limit && self.take().is_some() {
+        while self.is_too_much() && self.take().is_some() {
             self.counts.dropped += 1;
         }
     }
@@ -80,6 +85,11 @@ pub(super) struct Latest<K> {
 }
 
 impl<K: Clone + Eq + Hash> Latest<K> {
+    /// As above.
+    fn is_too_much(&self) -> bool {
+        self.counts.queued_bytes > self.limit || self.keys.len() > self.limit
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         let (keys, messages) = (VecDeque::new(), HashMap::new());
         Self { keys, messages, limit, counts: SenderCounts::default() }
@@ -95,7 +105,7 @@ impl<K: Clone + Eq + Hash> Latest<K> {
             self.keys.push_back(key.clone());
             self.messages.insert(key, message);
         }
-        while self.counts.queued_bytes > self.limit && self.take().is_some() {
+        while self.is_too_much() && self.take().is_some() {
             self.counts.dropped += 1;
         }
     }
@@ -171,5 +181,17 @@ mod tests {
         queue.push(1, "eleven bytes".into());
         assert_eq!(all(&mut queue), [""; 0]);
         assert!(queue.keys.is_empty() && queue.messages.is_empty());
+    }
+
+    #[test]
+    fn messages_without_payload_are_bounded_too() {
+        let (mut newest, mut latest) = (Newest::new(10), Latest::new(10));
+        for key in 0..1000 {
+            newest.push("".into());
+            latest.push(key, "".into());
+        }
+        for counts in [newest.counts(), latest.counts()] {
+            assert_eq!((counts.queued, counts.dropped), (10, 990));
+        }
     }
 }
