@@ -1,6 +1,5 @@
 //! The server's end of the opening handshake, over any stream.
 
-mod answer;
 mod error;
 mod incoming;
 mod pending;
@@ -13,15 +12,15 @@ use std::time::Duration;
 use http::Response;
 use tautline_frame::{Compression, Config};
 use tautline_handshake::{
-    Agreed, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead, ServerRequest,
+    Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
+    ServerRequest,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 pub use self::error::AcceptError;
-pub(crate) use self::error::internal_error;
 pub use self::incoming::Incoming;
-pub(crate) use self::pending::{PendingUpgrade, until};
+pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::handshake_io::deadline_in;
 #[cfg(feature = "tls")]
@@ -350,7 +349,7 @@ impl Acceptor {
         &self,
         request: &ServerRequest<'_>,
         upgrade: Upgrade<T>,
-    ) -> Result<((Response<()>, Agreed), T), AcceptError> {
+    ) -> Result<((Response<()>, Agreed), T), BuildError> {
         let preferred =
             || request.offer().select_subprotocol(&self.settings.subprotocols).map(str::to_owned);
         let mut response = request.respond().headers(upgrade.headers);

@@ -1,14 +1,16 @@
-//! Reads the heads of opening handshakes from a stream, for both roles.
+//! Handshake heads over a stream, for both roles.
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use tautline_handshake::{
-    BodyReader, HeadError, RequestHeadReader, ResponseHeadReader, body_framing,
+    BodyReader, HeadError, RequestHeadReader, ResponseHeadReader, body_framing, encode_response,
+    encode_response_to_head,
 };
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// Room for a typical request of a browser, without cookies, in one read.
@@ -21,13 +23,21 @@ const MAX_REFUSAL_BODY: usize = 64 << 10;
 /// body stalls, or never ends on a connection that the server keeps open.
 const REFUSAL_BODY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long, and how many bytes, a refused peer may still send before the connection is closed.
+/// Closing at once would answer what it is sending with a reset, which could overtake our answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
 /// Later than any deadline that matters, but within the range of an `Instant`.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The deadline of something that starts now and may take this long.
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(NEVER)
 }
+/// How much of an answer is written at a time, in bytes: one TLS record. A client that reads this
+/// much before the deadline makes progress.
+const PIECE: usize = 16 << 10;
 
 /// Why a head could not be read.
 #[derive(Debug)]
@@ -103,4 +113,166 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) 
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(())
+}
+
+/// What a server sends in answer to a request. A client that keeps reading may take any time for
+/// the whole, as with messages; one that reads nothing until the deadline is disconnected.
+pub(crate) struct Answer<'a, S> {
+    stream: &'a mut S,
+    /// Turns the end of the stream into a reset, if the stream can do that.
+    reset: fn(&S),
+    status: StatusCode,
+    sent: usize,
+    length: usize,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
+    pub(crate) fn new(stream: &'a mut S, reset: fn(&S), status: StatusCode) -> Self {
+        Self { stream, reset, status, sent: 0, length: 0 }
+    }
+
+    /// Sends the answer that opens the connection.
+    pub(crate) async fn switch(mut self, wire: &[u8], patience: Duration) -> io::Result<()> {
+        self.write(wire, patience).await
+    }
+
+    /// Answers with a response that is not 101, and closes the connection in a way that lets the
+    /// answer arrive.
+    pub(crate) async fn refuse(
+        mut self,
+        response: &Response<Bytes>,
+        head_only: bool,
+        patience: Duration,
+    ) -> io::Result<()> {
+        let mut wire = BytesMut::new();
+        if head_only {
+            encode_response_to_head(response, &mut wire);
+        } else {
+            encode_response(response, &mut wire);
+        }
+        self.write(&wire, patience).await?;
+        in_time(patience, self.stream.shutdown()).await?;
+        // It does not matter whether the peer closes in time: the answer has been sent.
+        let _ = tokio::time::timeout(LINGER, discard(self.stream)).await;
+        Ok(())
+    }
+
+    /// Writes all of this, and flushes each piece: what TLS buffers would not show as progress.
+    async fn write(&mut self, wire: &[u8], patience: Duration) -> io::Result<()> {
+        self.length = wire.len();
+        while let Some(piece) = wire[self.sent..].chunks(PIECE).next() {
+            let count = in_time(patience, self.stream.write(piece)).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            in_time(patience, self.stream.flush()).await?;
+            self.sent += count;
+        }
+        Ok(())
+    }
+}
+
+/// However an answer is cut off, by a deadline, a failure or the end of the server's drain: the
+/// client must not take what it received for complete, as it would after an orderly end.
+impl<S> Drop for Answer<'_, S> {
+    fn drop(&mut self) {
+        if self.sent < self.length {
+            (self.reset)(self.stream);
+            let (status, sent, length) = (self.status.as_u16(), self.sent, self.length);
+            tracing::info!(
+                status,
+                sent,
+                length,
+                "an answer was cut: its client did not take it in time"
+            );
+        }
+    }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<()> {
+    let mut left = LINGER_BYTES;
+    let mut scratch = BytesMut::with_capacity(FIRST_READ);
+    while left > 0 {
+        scratch.clear();
+        match stream.read_buf(&mut scratch).await? {
+            0 => break,
+            count => left = left.saturating_sub(count),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::io::ErrorKind;
+
+    use tokio::io::DuplexStream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    thread_local! {
+        static RESETS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn count(_: &DuplexStream) {
+        RESETS.set(RESETS.get() + 1);
+    }
+
+    /// Answers with a body of 1 MB to a client that reads 4 KB per second, this many times.
+    async fn answer_slowly(times: usize) -> (io::Result<()>, usize, u32) {
+        RESETS.set(0);
+        let (mut near, mut far) = tokio::io::duplex(4000);
+        let response = Response::new(vec![b'x'; 1_000_000].into());
+        let reading = async {
+            let mut taken = 0;
+            let mut buffer = [0; 4000];
+            for _ in 0..times {
+                sleep(Duration::from_secs(1)).await;
+                match far.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => taken += count,
+                }
+            }
+            (taken, far)
+        };
+        let answer = Answer::new(&mut near, count, StatusCode::OK);
+        let answering = Box::pin(answer.refuse(&response, false, PATIENCE));
+        let (result, (taken, _far)) = tokio::join!(answering, reading);
+        (result, taken, RESETS.get())
+    }
+
+    // An answer of 30 MB to a client that read 1 MB/s was cut at the deadline of the handshake and
+    // two seconds.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_takes_as_long_as_it_moves() {
+        let start = Instant::now();
+        let (result, taken, resets) = answer_slowly(usize::MAX).await;
+        result.unwrap();
+        assert!(taken > 1_000_000, "{taken}");
+        assert!(start.elapsed().as_secs() >= 250);
+        assert_eq!(resets, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_move_is_cut_with_a_reset() {
+        let start = Instant::now();
+        let (result, taken, resets) = answer_slowly(3).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!((taken, resets), (12_000, 1));
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
 }

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::io;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use tautline_handshake::{BuildError, HandshakeError, text_response};
+use tautline_handshake::{BuildError, HandshakeError};
 
 /// Why a connection was not accepted. The client has been answered with a status if that was
 /// possible.
@@ -29,24 +27,6 @@ pub enum AcceptError {
     Io(io::Error),
     /// TLS failed: no common version, or not TLS at all.
     Tls(io::Error),
-}
-
-impl AcceptError {
-    /// What the client is told of it, if its stream can be written to. [`Timeout`](Self::Timeout) is
-    /// that of its request here: one that reads no answer is told nothing.
-    pub(super) fn to_response(&self) -> Option<Response<Bytes>> {
-        match self {
-            Self::Handshake(error) => Some(error.to_response()),
-            Self::Response(_) => Some(internal_error()),
-            Self::Timeout => Some(HandshakeError::TimedOut.to_response()),
-            Self::Runtime(_) | Self::Io(_) | Self::Tls(_) => None,
-        }
-    }
-}
-
-/// What a client is told about a mistake of the application.
-pub(crate) fn internal_error() -> Response<Bytes> {
-    text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
 /// This level only: [`source`](std::error::Error::source) has the next.

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use tautline_handshake::{Agreed, HandshakeError, ServerRequest};
+use http::{Method, Request, Response, StatusCode};
+use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -59,6 +59,10 @@ impl<S> Incoming<S> {
     pub(crate) const fn deadline(&self) -> Instant {
         self.pending.deadline
     }
+
+    fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
@@ -93,17 +97,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         response: Response<B>,
     ) -> impl Future<Output = Result<StatusCode, AcceptError>> {
-        Box::pin(self.answer(response.map(Into::into)))
+        let (head_only, response) = (self.is_head(), response.map(Into::into));
+        Box::pin(self.pending.answer(response, head_only))
     }
 
     /// Like [`refuse`](Self::refuse), as part of the future of a server's handshake.
     pub(crate) async fn answer(self, response: Response<Bytes>) -> Result<StatusCode, AcceptError> {
-        self.pending.answer(response).await
-    }
-
-    /// Answers with what is wrong with the request, and returns it.
-    pub(crate) async fn fail(mut self, error: HandshakeError) -> AcceptError {
-        self.pending.fail(error.into()).await
+        let head_only = self.is_head();
+        self.pending.answer(response, head_only).await
     }
 
     fn check(&self) -> Result<ServerRequest<'_>, HandshakeError> {
@@ -111,10 +112,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     }
 
     /// Returns this if it may be accepted, and answers it otherwise.
-    pub(crate) async fn checked(self) -> Result<Self, AcceptError> {
+    pub(crate) async fn checked(mut self) -> Result<Self, AcceptError> {
         match self.check() {
             Ok(_) => Ok(self),
-            Err(error) => Err(self.fail(error).await),
+            Err(error) => {
+                let head_only = self.is_head();
+                Err(self.pending.turn_away(error, head_only).await)
+            }
         }
     }
 
@@ -123,9 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer = self.check().map_err(AcceptError::from);
         let answer =
-            answer.and_then(|request| self.pending.acceptor.accept_with(&request, upgrade));
+            self.check().map(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
@@ -134,22 +137,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade<T>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer = ServerRequest::check(&*self.request).map_err(AcceptError::from);
-        let answer =
-            answer.and_then(|request| self.pending.acceptor.accept_with(&request, upgrade));
+        let answer = ServerRequest::check(&*self.request)
+            .map(|request| self.pending.acceptor.accept_with(&request, upgrade));
         self.answer_with(answer).await
     }
 
     async fn answer_with<T>(
         mut self,
-        answer: Result<((Response<()>, Agreed), T), AcceptError>,
+        answer: Result<Result<(Acceptance, T), BuildError>, HandshakeError>,
     ) -> Result<(WebSocket<S>, T), AcceptError> {
         match answer {
-            Ok((answer, data)) => Ok((self.pending.switch(answer, self.peer).await?, data)),
-            Err(error) => Err(self.pending.fail(error).await),
+            Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, self.peer).await?, data)),
+            Ok(Err(error)) => Err(self.pending.fail(error).await),
+            Err(error) => {
+                let head_only = self.is_head();
+                Err(self.pending.turn_away(error, head_only).await)
+            }
         }
     }
 }
+
+/// The response that opens the connection, and what it agrees on.
+type Acceptance = (Response<()>, Agreed);
 
 /// Without headers and query, which may hold credentials.
 impl<S> fmt::Debug for Incoming<S> {

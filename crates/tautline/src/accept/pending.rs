@@ -3,18 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tautline_frame::Role;
-use tautline_handshake::{Agreed, HandshakeError, RequestHeadReader, encode_response};
+use tautline_handshake::{
+    Agreed, BuildError, HandshakeError, RequestHeadReader, encode_response, text_response,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::Acceptor;
-use super::answer::Answer;
-use super::error::{AcceptError, internal_error};
-use crate::handshake_io::{ReadHeadError, read_request};
+use super::{AcceptError, Acceptor};
+use crate::handshake_io::{Answer, NEVER, ReadHeadError, read_request};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
@@ -38,15 +39,18 @@ pub(crate) struct PendingUpgrade<S> {
     /// Part of the request; later, what came after it: frames.
     buffer: BytesMut,
     pub(super) deadline: Instant,
-    /// The request was `HEAD`: a refusal has no body (RFC 9110 section 9.3.2).
-    head_only: bool,
     /// Turns the end of the stream into a reset, if the stream can do that.
     reset: fn(&S),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
-        Self { stream, acceptor, buffer: BytesMut::new(), deadline, head_only: false, reset }
+        Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
+    }
+
+    /// How long the client may read nothing of an answer.
+    fn patience(&self) -> Duration {
+        self.acceptor.settings.answer_timeout.min(NEVER)
     }
 
     /// Reads the request. A client that has sent only part of it by the deadline is answered.
@@ -56,60 +60,77 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             let reading = pin!(read_request(&mut self.stream, reader, &mut self.buffer));
             until(self.deadline, reading).await
         };
-        let error = match read {
-            Ok(Ok(request)) => {
-                self.head_only = *request.method() == Method::HEAD;
-                return Ok(request);
+        match read {
+            Ok(Ok(request)) => Ok(request),
+            Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
+            Ok(Err(ReadHeadError::Head(error, _))) => {
+                Err(self.turn_away(error.into(), false).await)
             }
-            Ok(Err(ReadHeadError::Head(error, _))) => HandshakeError::from(error).into(),
-            Ok(Err(ReadHeadError::Io(error))) => return Err(error.into()),
-            Err(late) if self.buffer.is_empty() => return Err(late),
-            Err(late) => late,
-        };
-        Err(self.fail(error).await)
+            Err(late) => {
+                if !self.buffer.is_empty() {
+                    self.tell(&HandshakeError::TimedOut.to_response(), false).await;
+                }
+                Err(late)
+            }
+        }
     }
 
-    /// Answers with what is wrong, and returns it: it stays the same if the client does not wait
-    /// for the answer.
-    pub(super) async fn fail(&mut self, error: AcceptError) -> AcceptError {
-        if let Some(response) = error.to_response()
-            && let Err(lost) = self.refuse(&response).await
-        {
-            tracing::debug!(error = %lost, "a refusal did not reach its peer");
+    /// Answers with the reason of a refusal. The reason stays the same if the peer did not wait for
+    /// it.
+    async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
+        match self.refuse(response, head_only).await {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
         }
-        error
+    }
+
+    async fn refuse(&mut self, response: &Response<Bytes>, head_only: bool) -> io::Result<()> {
+        let patience = self.patience();
+        let answer = Answer::new(&mut self.stream, self.reset, response.status());
+        // Boxed: this is rare, and would make the state of every handshake much larger.
+        Box::pin(answer.refuse(response, head_only, patience)).await
+    }
+
+    /// Answers a request that is not a valid handshake or not allowed.
+    pub(crate) async fn turn_away(
+        &mut self,
+        error: HandshakeError,
+        head_only: bool,
+    ) -> AcceptError {
+        self.tell(&error.to_response(), head_only).await;
+        error.into()
+    }
+
+    /// Answers with 500, because the answer that the application wants cannot be sent.
+    pub(crate) async fn fail(&mut self, error: BuildError) -> AcceptError {
+        self.tell(&internal_error(), false).await;
+        error.into()
     }
 
     /// Answers without opening a WebSocket, and returns the status that was sent.
-    pub(super) async fn answer(
+    pub(crate) async fn answer(
         mut self,
         mut response: Response<Bytes>,
+        head_only: bool,
     ) -> Result<StatusCode, AcceptError> {
         if response.status().is_informational() {
             // 101 would promise frames, and another interim status an answer that never comes (RFC
             // 9110 section 15.2).
             response = internal_error();
         }
-        self.refuse(&response).await.map_err(late_or_failed)?;
+        self.refuse(&response, head_only).await.map_err(late_or_failed)?;
         Ok(response.status())
     }
 
-    async fn refuse(&mut self, response: &Response<Bytes>) -> io::Result<()> {
-        let patience = self.acceptor.settings.answer_timeout;
-        let answer = Answer::new(&mut self.stream, self.reset, response.status());
-        // Boxed: this is rare, and would make the state of every handshake much larger.
-        Box::pin(answer.refuse(response, self.head_only, patience)).await
-    }
-
     /// Answers with 101, and opens the connection.
-    pub(super) async fn switch(
+    pub(crate) async fn switch(
         mut self,
         (response, agreed): (Response<()>, Agreed),
         peer: Peer,
     ) -> Result<WebSocket<S>, AcceptError> {
         let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
         encode_response(&response.map(|()| ""), &mut wire);
-        let patience = self.acceptor.settings.answer_timeout;
+        let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
         answer.switch(&wire, patience).await.map_err(late_or_failed)?;
         Ok(WebSocket::builder(Role::Server)
@@ -128,4 +149,9 @@ fn late_or_failed(error: io::Error) -> AcceptError {
         io::ErrorKind::TimedOut => AcceptError::Timeout,
         _ => AcceptError::Io(error),
     }
+}
+
+/// What a client is told about a mistake of the application.
+pub(crate) fn internal_error() -> Response<Bytes> {
+    text_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }

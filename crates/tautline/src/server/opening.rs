@@ -137,7 +137,8 @@ async fn fall_back(
     signal: &mut ShutdownSignal,
 ) -> Result<(), AcceptError> {
     if let Err(error) = RequestHead::from(asked.request()).authority() {
-        return Err(asked.fail(error).await);
+        asked.answer(error.to_response()).await?;
+        return Err(error.into());
     }
     // It takes ownership.
     let (request, peer) = (asked.request().clone(), asked.peer().clone());
