@@ -169,6 +169,7 @@ impl Session {
     }
 
     /// The peer broke a rule. The protocol has failed.
+    #[cold]
     pub(super) fn fail(&mut self, error: ProtocolError) {
         self.failure = Some(error.into());
         self.phase = match self.phase {
