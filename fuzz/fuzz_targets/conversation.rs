@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use tautline_frame::{CloseCode, CloseFrame, Config, Message, Protocol, Role};
+use tautline_frame::{CloseCode, CloseFrame, Config, Message, Protocol, Role, Timeout};
 use tautline_fuzz::Input;
 use tautline_wire::read_frame;
 
@@ -179,6 +179,8 @@ impl Conversation {
                 end.closing = true;
                 self.disturbed = true;
             }
+            // What the peer sent before is still read, but nothing more is written.
+            end.broken |= result == Err(Timeout::Send);
             assert!(end.protocol.poll_timeout().is_none_or(|next| next > self.now));
         }
     }
