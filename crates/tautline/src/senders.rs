@@ -210,7 +210,7 @@ impl<K: Clone + Eq + Hash> fmt::Debug for LatestSender<K> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// A sender that never waits, and drops the oldest messages when more than `limit` bytes of
-    /// payload wait: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
+    /// payload wait, or more than `limit` messages: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
     /// beside the reader. It ends when the connection does, or, after all was written, when the
     /// last clone of the sender is dropped.
     ///
