@@ -27,6 +27,8 @@ const PAYLOAD: usize = 1024;
 const LIMIT: usize = 64 << 10;
 const BOUND: usize = LIMIT + (64 << 10) + 4 * PAYLOAD;
 const INTERVAL: Duration = Duration::from_millis(10);
+/// Which latencies are told: half of the messages came sooner than the first, and so on.
+const PARTS: [f64; 3] = [0.5, 0.99, 0.999];
 
 fn main() -> Result {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -50,15 +52,27 @@ fn measure() -> Result {
     println!(
         "latency of {healthy} connections that read, in microseconds, and the server's memory"
     );
+    let (mut without, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        for slow in [0, slow] {
-            run(healthy, slow, time)?;
-        }
+        without.push(run(healthy, 0, time)?);
+        beside.push(run(healthy, slow, time)?);
+    }
+    for (number, part) in PARTS.iter().enumerate() {
+        let of = |runs: &[[u64; 3]]| median(runs.iter().map(|run| run[number]).collect());
+        let (without, beside) = (of(&without), of(&beside));
+        let ratio = beside as f64 / without as f64;
+        println!("p{}: median {without} without them, {beside} with: {ratio:.2}", part * 100.0);
     }
     Ok(())
 }
 
-fn run(healthy: usize, slow: usize, time: Duration) -> Result {
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// One run; returns the latency at each of [`PARTS`].
+fn run(healthy: usize, slow: usize, time: Duration) -> Result<[u64; 3]> {
     let mut server = Process::start("0", &["serve"], &[])?;
     let address = server.line()?;
     let words = ["receive", &address, &healthy.to_string(), &slow.to_string()];
@@ -74,12 +88,22 @@ fn run(healthy: usize, slow: usize, time: Duration) -> Result {
     client.input.write_all(b"\n")?;
     let latency = client.line()?;
     let cpu = format!("{:.0} % of a core", cpu * 100.0);
-    println!("{slow:>3} that do not read: {latency}; {counts}; {held} KiB; {cpu}");
+    let [latency @ .., of] = numbers(&latency)?;
+    let [p50, p99, p999] = latency;
+    println!(
+        "{slow:>3} that do not read: p50 {p50}, p99 {p99}, p99.9 {p999}, of {of}; {counts}; {held} KiB; {cpu}"
+    );
     let bound = (slow * BOUND) as u64 / 1024 + 2048;
     if held > bound {
         return Err(format!("{held} KiB are held, more than {bound}").into());
     }
-    Ok(())
+    Ok(latency)
+}
+
+fn numbers(line: &str) -> Result<[u64; 4]> {
+    let numbers: Vec<u64> =
+        line.split(' ').map(str::parse).collect::<std::result::Result<_, _>>()?;
+    numbers.try_into().map_err(|_| format!("no four numbers: {line}").into())
 }
 
 type All = Arc<Mutex<Vec<DroppingSender>>>;
@@ -153,7 +177,8 @@ async fn receive(address: &str, healthy: usize, slow: usize) -> Result {
     all.sort_unstable();
     let at =
         |part: f64| all.get((all.len() as f64 * part) as usize).map_or(0, |nanos| nanos / 1000);
-    println!("p50 {}, p99 {}, p99.9 {}, of {}", at(0.5), at(0.99), at(0.999), all.len());
+    let [p50, p99, p999] = PARTS.map(at);
+    println!("{p50} {p99} {p999} {}", all.len());
     drop(held);
     Ok(())
 }
