@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tautline_frame::{Compression, Config};
+use tautline_frame::{Compression, Config, Role};
 use tautline_handshake::{
     Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
     ServerRequest,
@@ -22,6 +22,7 @@ pub use self::error::AcceptError;
 pub use self::incoming::Incoming;
 pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
+use crate::builder::WebSocketBuilder;
 use crate::handshake_io::deadline_in;
 #[cfg(feature = "tls")]
 use crate::transport::{Peer, ServerTls, Transport};
@@ -321,6 +322,33 @@ impl Acceptor {
     ) -> Result<(Response<()>, Agreed), HandshakeError> {
         let request = self.check(request.into())?;
         Ok(request.accept(&self.settings.subprotocols, self.settings.compression.as_ref()))
+    }
+
+    /// The connection that [`respond`](Self::respond) has agreed on, with this acceptor's
+    /// [`config`](Self::config): build it over the stream that carried the request.
+    ///
+    /// ```
+    /// # use tautline::Acceptor;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, _far) = tokio::io::duplex(4096);
+    /// # let request = http::Request::get("/")
+    /// #     .header("host", "example.com")
+    /// #     .header("upgrade", "websocket")
+    /// #     .header("connection", "Upgrade")
+    /// #     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    /// #     .header("sec-websocket-version", "13")
+    /// #     .body(())?;
+    /// let acceptor = Acceptor::new();
+    /// let (response, agreed) = acceptor.respond(&request)?;
+    /// // The framework sends the response, and hands over the stream.
+    /// let ws = acceptor.connection(agreed).build(near);
+    /// # let _ = (response, ws);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connection(&self, agreed: Agreed) -> WebSocketBuilder {
+        WebSocket::builder(Role::Server).config(self.settings.config.clone()).agreed(agreed)
     }
 
     /// Checks the handshake and the origin. What an origin was compared with is logged, since most

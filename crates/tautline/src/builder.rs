@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use http::Version;
 use tautline_frame::session::Session;
 use tautline_frame::{Config, Role};
 use tautline_handshake::Agreed;
@@ -42,6 +43,7 @@ pub struct WebSocketBuilder {
     config: Option<Arc<Config>>,
     agreed: Agreed,
     peer: Peer,
+    version: Version,
     leftover: BytesMut,
 }
 
@@ -54,6 +56,7 @@ impl WebSocket {
             config: None,
             agreed: Agreed::default(),
             peer: Peer::unknown(),
+            version: Version::HTTP_11,
             leftover: BytesMut::new(),
         }
     }
@@ -111,6 +114,13 @@ impl WebSocketBuilder {
         self
     }
 
+    /// Sets the version of HTTP that the handshake was done in. [`WebSocket::http_version`] returns
+    /// it; nothing else changes. Default: HTTP/1.1.
+    pub const fn http_version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
     /// Sets the bytes that were read after the handshake. They are the first bytes of the frames.
     pub fn leftover(mut self, leftover: impl Into<BytesMut>) -> Self {
         self.leftover = leftover.into();
@@ -132,7 +142,7 @@ impl WebSocketBuilder {
             None => session,
         };
         let subprotocol = self.agreed.subprotocol.map(String::into_boxed_str);
-        let info = Info { peer: self.peer, subprotocol };
+        let info = Info { peer: self.peer, version: self.version, subprotocol };
         Connection::new(Some(stream), session, info).into()
     }
 }
@@ -145,6 +155,7 @@ impl fmt::Debug for WebSocketBuilder {
             .field("config", &self.config)
             .field("agreed", &self.agreed)
             .field("peer", &self.peer)
+            .field("version", &self.version)
             .field("leftover", &self.leftover.len())
             .finish()
     }

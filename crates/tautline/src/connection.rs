@@ -8,6 +8,7 @@ mod seated;
 use std::fmt;
 use std::task::{Poll, ready};
 
+use http::Version;
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Action, Interest, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +26,7 @@ use crate::wakers::Wakers;
 #[derive(Debug, Default)]
 pub(crate) struct Info {
     pub(crate) peer: Peer,
+    pub(crate) version: Version,
     pub(crate) subprotocol: Option<Box<str>>,
 }
 

@@ -7,6 +7,7 @@ mod accept;
 mod builder;
 mod client;
 mod connection;
+mod connections;
 mod error;
 pub mod futures;
 #[cfg(any(doc, doctest))]
@@ -35,6 +36,7 @@ mod websocket;
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
+pub use connections::{Connections, HandlerResult};
 pub use error::{BoxError, TryFeedError};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
@@ -42,6 +44,8 @@ pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
+#[cfg(feature = "http2")]
+pub use transport::Http2Error;
 #[cfg(feature = "tls")]
 pub use transport::{ClientTls, ServerTls, TlsError, TlsInfo};
 pub use transport::{Peer, Transport};

@@ -1,8 +1,8 @@
 //! The connections of a server and the tasks of their handlers: counted, awaited, aborted.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use slab::Slab;
 use tokio::runtime::Handle;
@@ -14,12 +14,13 @@ use crate::sync::{Mutex, MutexGuard, lock};
 /// A set of places. Each is held by a connection, by the task of its handler, or by both, and is
 /// free when both are gone: a handler may pass its connection on and return, or keep running after
 /// the connection has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks(Arc<Shared>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    runtime: Handle,
+    /// That of the first task. A connection may be dropped outside of it, and is closed in it.
+    runtime: OnceLock<Handle>,
     taken: Mutex<Slab<Taken>>,
     freed: Notify,
     /// The tasks were aborted: no new one is started.
@@ -42,22 +43,16 @@ enum Part {
 }
 
 impl Tasks {
-    /// For tasks of this runtime.
-    pub(crate) fn new(runtime: Handle) -> Self {
-        let (taken, freed) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Shared { runtime, taken, freed, over: AtomicBool::new(false) }))
-    }
-
-    /// Spawns the task that `make` returns for a new place, which the task may share.
-    ///
-    /// Called by one task at a time, so that a place cannot be reused before its handle is stored
-    /// in it.
+    /// Spawns the task that `make` returns for a new place, which the task may share. Within a
+    /// runtime, as `tokio::spawn`.
     pub(crate) fn spawn<F>(&self, make: impl FnOnce(Place) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let key = self.lock().insert(Taken { holders: 1, ..Taken::default() });
         let place = Place { tasks: self.clone(), key };
+        // Until the task's handle is stored, the place must not become another's.
+        let _held = place.share();
         self.run(key, Part::Handler, make(place));
     }
 
@@ -65,7 +60,9 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let handle = self.0.runtime.spawn(task).abort_handle();
+        let runtime = self.0.runtime.get_or_init(Handle::current);
+        // Not within the lock: a runtime that is going down drops the task at once.
+        let handle = runtime.spawn(task).abort_handle();
         if let Some(taken) = self.lock().get_mut(key) {
             match part {
                 Part::Handler => taken.handler = Some(handle),

@@ -1,5 +1,8 @@
 //! A stream, plain or under TLS, and the peer at its other end.
 
+mod boxed;
+#[cfg(feature = "http2")]
+mod http2;
 mod peer;
 #[cfg(feature = "tls")]
 mod read_ahead;
@@ -17,6 +20,11 @@ use tokio::net::TcpStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::{client, server};
 
+use self::boxed::Boxed;
+#[cfg(feature = "http2")]
+pub use self::http2::Http2Error;
+#[cfg(feature = "http2")]
+pub(crate) use self::http2::Http2Stream;
 pub use self::peer::Peer;
 #[cfg(feature = "tls")]
 use self::read_ahead::ReadAhead;
@@ -24,14 +32,17 @@ use self::read_ahead::ReadAhead;
 pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
 
 /// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream,
-/// plain or under TLS.
+/// plain or under TLS, one of the streams of an HTTP/2 connection, or a stream of any type, boxed.
 ///
-/// The stream is a [`TcpStream`] unless you provide your own, as with
+/// `S` is [`TcpStream`] unless you provide your own, as with
 /// [`Client::connect_over`](crate::Client::connect_over).
 pub struct Transport<S = TcpStream>(Kind<S>);
 
 enum Kind<S> {
     Plain(S),
+    Boxed(Boxed),
+    #[cfg(feature = "http2")]
+    Http2(Box<Http2Stream>),
     #[cfg(feature = "tls")]
     TlsClient(Box<client::TlsStream<ReadAhead<S>>>),
     #[cfg(feature = "tls")]
@@ -39,11 +50,22 @@ enum Kind<S> {
 }
 
 impl Transport {
-    /// The TCP connection, for its addresses and options. Currently never `None`; other transports
-    /// may be added.
+    /// A TCP connection, with the options that those of a [`Server`](crate::Server) have:
+    /// `TCP_NODELAY`, and on Linux `TCP_NOTSENT_LOWAT`, by which deadlines notice soon that the
+    /// peer takes what it is sent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_tcp(stream: TcpStream) -> io::Result<Self> {
+        socket::prepare(&stream)?;
+        Ok(Self::plain(stream))
+    }
+
+    /// The TCP connection, for its addresses and options. `None` for a stream of HTTP/2, which
+    /// shares its connection with others, and for a [boxed](Self::boxed) one.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
-        Some(self.get_ref())
+        self.get_ref()
     }
 
     /// Turns the end of the connection into a reset, so that the peer does not take what it
@@ -62,6 +84,17 @@ impl<S> Transport<S> {
         Self(Kind::Plain(stream))
     }
 
+    /// A stream of any type, for a [`WebSocket`](crate::WebSocket) of the default type: a Unix
+    /// socket, or what an HTTP library hands over.
+    pub fn boxed(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Kind::Boxed(Boxed::new(stream)))
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn http2(stream: Http2Stream) -> Self {
+        Self(Kind::Http2(Box::new(stream)))
+    }
+
     #[cfg(feature = "tls")]
     pub(crate) fn tls_client(stream: client::TlsStream<ReadAhead<S>>) -> Self {
         Self(Kind::TlsClient(Box::new(stream)))
@@ -72,20 +105,25 @@ impl<S> Transport<S> {
         Self(Kind::TlsServer(Box::new(stream)))
     }
 
-    /// The underlying stream, without TLS. Do not read from it or write to it.
+    /// The underlying stream, without TLS. Do not read from it or write to it. `None` if the type
+    /// of the stream is another one: for HTTP/2, and for a [boxed](Self::boxed) stream.
     #[must_use]
-    pub fn get_ref(&self) -> &S {
+    pub fn get_ref(&self) -> Option<&S> {
         match &self.0 {
-            Kind::Plain(stream) => stream,
+            Kind::Plain(stream) => Some(stream),
+            Kind::Boxed(_) => None,
+            #[cfg(feature = "http2")]
+            Kind::Http2(_) => None,
             #[cfg(feature = "tls")]
-            Kind::TlsClient(stream) => stream.get_ref().0.get_ref(),
+            Kind::TlsClient(stream) => Some(stream.get_ref().0.get_ref()),
             #[cfg(feature = "tls")]
-            Kind::TlsServer(stream) => stream.get_ref().0.get_ref(),
+            Kind::TlsServer(stream) => Some(stream.get_ref().0.get_ref()),
         }
     }
 
-    /// Whether this crate encrypts the connection. A stream that was already secure counts as
-    /// plain.
+    /// Whether this crate encrypts this very stream. One that was already secure, and one of
+    /// HTTP/2, whose connection is encrypted as a whole, counts as plain: see
+    /// [`Peer::is_secure`].
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
@@ -101,7 +139,9 @@ impl<S> Transport<S> {
         match &self.0 {
             Kind::TlsClient(stream) => Some(TlsInfo::client(stream.get_ref().1)),
             Kind::TlsServer(stream) => Some(TlsInfo::server(stream.get_ref().1)),
-            Kind::Plain(_) => None,
+            Kind::Plain(_) | Kind::Boxed(_) => None,
+            #[cfg(feature = "http2")]
+            Kind::Http2(_) => None,
         }
     }
 }
@@ -110,6 +150,9 @@ impl<S> fmt::Debug for Transport<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Kind::Plain(_) => "Transport(plain)",
+            Kind::Boxed(_) => "Transport(boxed)",
+            #[cfg(feature = "http2")]
+            Kind::Http2(_) => "Transport(HTTP/2)",
             #[cfg(feature = "tls")]
             Kind::TlsClient(_) | Kind::TlsServer(_) => "Transport(TLS)",
         })
@@ -121,6 +164,9 @@ macro_rules! forward {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut $self.get_mut().0 {
             Kind::Plain($stream) => $call,
+            Kind::Boxed($stream) => $call,
+            #[cfg(feature = "http2")]
+            Kind::Http2($stream) => $call,
             #[cfg(feature = "tls")]
             Kind::TlsClient($stream) => $call,
             #[cfg(feature = "tls")]
@@ -159,6 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
             Kind::Plain(stream) => stream.is_write_vectored(),
+            Kind::Boxed(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "http2")]
+            Kind::Http2(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
             Kind::TlsClient(_) | Kind::TlsServer(_) => true,
         }

@@ -6,6 +6,7 @@ mod poll;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::Version;
 use tautline_frame::session::Error;
 use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Kind, Message, Prepared, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -96,6 +97,13 @@ impl<S> WebSocket<S> {
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer().addr()
+    }
+
+    /// The version of HTTP of the opening handshake: HTTP/1.1, or HTTP/2 if the connection is a
+    /// stream of an HTTP/2 connection (RFC 8441).
+    #[must_use]
+    pub fn http_version(&self) -> Version {
+        self.connection.info.version
     }
 
     /// How messages are compressed, if that was agreed on (RFC 7692).

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
-use tautline_frame::Role;
 use tautline_handshake::{
     Agreed, BuildError, HandshakeError, RequestHeadReader, encode_response, text_response,
 };
@@ -133,12 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
         answer.switch(&wire, patience).await.map_err(late_or_failed)?;
-        Ok(WebSocket::builder(Role::Server)
-            .config(self.acceptor.settings.config.clone())
-            .agreed(agreed)
-            .peer(peer)
-            .leftover(self.buffer)
-            .build(self.stream))
+        Ok(self.acceptor.connection(agreed).peer(peer).leftover(self.buffer).build(self.stream))
     }
 }
 

@@ -1,0 +1,186 @@
+//! The connections of a server, whoever accepts them: their handlers, and how they end together.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::error::{BoxError, Chain};
+use crate::parting::{Ended, hand_to_server, poll_handler};
+use crate::shutdown::Shutdown;
+use crate::tasks::{Place, Tasks};
+use crate::websocket::WebSocket;
+
+/// How long tasks have to end after they were aborted: enough for all that await something.
+const ABORT_GRACE: Duration = Duration::from_millis(200);
+
+/// The connections of a server that is not a [`Server`](crate::Server), such as that of an HTTP
+/// framework: runs their handlers, counts them, and closes them together. Clones are the same set.
+///
+/// What a [`Server`](crate::Server) does for its connections holds for these: a handler may drop
+/// its connection at any time, and it is closed in order, with 1000 if the handler returns `Ok`,
+/// with 1011 after an error or a panic, and with 1001 when the server shuts down.
+///
+/// ```
+/// use std::time::Duration;
+/// use tautline::{Connections, Role, WebSocket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (near, far) = tokio::io::duplex(4096);
+/// # let mut client = WebSocket::builder(Role::Client).build(far);
+/// # let upgraded = tautline::Transport::boxed(near);
+/// let connections = Connections::new();
+/// // For each connection, once its handshake is done:
+/// let ws: WebSocket = WebSocket::builder(Role::Server).build(upgraded);
+/// connections.spawn(async { Some(ws) }, |mut ws: WebSocket| async move {
+///     while let Some(message) = ws.next().await {
+///         ws.send(message?).await?;
+///     }
+///     Ok(())
+/// });
+/// # client.send("hello").await?;
+/// # assert_eq!(client.next().await.unwrap()?.as_text(), Some("hello"));
+/// # let leaving = tokio::spawn(async move { while client.next().await.is_some() {} client });
+/// // When the server shuts down:
+/// connections.close();
+/// connections.drain(Duration::from_secs(10)).await;
+/// # assert_eq!(leaving.await?.close_frame().unwrap().code(), tautline::CloseCode::GOING_AWAY);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    tasks: Tasks,
+    shutdown: Shutdown,
+}
+
+impl Connections {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a handler in a task of its own, on the connection that `opening` returns; if it returns
+    /// none, the task ends. An error of the handler is logged.
+    ///
+    /// # Panics
+    /// Outside a runtime, as `tokio::spawn` does.
+    pub fn spawn<O, H, Fut>(&self, opening: O, handler: H)
+    where
+        O: Future<Output = Option<WebSocket>> + Send + 'static,
+        H: FnOnce(WebSocket) -> Fut + Send + 'static,
+        Fut: Future<Output: HandlerResult> + Send + 'static,
+    {
+        let signal = self.shutdown.signal();
+        self.tasks.spawn(|place| {
+            let task = async move {
+                let Some(mut ws) = opening.await else { return };
+                ws.watch(signal);
+                ws.keep_place(place.share(), hand_to_server);
+                let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
+                match started {
+                    Ok(handling) => {
+                        let result = async move { handling.await.into_result() };
+                        handle(result, place).await;
+                    }
+                    Err(_) => tracing::error!("handler panicked"),
+                }
+            };
+            task.in_current_span()
+        });
+    }
+
+    /// How many there are: each counts until both its handler and the connection have ended.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tasks.count()
+    }
+
+    /// Closes every connection with 1001 as soon as its handler awaits it, and those that are added
+    /// later at once. It does not wait: see [`drain`](Self::drain).
+    pub fn close(&self) {
+        self.shutdown.fire();
+    }
+
+    /// Waits until all have ended, at most for this long. Then handlers are dropped at their next
+    /// await, with a last attempt to send a Close. A handler that never awaits cannot be dropped,
+    /// and neither can a connection that was passed to another task; this returns anyway, at most
+    /// 200 ms later, and logs it at WARN.
+    pub async fn drain(&self, timeout: Duration) {
+        let tasks = &self.tasks;
+        if tokio::time::timeout(timeout, tasks.fewer_than(1)).await.is_ok() {
+            return;
+        }
+        tracing::warn!(connections = tasks.count(), "ending handlers that did not finish");
+        tasks.abort_all();
+        if tokio::time::timeout(ABORT_GRACE, tasks.fewer_than(1)).await.is_err() {
+            tracing::warn!(
+                connections = tasks.count(),
+                "leaving behind handlers that block their thread, or connections that others hold"
+            );
+        }
+    }
+
+    pub(crate) const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(crate) const fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
+
+/// What a handler returns: nothing, or a result whose error is logged.
+pub trait HandlerResult: sealed::Sealed {
+    /// The result.
+    ///
+    /// # Errors
+    /// The handler's.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl HandlerResult for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl HandlerResult for Result<(), BoxError> {
+    fn into_result(self) -> Self {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl Sealed for Result<(), crate::error::BoxError> {}
+}
+
+/// Runs a handler to its end, and logs how it ended. The connection is closed accordingly if the
+/// handler drops it.
+pub(crate) async fn handle<Fut>(handling: Fut, place: Place)
+where
+    Fut: Future<Output = Result<(), BoxError>>,
+{
+    let mut place = Some(place);
+    let mut handling = pin!(Some(handling));
+    match poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await {
+        // The end of the connection has been logged already.
+        Ended::With(error) if error.is::<tautline_frame::session::Error>() => {
+            tracing::debug!(error = %Chain(&*error), "handler ended with the connection");
+        }
+        Ended::With(error) => {
+            tracing::warn!(error = %Chain(&*error), "handler ended with an error");
+        }
+        Ended::Panicked => tracing::error!("handler panicked"),
+        Ended::Well => {}
+    }
+    if let Some(place) = place {
+        place.end_handler();
+    }
+}
