@@ -390,6 +390,17 @@ impl Acceptor {
         Ok((response.build()?, upgrade.data))
     }
 
+    #[cfg(feature = "http2")]
+    pub(crate) fn limits(&self) -> &HeadLimits {
+        &self.settings.limits
+    }
+
+    /// How long the client may read nothing of an answer.
+    #[cfg(feature = "http2")]
+    pub(crate) fn patience(&self) -> Duration {
+        self.settings.answer_timeout.min(crate::handshake_io::NEVER)
+    }
+
     /// The deadline of a handshake that starts now.
     pub(crate) fn deadline(&self) -> Instant {
         deadline_in(self.settings.handshake_timeout)

@@ -2,6 +2,11 @@
 
 mod dial;
 mod error;
+#[cfg(feature = "http2")]
+mod http2;
+#[cfg(feature = "http2")]
+mod link;
+mod open;
 mod target;
 
 use std::fmt;
@@ -9,27 +14,25 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{HeaderMap, Request, Response};
 #[cfg(feature = "deflate")]
 use tautline_frame::Compression;
-use tautline_frame::{Config, Role};
-use tautline_handshake::{
-    BuildError, ClientRequest, Expectation, HeadLimits, Headers, ResponseError, ResponseHeadReader,
-    WsUri, encode_request,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tautline_frame::Config;
+use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Headers, WsUri};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::dial::dial;
 pub use self::error::ConnectError;
+#[cfg(feature = "http2")]
+use self::link::Pool;
+use self::open::Security;
 pub use self::target::IntoRequest;
 use self::target::Target;
-use crate::handshake_io::{deadline_in, read_refusal, read_response};
 use crate::headers::header_setters;
+#[cfg(feature = "http2")]
+use crate::http2::{Http2, Http2Config};
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
-use crate::transport::{Peer, Transport, socket};
+use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
 /// What [`connect`] uses: one for all calls, so that the system's roots are read once and TLS
@@ -90,6 +93,12 @@ pub struct Client {
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
     tls: ClientTls,
+    #[cfg(feature = "http2")]
+    http2: Http2,
+    #[cfg(feature = "http2")]
+    http2_config: Http2Config,
+    #[cfg(feature = "http2")]
+    pool: Pool,
 }
 
 /// Without the values of headers and without subprotocols, which may be credentials.
@@ -117,6 +126,12 @@ impl Default for Client {
             compression: None,
             #[cfg(feature = "tls")]
             tls: ClientTls::default(),
+            #[cfg(feature = "http2")]
+            http2: Http2::Never,
+            #[cfg(feature = "http2")]
+            http2_config: Http2Config::new(),
+            #[cfg(feature = "http2")]
+            pool: Pool::default(),
         }
     }
 }
@@ -201,6 +216,45 @@ impl Client {
     #[must_use]
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = tls;
+        // Connections that other settings trust are not for these.
+        #[cfg(feature = "http2")]
+        {
+            self.pool = Pool::default();
+        }
+        self
+    }
+
+    /// Whether to open WebSockets as streams of HTTP/2 connections (RFC 8441). Clients that are
+    /// clones of each other share these connections; each is closed when its last WebSocket has
+    /// ended. [`connect_over`](Self::connect_over) and [`handshake_over`](Self::handshake_over)
+    /// always use HTTP/1.1. Default: [`Http2::Never`].
+    ///
+    /// ```no_run
+    /// use tautline::{Client, Http2, http::Version};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::new().http2(Http2::Auto);
+    /// let chat = client.connect("wss://example.com/chat").await?;
+    /// let feed = client.connect("wss://example.com/feed").await?; // on the same connection
+    /// if chat.http_version() == Version::HTTP_2 {
+    ///     println!("one connection carries both");
+    /// }
+    /// # let _ = feed;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub const fn http2(mut self, mode: Http2) -> Self {
+        self.http2 = mode;
+        self
+    }
+
+    /// Limits of HTTP/2 connections that are opened from now on.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub const fn http2_config(mut self, config: Http2Config) -> Self {
+        self.http2_config = config;
         self
     }
 
@@ -232,15 +286,26 @@ impl Client {
         &self,
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
+        #[cfg(feature = "http2")]
+        if self.http2 != Http2::Never {
+            return self.open_tcp_shared(target).await;
+        }
         let (uri, request) = self.prepare(target)?;
         let security = Security::of(&uri)?;
-        let opening = async {
-            let (stream, peer) = connect_tcp(&uri).await?;
-            let transport = self.secure(stream, &uri, security).await?;
-            let peer = peer.with_secure(transport.is_tls());
-            self.upgrade(request, transport, peer).await
-        };
-        self.in_time(opening).await
+        self.in_time(self.open_own(&uri, request, security)).await
+    }
+
+    #[cfg(feature = "http2")]
+    async fn open_tcp_shared(
+        &self,
+        target: Result<Target, ConnectError>,
+    ) -> Result<(WebSocket, Response<()>), ConnectError> {
+        crate::runtime::check().map_err(ConnectError::Runtime)?;
+        let Target { uri, headers } = target?;
+        let upgrade = self.request(&uri, headers.clone())?.build()?;
+        let connect = self.request(&uri, headers)?.build_connect()?;
+        let security = Security::of(&uri)?;
+        self.in_time(Box::pin(self.open_shared(&uri, upgrade, connect, security))).await
     }
 
     /// Opens a connection over a stream of your own: a Unix socket, a tunnel through a proxy, one
@@ -313,50 +378,12 @@ impl Client {
     ) -> Result<(WsUri, (Request<()>, Expectation)), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { uri, headers } = target?;
-        let request = self.request(&uri, headers)?;
+        let request = self.request(&uri, headers)?.build()?;
         Ok((uri, request))
     }
 
-    /// Applies the deadline. Once the head of a refusal is there, its status is the result, even if
-    /// the deadline passes while its body is read: the body is then what arrived.
-    async fn in_time<S: AsyncRead + Unpin>(
-        &self,
-        opening: impl Future<Output = Result<Reply<S>, ConnectError>>,
-    ) -> Result<(WebSocket<S>, Response<()>), ConnectError> {
-        let deadline = deadline_in(self.connect_timeout);
-        let reply = tokio::time::timeout_at(deadline, opening).await;
-        match reply.map_err(|_| ConnectError::Timeout)?? {
-            Reply::Open(ws, response) => Ok((*ws, response)),
-            Reply::Refused(mut stream, head, mut buffer) => {
-                let refusal = read_refusal(&mut stream, head, &mut buffer, deadline).await;
-                Err(ConnectError::Refused(Box::new(refusal)))
-            }
-        }
-    }
-
-    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "the host is for TLS"))]
-    async fn secure<S>(
-        &self,
-        stream: S,
-        uri: &WsUri,
-        security: Security,
-    ) -> Result<Transport<S>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match security {
-            Security::Plain => Ok(Transport::plain(stream)),
-            #[cfg(feature = "tls")]
-            Security::Tls => Ok(self.tls.connect(stream, uri.host()).await?),
-        }
-    }
-
-    /// The request for this URI, and what the response must hold.
-    fn request(
-        &self,
-        uri: &WsUri,
-        own: HeaderMap,
-    ) -> Result<(Request<()>, Expectation), BuildError> {
+    /// The request for this URI.
+    fn request(&self, uri: &WsUri, own: HeaderMap) -> Result<ClientRequest, BuildError> {
         let mut headers = self.headers.clone();
         headers.extend(own);
         let request = ClientRequest::new(uri).headers(headers).subprotocols(&self.subprotocols);
@@ -365,82 +392,7 @@ impl Client {
             Some(compression) => request.compression(*compression),
             None => request,
         };
-        request.subprotocol_required(self.subprotocol_required).build()
-    }
-
-    /// The opening handshake (RFC 6455 section 4.1).
-    async fn upgrade<S>(
-        &self,
-        (request, expectation): (Request<()>, Expectation),
-        mut stream: S,
-        peer: Peer,
-    ) -> Result<Reply<S>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut buffer = BytesMut::new();
-        encode_request(&request, &mut buffer);
-        stream.write_all(&buffer).await?;
-        stream.flush().await?;
-        buffer.clear();
-
-        let reader = ResponseHeadReader::new(self.limits);
-        let response = read_response(&mut stream, reader, &mut buffer).await?;
-        let agreed = match expectation.check(&response) {
-            Ok(agreed) => agreed,
-            Err(ResponseError::Status(_)) => {
-                return Ok(Reply::Refused(stream, response, buffer));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "connection opened");
-        let ws = WebSocket::builder(Role::Client)
-            .config(self.config.clone())
-            .agreed(agreed)
-            .peer(peer)
-            .leftover(buffer)
-            .build(stream);
-        Ok(Reply::Open(Box::new(ws), response))
-    }
-}
-
-/// A TCP connection to the host of this URI, and its peer.
-async fn connect_tcp(uri: &WsUri) -> Result<(TcpStream, Peer), ConnectError> {
-    let host = || uri.host().to_owned();
-    let failed = |error| ConnectError::Tcp { host: host(), port: uri.port(), error };
-    let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
-    let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
-    let stream = dial(addresses.collect()).await.map_err(failed)?;
-    socket::prepare(&stream).map_err(failed)?;
-    let peer = stream.peer_addr().map_err(failed)?;
-    Ok((stream, peer.into()))
-}
-
-/// The outcome of a handshake whose response was read.
-enum Reply<S> {
-    Open(Box<WebSocket<S>>, Response<()>),
-    /// A status other than 101; the buffer has the start of its body.
-    Refused(S, Response<()>, BytesMut),
-}
-
-/// What runs between a stream and the handshake.
-enum Security {
-    Plain,
-    #[cfg(feature = "tls")]
-    Tls,
-}
-
-impl Security {
-    /// What the scheme asks for. It is asked before anything is connected: what should be encrypted
-    /// is never sent in plain text.
-    fn of(uri: &WsUri) -> Result<Self, ConnectError> {
-        match uri.is_secure() {
-            false => Ok(Self::Plain),
-            #[cfg(feature = "tls")]
-            true => Ok(Self::Tls),
-            #[cfg(not(feature = "tls"))]
-            true => Err(ConnectError::NoTls),
-        }
+        Ok(request.subprotocol_required(self.subprotocol_required))
     }
 }
 

@@ -53,19 +53,34 @@ impl From<io::Error> for ReadHeadError {
     }
 }
 
-/// Reads the head of a request; what comes after it stays in `buffer`.
+/// Reads the head of a request, of which `buffer` may hold the start; what comes after it stays in
+/// `buffer`.
 pub(crate) async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut S,
     mut reader: RequestHeadReader,
     buffer: &mut BytesMut,
 ) -> Result<Request<()>, ReadHeadError> {
     loop {
-        read_some(stream, buffer).await?;
         let read = reader.read(buffer).map_err(|error| ReadHeadError::Head(error, None))?;
         if let Some(request) = read {
             return Ok(request);
         }
+        read_some(stream, buffer).await?;
     }
+}
+
+/// Whether the peer begins with HTTP/2's preface (RFC 9113 section 3.4): reads until that is known.
+/// What was read stays in `buffer`.
+#[cfg(feature = "http2")]
+pub(crate) async fn begins_http2<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut BytesMut,
+) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    while buffer.len() < PREFACE.len() && PREFACE.starts_with(buffer) {
+        read_some(stream, buffer).await?;
+    }
+    Ok(buffer.starts_with(PREFACE))
 }
 
 /// Reads the head of a response; what comes after it stays in `buffer`.

@@ -14,6 +14,8 @@ pub mod futures;
 pub mod guide;
 mod handshake_io;
 mod headers;
+#[cfg(feature = "http2")]
+mod http2;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod message_reader;
@@ -38,14 +40,14 @@ pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use connections::{Connections, HandlerResult};
 pub use error::{BoxError, TryFeedError};
+#[cfg(feature = "http2")]
+pub use http2::{Http2, Http2Config, Http2Error};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
-#[cfg(feature = "http2")]
-pub use transport::Http2Error;
 #[cfg(feature = "tls")]
 pub use transport::{ClientTls, ServerTls, TlsError, TlsInfo};
 pub use transport::{Peer, Transport};

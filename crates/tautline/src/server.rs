@@ -1,8 +1,11 @@
 //! A server: accepts connections and runs a handler for each.
 
+#[cfg(feature = "http2")]
+mod http2;
 mod listen;
 mod opening;
 mod serve;
+mod task;
 mod turns;
 
 use std::fmt;
@@ -91,6 +94,8 @@ struct Settings {
     max_connections: usize,
     handshake_steps: usize,
     drain_timeout: Duration,
+    #[cfg(feature = "http2")]
+    http2: Option<crate::http2::Http2Config>,
     stop: BoxFuture<()>,
 }
 
@@ -142,6 +147,8 @@ impl Server {
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            #[cfg(feature = "http2")]
+            http2: None,
             stop: Box::pin(std::future::pending()),
         };
         Self { settings, decision: Decision::Accept(|| ()) }
@@ -242,6 +249,48 @@ impl<T> Server<T> {
     #[must_use]
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.settings.tls = Some(tls);
+        self
+    }
+
+    /// Serves HTTP/2 too (RFC 8441): each WebSocket is a stream, and one connection of a client
+    /// carries as many as these limits allow. Clients select HTTP/2 inside TLS (ALPN, where
+    /// HTTP/1.1 stays), or begin with it where there is no TLS. Handlers, [`authorize`](Server::authorize)
+    /// and [`fallback`](Self::fallback) serve both versions. Default: HTTP/1.1 alone.
+    ///
+    /// A stream counts as a connection in [`max_connections`](Self::max_connections), beside the
+    /// connection that carries it; where there is no room for another, it is refused with
+    /// REFUSED_STREAM. A connection on which no stream is open is closed after a minute.
+    ///
+    /// A handler that does not read holds back its own stream and no other. But HTTP/2 has a limit
+    /// against floods of tiny DATA that nobody reads: 16 MiB of overhead, 65,000 messages of a few
+    /// bytes, end the connection with all of its streams.
+    ///
+    /// ```
+    /// use tautline::{Client, Http2, Http2Config, Server, http::Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::bind("127.0.0.1:0").await?.http2(Http2Config::new());
+    /// let uri = format!("ws://{}/", server.local_addr()?);
+    /// tokio::spawn(server.serve(|mut ws| async move {
+    ///     while let Some(message) = ws.next().await {
+    ///         ws.send(message?).await?;
+    ///     }
+    ///     Ok(())
+    /// }));
+    /// let client = Client::new().http2(Http2::Prior);
+    /// let (mut one, mut other) = (client.connect(&uri).await?, client.connect(&uri).await?);
+    /// assert_eq!(one.http_version(), Version::HTTP_2);
+    /// other.send("on the same connection").await?;
+    /// one.send("as this").await?;
+    /// assert_eq!(one.next().await.unwrap()?.as_text(), Some("as this"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn http2(mut self, config: crate::http2::Http2Config) -> Self {
+        self.settings.http2 = Some(config);
         self
     }
 

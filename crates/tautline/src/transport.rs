@@ -1,11 +1,11 @@
 //! A stream, plain or under TLS, and the peer at its other end.
 
 mod boxed;
-#[cfg(feature = "http2")]
-mod http2;
 mod peer;
 #[cfg(feature = "tls")]
 mod read_ahead;
+#[cfg(feature = "http2")]
+pub(crate) mod rewound;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
 mod tls;
@@ -21,15 +21,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
 use self::boxed::Boxed;
-#[cfg(feature = "http2")]
-pub use self::http2::Http2Error;
-#[cfg(feature = "http2")]
-pub(crate) use self::http2::Http2Stream;
 pub use self::peer::Peer;
 #[cfg(feature = "tls")]
 use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
+#[cfg(feature = "http2")]
+use crate::http2::Http2Stream;
 
 /// What connections of [`Client`](crate::Client) and [`Server`](crate::Server) run over: a stream,
 /// plain or under TLS, one of the streams of an HTTP/2 connection, or a stream of any type, boxed.
@@ -130,6 +128,15 @@ impl<S> Transport<S> {
         return matches!(self.0, Kind::TlsClient(_) | Kind::TlsServer(_));
         #[cfg(not(feature = "tls"))]
         false
+    }
+
+    /// The protocol that was agreed on inside TLS (RFC 7301).
+    #[cfg(feature = "http2")]
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        #[cfg(feature = "tls")]
+        return self.tls().and_then(|tls| tls.alpn());
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     /// What TLS negotiated. `None` for a connection without TLS.

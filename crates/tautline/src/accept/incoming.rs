@@ -52,12 +52,12 @@ impl<S> Incoming<S> {
     /// The stream, for inspection. Do not read from it or write to it.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
-        &self.pending.stream
+        self.pending.get_ref()
     }
 
     /// The deadline of the handshake.
     pub(crate) const fn deadline(&self) -> Instant {
-        self.pending.deadline
+        self.pending.deadline()
     }
 
     fn is_head(&self) -> bool {

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{AcceptError, Acceptor};
+#[cfg(feature = "http2")]
+use crate::handshake_io::begins_http2;
 use crate::handshake_io::{Answer, NEVER, ReadHeadError, read_request};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
@@ -33,18 +35,41 @@ pub(crate) fn until<F: Future + ?Sized>(
 
 /// A stream whose request is not answered yet.
 pub(crate) struct PendingUpgrade<S> {
-    pub(super) stream: S,
+    stream: S,
     pub(super) acceptor: Acceptor,
     /// Part of the request; later, what came after it: frames.
     buffer: BytesMut,
-    pub(super) deadline: Instant,
+    deadline: Instant,
     /// Turns the end of the stream into a reset, if the stream can do that.
     reset: fn(&S),
+}
+
+impl<S> PendingUpgrade<S> {
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(crate) const fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
     pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
         Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
+    }
+
+    /// Whether the client speaks HTTP/2 without having asked for it inside TLS.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn begins_http2(&mut self) -> Result<bool, AcceptError> {
+        let reading = pin!(begins_http2(&mut self.stream, &mut self.buffer));
+        Ok(until(self.deadline, reading).await??)
+    }
+
+    /// The stream, and what was read from it.
+    #[cfg(feature = "http2")]
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.buffer)
     }
 
     /// How long the client may read nothing of an answer.

@@ -42,6 +42,11 @@ pub enum ConnectError {
     Tls(TlsError),
     /// The URI asks for TLS, but the crate was built without the feature `tls`.
     NoTls,
+    /// The server has no WebSocket over HTTP/2, and [`Http2::Prior`](crate::Http2::Prior) asked for
+    /// nothing else: it did not select HTTP/2 (ALPN), or does not allow extended CONNECT (RFC 8441
+    /// section 3).
+    #[cfg(feature = "http2")]
+    NoHttp2,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
     Runtime(io::Error),
     /// Opening took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try
@@ -98,6 +103,8 @@ impl ConnectError {
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.is_retryable(),
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
+            #[cfg(feature = "http2")]
+            Self::NoHttp2 => false,
             Self::Uri(_)
             | Self::Request(_)
             | Self::NoTls
@@ -142,6 +149,8 @@ impl fmt::Debug for ConnectError {
                 f.debug_struct("Head").field("error", error).field("status", status).finish()
             }
             Self::NoTls => f.write_str("NoTls"),
+            #[cfg(feature = "http2")]
+            Self::NoHttp2 => f.write_str("NoHttp2"),
             Self::Timeout => f.write_str("Timeout"),
         }
     }
@@ -163,6 +172,8 @@ impl fmt::Display for ConnectError {
             #[cfg(feature = "tls")]
             Self::Tls(_) => "TLS could not be set up",
             Self::NoTls => "wss needs the feature `tls`",
+            #[cfg(feature = "http2")]
+            Self::NoHttp2 => "the server has no WebSocket over HTTP/2",
             Self::Runtime(_) => "the runtime cannot be used",
             Self::Timeout => "opening the connection took too long",
             Self::Io(_) => "the stream failed during the handshake",
@@ -189,6 +200,8 @@ impl std::error::Error for ConnectError {
             Self::Tls(error) => Some(error),
             Self::Head { error, .. } => Some(error),
             Self::Response(error) => Some(error),
+            #[cfg(feature = "http2")]
+            Self::NoHttp2 => None,
             Self::NoTls | Self::Timeout | Self::Refused(_) => None,
         }
     }

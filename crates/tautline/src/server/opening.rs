@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::accept::{
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
+#[cfg(feature = "http2")]
+use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport, socket};
 use crate::websocket::WebSocket;
 
@@ -49,19 +51,132 @@ pub(super) struct Opener<T> {
     pub(super) decision: Decision<T>,
     pub(super) fallback: Option<Fallback>,
     pub(super) shutdown: Shutdown,
+    #[cfg(feature = "http2")]
+    pub(super) http2: Option<crate::http2::Http2Config>,
 }
 
-type Asked = Incoming<Transport>;
+/// What an accepted stream turned out to be.
+pub(super) enum Opened<T> {
+    WebSocket(WebSocket, T),
+    /// An HTTP/2 connection, on whose streams there will be requests.
+    #[cfg(feature = "http2")]
+    Http2(Http2Accepted),
+    /// It was answered otherwise (it was not for a WebSocket, or the application refused or did
+    /// not decide), or nothing arrived before the server shut down.
+    Nothing,
+}
 
-impl<T> Opener<T> {
-    /// `None` if the request was answered otherwise (it was not for a WebSocket, or the application
-    /// refused or did not decide), or if none arrived before the server shut down.
+/// A connection whose client speaks HTTP/2, with what was read of it.
+#[cfg(feature = "http2")]
+pub(super) struct Http2Accepted {
+    pub(super) io: Rewound<Transport>,
+    pub(super) peer: Peer,
+    pub(super) deadline: Instant,
+    pub(super) signal: ShutdownSignal,
+}
+
+#[cfg(feature = "http2")]
+impl Http2Accepted {
+    fn new(pending: PendingUpgrade<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
+        let peer = peer.with_secure(pending.get_ref().is_tls());
+        let deadline = pending.deadline();
+        let (stream, read) = pending.into_parts();
+        Self { io: Rewound::new(stream, read), peer, deadline, signal }
+    }
+}
+
+/// What is read first from a stream.
+enum First {
+    Request(Incoming<Transport>),
+    #[cfg(feature = "http2")]
+    Http2(PendingUpgrade<Transport>),
+}
+
+/// A request that was read and is not answered yet, over any version of HTTP.
+pub(super) trait Asked: Sized + Send {
+    fn request(&self) -> &Arc<Request<()>>;
+
+    fn peer(&self) -> &Peer;
+
+    fn deadline(&self) -> Instant;
+
+    /// Whether it asks for a WebSocket; if not, it is for [`Server::fallback`].
+    ///
+    /// [`Server::fallback`]: crate::Server::fallback
+    fn is_for_websocket(&self) -> bool;
+
+    /// Checks and answers it. Returns the data of the `Upgrade` too.
+    fn open<T: Send>(
+        self,
+        upgrade: Upgrade<T>,
+    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send;
+
+    /// Returns this if it may be accepted, and answers it otherwise.
+    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> + Send;
+
+    /// Accepts one that was [checked](Self::checked).
+    fn open_checked<T: Send>(
+        self,
+        upgrade: Upgrade<T>,
+    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send;
+
+    /// Answers without opening a WebSocket, and returns the status that was sent.
+    fn answer(
+        self,
+        response: Response<Bytes>,
+    ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send;
+}
+
+impl Asked for Incoming<Transport> {
+    fn request(&self) -> &Arc<Request<()>> {
+        self.shared_request()
+    }
+
+    fn peer(&self) -> &Peer {
+        Self::peer(self)
+    }
+
+    fn deadline(&self) -> Instant {
+        Self::deadline(self)
+    }
+
+    fn is_for_websocket(&self) -> bool {
+        is_upgrade_request(Self::request(self))
+    }
+
+    fn open<T: Send>(
+        self,
+        upgrade: Upgrade<T>,
+    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send {
+        Self::open(self, upgrade)
+    }
+
+    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> + Send {
+        Self::checked(self)
+    }
+
+    fn open_checked<T: Send>(
+        self,
+        upgrade: Upgrade<T>,
+    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send {
+        Self::open_checked(self, upgrade)
+    }
+
+    fn answer(
+        self,
+        response: Response<Bytes>,
+    ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send {
+        Self::answer(self, response)
+    }
+}
+
+impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
         peer: Peer,
         place: Place,
-    ) -> Result<Option<(WebSocket, T)>, AcceptError> {
+    ) -> Result<Opened<T>, AcceptError> {
         let deadline = self.acceptor.deadline();
         socket::prepare(&stream)?;
         // The connection keeps it: since nearly every handshake waits for its request, it is
@@ -78,41 +193,56 @@ impl<T> Opener<T> {
             }
         };
         let Some(read) = read else {
-            return Ok(None);
+            return Ok(Opened::Nothing);
         };
-        let incoming = read?;
-        let peer = peer.with_secure(incoming.get_ref().is_tls());
-        let incoming = incoming.with_peer(peer);
+        match read? {
+            First::Request(incoming) => {
+                let peer = peer.with_secure(incoming.get_ref().is_tls());
+                self.decide(incoming.with_peer(peer), signal, place).await
+            }
+            #[cfg(feature = "http2")]
+            First::Http2(pending) => Ok(Opened::Http2(Http2Accepted::new(pending, peer, signal))),
+        }
+    }
+
+    /// Lets the application decide about a request, and answers it.
+    pub(super) async fn decide<A: Asked>(
+        &self,
+        asked: A,
+        mut signal: ShutdownSignal,
+        place: Place,
+    ) -> Result<Opened<T>, AcceptError> {
         if let Some(fallback) = &self.fallback
-            && !is_upgrade_request(incoming.request())
+            && !asked.is_for_websocket()
         {
-            fall_back(fallback, incoming, &mut signal).await?;
-            return Ok(None);
+            fall_back(fallback, asked, &mut signal).await?;
+            return Ok(Opened::Nothing);
         }
         let (mut ws, data) = match &self.decision {
-            Decision::Accept(data) => incoming.open(Upgrade::new(data())).await?,
+            Decision::Accept(data) => asked.open(Upgrade::new(data())).await?,
             Decision::Ask(authorize) => {
-                let incoming = incoming.checked().await?;
-                let (request, peer) = (incoming.shared_request().clone(), incoming.peer().clone());
-                let asked = UpgradeRequest::new(request, peer);
-                match decided(authorize(asked), incoming.deadline(), &mut signal).await {
-                    Ok(Ok(upgrade)) => incoming.open_checked(upgrade).await?,
+                let asked = asked.checked().await?;
+                let request = UpgradeRequest::new(asked.request().clone(), asked.peer().clone());
+                match decided(authorize(request), asked.deadline(), &mut signal).await {
+                    Ok(Ok(upgrade)) => asked.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
-                        let status = incoming.answer(response).await?;
+                        let status = asked.answer(response).await?;
                         tracing::debug!(%status, "the application refused the connection");
-                        return Ok(None);
+                        return Ok(Opened::Nothing);
                     }
-                    Err(undecided) => return undecided.answer(incoming).await.map(|()| None),
+                    Err(undecided) => {
+                        return undecided.answer(asked).await.map(|()| Opened::Nothing);
+                    }
                 }
             }
         };
         ws.watch(signal);
         ws.keep_place(place, hand_to_server);
         tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
-        Ok(Some((ws, data)))
+        Ok(Opened::WebSocket(ws, data))
     }
 
-    async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<Asked, AcceptError> {
+    async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<First, AcceptError> {
         #[cfg(feature = "tls")]
         let transport = match &self.tls {
             Some(tls) => {
@@ -126,22 +256,40 @@ impl<T> Opener<T> {
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
         let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
-        Incoming::read(pending).await
+        #[cfg(feature = "http2")]
+        if self.http2.is_some() {
+            return Box::pin(read_either(pending)).await;
+        }
+        Ok(First::Request(Incoming::read(pending).await?))
     }
+}
+
+/// Whether the client speaks HTTP/2 is agreed on inside TLS; without it, the client knows (RFC 9113
+/// section 3.3).
+#[cfg(feature = "http2")]
+async fn read_either(mut pending: PendingUpgrade<Transport>) -> Result<First, AcceptError> {
+    let http2 = match pending.get_ref().alpn() {
+        Some(protocol) => protocol == b"h2",
+        None if pending.get_ref().is_tls() => false,
+        None => pending.begins_http2().await?,
+    };
+    Ok(if http2 { First::Http2(pending) } else { First::Request(Incoming::read(pending).await?) })
 }
 
 /// Answers a request that is not for a WebSocket.
 async fn fall_back(
     fallback: &Fallback,
-    asked: Asked,
+    asked: impl Asked,
     signal: &mut ShutdownSignal,
 ) -> Result<(), AcceptError> {
-    if let Err(error) = RequestHead::from(asked.request()).authority() {
+    if asked.request().version() < Version::HTTP_2
+        && let Err(error) = RequestHead::from(&**asked.request()).authority()
+    {
         asked.answer(error.to_response()).await?;
         return Err(error.into());
     }
     // It takes ownership.
-    let (request, peer) = (asked.request().clone(), asked.peer().clone());
+    let (request, peer) = ((**asked.request()).clone(), asked.peer().clone());
     match decided(fallback(request, peer), asked.deadline(), signal).await {
         Ok(response) => asked.answer(response).await.map(|_| ()),
         Err(undecided) => undecided.answer(asked).await,
@@ -158,7 +306,7 @@ enum Undecided {
 
 impl Undecided {
     /// Answers the client, whose fault it is not.
-    async fn answer(self, asked: Asked) -> Result<(), AcceptError> {
+    async fn answer(self, asked: impl Asked) -> Result<(), AcceptError> {
         let response = match self {
             Self::Late => unavailable("the server took too long\n"),
             Self::GoingDown => unavailable("the server is shutting down\n"),

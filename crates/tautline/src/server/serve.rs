@@ -1,19 +1,24 @@
 //! The accept loop, the tasks of connections, and the shutdown.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::opening::{Opener, start};
+#[cfg(all(feature = "tls", feature = "http2"))]
+use super::Settings;
+#[cfg(feature = "http2")]
+use super::http2;
+use super::opening::{Opened, Opener, start};
+use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
 use super::{Server, listen};
-use crate::accept::AcceptError;
-use crate::connections::{Connections, handle};
-use crate::error::{BoxError, Chain};
-use crate::tasks::Place;
+use crate::connections::Connections;
+use crate::error::BoxError;
 use crate::transport::Peer;
+#[cfg(all(feature = "tls", feature = "http2"))]
+use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
 
 /// Serves until the shutdown is complete.
@@ -26,6 +31,14 @@ where
     let Server { settings, decision } = server;
     let connections = Connections::new();
     let turns = Arc::new(Turns::new(settings.handshake_steps));
+    #[cfg(all(feature = "tls", feature = "http2"))]
+    let settings = match settings.http2 {
+        Some(_) => {
+            let tls = settings.tls.map(ServerTls::with_http2);
+            Settings { tls, ..settings }
+        }
+        None => settings,
+    };
     let opener = Arc::new(Opener {
         acceptor: settings.acceptor,
         #[cfg(feature = "tls")]
@@ -33,6 +46,8 @@ where
         decision,
         fallback: settings.fallback,
         shutdown: connections.shutdown().clone(),
+        #[cfg(feature = "http2")]
+        http2: settings.http2,
     });
     let handler = Arc::new(handler);
     let (places, accept_turns) = (connections.tasks().clone(), turns.clone());
@@ -44,13 +59,22 @@ where
             let peer = Peer::from(addr);
             let (opener, handler) = (opener.clone(), handler.clone());
             let turns = accept_turns.clone();
+            #[cfg(feature = "http2")]
+            let front = http2::Front::new(places.clone(), settings.max_connections);
             let span = tracing::debug_span!("connection", %peer);
             places.spawn(|place| {
                 let held = place.share();
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
-                    let opened = turns.of(pin!(opener.open(stream, peer, held))).await?;
-                    Ok(opened.and_then(|(ws, data)| start(&*handler, ws, data)))
+                    match turns.of(pin!(opener.clone().open(stream, peer, held))).await? {
+                        Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
+                        #[cfg(feature = "http2")]
+                        Opened::Http2(accepted) => {
+                            Box::pin(front.serve(accepted, opener, handler)).await;
+                            Ok(None)
+                        }
+                        Opened::Nothing => Ok(None),
+                    }
                 });
                 serve_one(opening, place).instrument(span)
             });
@@ -71,19 +95,5 @@ where
     tokio::select! {
         () = stopped => {}
         () = turns.hand_out() => {}
-    }
-}
-
-/// The task of a connection: the handshake, which returns the handler's future, and then that
-/// future. Whatever it holds while the handler runs adds to the size of every idle connection.
-async fn serve_one<O, Fut>(opening: Pin<Box<O>>, place: Place)
-where
-    O: Future<Output = Result<Option<Fut>, AcceptError>>,
-    Fut: Future<Output = Result<(), BoxError>>,
-{
-    match opening.await {
-        Ok(Some(handling)) => handle(handling, place).await,
-        Ok(None) => {}
-        Err(error) => tracing::debug!(error = %Chain(&error), "connection not accepted"),
     }
 }

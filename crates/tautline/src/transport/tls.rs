@@ -20,9 +20,11 @@ pub use self::error::TlsError;
 use super::Transport;
 use super::read_ahead::ReadAhead;
 
-/// The protocol inside TLS (RFC 7301): the WebSocket handshake is HTTP/1.1, so a server must not
-/// select HTTP/2.
+/// The protocol inside TLS (RFC 7301): the WebSocket handshake is HTTP/1.1, unless HTTP/2 was asked
+/// for.
 const ALPN: &[u8] = b"http/1.1";
+#[cfg(feature = "http2")]
+const ALPN_HTTP2: &[u8] = b"h2";
 
 /// How much rustls encrypts for one write, in bytes, and therefore buffers at most while the peer
 /// does not read: its own 64 KiB and another record. A message of 64 KiB is then sent in one write
@@ -121,15 +123,45 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
-        let connector = TlsConnector::from(self.config().await?);
-        let stream = ReadAhead::new(stream);
-        let connecting = connector.connect_with(name, stream, |session| {
-            session.set_buffer_limit(Some(WRITE_LIMIT));
-        });
-        let stream = connecting.await.map_err(TlsError::Handshake)?;
-        Ok(Transport::tls_client(stream))
+        connect(self.config().await?, stream, host).await
     }
+
+    /// Offers HTTP/2, and, unless it is to be the only one, HTTP/1.1.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn connect_http2<S>(
+        &self,
+        stream: S,
+        host: &str,
+        only: bool,
+    ) -> Result<Transport<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut config = self.config().await?;
+        let protocols: &[&[u8]] = if only { &[ALPN_HTTP2] } else { &[ALPN_HTTP2, ALPN] };
+        // Sessions are shared all the same.
+        Arc::make_mut(&mut config).alpn_protocols =
+            protocols.iter().map(|name| name.to_vec()).collect();
+        connect(config, stream, host).await
+    }
+}
+
+async fn connect<S>(
+    config: Arc<ClientConfig>,
+    stream: S,
+    host: &str,
+) -> Result<Transport<S>, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
+    let connector = TlsConnector::from(config);
+    let stream = ReadAhead::new(stream);
+    let connecting = connector.connect_with(name, stream, |session| {
+        session.set_buffer_limit(Some(WRITE_LIMIT));
+    });
+    let stream = connecting.await.map_err(TlsError::Handshake)?;
+    Ok(Transport::tls_client(stream))
 }
 
 impl fmt::Debug for ClientTls {
@@ -233,6 +265,17 @@ impl ServerTls {
         if config.alpn_protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
         }
+        Self(TlsAcceptor::from(config))
+    }
+
+    /// Lets clients select HTTP/2, before HTTP/1.1, unless the settings name protocols of their own.
+    #[cfg(feature = "http2")]
+    pub(crate) fn with_http2(self) -> Self {
+        let mut config = self.0.config().clone();
+        if config.alpn_protocols != [ALPN] {
+            return self;
+        }
+        Arc::make_mut(&mut config).alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN.to_vec()];
         Self(TlsAcceptor::from(config))
     }
 

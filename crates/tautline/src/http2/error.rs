@@ -41,16 +41,22 @@ pub enum Http2Error {
 }
 
 impl Http2Error {
-    /// What is in this error, if it is one of HTTP/2.
+    /// What is in this error, an [`Error`](crate::Error) or a
+    /// [`ConnectError`](crate::ConnectError), if it is one of HTTP/2.
     #[must_use]
-    pub fn of(error: &crate::Error) -> Option<Self> {
-        match error {
-            crate::Error::Io(error) => error.get_ref()?.downcast_ref().copied(),
-            _ => None,
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut level = Some(error);
+        while let Some(error) = level {
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {
+                return Some(*found);
+            }
+            level = error.source();
         }
+        None
     }
 
-    pub(super) fn reset(reason: Reason) -> Self {
+    pub(crate) fn reset(reason: Reason) -> Self {
         Self::Reset { code: reason.into() }
     }
 
@@ -88,7 +94,7 @@ impl From<Http2Error> for io::Error {
 }
 
 /// The error of a stream as one of its bytes.
-pub(super) fn io(error: h2::Error) -> io::Error {
+pub(crate) fn io(error: h2::Error) -> io::Error {
     if error.is_io() {
         return error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
     }

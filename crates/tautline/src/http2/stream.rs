@@ -1,34 +1,50 @@
 //! One stream of an HTTP/2 connection, as a stream of bytes (RFC 8441 section 5).
 
-mod error;
-
+use std::any::Any;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
-pub use self::error::Http2Error;
+use super::Http2Error;
+use super::error;
+
+/// How long the peer may take to end a stream that this end has ended.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// The DATA of one stream, both ways.
 ///
-/// A reader that does not read keeps its own window shut, and no other: what has arrived is given
-/// back to the windows when it is taken. Dropping it before the end resets the stream with CANCEL,
-/// as dropping a TCP connection with unread data resets that (RFC 8441 section 5).
+/// What has arrived is given back to the windows when it is taken, so a reader that does not read
+/// keeps its own window shut, and no other. Dropping it before its end was sent resets the stream
+/// with CANCEL, as a TCP connection would be reset (RFC 8441 section 5).
 pub(crate) struct Http2Stream {
     outgoing: SendStream<Bytes>,
-    incoming: RecvStream,
+    /// `None` at the end.
+    incoming: Option<RecvStream>,
     /// DATA that has not been taken yet.
     data: Bytes,
     /// END_STREAM is sent.
     shut: bool,
+    /// A client's connection lives as long as its streams.
+    link: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Http2Stream {
     pub(crate) const fn new(outgoing: SendStream<Bytes>, incoming: RecvStream) -> Self {
-        Self { outgoing, incoming, data: Bytes::new(), shut: false }
+        Self { outgoing, incoming: Some(incoming), data: Bytes::new(), shut: false, link: None }
+    }
+
+    /// Keeps this until the stream is dropped.
+    pub(crate) fn with_link(mut self, link: Arc<dyn Any + Send + Sync>) -> Self {
+        self.link = Some(link);
+        self
     }
 
     /// Takes DATA until the buffer is full or nothing more has arrived. Returns how much.
@@ -46,7 +62,8 @@ impl Http2Stream {
             if buf.remaining() == 0 {
                 return Poll::Ready(Ok(taken));
             }
-            match self.incoming.poll_data(cx) {
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(taken)) };
+            match incoming.poll_data(cx) {
                 // Empty DATA is no end (RFC 9113 section 6.1).
                 Poll::Ready(Some(Ok(data))) => self.data = data,
                 Poll::Ready(None) => return Poll::Ready(Ok(taken)),
@@ -89,6 +106,12 @@ impl Http2Stream {
     }
 }
 
+impl fmt::Debug for Http2Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Http2Stream").field(&self.outgoing.stream_id().as_u32()).finish()
+    }
+}
+
 impl AsyncRead for Http2Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -96,8 +119,10 @@ impl AsyncRead for Http2Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let taken = ready!(self.poll_fill(cx, buf)).map_err(error::io)?;
-        // An error would mean that more is given back than came.
-        let _ = self.incoming.flow_control().release_capacity(taken);
+        if let Some(incoming) = &mut self.incoming {
+            // An error would mean that more is given back than came.
+            let _ = incoming.flow_control().release_capacity(taken);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -140,7 +165,22 @@ impl AsyncWrite for Http2Stream {
 impl Drop for Http2Stream {
     fn drop(&mut self) {
         if !self.shut {
-            self.outgoing.send_reset(Reason::CANCEL);
+            return self.outgoing.send_reset(Reason::CANCEL);
         }
+        // Both ends are done when both have sent their Close, but some browsers do not end the
+        // stream then. To reset it at once would look like a failure to them.
+        if let Some(incoming) = self.incoming.take()
+            && !incoming.is_end_stream()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(tokio::time::timeout(LINGER, discard(incoming)));
+        }
+    }
+}
+
+/// Takes what still comes, until the peer ends the stream.
+async fn discard(mut incoming: RecvStream) {
+    while let Some(Ok(data)) = incoming.data().await {
+        let _ = incoming.flow_control().release_capacity(data.len());
     }
 }

@@ -1,0 +1,215 @@
+//! The HTTP/2 connections of a client: each carries as many WebSockets as its server allows.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Ping, Reason};
+use http::{Request, Response};
+use tautline_handshake::{ConnectProtocol, WsUri};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::http2::{Http2Config, Http2Stream, error};
+use crate::sync::{Mutex, lock};
+use crate::transport::Peer;
+
+/// How long it is remembered that a server has no WebSocket over HTTP/2: its operators may change
+/// that, and asking costs a connection.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// One HTTP/2 connection. It ends with the last of its streams.
+pub(crate) struct Link {
+    requests: SendRequest<Bytes>,
+    peer: Peer,
+    /// The connection has ended, or the server opens no more streams on it.
+    over: AtomicBool,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// What became of a new connection.
+pub(crate) enum Opened {
+    Link(Arc<Link>),
+    /// The server does not allow WebSockets over HTTP/2.
+    NoConnect,
+}
+
+/// Why a stream was not opened.
+pub(crate) enum StreamError {
+    /// The server did nothing with the request: it can be sent again on another connection (RFC
+    /// 9113 sections 6.8 and 8.7).
+    Unprocessed(io::Error),
+    Failed(io::Error),
+}
+
+impl Link {
+    /// Starts HTTP/2 on this transport, and waits for the server's SETTINGS.
+    pub(crate) async fn open<S>(
+        transport: S,
+        peer: Peer,
+        config: &Http2Config,
+        max_head: u32,
+    ) -> io::Result<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let starting = config.client(max_head).handshake(transport);
+        let (requests, mut connection) = starting.await.map_err(error::io)?;
+        // Before the first SETTINGS of the server, no stream may be opened; afterwards, as many as
+        // it says, or any number.
+        poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            if requests.current_max_send_streams() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Err(ended(ready!(polled))))
+        })
+        .await?;
+        if !requests.is_extended_connect_protocol_enabled() {
+            // Some servers allow it in a second frame of SETTINGS, right after the first.
+            if let Some(mut pings) = connection.ping_pong() {
+                let _ = pings.send_ping(Ping::opaque());
+                poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(Err(ended(result))),
+                    Poll::Pending => pings.poll_pong(cx).map(|pong| pong.map_err(error::io)),
+                })
+                .await?;
+            }
+            if !requests.is_extended_connect_protocol_enabled() {
+                return Ok(Opened::NoConnect);
+            }
+        }
+        let link = Arc::new(Self { requests, peer, over: AtomicBool::new(false) });
+        let served = Arc::downgrade(&link);
+        tokio::spawn(async move {
+            let result = connection.await;
+            if let Some(link) = served.upgrade() {
+                link.over.store(true, Ordering::Relaxed);
+            }
+            match result {
+                Ok(()) => tracing::debug!("HTTP/2 connection closed"),
+                Err(error) => tracing::debug!(%error, "HTTP/2 connection failed"),
+            }
+        });
+        Ok(Opened::Link(link))
+    }
+
+    /// Whether one more stream may be opened. Each stream holds the link, and so does the caller.
+    fn has_room(self: &Arc<Self>) -> bool {
+        !self.over.load(Ordering::Relaxed)
+            && Arc::strong_count(self) <= self.requests.current_max_send_streams()
+    }
+
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Sends a request, an extended CONNECT, and returns the response with the stream.
+    pub(crate) async fn connect(
+        self: Arc<Self>,
+        mut request: Request<()>,
+    ) -> Result<(Response<()>, Http2Stream), StreamError> {
+        let extensions = request.extensions_mut();
+        if let Some(protocol) = extensions.remove::<ConnectProtocol>() {
+            extensions.insert(h2::ext::Protocol::from(protocol.as_str()));
+        }
+        let failed = |error| self.failed(error);
+        let (response, outgoing) =
+            self.requests.clone().send_request(request, false).map_err(failed)?;
+        let (head, incoming) = response.await.map_err(failed)?.into_parts();
+        let stream = Http2Stream::new(outgoing, incoming).with_link(self);
+        Ok((Response::from_parts(head, ()), stream))
+    }
+
+    fn failed(&self, error: h2::Error) -> StreamError {
+        let going = error.is_go_away();
+        let refused = error.reason() == Some(Reason::REFUSED_STREAM);
+        let gone = going && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
+        if going || error.is_io() || !error.is_remote() {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        let error = error::io(error);
+        if refused || gone { StreamError::Unprocessed(error) } else { StreamError::Failed(error) }
+    }
+}
+
+/// A connection that ended before anything was asked of it.
+fn ended(result: Result<(), h2::Error>) -> io::Error {
+    match result {
+        Ok(()) => io::ErrorKind::UnexpectedEof.into(),
+        Err(error) => error::io(error),
+    }
+}
+
+/// The links of a client, by server. Clones are the same pool.
+#[derive(Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<HashMap<Server, Arc<Slot>>>>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Server {
+    host: String,
+    port: u16,
+    secure: bool,
+}
+
+/// What is known of one server. While it is locked, its holder is connecting, and others wait for
+/// the result instead of connecting as well.
+pub(crate) type Slot = tokio::sync::Mutex<Known>;
+
+#[derive(Default)]
+pub(crate) struct Known {
+    links: Vec<Weak<Link>>,
+    /// Until when not to ask again for WebSockets over HTTP/2.
+    without: Option<Instant>,
+}
+
+impl Pool {
+    pub(crate) fn slot(&self, uri: &WsUri) -> Arc<Slot> {
+        let server =
+            Server { host: uri.host().to_owned(), port: uri.port(), secure: uri.is_secure() };
+        let mut slots = lock(&self.0);
+        slots.retain(|_, slot| match slot.try_lock() {
+            Ok(known) => known.is_worth_keeping(),
+            Err(_) => true,
+        });
+        slots.entry(server).or_default().clone()
+    }
+}
+
+impl Known {
+    fn is_worth_keeping(&self) -> bool {
+        self.lacks_http2() || self.links.iter().any(|link| link.strong_count() > 0)
+    }
+
+    /// A link on which one more stream can be opened.
+    pub(crate) fn link(&mut self) -> Option<Arc<Link>> {
+        self.links.retain(|link| link.strong_count() > 0);
+        self.links.iter().filter_map(Weak::upgrade).find(Link::has_room)
+    }
+
+    pub(crate) fn add(&mut self, link: &Arc<Link>) {
+        self.links.push(Arc::downgrade(link));
+    }
+
+    /// Whether the server was found to have no WebSocket over HTTP/2.
+    pub(crate) fn lacks_http2(&self) -> bool {
+        self.without.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(crate) fn note_lack(&mut self) {
+        self.without = Some(Instant::now() + REMEMBERED);
+    }
+}
