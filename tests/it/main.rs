@@ -36,5 +36,6 @@ mod runtime;
 mod secrets;
 mod secure;
 mod server;
+mod service;
 mod shutdown;
 mod tls;

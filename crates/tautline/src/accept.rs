@@ -395,6 +395,11 @@ impl Acceptor {
         &self.settings.limits
     }
 
+    #[cfg(feature = "service")]
+    pub(crate) fn handshake_patience(&self) -> Duration {
+        self.settings.handshake_timeout.min(crate::handshake_io::NEVER)
+    }
+
     /// How long the client may read nothing of an answer.
     #[cfg(feature = "http2")]
     pub(crate) fn patience(&self) -> Duration {

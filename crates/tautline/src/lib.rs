@@ -46,6 +46,8 @@ pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
+#[cfg(feature = "service")]
+pub use server::{OnUpgrade, RequestBody};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]

@@ -1,10 +1,17 @@
 //! A server: accepts connections and runs a handler for each.
 
+mod asked;
+#[cfg(feature = "http2")]
+mod front;
+#[cfg(feature = "service")]
+mod http1;
 #[cfg(feature = "http2")]
 mod http2;
 mod listen;
 mod opening;
 mod serve;
+#[cfg(feature = "service")]
+mod service;
 mod task;
 mod turns;
 
@@ -22,6 +29,8 @@ use tautline_handshake::OriginPolicy;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::opening::{BoxFuture, Decision, Fallback};
+#[cfg(feature = "service")]
+pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
 use crate::error::BoxError;
 use crate::transport::Peer;
@@ -96,6 +105,10 @@ struct Settings {
     drain_timeout: Duration,
     #[cfg(feature = "http2")]
     http2: Option<crate::http2::Http2Config>,
+    #[cfg(feature = "service")]
+    service: Option<self::service::Service>,
+    #[cfg(feature = "service")]
+    service_only: bool,
     stop: BoxFuture<()>,
 }
 
@@ -149,6 +162,10 @@ impl Server {
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             #[cfg(feature = "http2")]
             http2: None,
+            #[cfg(feature = "service")]
+            service: None,
+            #[cfg(feature = "service")]
+            service_only: false,
             stop: Box::pin(std::future::pending()),
         };
         Self { settings, decision: Decision::Accept(|| ()) }

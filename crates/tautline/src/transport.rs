@@ -1,6 +1,8 @@
 //! A stream, plain or under TLS, and the peer at its other end.
 
 mod boxed;
+#[cfg(feature = "http2")]
+pub(crate) mod patient;
 mod peer;
 #[cfg(feature = "tls")]
 mod read_ahead;

@@ -4,7 +4,7 @@ use bytes::{BufMut as _, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 
 use crate::token::has_member;
 
@@ -26,7 +26,8 @@ pub fn encode_request<T>(request: &Request<T>, dst: &mut BytesMut) {
     dst.put_u8(b' ');
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     dst.put_slice(target.as_bytes());
-    dst.put_slice(b" HTTP/1.1\r\n");
+    let http_1_0 = request.version() == Version::HTTP_10;
+    dst.put_slice(if http_1_0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
     for value in request.headers().get_all(HOST) {
         put_header(&HOST, value.as_bytes(), dst);
     }

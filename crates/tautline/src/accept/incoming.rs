@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{AcceptError, PendingUpgrade, Upgrade};
+use super::{AcceptError, Acceptor, PendingUpgrade, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
@@ -60,6 +61,16 @@ impl<S> Incoming<S> {
         self.pending.deadline()
     }
 
+    pub(crate) const fn acceptor(&self) -> &Acceptor {
+        &self.pending.acceptor
+    }
+
+    /// What was read, and the stream with what came after that.
+    #[cfg(feature = "service")]
+    pub(crate) fn into_parts(self) -> (PendingUpgrade<S>, Arc<Request<()>>) {
+        (self.pending, self.request)
+    }
+
     fn is_head(&self) -> bool {
         self.request.method() == Method::HEAD
     }
@@ -101,10 +112,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         Box::pin(self.pending.answer(response, head_only))
     }
 
-    /// Like [`refuse`](Self::refuse), as part of the future of a server's handshake.
-    pub(crate) async fn answer(self, response: Response<Bytes>) -> Result<StatusCode, AcceptError> {
+    /// Sends a whole response, as part of the future of a server's handshake.
+    pub(crate) async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
         let head_only = self.is_head();
-        self.pending.answer(response, head_only).await
+        self.pending.refuse(&response, head_only).await
+    }
+
+    /// Sends the response that opens the connection, and opens it.
+    pub(crate) async fn switch(self, answer: Acceptance) -> Result<WebSocket<S>, AcceptError> {
+        self.pending.switch(answer, self.peer).await
     }
 
     fn check(&self) -> Result<ServerRequest<'_>, HandshakeError> {

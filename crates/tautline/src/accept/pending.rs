@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{AcceptError, Acceptor};
+#[cfg(feature = "service")]
+use tautline_handshake::encode_request;
+
 #[cfg(feature = "http2")]
 use crate::handshake_io::begins_http2;
 use crate::handshake_io::{Answer, NEVER, ReadHeadError, read_request};
@@ -66,6 +69,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         Ok(until(self.deadline, reading).await??)
     }
 
+    /// This from the start of its request on, for somebody else to read. The head is written anew
+    /// from what was read, so that they see nothing of it that was understood otherwise here.
+    #[cfg(feature = "service")]
+    pub(crate) fn with_head(mut self, request: &Request<()>) -> Self {
+        let mut wire = BytesMut::new();
+        encode_request(request, &mut wire);
+        wire.extend_from_slice(&self.buffer);
+        self.buffer = wire;
+        self
+    }
+
     /// The stream, and what was read from it.
     #[cfg(feature = "http2")]
     pub(crate) fn into_parts(self) -> (S, BytesMut) {
@@ -108,7 +122,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         }
     }
 
-    async fn refuse(&mut self, response: &Response<Bytes>, head_only: bool) -> io::Result<()> {
+    pub(super) async fn refuse(
+        &mut self,
+        response: &Response<Bytes>,
+        head_only: bool,
+    ) -> io::Result<()> {
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, response.status());
         // Boxed: this is rare, and would make the state of every handshake much larger.

@@ -41,6 +41,19 @@ impl Http2Stream {
         Self { outgoing, incoming: Some(incoming), data: Bytes::new(), shut: false, link: None }
     }
 
+    /// One that only sends: what is received is read elsewhere.
+    #[cfg(feature = "service")]
+    pub(crate) const fn sending(outgoing: SendStream<Bytes>) -> Self {
+        Self { outgoing, incoming: None, data: Bytes::new(), shut: false, link: None }
+    }
+
+    /// Ends it with trailers.
+    #[cfg(feature = "service")]
+    pub(crate) fn finish(&mut self, trailers: http::HeaderMap) -> io::Result<()> {
+        self.shut = true;
+        self.outgoing.send_trailers(trailers).map_err(error::io)
+    }
+
     /// Keeps this until the stream is dropped.
     pub(crate) fn with_link(mut self, link: Arc<dyn Any + Send + Sync>) -> Self {
         self.link = Some(link);

@@ -1,29 +1,38 @@
 //! HTTP/2 connections, whose streams become WebSockets (RFC 8441).
 
 use std::future::Future;
+#[cfg(feature = "service")]
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "service")]
+use bytes::BytesMut;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
-use tautline_handshake::{
-    Agreed, BuildError, ConnectProtocol, HandshakeError, HeadError, ServerRequest,
-    is_connect_request,
-};
+use http::{Method, Request, Response, Version, response};
+#[cfg(feature = "service")]
+use http_body::Body;
+#[cfg(feature = "service")]
+use http_body_util::BodyExt;
+use tautline_handshake::{Agreed, ConnectProtocol, HeadError, is_connect_request};
 use tokio::io::AsyncWriteExt;
+#[cfg(feature = "service")]
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
 
-use super::opening::{Asked, Http2Accepted, Opened, Opener, start};
-use super::task::serve_one;
-use crate::accept::{AcceptError, Upgrade, internal_error};
+use super::asked::{Asked, turn_away};
+use super::front::Front;
+use super::opening::{Opener, Shared};
+#[cfg(feature = "service")]
+use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
+use crate::accept::{AcceptError, Acceptor};
 use crate::error::BoxError;
 use crate::http2::{Http2Stream, error};
-use crate::tasks::Tasks;
+use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
@@ -35,31 +44,19 @@ const IDLE_CHECK: Duration = Duration::from_secs(30);
 /// deadline makes progress.
 const PIECE: usize = 16 << 10;
 
-/// Where the streams of connections find their places.
-pub(super) struct Front {
-    places: Tasks,
-    max_connections: usize,
-}
-
-impl Front {
-    pub(super) const fn new(places: Tasks, max_connections: usize) -> Self {
-        Self { places, max_connections }
-    }
-
+impl<T, F, Fut> Front<T, F>
+where
+    T: Send + 'static,
+    F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
-    pub(super) async fn serve<T, F, Fut>(
-        self,
-        accepted: Http2Accepted,
-        opener: Arc<Opener<T>>,
-        handler: Arc<F>,
-    ) where
-        T: Send + 'static,
-        F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        let Http2Accepted { io, peer, deadline, mut signal } = accepted;
-        let Some(config) = &opener.http2 else { return };
-        let max_head = u32::try_from(opener.acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
+    pub(super) async fn serve_http2(self, accepted: Shared) {
+        let Shared { io, peer, deadline, mut signal } = accepted;
+        let Some(config) = &self.opener.http2 else { return };
+        let acceptor = &self.opener.acceptor;
+        let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
+        let io = Patient::new(io, acceptor.patience());
         let starting = config.server(max_head).handshake::<_, Bytes>(io);
         let mut connection = match timeout_at(deadline, starting).await {
             Ok(Ok(connection)) => connection,
@@ -72,9 +69,7 @@ impl Front {
         loop {
             tokio::select! {
                 accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => {
-                        self.open(request, respond, &peer, &opener, &handler);
-                    }
+                    Some(Ok((request, respond))) => self.take(request, respond, &peer),
                     Some(Err(error)) => {
                         return tracing::debug!(%error, "HTTP/2 connection failed");
                     }
@@ -97,37 +92,25 @@ impl Front {
         }
     }
 
-    /// Opens a stream, in a task of its own.
-    fn open<T, F, Fut>(
-        &self,
-        request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-        peer: &Peer,
-        opener: &Arc<Opener<T>>,
-        handler: &Arc<F>,
-    ) where
-        T: Send + 'static,
-        F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        if self.places.count() >= self.max_connections {
+    /// Takes a request, which is answered in a task of its own.
+    fn take(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, peer: &Peer) {
+        if self.is_full() {
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
-        let (opener, handler) = (opener.clone(), handler.clone());
-        let asked = StreamRequest::new(request, respond, peer.clone(), &opener);
-        let signal = opener.shutdown.signal();
-        self.places.spawn(|place| {
-            let held = place.share();
-            // Boxed: the state of a handshake is large, and dropped when the handler starts.
-            let opening = Box::pin(async move {
-                let asked = asked.within_limits().await?;
-                match opener.decide(asked, signal, held).await? {
-                    Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
-                    Opened::Http2(_) | Opened::Nothing => Ok(None),
-                }
-            });
-            serve_one(opening, place).in_current_span()
-        });
+        let asked = StreamRequest::new(request, respond, peer.clone(), &self.opener);
+        if let Err(error) = asked.check_limits() {
+            self.spawn(async move { drop(turn_away(asked, error.into()).await) });
+            return;
+        }
+        #[cfg(feature = "service")]
+        if let Some(service) = &self.opener.service
+            && (self.opener.service_only || !asked.is_for_websocket())
+            && !asked.is_tunnel()
+        {
+            let service = service.clone();
+            return self.spawn(async move { asked.serve(service).await });
+        }
+        self.open(asked);
     }
 }
 
@@ -158,80 +141,24 @@ impl<T: Send> StreamRequest<T> {
     }
 
     /// The limits of a head that HTTP/2 itself has no settings for.
-    async fn within_limits(self) -> Result<Self, AcceptError> {
+    fn check_limits(&self) -> Result<(), HeadError> {
         let limits = self.opener.acceptor.limits();
         let target = self.request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-        let error = if target > limits.get_max_line_bytes() {
-            HeadError::LineTooLong(limits.get_max_line_bytes())
-        } else if self.request.headers().len() > limits.get_max_headers() {
-            HeadError::TooManyHeaders(limits.get_max_headers())
-        } else {
-            return Ok(self);
-        };
-        Err(self.turn_away(error.into()).await)
-    }
-
-    /// Answers a request that is not valid or not allowed. The reason stays the same if the client
-    /// did not wait for it.
-    async fn turn_away(self, error: HandshakeError) -> AcceptError {
-        self.tell(error.to_response()).await;
-        error.into()
-    }
-
-    async fn tell(self, response: Response<Bytes>) {
-        match self.send(response).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
+        if target > limits.get_max_line_bytes() {
+            return Err(HeadError::LineTooLong(limits.get_max_line_bytes()));
         }
-    }
-
-    /// Sends a whole response.
-    async fn send(mut self, response: Response<Bytes>) -> io::Result<()> {
-        let (mut head, body) = response.into_parts();
-        head.version = Version::HTTP_2;
-        // RFC 9113 section 8.2.2: they have no meaning here.
-        for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]
-        {
-            head.headers.remove(HeaderName::from_static(name));
+        if self.request.headers().len() > limits.get_max_headers() {
+            return Err(HeadError::TooManyHeaders(limits.get_max_headers()));
         }
-        if !head.headers.contains_key(CONTENT_LENGTH) {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
-        let no_body = body.is_empty() || self.request.method() == Method::HEAD;
-        let sent = self.respond.send_response(Response::from_parts(head, ()), no_body);
-        let outgoing = sent.map_err(error::io)?;
-        if no_body {
-            return Ok(());
-        }
-        // Cut off by a deadline, it is reset when it is dropped.
-        let mut stream = Http2Stream::new(outgoing, self.incoming);
-        let patience = self.opener.acceptor.patience();
-        for piece in body.chunks(PIECE) {
-            tokio::time::timeout(patience, stream.write_all(piece)).await??;
-        }
-        stream.shutdown().await
-    }
-
-    async fn accept<D>(
-        mut self,
-        answer: Result<((Response<()>, Agreed), D), BuildError>,
-    ) -> Result<(WebSocket, D), AcceptError> {
-        let ((response, agreed), data) = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.tell(internal_error()).await;
-                return Err(error.into());
-            }
-        };
-        let sent = self.respond.send_response(response, false);
-        let outgoing = sent.map_err(|error| AcceptError::Io(error::io(error)))?;
-        let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
-        let connection = self.opener.acceptor.connection(agreed);
-        Ok((connection.peer(self.peer).http_version(Version::HTTP_2).build(stream), data))
+        Ok(())
     }
 }
 
 impl<T: Send> Asked for StreamRequest<T> {
+    fn acceptor(&self) -> &Acceptor {
+        &self.opener.acceptor
+    }
+
     fn request(&self) -> &Arc<Request<()>> {
         &self.request
     }
@@ -248,49 +175,124 @@ impl<T: Send> Asked for StreamRequest<T> {
         is_connect_request(&*self.request)
     }
 
-    async fn open<D: Send>(self, upgrade: Upgrade<D>) -> Result<(WebSocket, D), AcceptError> {
-        let request = self.request.clone();
-        match self.opener.acceptor.check((&*request).into()) {
-            Ok(request) => {
-                let answer = self.opener.acceptor.accept_with(&request, upgrade);
-                self.accept(answer).await
+    async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
+        let (head, body) = response.into_parts();
+        let mut head = without_connection(head);
+        if !head.headers.contains_key(CONTENT_LENGTH) {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        let no_body = body.is_empty() || self.request.method() == Method::HEAD;
+        let sent = self.respond.send_response(Response::from_parts(head, ()), no_body);
+        let outgoing = sent.map_err(error::io)?;
+        if no_body {
+            return Ok(());
+        }
+        // Cut off by a deadline, it is reset when it is dropped.
+        let mut stream = Http2Stream::new(outgoing, self.incoming);
+        let patience = self.opener.acceptor.patience();
+        send(&mut stream, &body, patience).await?;
+        stream.shutdown().await
+    }
+
+    async fn switch(
+        mut self,
+        (response, agreed): (Response<()>, Agreed),
+    ) -> Result<WebSocket, AcceptError> {
+        let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
+        let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
+        let connection = self.opener.acceptor.connection(agreed);
+        Ok(connection.peer(self.peer).http_version(Version::HTTP_2).build(stream))
+    }
+}
+
+/// RFC 9113 section 8.2.2: these fields have no meaning here.
+fn without_connection(mut head: response::Parts) -> response::Parts {
+    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+        head.headers.remove(HeaderName::from_static(name));
+    }
+    head.version = Version::HTTP_2;
+    head
+}
+
+/// Writes a part of a body. A client that takes none of it for this long is given up.
+async fn send(stream: &mut Http2Stream, data: &[u8], patience: Duration) -> io::Result<()> {
+    for piece in data.chunks(PIECE) {
+        tokio::time::timeout(patience, stream.write_all(piece)).await??;
+    }
+    Ok(())
+}
+
+#[cfg(feature = "service")]
+impl<T: Send> StreamRequest<T> {
+    /// Whether it asks for a tunnel (RFC 9113 section 8.5), which is nothing for a service.
+    fn is_tunnel(&self) -> bool {
+        let extended = self.request.extensions().get::<ConnectProtocol>().is_some();
+        self.request.method() == Method::CONNECT && !extended
+    }
+
+    /// Has the application answer.
+    async fn serve(self, service: Service) {
+        let Self { opener, request, incoming, mut respond, peer, .. } = self;
+        let mut request = Arc::unwrap_or_clone(request);
+        let head_only = request.method() == Method::HEAD;
+        let connecting = request.method() == Method::CONNECT;
+        request.extensions_mut().insert(peer);
+        let (switching, body) = if connecting {
+            let (sender, handle) = OnUpgrade::new();
+            request.extensions_mut().insert(handle);
+            (Some((sender, incoming)), RequestBody::empty())
+        } else {
+            (None, RequestBody::http2(incoming))
+        };
+        let response = tokio::select! {
+            response = service.answer(request.map(|()| body)) => response,
+            // The client does not want it any more.
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        };
+        let patience = opener.acceptor.patience();
+        if let Err(error) = send_response(respond, response, switching, head_only, patience).await {
+            tracing::debug!(%error, "a response did not reach its client");
+        }
+    }
+}
+
+/// Sends the application's response: its body as it comes, or, if it switches protocols, the stream
+/// to whoever waits for it.
+#[cfg(feature = "service")]
+async fn send_response(
+    mut respond: SendResponse<Bytes>,
+    response: Response<ResponseBody>,
+    switching: Option<(oneshot::Sender<Upgraded>, RecvStream)>,
+    head_only: bool,
+    patience: Duration,
+) -> io::Result<()> {
+    let (head, mut body) = response.into_parts();
+    let head = Response::from_parts(without_connection(head), ());
+    if let Some((sender, incoming)) = switching
+        && head.status().is_success()
+    {
+        let outgoing = respond.send_response(head, false).map_err(error::io)?;
+        let stream = Transport::http2(Http2Stream::new(outgoing, incoming));
+        // Nobody waits for it if the service does not care; then it is reset.
+        let _ = sender.send((stream, BytesMut::new()));
+        return Ok(());
+    }
+    let no_body = head_only || body.is_end_stream();
+    let outgoing = respond.send_response(head, no_body).map_err(error::io)?;
+    if no_body {
+        return Ok(());
+    }
+    let mut stream = Http2Stream::sending(outgoing);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(io::Error::other)?;
+        match frame.into_data() {
+            Ok(data) => send(&mut stream, &data, patience).await?,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return stream.finish(trailers);
+                }
             }
-            Err(error) => Err(self.turn_away(error).await),
         }
     }
-
-    async fn checked(self) -> Result<Self, AcceptError> {
-        let checked = self.opener.acceptor.check((&*self.request).into()).map(|_| ());
-        match checked {
-            Ok(()) => Ok(self),
-            Err(error) => Err(self.turn_away(error).await),
-        }
-    }
-
-    async fn open_checked<D: Send>(
-        self,
-        upgrade: Upgrade<D>,
-    ) -> Result<(WebSocket, D), AcceptError> {
-        let request = self.request.clone();
-        match ServerRequest::check(&*request) {
-            Ok(request) => {
-                let answer = self.opener.acceptor.accept_with(&request, upgrade);
-                self.accept(answer).await
-            }
-            Err(error) => Err(self.turn_away(error).await),
-        }
-    }
-
-    async fn answer(self, mut response: Response<Bytes>) -> Result<StatusCode, AcceptError> {
-        if response.status().is_informational() {
-            // An interim status promises an answer that never comes (RFC 9110 section 15.2).
-            response = internal_error();
-        }
-        let status = response.status();
-        self.send(response).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => AcceptError::Timeout,
-            _ => AcceptError::Io(error),
-        })?;
-        Ok(status)
-    }
+    stream.shutdown().await
 }

@@ -2,6 +2,7 @@
 //! decision, the answer.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
-use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
+use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
@@ -53,6 +55,11 @@ pub(super) struct Opener<T> {
     pub(super) shutdown: Shutdown,
     #[cfg(feature = "http2")]
     pub(super) http2: Option<crate::http2::Http2Config>,
+    #[cfg(feature = "service")]
+    pub(super) service: Option<super::service::Service>,
+    /// There is no handler: WebSockets are the service's too.
+    #[cfg(feature = "service")]
+    pub(super) service_only: bool,
 }
 
 /// What an accepted stream turned out to be.
@@ -60,15 +67,18 @@ pub(super) enum Opened<T> {
     WebSocket(WebSocket, T),
     /// An HTTP/2 connection, on whose streams there will be requests.
     #[cfg(feature = "http2")]
-    Http2(Http2Accepted),
+    Http2(Shared),
+    /// A connection of HTTP/1.1 whose requests are the application's.
+    #[cfg(feature = "service")]
+    Http1(Shared),
     /// It was answered otherwise (it was not for a WebSocket, or the application refused or did
     /// not decide), or nothing arrived before the server shut down.
     Nothing,
 }
 
-/// A connection whose client speaks HTTP/2, with what was read of it.
+/// A connection that carries several requests, with what was read of it.
 #[cfg(feature = "http2")]
-pub(super) struct Http2Accepted {
+pub(super) struct Shared {
     pub(super) io: Rewound<Transport>,
     pub(super) peer: Peer,
     pub(super) deadline: Instant,
@@ -76,7 +86,7 @@ pub(super) struct Http2Accepted {
 }
 
 #[cfg(feature = "http2")]
-impl Http2Accepted {
+impl Shared {
     fn new(pending: PendingUpgrade<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
         let peer = peer.with_secure(pending.get_ref().is_tls());
         let deadline = pending.deadline();
@@ -92,42 +102,11 @@ enum First {
     Http2(PendingUpgrade<Transport>),
 }
 
-/// A request that was read and is not answered yet, over any version of HTTP.
-pub(super) trait Asked: Sized + Send {
-    fn request(&self) -> &Arc<Request<()>>;
-
-    fn peer(&self) -> &Peer;
-
-    fn deadline(&self) -> Instant;
-
-    /// Whether it asks for a WebSocket; if not, it is for [`Server::fallback`].
-    ///
-    /// [`Server::fallback`]: crate::Server::fallback
-    fn is_for_websocket(&self) -> bool;
-
-    /// Checks and answers it. Returns the data of the `Upgrade` too.
-    fn open<T: Send>(
-        self,
-        upgrade: Upgrade<T>,
-    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send;
-
-    /// Returns this if it may be accepted, and answers it otherwise.
-    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> + Send;
-
-    /// Accepts one that was [checked](Self::checked).
-    fn open_checked<T: Send>(
-        self,
-        upgrade: Upgrade<T>,
-    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send;
-
-    /// Answers without opening a WebSocket, and returns the status that was sent.
-    fn answer(
-        self,
-        response: Response<Bytes>,
-    ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send;
-}
-
 impl Asked for Incoming<Transport> {
+    fn acceptor(&self) -> &Acceptor {
+        Self::acceptor(self)
+    }
+
     fn request(&self) -> &Arc<Request<()>> {
         self.shared_request()
     }
@@ -144,29 +123,15 @@ impl Asked for Incoming<Transport> {
         is_upgrade_request(Self::request(self))
     }
 
-    fn open<T: Send>(
-        self,
-        upgrade: Upgrade<T>,
-    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send {
-        Self::open(self, upgrade)
+    fn respond(self, response: Response<Bytes>) -> impl Future<Output = io::Result<()>> + Send {
+        Self::respond(self, response)
     }
 
-    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> + Send {
-        Self::checked(self)
-    }
-
-    fn open_checked<T: Send>(
+    fn switch(
         self,
-        upgrade: Upgrade<T>,
-    ) -> impl Future<Output = Result<(WebSocket, T), AcceptError>> + Send {
-        Self::open_checked(self, upgrade)
-    }
-
-    fn answer(
-        self,
-        response: Response<Bytes>,
-    ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send {
-        Self::answer(self, response)
+        answer: (Response<()>, Agreed),
+    ) -> impl Future<Output = Result<WebSocket, AcceptError>> + Send {
+        Self::switch(self, answer)
     }
 }
 
@@ -197,12 +162,27 @@ impl<T: Send> Opener<T> {
         };
         match read? {
             First::Request(incoming) => {
+                #[cfg(feature = "service")]
+                if self.is_for_service(&incoming) {
+                    let (pending, request) = incoming.into_parts();
+                    let pending = pending.with_head(&request);
+                    return Ok(Opened::Http1(Shared::new(pending, peer, signal)));
+                }
                 let peer = peer.with_secure(incoming.get_ref().is_tls());
                 self.decide(incoming.with_peer(peer), signal, place).await
             }
             #[cfg(feature = "http2")]
-            First::Http2(pending) => Ok(Opened::Http2(Http2Accepted::new(pending, peer, signal))),
+            First::Http2(pending) => Ok(Opened::Http2(Shared::new(pending, peer, signal))),
         }
+    }
+
+    /// Whether the connection is the application's. A tunnel (CONNECT) is not: hyper would offer
+    /// it to a service that does not expect one.
+    #[cfg(feature = "service")]
+    fn is_for_service(&self, incoming: &Incoming<Transport>) -> bool {
+        self.service.is_some()
+            && (self.service_only || !is_upgrade_request(incoming.request()))
+            && incoming.request().method() != http::Method::CONNECT
     }
 
     /// Lets the application decide about a request, and answers it.

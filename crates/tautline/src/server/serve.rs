@@ -9,7 +9,7 @@ use tracing::Instrument;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 #[cfg(feature = "http2")]
-use super::http2;
+use super::front::Front;
 use super::opening::{Opened, Opener, start};
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
@@ -48,6 +48,10 @@ where
         shutdown: connections.shutdown().clone(),
         #[cfg(feature = "http2")]
         http2: settings.http2,
+        #[cfg(feature = "service")]
+        service: settings.service,
+        #[cfg(feature = "service")]
+        service_only: settings.service_only,
     });
     let handler = Arc::new(handler);
     let (places, accept_turns) = (connections.tasks().clone(), turns.clone());
@@ -60,21 +64,26 @@ where
             let (opener, handler) = (opener.clone(), handler.clone());
             let turns = accept_turns.clone();
             #[cfg(feature = "http2")]
-            let front = http2::Front::new(places.clone(), settings.max_connections);
+            let front = Front {
+                opener: opener.clone(),
+                handler: handler.clone(),
+                places: places.clone(),
+                max_connections: settings.max_connections,
+            };
             let span = tracing::debug_span!("connection", %peer);
             places.spawn(|place| {
                 let held = place.share();
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
-                    match turns.of(pin!(opener.clone().open(stream, peer, held))).await? {
-                        Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
+                    match turns.of(pin!(opener.open(stream, peer, held))).await? {
+                        Opened::WebSocket(ws, data) => return Ok(start(&*handler, ws, data)),
                         #[cfg(feature = "http2")]
-                        Opened::Http2(accepted) => {
-                            Box::pin(front.serve(accepted, opener, handler)).await;
-                            Ok(None)
-                        }
-                        Opened::Nothing => Ok(None),
+                        Opened::Http2(shared) => Box::pin(front.serve_http2(shared)).await,
+                        #[cfg(feature = "service")]
+                        Opened::Http1(shared) => Box::pin(front.serve_http1(shared)).await,
+                        Opened::Nothing => {}
                     }
+                    Ok(None)
                 });
                 serve_one(opening, place).instrument(span)
             });

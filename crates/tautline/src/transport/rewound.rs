@@ -18,6 +18,12 @@ impl<S> Rewound<S> {
     pub(crate) const fn new(stream: S, read: BytesMut) -> Self {
         Self { stream, read }
     }
+
+    /// The stream, and what is still to be read before it.
+    #[cfg(feature = "service")]
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.read)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

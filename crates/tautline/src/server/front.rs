@@ -1,0 +1,61 @@
+//! Where the requests of one connection go that carries several: each WebSocket finds a place and a
+//! task of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::asked::Asked;
+use super::opening::{Opened, Opener, start};
+use super::task::serve_one;
+use crate::error::BoxError;
+use crate::tasks::Tasks;
+use crate::websocket::WebSocket;
+
+pub(super) struct Front<T, F> {
+    pub(super) opener: Arc<Opener<T>>,
+    pub(super) handler: Arc<F>,
+    pub(super) places: Tasks,
+    pub(super) max_connections: usize,
+}
+
+impl<T, F, Fut> Front<T, F>
+where
+    T: Send + 'static,
+    F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    /// Whether there is no place for another WebSocket.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.count() >= self.max_connections
+    }
+
+    /// Runs this in a place of its own, for as long as the server runs.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.places.spawn(|place| {
+            async move {
+                task.await;
+                drop(place);
+            }
+            .in_current_span()
+        });
+    }
+
+    /// Answers a request in a task of its own, and runs the handler if it becomes a WebSocket.
+    pub(super) fn open(&self, asked: impl Asked + 'static) {
+        let (opener, handler) = (self.opener.clone(), self.handler.clone());
+        self.places.spawn(|place| {
+            let held = place.share();
+            let signal = opener.shutdown.signal();
+            // Boxed: the state of a handshake is large, and dropped when the handler starts.
+            let opening = Box::pin(async move {
+                match opener.decide(asked, signal, held).await? {
+                    Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
+                    _ => Ok(None),
+                }
+            });
+            serve_one(opening, place).in_current_span()
+        });
+    }
+}

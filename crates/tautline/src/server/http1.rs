@@ -1,0 +1,187 @@
+//! HTTP/1.1 connections that did not begin with an upgrade, and are the application's: by hyper.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tautline_handshake::{Agreed, is_upgrade_request, text_response};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::asked::Asked;
+use super::front::Front;
+use super::opening::{Opener, Shared};
+use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
+use crate::accept::{AcceptError, Acceptor, internal_error};
+use crate::error::BoxError;
+use crate::transport::patient::Patient;
+use crate::transport::rewound::Rewound;
+use crate::transport::{Peer, Transport};
+use crate::websocket::WebSocket;
+
+/// What hyper reads and writes.
+type Io = Patient<Rewound<Transport>>;
+
+impl<T, F, Fut> Front<T, F>
+where
+    T: Send + 'static,
+    F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    /// Serves a connection until its end, or until one of its requests takes it over.
+    pub(super) async fn serve_http1(self, accepted: Shared) {
+        let Some(application) = self.opener.service.clone() else { return };
+        let Shared { io, peer, mut signal, .. } = accepted;
+        let acceptor = &self.opener.acceptor;
+        let mut builder = Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(acceptor.handshake_patience())
+            .max_headers(acceptor.limits().get_max_headers())
+            // hyper's minimum is 8 KiB, and it panics below.
+            .max_buf_size(acceptor.limits().get_max_bytes().max(64 << 10));
+        let io = TokioIo::new(Patient::new(io, acceptor.patience()));
+        let front = Arc::new(self);
+        let served = front.clone();
+        let answering = service_fn(move |request| {
+            let (front, application, peer) = (served.clone(), application.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(front.answer_http1(request, &application, peer).await) }
+        });
+        let mut serving = pin!(builder.serve_connection(io, answering).with_upgrades());
+        let result = tokio::select! {
+            result = serving.as_mut() => result,
+            () = signal.fired() => {
+                // After the request that is under way.
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        match result {
+            Ok(()) => tracing::debug!("HTTP/1.1 connection closed"),
+            Err(error) => tracing::debug!(%error, "HTTP/1.1 connection failed"),
+        }
+        drop(front);
+    }
+
+    async fn answer_http1(
+        &self,
+        mut request: Request<Incoming>,
+        application: &Service,
+        peer: Peer,
+    ) -> Response<ResponseBody> {
+        if !self.opener.service_only && is_upgrade_request(&request) {
+            return self.upgrade_later(request, peer).await;
+        }
+        let switching = request.headers().contains_key(UPGRADE);
+        let switching = switching.then(|| hyper::upgrade::on(&mut request)).map(|on| {
+            let (sender, handle) = OnUpgrade::new();
+            request.extensions_mut().insert(handle);
+            (on, sender)
+        });
+        request.extensions_mut().insert(peer);
+        let response = application.answer(request.map(RequestBody::http1)).await;
+        if let Some((on, sender)) = switching
+            && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            tokio::spawn(async move {
+                match take_back(on).await {
+                    // Nobody waits for it if the service does not care.
+                    Ok(upgraded) => drop(sender.send(upgraded)),
+                    Err(error) => tracing::debug!(%error, "protocols were not switched"),
+                }
+            });
+        }
+        response
+    }
+
+    /// A WebSocket on a connection that was used for other requests before.
+    async fn upgrade_later(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Peer,
+    ) -> Response<ResponseBody> {
+        if self.is_full() {
+            let why = "there are too many connections\n";
+            return whole(text_response(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
+        let on = hyper::upgrade::on(&mut request);
+        let (respond, response) = oneshot::channel();
+        let request = Arc::new(request.map(|_| ()));
+        let deadline = self.opener.acceptor.deadline();
+        let opener = self.opener.clone();
+        self.open(LaterRequest { opener, request, on, respond, peer, deadline });
+        whole(response.await.unwrap_or_else(|_| internal_error()))
+    }
+}
+
+/// The stream of a connection that switched protocols, without hyper.
+async fn take_back(on: hyper::upgrade::OnUpgrade) -> io::Result<Upgraded> {
+    let upgraded = on.await.map_err(io::Error::other)?;
+    let parts = upgraded
+        .downcast::<TokioIo<Io>>()
+        .map_err(|_| io::Error::other("the stream is of another type"))?;
+    let (transport, unread) = parts.io.into_inner().into_inner().into_parts();
+    let mut read = BytesMut::from(parts.read_buf);
+    read.extend_from_slice(&unread);
+    Ok((transport, read))
+}
+
+/// A request to upgrade a connection that hyper serves.
+struct LaterRequest<T> {
+    opener: Arc<Opener<T>>,
+    request: Arc<Request<()>>,
+    on: hyper::upgrade::OnUpgrade,
+    respond: oneshot::Sender<Response<Bytes>>,
+    peer: Peer,
+    deadline: Instant,
+}
+
+impl<T: Send> Asked for LaterRequest<T> {
+    fn acceptor(&self) -> &Acceptor {
+        &self.opener.acceptor
+    }
+
+    fn request(&self) -> &Arc<Request<()>> {
+        &self.request
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_for_websocket(&self) -> bool {
+        true
+    }
+
+    async fn respond(self, response: Response<Bytes>) -> io::Result<()> {
+        self.respond.send(response).map_err(|_| gone())
+    }
+
+    async fn switch(
+        self,
+        (response, agreed): (Response<()>, Agreed),
+    ) -> Result<WebSocket, AcceptError> {
+        self.respond.send(response.map(|()| Bytes::new())).map_err(|_| gone())?;
+        let (transport, read) = take_back(self.on).await?;
+        let connection = self.opener.acceptor.connection(agreed);
+        Ok(connection.peer(self.peer).leftover(read).build(transport))
+    }
+}
+
+/// The connection has ended meanwhile.
+fn gone() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
