@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
@@ -60,52 +60,47 @@ impl Http2Stream {
         self
     }
 
-    /// Takes DATA until the buffer is full or nothing more has arrived. Returns how much.
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<Result<usize, h2::Error>> {
-        let mut taken = 0;
-        loop {
-            let count = self.data.len().min(buf.remaining());
-            buf.put_slice(&self.data[..count]);
-            self.data.advance(count);
-            taken += count;
-            if buf.remaining() == 0 {
-                return Poll::Ready(Ok(taken));
-            }
-            let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(taken)) };
-            match incoming.poll_data(cx) {
+    /// Waits for DATA; empty at the end.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while self.data.is_empty() {
+            let Some(incoming) = &mut self.incoming else { break };
+            match ready!(incoming.poll_data(cx)) {
                 // Empty DATA is no end (RFC 9113 section 6.1).
-                Poll::Ready(Some(Ok(data))) => self.data = data,
-                Poll::Ready(None) => return Poll::Ready(Ok(taken)),
-                // It comes again, after what was taken.
-                Poll::Ready(Some(Err(_))) | Poll::Pending if taken > 0 => {
-                    return Poll::Ready(Ok(taken));
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Some(data) => self.data = data?,
+                None => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How many bytes of so many the windows of the stream and of the connection, and the buffer of
+    /// this end, have room for.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        loop {
+            // What is granted counts against the window of the whole connection: no more than will
+            // be sent.
+            self.outgoing.reserve_capacity(wanted);
+            let room = match self.outgoing.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(room))) => room,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error::io(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(self.why_closed(cx))),
+                // It tells of room that is new, not of what was left.
+                Poll::Pending => match self.outgoing.capacity() {
+                    0 => return Poll::Pending,
+                    room => room,
+                },
+            };
+            if room > 0 {
+                return Poll::Ready(Ok(room.min(wanted)));
             }
         }
     }
 
-    /// How many bytes the windows of the stream and of the connection, and the buffer of this end,
-    /// have room for.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-        loop {
-            let room = self.outgoing.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            // What is granted counts against the window of the whole connection: no more than
-            // will be sent.
-            self.outgoing.reserve_capacity(wanted);
-            match ready!(self.outgoing.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error::io(error))),
-                None => return Poll::Ready(Err(self.why_closed(cx))),
-            }
+    fn send(&mut self, cx: &mut Context<'_>, data: Bytes) -> Poll<io::Result<usize>> {
+        let count = data.len();
+        match self.outgoing.send_data(data, false) {
+            Ok(()) => Poll::Ready(Ok(count)),
+            Err(_) => Poll::Ready(Err(self.why_closed(cx))),
         }
     }
 
@@ -131,10 +126,15 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let taken = ready!(self.poll_fill(cx, buf)).map_err(error::io)?;
-        if let Some(incoming) = &mut self.incoming {
+        ready!(self.poll_data(cx)).map_err(error::io)?;
+        let count = self.data.len().min(buf.remaining());
+        buf.put_slice(&self.data[..count]);
+        self.data.advance(count);
+        if let Some(incoming) = &mut self.incoming
+            && count > 0
+        {
             // An error would mean that more is given back than came.
-            let _ = incoming.flow_control().release_capacity(taken);
+            let _ = incoming.flow_control().release_capacity(count);
         }
         Poll::Ready(Ok(()))
     }
@@ -150,12 +150,30 @@ impl AsyncWrite for Http2Stream {
             return Poll::Ready(Ok(0));
         }
         let room = ready!(self.poll_room(cx, buf.len()))?;
-        let count = room.min(buf.len());
-        let sent = self.outgoing.send_data(Bytes::copy_from_slice(&buf[..count]), false);
-        match sent {
-            Ok(()) => Poll::Ready(Ok(count)),
-            Err(_) => Poll::Ready(Err(self.why_closed(cx))),
+        self.send(cx, Bytes::copy_from_slice(&buf[..room]))
+    }
+
+    /// One DATA for all pieces: a header and its payload are not sent apart.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total = bufs.iter().map(|buf| buf.len()).sum();
+        if total == 0 {
+            return Poll::Ready(Ok(0));
         }
+        let room = ready!(self.poll_room(cx, total))?;
+        let mut data = BytesMut::with_capacity(room);
+        for buf in bufs {
+            let count = buf.len().min(room - data.len());
+            data.extend_from_slice(&buf[..count]);
+        }
+        self.send(cx, data.freeze())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// What was written is with the HTTP/2 connection, which sends it without being asked.
