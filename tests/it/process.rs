@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use tautline::{CloseCode, connect};
+use tautline::{CloseCode, Http2Config, connect};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::conversation::pattern;
-use crate::support::handshake::{Http, REQUEST, expect_echo, uri};
+use crate::support::handshake::{Http, REQUEST, echo_server, expect_echo, uri};
 
 /// The path of a built example.
 fn built(name: &str) -> PathBuf {
@@ -54,6 +54,17 @@ async fn run(name: &str, words: &[&str]) -> (bool, String) {
     let output = Command::new(built(name)).args(words).kill_on_drop(true).output().await.unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn many_websockets_share_an_http_2_connection() {
+    let address = echo_server(|server| server.http2(Http2Config::new())).await;
+    let (success, text) = run("http2_client", &[&uri(address), "25"]).await;
+    assert_eq!((success, text.as_str()), (true, "25 WebSockets over HTTP/2.0\n"));
+    // One that does not speak it.
+    let address = echo_server(|server| server).await;
+    let (success, text) = run("http2_client", &[&uri(address), "2"]).await;
+    assert!(!success && text.starts_with("error: "), "{text}");
 }
 
 #[tokio::test]

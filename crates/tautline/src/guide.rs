@@ -3,6 +3,7 @@
 //! [TLS]: tls
 //! [Compression]: compression
 //! [Large messages and many receivers]: large
+//! [HTTP/2, and pages on the same port]: http2
 //! [Limits and deadlines]: limits
 //! [Errors and reconnecting]: errors
 //! [Moving from other libraries]: migrating
@@ -25,6 +26,9 @@ pub mod compression {}
 
 #[doc = include_str!("../docs/guide/large.md")]
 pub mod large {}
+
+#[doc = include_str!("../docs/guide/http2.md")]
+pub mod http2 {}
 
 #[doc = include_str!("../docs/guide/limits.md")]
 pub mod limits {}
