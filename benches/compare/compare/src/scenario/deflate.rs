@@ -31,7 +31,7 @@ const MESSAGES: usize = 64;
 
 /// A participant with one of its settings.
 #[derive(Clone, Copy)]
-struct Setting {
+pub(super) struct Setting {
     participant: &'static str,
     /// `--deflate` of the server.
     name: &'static str,
@@ -87,13 +87,23 @@ impl Setting {
         SETTINGS.iter().filter_map(with).collect()
     }
 
+    /// The setting of this name of a participant.
+    pub(super) fn of(participant: &str, name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|it| it.participant == participant && it.name == name)
+    }
+
     fn row(&self) -> String {
         format!("{}: {}", self.participant.trim_end_matches("-b"), self.about)
     }
 
-    fn start(&self, run: &Run<'_>, participant: &Participant) -> Outcome<(Running, Target)> {
+    pub(super) fn start(
+        &self,
+        run: &Run<'_>,
+        participant: &Participant,
+        task: &str,
+    ) -> Outcome<(Running, Target)> {
         let extra = Extra { deflate: Some(self.name), ..Extra::default() };
-        let server = run.start(participant, &["echo"], extra)?;
+        let server = run.start(participant, &[task], extra)?;
         let mut target = run.target(&server, false, false)?;
         target.offer = Some(if self.takeover { TAKEOVER } else { NO_TAKEOVER });
         Ok((server, target))
@@ -121,36 +131,34 @@ pub(super) fn window_bits(agreed: &str) -> u8 {
     bits.unwrap_or(15).max(9)
 }
 
-/// The answer of the server, and frames that it allows.
-fn pool(target: &Target, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
-    let link = Link::open(target)?;
+/// The answer of the server to this connection, and frames that it allows.
+pub(super) fn pool(link: &Link, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
     let agreed = link.negotiated().ok_or("compression was not agreed on")?.to_owned();
     let bits = window_bits(&agreed);
     let packed = plain.iter().map(|plain| compress(plain, bits)).collect::<Outcome<Vec<_>>>()?;
     Ok((agreed, Pool::new(Kind::Text, &packed, true)))
 }
 
-/// Whether a server's replies, one after the other, are these messages.
-fn verify(link: &mut Link, pool: &Pool, plain: &[Vec<u8>]) -> Outcome {
-    let mut inflate = Decompress::new(false);
-    for plain in plain.iter().take(3) {
-        let reply = link.exchange(pool)?;
-        let (header, _) = parse_header(&reply).ok_or("no frame")?;
-        let mut payload = reply[header..].to_vec();
-        if reply[0] & 0x40 != 0 {
-            payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
-            let mut out = Vec::with_capacity(plain.len() + 64);
-            let status = inflate.decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
-            if status == Status::StreamEnd {
-                inflate.reset(false);
-            }
-            payload = out;
+/// Whether a frame of a server is compressed (RFC 7692 section 6).
+pub(super) fn is_compressed(frame: &[u8]) -> bool {
+    frame[0] & 0x40 != 0
+}
+
+/// Whether a frame of a server, compressed or not, is this message; `inflate` knows the earlier
+/// ones.
+pub(super) fn verify(inflate: &mut Decompress, frame: &[u8], plain: &[u8]) -> Outcome {
+    let (header, _) = parse_header(frame).ok_or("no frame")?;
+    let mut payload = frame[header..].to_vec();
+    if is_compressed(frame) {
+        payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
+        let mut out = Vec::with_capacity(plain.len() + 64);
+        let status = inflate.decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
+        if status == Status::StreamEnd {
+            inflate.reset(false);
         }
-        if payload != *plain {
-            return Err("a wrong echo".into());
-        }
+        payload = out;
     }
-    Ok(())
+    if payload == plain { Ok(()) } else { Err("a wrong message".into()) }
 }
 
 fn run(run: &mut Run<'_>) -> Outcome {
@@ -190,9 +198,14 @@ fn one(
     (connections, in_flight): (usize, usize),
     plain: &[Vec<u8>],
 ) -> Outcome<(Window, String)> {
-    let (server, target) = setting.start(run, participant)?;
-    let (agreed, pool) = pool(&target, plain)?;
-    verify(&mut Link::open(&target)?, &pool, plain)?;
+    let (server, target) = setting.start(run, participant, "echo")?;
+    let mut link = Link::open(&target)?;
+    let (agreed, pool) = pool(&link, plain)?;
+    let mut inflate = Decompress::new(false);
+    for plain in plain.iter().take(3) {
+        verify(&mut inflate, &link.exchange(&pool)?, plain)?;
+    }
+    drop(link);
     let mut load = Load::open(&target, connections, &pool)?;
     Ok((measure(run, &mut load, (participant, &server), in_flight)?, agreed))
 }
@@ -209,8 +222,9 @@ pub(super) fn idle(run: &mut Run<'_>, connections: usize) -> Outcome {
             if setting.takeover != takeover {
                 continue;
             }
-            let measured = setting.start(run, participant).and_then(|(server, target)| {
-                let (agreed, pool) = pool(&target, &plain)?;
+            let started = setting.start(run, participant, "echo");
+            let measured = started.and_then(|(server, target)| {
+                let (agreed, pool) = pool(&Link::open(&target)?, &plain)?;
                 Ok((idle::memory(&server, &target, &pool, connections)?, agreed))
             });
             match measured {
