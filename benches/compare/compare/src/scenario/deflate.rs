@@ -25,7 +25,9 @@ pub(crate) const DEFLATE: Scenario = Scenario {
 };
 
 /// Connections, messages in flight on each, bytes.
-const CELLS: &[(usize, usize, usize)] = &[(16, 4, 1024), (16, 4, 16 * 1024)];
+const CELLS: &[(usize, usize, usize)] = &[(16, 4, 1024), (16, 4, LONGEST)];
+/// Of the bytes, the most.
+const LONGEST: usize = 16 * 1024;
 /// Different messages that go round.
 const MESSAGES: usize = 64;
 
@@ -131,34 +133,45 @@ pub(super) fn window_bits(agreed: &str) -> u8 {
     bits.unwrap_or(15).max(9)
 }
 
-/// The answer of the server to this connection, and frames that it allows.
-pub(super) fn pool(link: &Link, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
+/// The answer of the server, and frames that it allows.
+fn pool(target: &Target, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
+    let link = Link::open(target)?;
     let agreed = link.negotiated().ok_or("compression was not agreed on")?.to_owned();
     let bits = window_bits(&agreed);
     let packed = plain.iter().map(|plain| compress(plain, bits)).collect::<Outcome<Vec<_>>>()?;
     Ok((agreed, Pool::new(Kind::Text, &packed, true)))
 }
 
-/// Whether a frame of a server is compressed (RFC 7692 section 6).
+/// Whether a server's replies, one after the other, are these messages.
+fn verify(link: &mut Link, pool: &Pool, plain: &[Vec<u8>]) -> Outcome {
+    let mut inflate = Decompress::new(false);
+    for plain in plain.iter().take(3) {
+        if message(&mut inflate, &link.exchange(pool)?)? != *plain {
+            return Err("a wrong echo".into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a server's frame is compressed (RFC 7692 section 6).
 pub(super) fn is_compressed(frame: &[u8]) -> bool {
     frame[0] & 0x40 != 0
 }
 
-/// Whether a frame of a server, compressed or not, is this message; `inflate` knows the earlier
-/// ones.
-pub(super) fn verify(inflate: &mut Decompress, frame: &[u8], plain: &[u8]) -> Outcome {
+/// The message in a server's frame, compressed or not; `inflate` knows the earlier ones.
+pub(super) fn message(inflate: &mut Decompress, frame: &[u8]) -> Outcome<Vec<u8>> {
     let (header, _) = parse_header(frame).ok_or("no frame")?;
     let mut payload = frame[header..].to_vec();
     if is_compressed(frame) {
         payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
-        let mut out = Vec::with_capacity(plain.len() + 64);
+        let mut out = Vec::with_capacity(LONGEST + 64);
         let status = inflate.decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
         if status == Status::StreamEnd {
             inflate.reset(false);
         }
         payload = out;
     }
-    if payload == plain { Ok(()) } else { Err("a wrong message".into()) }
+    Ok(payload)
 }
 
 fn run(run: &mut Run<'_>) -> Outcome {
@@ -199,13 +212,8 @@ fn one(
     plain: &[Vec<u8>],
 ) -> Outcome<(Window, String)> {
     let (server, target) = setting.start(run, participant, "echo")?;
-    let mut link = Link::open(&target)?;
-    let (agreed, pool) = pool(&link, plain)?;
-    let mut inflate = Decompress::new(false);
-    for plain in plain.iter().take(3) {
-        verify(&mut inflate, &link.exchange(&pool)?, plain)?;
-    }
-    drop(link);
+    let (agreed, pool) = pool(&target, plain)?;
+    verify(&mut Link::open(&target)?, &pool, plain)?;
     let mut load = Load::open(&target, connections, &pool)?;
     Ok((measure(run, &mut load, (participant, &server), in_flight)?, agreed))
 }
@@ -222,9 +230,8 @@ pub(super) fn idle(run: &mut Run<'_>, connections: usize) -> Outcome {
             if setting.takeover != takeover {
                 continue;
             }
-            let started = setting.start(run, participant, "echo");
-            let measured = started.and_then(|(server, target)| {
-                let (agreed, pool) = pool(&Link::open(&target)?, &plain)?;
+            let measured = setting.start(run, participant, "echo").and_then(|(server, target)| {
+                let (agreed, pool) = pool(&target, &plain)?;
                 Ok((idle::memory(&server, &target, &pool, connections)?, agreed))
             });
             match measured {
