@@ -20,7 +20,7 @@ pub(crate) const BROADCAST: Scenario = Scenario {
     about: "Server CPU time for each delivery, in microseconds; one message at a time, and 16 at once, of 128 bytes where the \
             cell does not say 1Ki. A queue for each connection, all that is in it fed and then flushed; Tautline's are prepared \
             messages. Bun has a broadcast of its own. Compressed: JSON text that the server receives as it is and sends compressed; \
-            by those who have compression, each with a fast one of the settings that `deflate` has.",
+            by those who have compression, Tautline and Bun with their defaults, the others with a fast setting.",
     digits: 3,
     larger_is_better: false,
     run,
