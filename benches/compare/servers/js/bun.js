@@ -30,8 +30,9 @@ const server = Bun.serve({
       if (options.task === "broadcast") ws.subscribe("all");
     },
     message(ws, message) {
-      if (options.task === "broadcast") server.publish("all", message);
-      else ws.send(message, Boolean(options.deflate));
+      const compress = Boolean(options.deflate);
+      if (options.task === "broadcast") server.publish("all", message, compress);
+      else ws.send(message, compress);
     },
   },
 });

@@ -140,7 +140,8 @@ impl Link {
         self.reply()
     }
 
-    fn reply(&mut self) -> io::Result<Vec<u8>> {
+    /// Waits for one frame: its bytes.
+    pub(crate) fn reply(&mut self) -> io::Result<Vec<u8>> {
         let (reply, rest) = self.wire.read_until(|bytes| {
             let (header, payload) = parse_header(bytes)?;
             (bytes.len() >= header + payload).then_some(header + payload)

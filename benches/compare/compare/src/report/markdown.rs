@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::stats::Estimate;
 use super::{Cell, Section, Summary};
 use crate::Outcome;
-use crate::scenario::Run;
+use crate::scenario::{COMPRESSED, Run};
 use crate::servers::{self, Kind};
 
 pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcome<String> {
@@ -38,6 +38,7 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
         table(&mut page, section)?;
         verdicts(&mut page, section)?;
         trades(&mut page, section)?;
+        compressed(&mut page, section)?;
     }
     if !run.failures.is_empty() {
         page.push_str("## What did not run\n\n");
@@ -116,8 +117,9 @@ fn table(page: &mut String, section: &Section) -> Outcome {
     );
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by_key(|row| (super::place(row), *row));
-    // Wide tables are cut into pieces that fit on a page.
-    for cells in section.cells.chunks(6) {
+    // Wide tables are cut into pieces that fit on a page, none much wider than another.
+    let pieces = section.cells.len().div_ceil(6).max(1);
+    for cells in section.cells.chunks(section.cells.len().div_ceil(pieces).max(1)) {
         write!(page, "| {} |", section.scenario.unit)?;
         for cell in cells {
             write!(page, " {} |", cell.name)?;
@@ -239,6 +241,31 @@ fn trades(page: &mut String, section: &Section) -> Outcome {
     Ok(())
 }
 
+/// What compression costs and saves, where a cell has a counterpart without it.
+fn compressed(page: &mut String, section: &Section) -> Outcome {
+    let mut lines = String::new();
+    for cell in &section.cells {
+        let Some(name) = cell.name.strip_suffix(COMPRESSED) else { continue };
+        let Some(plain) = section.cells.iter().find(|other| other.name == name) else { continue };
+        for row in &cell.rows {
+            let Some(base) = plain.row(&row.server) else { continue };
+            let Some(time) = row.ratio_to(base) else { continue };
+            let bytes = |row: &Summary| row.more("wire_bytes").unwrap_or(0.0);
+            let (server, time) = (&row.server, with_interval(&time));
+            let (small, large) = (bytes(row), bytes(base));
+            writeln!(lines, "| {name} | {server} | {time} | {small:.0} of {large:.0} |")?;
+        }
+    }
+    if !lines.is_empty() {
+        page.push_str(
+            "| cell | | time compressed / plain | bytes of a frame |\n|---|---|---|---|\n",
+        );
+        page.push_str(&lines);
+        page.push('\n');
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use crate::report::{Cell, Section, place, summary};
@@ -321,5 +348,20 @@ mod tests {
         ];
         let line = "| cell | tautline: fast | yawc: fast |";
         assert_eq!(last_line(super::trades, &section(named("deflate"), rows)), line);
+    }
+
+    #[test]
+    fn a_compressed_cell_is_compared_with_the_plain_one_of_the_same_participant() {
+        let plain: &[(&str, _, &[f64])] =
+            &[("tautline", None, &[2.0, 4.0, 2.0]), ("bun", None, &[3.0, 6.0, 3.0])];
+        let packed: &[(&str, _, &[f64])] = &[("tautline", None, &[2.2, 4.4, 2.2])];
+        let mut both = section(named("broadcast"), plain);
+        let mut compressed = section(named("broadcast"), packed).cells.remove(0);
+        compressed.name = "cell, compressed".to_owned();
+        compressed.rows[0].more = vec![("wire_bytes", 80.0)];
+        both.cells[0].rows[0].more = vec![("wire_bytes", 130.0)];
+        both.cells.push(compressed);
+        let line = "| cell | tautline | 1.10 (1.10 to 1.10) | 80 of 130 |";
+        assert_eq!(last_line(super::compressed, &both), line);
     }
 }

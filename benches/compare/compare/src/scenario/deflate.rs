@@ -25,13 +25,15 @@ pub(crate) const DEFLATE: Scenario = Scenario {
 };
 
 /// Connections, messages in flight on each, bytes.
-const CELLS: &[(usize, usize, usize)] = &[(16, 4, 1024), (16, 4, 16 * 1024)];
+const CELLS: &[(usize, usize, usize)] = &[(16, 4, 1024), (16, 4, LONGEST)];
+/// Of the bytes, the most.
+const LONGEST: usize = 16 * 1024;
 /// Different messages that go round.
 const MESSAGES: usize = 64;
 
 /// A participant with one of its settings.
 #[derive(Clone, Copy)]
-struct Setting {
+pub(super) struct Setting {
     participant: &'static str,
     /// `--deflate` of the server.
     name: &'static str,
@@ -87,13 +89,23 @@ impl Setting {
         SETTINGS.iter().filter_map(with).collect()
     }
 
+    /// The setting of this name of a participant.
+    pub(super) fn of(participant: &str, name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|it| it.participant == participant && it.name == name)
+    }
+
     fn row(&self) -> String {
         format!("{}: {}", self.participant.trim_end_matches("-b"), self.about)
     }
 
-    fn start(&self, run: &Run<'_>, participant: &Participant) -> Outcome<(Running, Target)> {
+    pub(super) fn start(
+        &self,
+        run: &Run<'_>,
+        participant: &Participant,
+        task: &str,
+    ) -> Outcome<(Running, Target)> {
         let extra = Extra { deflate: Some(self.name), ..Extra::default() };
-        let server = run.start(participant, &["echo"], extra)?;
+        let server = run.start(participant, &[task], extra)?;
         let mut target = run.target(&server, false, false)?;
         target.offer = Some(if self.takeover { TAKEOVER } else { NO_TAKEOVER });
         Ok((server, target))
@@ -134,23 +146,32 @@ fn pool(target: &Target, plain: &[Vec<u8>]) -> Outcome<(String, Pool)> {
 fn verify(link: &mut Link, pool: &Pool, plain: &[Vec<u8>]) -> Outcome {
     let mut inflate = Decompress::new(false);
     for plain in plain.iter().take(3) {
-        let reply = link.exchange(pool)?;
-        let (header, _) = parse_header(&reply).ok_or("no frame")?;
-        let mut payload = reply[header..].to_vec();
-        if reply[0] & 0x40 != 0 {
-            payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
-            let mut out = Vec::with_capacity(plain.len() + 64);
-            let status = inflate.decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
-            if status == Status::StreamEnd {
-                inflate.reset(false);
-            }
-            payload = out;
-        }
-        if payload != *plain {
+        if message(&mut inflate, &link.exchange(pool)?)? != *plain {
             return Err("a wrong echo".into());
         }
     }
     Ok(())
+}
+
+/// Whether a server's frame is compressed (RFC 7692 section 6).
+pub(super) fn is_compressed(frame: &[u8]) -> bool {
+    frame[0] & 0x40 != 0
+}
+
+/// The message in a server's frame, compressed or not; `inflate` knows the earlier ones.
+pub(super) fn message(inflate: &mut Decompress, frame: &[u8]) -> Outcome<Vec<u8>> {
+    let (header, _) = parse_header(frame).ok_or("no frame")?;
+    let mut payload = frame[header..].to_vec();
+    if is_compressed(frame) {
+        payload.extend_from_slice(&[0, 0, 0xff, 0xff]);
+        let mut out = Vec::with_capacity(LONGEST + 64);
+        let status = inflate.decompress_vec(&payload, &mut out, FlushDecompress::Sync)?;
+        if status == Status::StreamEnd {
+            inflate.reset(false);
+        }
+        payload = out;
+    }
+    Ok(payload)
 }
 
 fn run(run: &mut Run<'_>) -> Outcome {
@@ -190,7 +211,7 @@ fn one(
     (connections, in_flight): (usize, usize),
     plain: &[Vec<u8>],
 ) -> Outcome<(Window, String)> {
-    let (server, target) = setting.start(run, participant)?;
+    let (server, target) = setting.start(run, participant, "echo")?;
     let (agreed, pool) = pool(&target, plain)?;
     verify(&mut Link::open(&target)?, &pool, plain)?;
     let mut load = Load::open(&target, connections, &pool)?;
@@ -209,7 +230,7 @@ pub(super) fn idle(run: &mut Run<'_>, connections: usize) -> Outcome {
             if setting.takeover != takeover {
                 continue;
             }
-            let measured = setting.start(run, participant).and_then(|(server, target)| {
+            let measured = setting.start(run, participant, "echo").and_then(|(server, target)| {
                 let (agreed, pool) = pool(&target, &plain)?;
                 Ok((idle::memory(&server, &target, &pool, connections)?, agreed))
             });

@@ -22,6 +22,8 @@ use crate::report;
 use crate::servers::{self, ALL, Extra, Participant, Running};
 use crate::{Outcome, sys};
 
+pub(crate) use broadcast::COMPRESSED;
+
 /// One figure.
 #[derive(Clone, Debug)]
 pub(crate) struct Measurement {
@@ -116,14 +118,7 @@ impl Run<'_> {
         round: usize,
         window: &Window,
     ) {
-        let more = vec![
-            ("messages", window.messages as f64),
-            ("wall_ms", window.wall.as_secs_f64() * 1e3),
-            ("cpu_ms", window.cpu.as_secs_f64() * 1e3),
-            ("server_utilisation", window.server_utilisation()),
-            ("generator_utilisation", window.generator_utilisation()),
-        ];
-        self.record(cell, server, round, window.cpu_us(), more, String::new());
+        self.record(cell, server, round, window.cpu_us(), more(window), String::new());
     }
 
     /// Remembers, once, that something did not work.
@@ -147,6 +142,17 @@ impl Run<'_> {
     ) -> Outcome<Running> {
         Ok(Running::server(&self.options.places, participant, task, extra)?)
     }
+}
+
+/// What else was seen in a window.
+fn more(window: &Window) -> Vec<(&'static str, f64)> {
+    vec![
+        ("messages", window.messages as f64),
+        ("wall_ms", window.wall.as_secs_f64() * 1e3),
+        ("cpu_ms", window.cpu.as_secs_f64() * 1e3),
+        ("server_utilisation", window.server_utilisation()),
+        ("generator_utilisation", window.generator_utilisation()),
+    ]
 }
 
 /// The order of a round: each time another one begins.

@@ -30,19 +30,9 @@ fn deflate(name: &str) -> Option<DeflateConfig> {
 }
 
 impl Handler for Echo {
-    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
         if let Some(policy) = self.deflate {
-            let mut chosen = None;
-            let negotiate = |offer: &str| {
-                let negotiated = negotiate_server_deflate(offer, &policy)?;
-                let answer = negotiated.to_response_header();
-                chosen = Some(negotiated.config);
-                Some(answer)
-            };
-            Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
-            let config = Config::builder().deflate_config(policy).build();
-            let chosen = chosen.ok_or("nothing was agreed on")?;
-            return feed(CompressedWebSocketStream::server(stream, config, chosen)).await;
+            return feed(accept_compressed(stream, policy).await?).await;
         }
         if self.api == "raw" {
             return raw::echo(stream).await;
@@ -53,20 +43,44 @@ impl Handler for Echo {
     }
 }
 
-#[derive(Clone, Default)]
-struct Broadcast(Hub<Message>);
+#[derive(Clone)]
+struct Broadcast {
+    deflate: Option<DeflateConfig>,
+    hub: Hub<Message>,
+}
 
 impl Handler for Broadcast {
     async fn handle<S: Transport>(self, stream: S) -> Outcome {
-        let queue = self.0.subscribe();
-        let server = WebSocketServer::<Http1>::new(Config::default());
-        let (ws, _) = Box::pin(server.accept_raw(stream)).await?;
-        kit::broadcast(ws, self.0, queue, |item| {
+        let queue = self.hub.subscribe();
+        let message = |item: Result<Message, Error>| {
             let message = item?;
             Ok(is_data(&message).then_some(message))
-        })
-        .await
+        };
+        if let Some(policy) = self.deflate {
+            let ws = accept_compressed(stream, policy).await?;
+            return kit::broadcast(ws, self.hub, queue, message).await;
+        }
+        let server = WebSocketServer::<Http1>::new(Config::default());
+        let (ws, _) = Box::pin(server.accept_raw(stream)).await?;
+        kit::broadcast(ws, self.hub, queue, message).await
     }
+}
+
+async fn accept_compressed<S: Transport>(
+    mut stream: S,
+    policy: DeflateConfig,
+) -> Outcome<CompressedWebSocketStream<S>> {
+    let mut chosen = None;
+    let negotiate = |offer: &str| {
+        let negotiated = negotiate_server_deflate(offer, &policy)?;
+        let answer = negotiated.to_response_header();
+        chosen = Some(negotiated.config);
+        Some(answer)
+    };
+    Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
+    let config = Config::builder().deflate_config(policy).build();
+    let chosen = chosen.ok_or("nothing was agreed on")?;
+    Ok(CompressedWebSocketStream::server(stream, config, chosen))
 }
 
 fn is_data(message: &Message) -> bool {
@@ -104,7 +118,10 @@ fn main() {
                     (options.api.clone(), options.deflate.as_deref().and_then(deflate));
                 kit::serve(&options, Echo { api, deflate }).await
             }
-            Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
+            Task::Broadcast => {
+                let deflate = options.deflate.as_deref().and_then(deflate);
+                kit::serve(&options, Broadcast { deflate, hub: Hub::default() }).await
+            }
             Task::Mask => {
                 kit::mask(|key, data| sockudo_ws::mask::apply_mask(data, key));
                 Ok(())

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use kit::{Failure, Hub, Options, Outcome, Subscription, Task};
-use tautline::{Compression, Config, Prepared, Server, ServerTls, WebSocket};
+use tautline::{Compress, Compression, Config, Prepared, Server, ServerTls, WebSocket};
 
 fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => echo(&options).await,
-            Task::Broadcast => broadcast().await,
+            Task::Broadcast => broadcast(&options).await,
             Task::Mask => {
                 kit::mask(|key, data| tautline_frame::mask::apply(key, 0, data));
                 Ok(())
@@ -60,8 +60,11 @@ async fn echo(options: &Options) -> Outcome {
 }
 
 /// Every message to all connections: the same frame for each.
-async fn broadcast() -> Outcome {
-    let server = Server::bind("127.0.0.1:0").await?;
+async fn broadcast(options: &Options) -> Outcome {
+    let mut server = Server::bind("127.0.0.1:0").await?;
+    if let Some(name) = &options.deflate {
+        server = server.compression(compression(name)?);
+    }
     kit::announce(server.local_addr()?);
     let hub = Hub::default();
     let serving = server.serve(move |ws| {
@@ -82,7 +85,9 @@ async fn publish(
             biased;
             message = ws.next() => match message {
                 None => return Ok(()),
-                Some(message) => hub.publish(Prepared::new(message?)),
+                // Where compression was agreed on, also those that are shorter than its threshold:
+                // the others of this comparison have none, or a lower one.
+                Some(message) => hub.publish(Prepared::new(message?).compress(Compress::Always)),
             },
             Some(first) = queue.recv() => {
                 ws.feed_prepared(&first).await?;

@@ -8,8 +8,31 @@ use yawc::{CompressionLevel, DeflatePool, Frame, OpCode, Options, Role, WebSocke
 #[derive(Clone)]
 struct Echo {
     api: String,
+    settings: Settings,
+}
+
+/// What all connections have in common.
+#[derive(Clone)]
+struct Settings {
     options: Options,
     deflate: Option<String>,
+}
+
+impl Settings {
+    fn new(api: &str, name: Option<&String>) -> Outcome<Self> {
+        let mut options = options(api);
+        if let Some(name) = name {
+            options = deflate(options, name)?;
+        }
+        Ok(Self { options, deflate: name.cloned() })
+    }
+
+    async fn accept<S: Transport>(self, mut stream: S) -> Outcome<WebSocket<S>> {
+        let negotiate = |offer: &str| agree(self.deflate.as_deref()?, offer);
+        let agreed = Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
+        let (role, options) = (Role::Server, self.options);
+        Ok(WebSocket::from_stream_with_extensions(stream, role, agreed.as_deref(), options)?)
+    }
 }
 
 /// The settings of this name, and what is answered to a client that offers all parameters.
@@ -51,24 +74,23 @@ fn options(api: &str) -> Options {
 }
 
 impl Handler for Echo {
-    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
-        let negotiate = |offer: &str| agree(self.deflate.as_deref()?, offer);
-        let agreed = Box::pin(kit::answer_upgrade_with(&mut stream, negotiate)).await?;
-        let (role, options) = (Role::Server, self.options);
-        let ws = WebSocket::from_stream_with_extensions(stream, role, agreed.as_deref(), options)?;
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let ws = self.settings.accept(stream).await?;
         if self.api == "send" { send(ws).await } else { feed(ws).await }
     }
 }
 
-#[derive(Clone, Default)]
-struct Broadcast(Hub<Frame>);
+#[derive(Clone)]
+struct Broadcast {
+    settings: Settings,
+    hub: Hub<Frame>,
+}
 
 impl Handler for Broadcast {
-    async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
-        let queue = self.0.subscribe();
-        Box::pin(kit::answer_upgrade(&mut stream)).await?;
-        let ws = WebSocket::from_stream(stream, Role::Server, options("feed"))?;
-        kit::broadcast(ws, self.0, queue, |frame| Ok(is_data(&frame).then_some(frame))).await
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let queue = self.hub.subscribe();
+        let ws = self.settings.accept(stream).await?;
+        kit::broadcast(ws, self.hub, queue, |frame| Ok(is_data(&frame).then_some(frame))).await
     }
 }
 
@@ -98,14 +120,13 @@ fn main() {
     kit::run(|options| async move {
         match options.task {
             Task::Echo => {
-                let (api, name) = (options.api.clone(), options.deflate.clone());
-                let mut settings = self::options(&api);
-                if let Some(name) = &name {
-                    settings = deflate(settings, name)?;
-                }
-                kit::serve(&options, Echo { api, options: settings, deflate: name }).await
+                let settings = Settings::new(&options.api, options.deflate.as_ref())?;
+                kit::serve(&options, Echo { api: options.api.clone(), settings }).await
             }
-            Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
+            Task::Broadcast => {
+                let settings = Settings::new("feed", options.deflate.as_ref())?;
+                kit::serve(&options, Broadcast { settings, hub: Hub::default() }).await
+            }
             Task::Mask => {
                 kit::mask(|key, data| yawc::mask::apply_mask(data, key));
                 Ok(())
