@@ -122,7 +122,7 @@ async fn response(
 async fn http2(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(async move { connection.await });
+    tokio::spawn(connection);
     requests.ready().await.unwrap()
 }
 
