@@ -4,5 +4,6 @@
 mod layer;
 mod lost;
 mod refusal;
+mod secure;
 mod support;
 mod upgrade;

@@ -43,6 +43,9 @@ async fn over_http1_each_cause_has_its_status() {
             assert_eq!(head.get("sec-websocket-version"), version, "{request}");
             assert_eq!(head.get("allow"), (status == 405).then_some("GET"), "{request}");
         }
+        let request = but("HTTP/1.1", "HTTP/1.0");
+        let answer = Peer::send_raw(address, request).await.all().await;
+        assert!(answer.starts_with("HTTP/1.0 505 "), "{answer}");
     }
 }
 

@@ -157,6 +157,12 @@ impl Peer {
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
 
+    /// Everything up to the end of the stream.
+    pub(crate) async fn all(&mut self) -> String {
+        while self.fill().await {}
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
     /// The next frame, or `None` at the end of the stream, which must not be a reset.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
@@ -231,12 +237,17 @@ impl Http2 {
 
     /// Asks for a WebSocket by an extended CONNECT (RFC 8441 section 5).
     pub(crate) fn ask(&mut self, headers: &[(&str, &str)]) -> Peer {
+        self.ask_for("/chat", headers)
+    }
+
+    pub(crate) fn ask_for(&mut self, path: &str, headers: &[(&str, &str)]) -> Peer {
         assert!(self.0.is_extended_connect_protocol_enabled());
         let protocol = h2::ext::Protocol::from_static("websocket");
         let mut all = vec![("sec-websocket-version", "13")];
         all.retain(|(name, _)| headers.iter().all(|(other, _)| other != name));
         all.extend(headers);
-        self.request(Request::connect("http://example.com/chat").extension(protocol), &all, false)
+        let uri = format!("http://example.com{path}");
+        self.request(Request::connect(uri).extension(protocol), &all, false)
     }
 
     /// Sends a request without a body.
