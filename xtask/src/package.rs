@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
-const PACKAGES: &[&str] = &["tautline-frame", "tautline-handshake", "tautline"];
+const PACKAGES: &[&str] =
+    &["tautline-frame", "tautline-handshake", "tautline", "tautline-http", "tautline-axum"];
 /// What each has, and the file that it is a copy of.
 const FILES: &[(&str, &str)] =
     &[("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tautline::{Acceptor, Connections};
 use tower_layer::Layer;
 
-use crate::service::UpgradeService;
+use crate::service::{Settings, UpgradeService};
 
 /// Opens a WebSocket for each request that asks for one, over HTTP/1.1 or HTTP/2, and passes on all
 /// other requests: a [`Layer`] for hyper's and tower's services.
@@ -48,13 +48,6 @@ use crate::service::UpgradeService;
 pub struct UpgradeLayer<H> {
     settings: Settings,
     handler: Arc<H>,
-}
-
-/// What the layer is set to.
-#[derive(Clone, Default)]
-pub(crate) struct Settings {
-    pub(crate) acceptor: Acceptor,
-    pub(crate) connections: Connections,
 }
 
 impl<H> UpgradeLayer<H> {

@@ -11,10 +11,9 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
-use tautline::{HandlerResult, WebSocket};
+use tautline::{Acceptor, Connections, HandlerResult, WebSocket};
 use tower_service::Service;
 
-use crate::layer::Settings;
 use crate::refused::Refused;
 use crate::upgrade::{asks, upgrade};
 use crate::upgrading::Upgrading;
@@ -24,6 +23,13 @@ pub struct UpgradeService<S, H> {
     inner: S,
     settings: Settings,
     handler: Arc<H>,
+}
+
+/// How requests are answered, and where handlers run.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) connections: Connections,
 }
 
 impl<S, H> UpgradeService<S, H> {

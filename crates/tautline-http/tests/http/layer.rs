@@ -151,6 +151,27 @@ async fn how_a_handler_ends_decides_how_the_connection_is_closed() {
     }
 }
 
+/// hyper does not tell a reset of HTTP/2 from an end; without a Close both are errors.
+#[tokio::test]
+async fn a_client_that_vanishes_is_an_error() {
+    let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let layer = UpgradeLayer::new(move |mut ws: WebSocket, _| {
+        let ends = ends.clone();
+        async move {
+            ws.send("hello").await.unwrap();
+            ends.send(ws.next().await).unwrap();
+        }
+    });
+    let address = layered(By::Auto, layer).await;
+    for version in VERSIONS {
+        let (mut peer, _) = Peer::open(address, version, &[]).await;
+        assert_eq!(peer.text().await, "hello");
+        peer.vanish();
+        let error = ended.recv().await.unwrap().unwrap().unwrap_err();
+        assert!(error.is_retryable(), "{version:?}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_handler_may_return_nothing() {
     let address = layered(By::Auto, UpgradeLayer::new(|ws, _| async { drop(ws) })).await;
