@@ -53,6 +53,8 @@ pub(crate) fn features(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features ring",
         // All but aws-lc-rs, which takes minutes to compile.
         "-p tautline --features idna",
+        "-p tautline-http --no-default-features",
+        "-p tautline-axum --no-default-features",
     ];
     const AWS: &[&str] =
         &["-p tautline --no-default-features --features aws-lc-rs", "-p tautline --all-features"];

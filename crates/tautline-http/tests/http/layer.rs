@@ -11,13 +11,15 @@ use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tautline::{Acceptor, BoxError, Client, Connections, WebSocket};
 use tautline_http::UpgradeLayer;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::support::peer::{Http2, Peer, REQUEST, VERSIONS};
+use crate::support::peer::{Http2, Peer, REQUEST, TEXT, VERSIONS};
 use crate::support::{By, serve};
 
 /// The service of all other requests.
@@ -145,9 +147,39 @@ async fn how_a_handler_ends_decides_how_the_connection_is_closed() {
     for version in VERSIONS {
         for (word, code) in [("panic", 1011), ("fail", 1011), ("return", 1000)] {
             let (mut peer, _) = Peer::open(address, version, &[]).await;
-            peer.send(crate::support::peer::TEXT, word).await;
+            peer.send(TEXT, word).await;
             assert_eq!(peer.closed().await, code, "{version:?} {word}");
         }
+    }
+}
+
+/// With a window for each stream that is a fraction of the connection's, as the guide has it.
+#[tokio::test]
+async fn a_handler_that_does_not_read_holds_up_no_other_stream() {
+    let layer = UpgradeLayer::new(|ws: WebSocket, request: Parts| async move {
+        match request.uri.path() {
+            "/deaf" => std::future::pending().await,
+            _ => crate::support::echo(ws).await,
+        }
+    });
+    let service = TowerToHyperService::new(layer.layer(Pages));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let stream = TokioIo::new(listener.accept().await.unwrap().0);
+        let mut server = http2::Builder::new(TokioExecutor::new());
+        server.enable_connect_protocol().initial_stream_window_size(64 << 10);
+        server.serve_connection(stream, service).await
+    });
+    let mut http2 = Http2::connect(address).await;
+    let mut deaf = http2.ask_for("/deaf", &[]);
+    let mut peer = http2.ask(&[]);
+    for peer in [&mut deaf, &mut peer] {
+        assert_eq!(peer.head().await.status, 200);
+    }
+    deaf.send(TEXT, "never read".repeat(1 << 18)).await;
+    for _ in 0..20 {
+        peer.expect_echo(&"hello".repeat(1000)).await;
     }
 }
 
