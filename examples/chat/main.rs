@@ -15,19 +15,13 @@ mod support;
 
 mod page;
 mod rooms;
+mod talk;
 
-use std::error::Error;
-
-use tautline::{CloseCode, CloseFrame, Config, Server, Upgrade, UpgradeRequest, WebSocket};
-use tokio::sync::broadcast::error::RecvError;
+use tautline::{BoxError, Config, Server, Upgrade, UpgradeRequest};
 
 use page::{page, plain, ticket};
-use rooms::{Rooms, Ticket};
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-const MAX_ID: usize = 64; // bytes
-const MAX_MESSAGE: usize = 8 * 1024; // bytes: the page's 2000 UTF-16 units take up to 6000, and the id
+use rooms::Rooms;
+use talk::{MAX_MESSAGE, talk};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -44,40 +38,7 @@ async fn main() -> Result<(), BoxError> {
             let refuse = |status| plain(status, "expected: /ws?room=ROOM&name=NAME\n");
             ticket(request.uri()).map(Upgrade::new).map_err(refuse)
         })
-        .serve_with(move |ws, ticket| chat(ws, ticket, rooms.clone()))
+        .serve_with(move |ws, ticket| talk(ws, ticket, rooms.clone()))
         .await?;
     Ok(())
-}
-
-/// One person's connection, from welcome to close.
-async fn chat(mut ws: WebSocket, ticket: Ticket, rooms: Rooms) -> Result<(), BoxError> {
-    let Some((seat, welcome, mut events)) = rooms.enter(ticket) else {
-        let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "no free place")?;
-        return Ok(ws.close_with(frame).await?);
-    };
-    ws.send(welcome).await?;
-    loop {
-        tokio::select! {
-            message = ws.next() => {
-                let Some(message) = message else { return Ok(()) };
-                let message = message?;
-                let line = message.as_text().and_then(|text| text.split_once('\n'));
-                let Some((id, text)) = line.filter(|(id, _)| id.len() <= MAX_ID) else {
-                    let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "expected: id LF text")?;
-                    return Ok(ws.close_with(frame).await?);
-                };
-                seat.say(id, text);
-            }
-            event = events.recv() => match event {
-                Ok(event) => ws.feed(event).await?, // written by the next call of `next`, many at a time
-                Err(RecvError::Lagged(_)) => {
-                    // This reader is slower than the room: send it the current state of the room.
-                    let Some((welcome, fresh)) = seat.look() else { return Ok(()) };
-                    events = fresh;
-                    ws.send(welcome).await?;
-                }
-                Err(RecvError::Closed) => return Ok(()),
-            },
-        }
-    }
 }

@@ -1,7 +1,7 @@
-// The `chat` example and `echo_peer`, used by a real browser.
+// The `chat` example, the same chat under axum, and `echo_peer`, used by a real browser.
 //
-//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat ECHO_BIN=.../echo_peer \
-//       node run.mjs
+//     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat AXUM_CHAT_BIN=.../axum_chat \
+//       ECHO_BIN=.../echo_peer node run.mjs
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
 // "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
@@ -33,7 +33,7 @@ function setting(name) {
 
 const { chromium } = createRequire(join(setting("SUITES_NODE"), "package.json"))("playwright-core");
 const chromiumPath = setting("CHROMIUM");
-const chatPath = setting("CHAT_BIN");
+const chats = [["chat", setting("CHAT_BIN")], ["chat under axum", setting("AXUM_CHAT_BIN")]];
 const echoPath = setting("ECHO_BIN");
 const screens = fileURLToPath(new URL("../../target/suites/screens/", import.meta.url));
 mkdirSync(screens, { recursive: true });
@@ -158,7 +158,7 @@ const shot = (page, name) => page.screenshot({ path: join(screens, `${name}.png`
 
 // ---- The chat -------------------------------------------------------------------------------------
 
-async function chatChecks() {
+async function chatChecks(chatPath) {
   let server = await start(chatPath, "127.0.0.1:0");
   const { port } = server;
   const url = `http://127.0.0.1:${port}/`;
@@ -571,7 +571,10 @@ const echoes = [
   ["echo in pieces, compressed", echoPath, ["--pieces", "--takeover"], "permessage-deflate"],
 ].map(([name, ...rest]) => [name, () => echoChecks(name, ...rest)]);
 
-for (const [name, group] of [["chat", chatChecks], ...echoes, ["pieces", longChecks]]) {
+const chatGroups = chats.map(([name, path]) => [name, () => chatChecks(path)]);
+
+for (const [name, group] of [...chatGroups, ...echoes, ["pieces", longChecks]]) {
+  console.log(`-- ${name}`);
   try {
     await group();
   } catch (error) {

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use tautline::{CloseCode, Http2Config, connect};
+use tautline::{CloseCode, Http2Config, WebSocket, connect};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::conversation::pattern;
-use crate::support::handshake::{Http, REQUEST, echo_server, expect_echo, uri};
+use crate::support::handshake::{Http, REQUEST, answer_to, echo_server, expect_echo, uri};
 
 /// The path of a built example.
 fn built(name: &str) -> PathBuf {
@@ -25,7 +25,8 @@ fn built(name: &str) -> PathBuf {
 async fn listening(child: &mut Child) -> SocketAddr {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    line.trim_end().strip_prefix("listening on ws://").unwrap().parse().unwrap()
+    // `listening on ws://ADDRESS`, or `chat on http://ADDRESS`.
+    line.trim_end().split_once("://").unwrap().1.parse().unwrap()
 }
 
 /// The built `echo_peer`, started by the shell behind these words, and its address.
@@ -122,11 +123,62 @@ async fn a_signal_closes_connections_with_1001_and_ends_the_example_with_success
         let (mut child, address) = example("").await;
         let mut ws = connect(uri(address)).await.unwrap();
         expect_echo(&mut ws, "hello").await;
-        let kill = format!("kill -s {signal} {}", child.id().unwrap());
-        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
-        assert!(ws.next().await.is_none());
-        assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
-        drop(ws);
-        assert_eq!(child.wait().await.unwrap().code(), Some(0), "{signal}");
+        stops(&mut child, signal, ws).await;
     }
+}
+
+/// Sends this signal, which closes the connection with 1001 and ends the program with success.
+async fn stops(child: &mut Child, signal: &str, mut ws: WebSocket) {
+    let kill = format!("kill -s {signal} {}", child.id().unwrap());
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    while let Some(message) = ws.next().await {
+        message.unwrap();
+    }
+    assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+    drop(ws);
+    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{signal}");
+}
+
+async fn page(address: SocketAddr, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let (head, body) = answer_to(address, request).await;
+    (head.status(), body)
+}
+
+#[tokio::test]
+async fn the_chat_under_axum_serves_its_page_and_its_sockets() {
+    for chat in ["chat", "axum_chat"] {
+        let (mut child, address) = server(chat, &["--listen", "127.0.0.1:0"]).await;
+        let (status, body) = page(address, "/").await;
+        assert!(status == 200 && body.starts_with("<!doctype html>"), "{chat}: {body}");
+        assert_eq!(page(address, "/nothing").await.0, 404, "{chat}");
+
+        let url = |name: &str| format!("{}ws?room=blue&name={name}", uri(address));
+        let mut alice = connect(url("alice")).await.unwrap();
+        let mut bob = connect(url("bob")).await.unwrap();
+        let welcome = bob.next().await.unwrap().unwrap();
+        assert!(welcome.as_text().unwrap().contains(r#""here":["alice","bob"]"#), "{chat}");
+        alice.send("1\nhello").await.unwrap();
+        let heard = bob.next().await.unwrap().unwrap();
+        assert!(heard.as_text().unwrap().contains(r#""text":"hello""#), "{chat}: {heard:?}");
+
+        let refused = connect(format!("{}ws?room=blue", uri(address))).await.unwrap_err();
+        assert_eq!(refused.status().unwrap(), 400, "{chat}");
+        drop(alice);
+        stops(&mut child, "TERM", bob).await;
+    }
+}
+
+#[tokio::test]
+async fn the_examples_for_hyper_and_tower_echo() {
+    let (_child, address) = server("hyper_echo", &["127.0.0.1:0"]).await;
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+    assert_eq!(page(address, "/").await.0, 426);
+
+    let (mut child, address) = server("tower_service", &["127.0.0.1:0"]).await;
+    assert_eq!(page(address, "/about").await, (200, "the page /about\n".to_owned()));
+    let mut ws = connect(uri(address)).await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("welcome to /"));
+    expect_echo(&mut ws, "hello").await;
+    stops(&mut child, "INT", ws).await;
 }

@@ -15,7 +15,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tautline::{
-    Client, CloseCode, Http2, OnUpgrade, Peer as ClientOf, RequestBody, Role, Server, WebSocket,
+    Client, CloseCode, Connections, Http2, OnUpgrade, Peer as ClientOf, RequestBody, Role, Server,
+    WebSocket,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -282,6 +283,46 @@ async fn a_service_may_switch_protocols_itself_over_both_versions() {
     let mut ws = client.connect(format!("ws://{address}/upgrade")).await.unwrap();
     expect_echo(&mut ws, "over HTTP/2").await;
     ws.close().await.unwrap();
+}
+
+/// An application of axum is the whole server: its extractor opens WebSockets over both versions,
+/// on transports of ours, and beside its pages.
+#[tokio::test]
+async fn a_router_of_axum_is_served_with_its_websockets() {
+    let connections = Connections::new();
+    let app = axum::Router::new()
+        .route("/page", axum::routing::get(|| async { "a page" }))
+        .route(
+            "/ws",
+            axum::routing::any(|upgrade: tautline_axum::WebSocketUpgrade| async {
+                upgrade.protocols(["v1"]).on_upgrade(|ws| async move {
+                    assert!(ws.get_ref().is_some());
+                    echo(ws).await
+                })
+            }),
+        )
+        .layer(axum::Extension(connections.clone()));
+    let (server, address) = bind().await;
+    tokio::spawn(server.serve_service(app));
+    let mut requests = http2(address).await;
+    let (page, _) = requests.send_request(get("/page"), true).unwrap();
+    assert_eq!(body_of(page.await.unwrap()).await, "a page");
+    let mut held = Vec::new();
+    for (mode, version) in [(Http2::Never, Version::HTTP_11), (Http2::Prior, Version::HTTP_2)] {
+        let client = Client::new().http2(mode).subprotocols(["v1"]);
+        let mut ws = client.connect(format!("ws://{address}/ws")).await.unwrap();
+        assert_eq!((ws.http_version(), ws.subprotocol()), (version, Some("v1")));
+        expect_echo(&mut ws, "hello").await;
+        held.push(ws);
+    }
+    assert_eq!(connections.count(), 2);
+    connections.close();
+    for mut ws in held {
+        assert!(ws.next().await.is_none());
+        assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
+    }
+    connections.drain(Duration::from_secs(30)).await;
+    assert_eq!(connections.count(), 0);
 }
 
 /// What reads the head differently than hyper could see another request in it (RFC 9112 section

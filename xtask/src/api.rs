@@ -21,6 +21,8 @@ const CRATES: &[(&str, &str)] = &[
     ("tautline-frame", "deflate,tokio-codec"),
     ("tautline-handshake", "http1,idna"),
     ("tautline", "ring,deflate,idna"),
+    ("tautline-http", "deflate"),
+    ("tautline-axum", "deflate"),
 ];
 /// What the compiler derives beside the trait that was asked for.
 const NOT_LISTED: &str = "StructuralPartialEq";

@@ -1,12 +1,13 @@
 //! What is published: each package has its licences, its page and the guide, and the
-//! documentation's tests of the unpacked `tautline` pass with the other two unpacked beside it.
+//! documentation's tests of those that run on Tokio pass with all of them unpacked side by side.
 
 use std::path::{Path, PathBuf};
 
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
-const PACKAGES: &[&str] = &["tautline-frame", "tautline-handshake", "tautline"];
+const PACKAGES: &[&str] =
+    &["tautline-frame", "tautline-handshake", "tautline", "tautline-http", "tautline-axum"];
 /// What each has, and the file that it is a copy of.
 const FILES: &[(&str, &str)] =
     &[("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
@@ -35,7 +36,10 @@ pub(crate) fn check() -> Outcome {
     project::write(&home.join("Cargo.toml"), &workspace(&unpacked))?;
     // The versions that the project is tested with: nothing is asked of a registry.
     project::write(&home.join("Cargo.lock"), &project::read(Path::new("Cargo.lock"))?)?;
-    Cmd::new("cargo test --quiet --doc --offline -p tautline --manifest-path")
+    let command =
+        "cargo test --quiet --doc --offline -p tautline -p tautline-http -p tautline-axum";
+    Cmd::new(command)
+        .arg("--manifest-path")
         .arg(home.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(project::target())

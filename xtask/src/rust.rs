@@ -17,6 +17,8 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features",
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring,idna",
+        "-p tautline-http --no-default-features",
+        "-p tautline-axum --no-default-features",
     ];
     let aws = aws_lc_rs(args)?.then_some("-p tautline --no-default-features --features aws-lc-rs");
     Cmd::new("cargo clippy --workspace --all-targets -- -D warnings").limit(20 * 60).run()?;
@@ -51,6 +53,8 @@ pub(crate) fn features(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features ring",
         // All but aws-lc-rs, which takes minutes to compile.
         "-p tautline --features idna",
+        "-p tautline-http --no-default-features",
+        "-p tautline-axum --no-default-features",
     ];
     const AWS: &[&str] =
         &["-p tautline --no-default-features --features aws-lc-rs", "-p tautline --all-features"];

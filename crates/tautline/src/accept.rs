@@ -324,6 +324,19 @@ impl Acceptor {
         Ok(request.accept(&self.settings.subprotocols, self.settings.compression.as_ref()))
     }
 
+    /// The subprotocol that a client with these offers is given: the first of
+    /// [`subprotocols`](Self::subprotocols) that is among them.
+    ///
+    /// ```
+    /// let acceptor = tautline::Acceptor::new().subprotocols(["chat.v2", "chat.v1"]);
+    /// assert_eq!(acceptor.select_subprotocol(&["chat.v1", "chat.v2"]), Some("chat.v2"));
+    /// ```
+    #[must_use]
+    pub fn select_subprotocol(&self, offered: &[impl AsRef<str>]) -> Option<&str> {
+        let is_offered = |name: &&String| offered.iter().any(|offer| offer.as_ref() == *name);
+        self.settings.subprotocols.iter().find(is_offered).map(String::as_str)
+    }
+
     /// The connection that [`respond`](Self::respond) has agreed on, with this acceptor's
     /// [`config`](Self::config): build it over the stream that carried the request.
     ///

@@ -140,7 +140,9 @@ pub trait HandlerResult: sealed::Sealed {
     ///
     /// # Errors
     /// The handler's.
-    fn into_result(self) -> Result<(), BoxError>;
+    fn into_result(self) -> Result<(), BoxError>
+    where
+        Self: 'static;
 }
 
 impl HandlerResult for () {
@@ -149,8 +151,13 @@ impl HandlerResult for () {
     }
 }
 
-impl HandlerResult for Result<(), BoxError> {
-    fn into_result(self) -> Self {
+/// For errors of any lifetime, though it is always `'static`: in a task that holds a service, which
+/// holds a handler, the compiler has forgotten that, and would find no implementation.
+impl<'a> HandlerResult for Result<(), Box<dyn std::error::Error + Send + Sync + 'a>> {
+    fn into_result(self) -> Result<(), BoxError>
+    where
+        Self: 'static,
+    {
         self
     }
 }
@@ -158,7 +165,7 @@ impl HandlerResult for Result<(), BoxError> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for () {}
-    impl Sealed for Result<(), crate::error::BoxError> {}
+    impl<'a> Sealed for Result<(), Box<dyn std::error::Error + Send + Sync + 'a>> {}
 }
 
 /// Runs a handler to its end, and logs how it ended. The connection is closed accordingly if the

@@ -1,5 +1,6 @@
 //! [Connections]: connections
 //! [Servers]: servers
+//! [With axum, hyper and tower]: http
 //! [TLS]: tls
 //! [Compression]: compression
 //! [Large messages and many receivers]: large
@@ -16,6 +17,9 @@ pub mod connections {}
 
 #[doc = include_str!("../docs/guide/servers.md")]
 pub mod servers {}
+
+#[doc = include_str!("../docs/guide/http.md")]
+pub mod http {}
 
 #[doc = include_str!("../docs/guide/tls.md")]
 pub mod tls {}

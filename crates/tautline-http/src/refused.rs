@@ -1,0 +1,68 @@
+//! Why a request is not upgraded.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tautline::{HandshakeError, text_response};
+
+/// Why a request is not upgraded. Each cause has one [status](Self::status) and one
+/// [response](Self::to_response).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The request is not a valid opening handshake, or its origin is not allowed (RFC 6455
+    /// section 4.2, RFC 8441 section 5).
+    Handshake(HandshakeError),
+    /// The request is valid, but its connection cannot be taken over: the request did not come from
+    /// hyper, or something has taken the upgrade out of its extensions before. A mistake in the
+    /// server, so the response is a 500.
+    NotUpgradable,
+}
+
+impl Refused {
+    /// The status of the response.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Handshake(error) => error.status(),
+            Self::NotUpgradable => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The complete response, as of [`HandshakeError::to_response`].
+    #[must_use]
+    pub fn to_response(&self) -> Response<Bytes> {
+        match self {
+            Self::Handshake(error) => error.to_response(),
+            Self::NotUpgradable => text_response(self.status(), format!("{self}\n")),
+        }
+    }
+}
+
+/// This level only: [`source`](std::error::Error::source) has the next.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake(error) => {
+                write!(f, "the handshake was refused with {}", error.status())
+            }
+            Self::NotUpgradable => f.write_str("the connection of this request cannot be upgraded"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Handshake(error) => Some(error),
+            Self::NotUpgradable => None,
+        }
+    }
+}
+
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
