@@ -1,5 +1,5 @@
-//! The chat as an application of axum: its router serves the page and the sockets, over HTTP/1.1 and
-//! HTTP/2.
+//! The chat as an application of axum: its router serves the page and the sockets, over HTTP/1.1
+//! and HTTP/2.
 //!
 //! ```sh
 //! cargo run --example axum_chat                             # open http://127.0.0.1:8080 in two windows

@@ -1,4 +1,5 @@
-//! The chat, by itself and under axum, and the echo server, used by a real browser (tests/browser/run.mjs).
+//! The chat, by itself and under axum, and the echo server, used by a real browser
+//! (tests/browser/run.mjs).
 
 use crate::project;
 use crate::rust;

@@ -12,8 +12,9 @@ use crate::service::{Settings, UpgradeService};
 /// other requests: a [`Layer`] for hyper's and tower's services.
 ///
 /// The handler is called with the [`WebSocket`](tautline::WebSocket) and the head of its request,
-/// once the response is sent, in a task of its own. It may return nothing, or a `Result` whose error
-/// is logged; how the connection is closed then, also after a panic, is said at [`Connections`].
+/// once the response is sent, in a task of its own. It may return nothing, or a `Result` whose
+/// error is logged; how the connection is closed then, also after a panic, is said at
+/// [`Connections`].
 ///
 /// A request that asks for a WebSocket and is not valid, or comes from another origin than the
 /// [`Acceptor`] allows, is answered with the status and the text of its

@@ -66,3 +66,23 @@ impl From<HandshakeError> for Refused {
         Self::Handshake(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn each_refusal_tells_its_own_level_and_has_a_response() {
+        let handshake = Refused::from(HandshakeError::MissingKey);
+        let cause = handshake.source().map(ToString::to_string);
+        assert_eq!(handshake.to_string(), "the handshake was refused with 400 Bad Request");
+        assert_eq!(cause.as_deref(), Some("Sec-WebSocket-Key is missing"));
+        assert_eq!(handshake.to_response().body(), "Sec-WebSocket-Key is missing\n");
+        assert!(Refused::NotUpgradable.source().is_none());
+        for refused in [handshake, Refused::NotUpgradable] {
+            assert_eq!(refused.to_response().status(), refused.status());
+        }
+    }
+}

@@ -16,13 +16,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::support::peer::{Peer, REQUEST, VERSIONS};
 use crate::support::{Answer, By, serve_fn};
 
+type Asks = mpsc::UnboundedReceiver<oneshot::Receiver<Outcome>>;
 type Outcome = Result<WebSocket, UpgradeError>;
 
 /// A server that takes the upgrade, sends its outcome here, and answers when it is told to.
 async fn hesitating(
     set: fn(Upgrading) -> Upgrading,
-) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<oneshot::Receiver<Outcome>>, watch::Sender<bool>)
-{
+) -> (std::net::SocketAddr, Asks, watch::Sender<bool>) {
     let (asked, asks) = mpsc::unbounded_channel();
     let (go, gone) = watch::channel(false);
     let address = serve_fn(By::Auto, move |mut request| {
@@ -71,8 +71,9 @@ async fn an_upgrade_that_takes_too_long_is_given_up_and_the_connection_closed() 
     }
 }
 
-/// Other middleware may decide otherwise after all. Over HTTP/2 the upgrade fails then. Over HTTP/1.1
-/// hyper would hand over the connection when it ends, whatever was answered: the wait is bounded.
+/// Other middleware may decide otherwise after all. Over HTTP/2 the upgrade fails then. Over
+/// HTTP/1.1 hyper would hand over the connection when it ends, whatever was answered: the wait is
+/// bounded.
 #[tokio::test]
 async fn another_response_ends_the_upgrade() {
     for version in VERSIONS {

@@ -1,5 +1,5 @@
-//! Requests that are not upgraded, and what is answered (RFC 6455 sections 4.2.1, 4.2.2 and 4.4, RFC
-//! 8441 section 5).
+//! Requests that are not upgraded, and what is answered (RFC 6455 sections 4.2.1, 4.2.2 and 4.4,
+//! RFC 8441 section 5).
 
 use std::future::ready;
 

@@ -1,5 +1,5 @@
-//! Clients by hand: over HTTP/1.1 in bytes, over HTTP/2 with the `h2` crate, and frames by hand over
-//! both. The tests of tautline-axum use it too.
+//! Clients by hand: over HTTP/1.1 in bytes, over HTTP/2 with the `h2` crate, and frames by hand
+//! over both. The tests of tautline-axum use it too.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
