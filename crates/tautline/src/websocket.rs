@@ -131,6 +131,14 @@ impl<S> WebSocket<S> {
         self.connection.session().protocol().queued()
     }
 
+    /// How many messages are queued that are not written to their end, with one that is being
+    /// written [in pieces](Self::message_writer). For observation: unlike
+    /// [`queued`](Self::queued), which is one addition, this looks at each frame in the queue.
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        self.connection.session().protocol().queued_messages()
+    }
+
     /// Sets who is at the other end, for a stream of your own. [`peer`](Self::peer) returns it, and
     /// events show it; nothing else changes.
     #[must_use]
