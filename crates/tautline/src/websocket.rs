@@ -125,7 +125,8 @@ impl<S> WebSocket<S> {
 
     /// How many bytes are queued to be written. From
     /// [`Config::write_mark`](crate::Config::write_mark) on, [`feed`](Self::feed) waits and
-    /// [`try_feed`](Self::try_feed) returns its message.
+    /// [`try_feed`](Self::try_feed) returns its message. See also
+    /// [`queued_messages`](Self::queued_messages).
     #[must_use]
     pub fn queued(&self) -> usize {
         self.connection.session().protocol().queued()
