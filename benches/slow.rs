@@ -22,10 +22,11 @@ use crate::support::{Result, option};
 
 const CONNECTIONS: usize = 1000;
 const PAYLOAD: usize = 1024;
-/// What waits for one connection at most: in the sender, in the queue of the connection, and a
-/// message more in each.
+/// What waits in a sender at most: 42 messages, each with its overhead.
 const LIMIT: usize = 64 << 10;
-const BOUND: usize = LIMIT + (64 << 10) + 4 * PAYLOAD;
+/// What waits for one connection at most: in the sender and in the queue of the connection, with
+/// a message more.
+const BOUND: usize = LIMIT + (64 << 10) + 2 * PAYLOAD;
 const INTERVAL: Duration = Duration::from_millis(10);
 /// Which latencies are told: half of the messages came sooner than the first, and so on.
 const PARTS: [f64; 3] = [0.5, 0.99, 0.999];

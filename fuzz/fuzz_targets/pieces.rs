@@ -432,6 +432,11 @@ fn compare(flags: u8, mut input: Input<'_>) {
 
 type Outcome = (Vec<Message>, Option<ProtocolError>, Option<CloseFrame>);
 
+enum Received {
+    Message(Message),
+    Piece(Piece),
+}
+
 /// The messages, by one method or the other at each step. Those that should come are known if they
 /// are to be compared as they do: some may be skipped then.
 fn run<'a>(
@@ -453,49 +458,39 @@ fn run<'a>(
         buffer.extend_from_slice(bytes);
         loop {
             step += 1;
-            if in_pieces(step) {
-                match protocol.handle_pieces(&mut buffer, now) {
-                    Ok(Some(Piece::Start(kind))) => {
-                        assert!(partial.is_none());
-                        partial = Some((kind, Vec::new()));
-                        continue;
-                    }
-                    Ok(Some(Piece::Data(data))) => {
-                        let (_, all) = partial.as_mut().expect("it has begun");
-                        assert!(!data.is_empty());
-                        all.extend_from_slice(&data);
-                        continue;
-                    }
-                    Ok(Some(Piece::End)) => {
-                        let (kind, all): (Kind, Vec<u8>) = partial.take().expect("it has begun");
-                        messages.push(kind.message(all).expect("valid text"));
-                    }
-                    Ok(None) if protocol.is_turn_over() => {
-                        protocol.begin_turn();
-                        continue;
-                    }
-                    Ok(None) => break,
-                    Err(failed) => {
-                        assert_eq!(error, None, "a connection fails once");
-                        error = Some(failed);
-                        continue;
-                    }
-                }
+            let received = if in_pieces(step) {
+                protocol.handle_pieces(&mut buffer, now).map(|piece| piece.map(Received::Piece))
             } else {
                 // The rest of a message that was begun in pieces is skipped.
                 index += usize::from(partial.take().is_some());
-                match protocol.handle_data(&mut buffer, now) {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) if protocol.is_turn_over() => {
-                        protocol.begin_turn();
-                        continue;
-                    }
-                    Ok(None) => break,
-                    Err(failed) => {
-                        assert_eq!(error, None, "a connection fails once");
-                        error = Some(failed);
-                        continue;
-                    }
+                protocol.handle_data(&mut buffer, now).map(|whole| whole.map(Received::Message))
+            };
+            match received {
+                Ok(Some(Received::Message(message))) => messages.push(message),
+                Ok(Some(Received::Piece(Piece::Start(kind)))) => {
+                    assert!(partial.is_none());
+                    partial = Some((kind, Vec::new()));
+                    continue;
+                }
+                Ok(Some(Received::Piece(Piece::Data(data)))) => {
+                    let (_, all) = partial.as_mut().expect("it has begun");
+                    assert!(!data.is_empty());
+                    all.extend_from_slice(&data);
+                    continue;
+                }
+                Ok(Some(Received::Piece(Piece::End))) => {
+                    let (kind, all): (Kind, Vec<u8>) = partial.take().expect("it has begun");
+                    messages.push(kind.message(all).expect("valid text"));
+                }
+                Ok(None) if protocol.is_turn_over() => {
+                    protocol.begin_turn();
+                    continue;
+                }
+                Ok(None) => break,
+                Err(failed) => {
+                    assert_eq!(error, None, "a connection fails once");
+                    error = Some(failed);
+                    continue;
                 }
             }
             assert!(expected.is_none_or(|all| all.get(index) == messages.last()));

@@ -5,8 +5,10 @@ python tests/interop/python_bridge.py target/debug/examples/bridge
 """
 
 import asyncio
+import functools
 import sys
 
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
@@ -55,19 +57,19 @@ async def main():
         child = await asyncio.create_subprocess_exec(sys.argv[1], far, "127.0.0.1:0", stdout=pipe)
         try:
             line = (await child.stdout.readline()).decode()
-            url = line.removeprefix("listening on ").strip()
+            connecting = functools.partial(connect, line.removeprefix("listening on ").strip())
             for kind, binary in [("text", False), ("binary", True)]:
                 for content, make in [("words", words), ("noise", noise)]:
                     what = f"{LENGTH >> 20} MiB of {content}, {kind}"
                     message = make(LENGTH, binary)
                     for name, cut in [("iterable", fragments), ("async iterable", one_by_one)]:
-                        check = lambda: echoes(url, message, cut)
+                        check = lambda: echoes(connecting, message, cut)
                         await checks.run(f"{what}, {name}", check, 60)
-                check = lambda: begins_at_once(url, binary)
+                check = lambda: begins_at_once(connecting, binary)
                 await checks.run(f"{kind} begins to come back at once", check)
-            await checks.run("short messages", lambda: short(url))
+            await checks.run("short messages", lambda: short(connecting))
             for how in ["raises", "closes", "cut off"]:
-                await checks.run(f"given up: {how}", lambda: given_up(url, how))
+                await checks.run(f"given up: {how}", lambda: given_up(connecting, how))
 
             async def counted():
                 if counter.most < LENGTH >> 20:

@@ -2,7 +2,7 @@
 
 By hand: cargo run --example echo_peer -- --pieces, then
 python tests/interop/python_pieces_client.py ws://127.0.0.1:9001
-(for a server that compresses add --deflate).
+(for wss add --ca FILE, and --deflate for a server that compresses).
 """
 
 import argparse
@@ -12,7 +12,7 @@ import random
 
 from websockets.asyncio.client import connect
 
-from check import TEXT, Checks, same
+from check import TEXT, Checks, client_tls, same
 from deflate import text
 
 LENGTH = 4 << 20
@@ -68,9 +68,12 @@ class Echo:
             raise AssertionError(f"{len(found)} instead of {len(wanted)}, or other content")
 
 
-async def echoes(url, message, cut):
+# `connecting` is `connect` with what is the same for all connections to a server.
+
+
+async def echoes(connecting, message, cut):
     """Two messages of the same content: what compresses them has to be fit for another."""
-    async with connect(url, max_size=None, ping_interval=None) as ws:
+    async with connecting(max_size=None, ping_interval=None) as ws:
         for _ in range(2):
             echo = Echo(ws)
             await asyncio.gather(ws.send(cut(message)), echo.read(message))
@@ -80,20 +83,20 @@ async def echoes(url, message, cut):
         same(await ws.recv(), TEXT)
 
 
-async def whole(url, message):
+async def whole(connecting, message):
     """One frame to us, of which we make fragments."""
-    async with connect(url, max_size=None, ping_interval=None) as ws:
+    async with connecting(max_size=None, ping_interval=None) as ws:
         echo = Echo(ws)
         await asyncio.gather(ws.send(message), echo.read(message))
         if echo.count < 3:
             raise AssertionError(f"{echo.count} fragments")
 
 
-async def begins_at_once(url, binary):
+async def begins_at_once(connecting, binary):
     """The rest of the message is sent when its beginning has come back."""
     message = noise(1 << 20, binary)
     half = len(message) // 2
-    async with connect(url, max_size=None, ping_interval=None) as ws:
+    async with connecting(max_size=None, ping_interval=None) as ws:
         echo = Echo(ws)
 
         async def halves():
@@ -104,9 +107,9 @@ async def begins_at_once(url, binary):
         await asyncio.gather(ws.send(halves()), echo.read(message))
 
 
-async def pings(url):
+async def pings(connecting):
     """They are answered between the fragments."""
-    async with connect(url, max_size=None, ping_interval=None) as ws:
+    async with connecting(max_size=None, ping_interval=None) as ws:
         message = noise(1 << 20, True)
         echo = Echo(ws)
 
@@ -118,10 +121,10 @@ async def pings(url):
         await asyncio.gather(ws.send(with_pings()), echo.read(message))
 
 
-async def short(url):
+async def short(connecting):
     """Messages of few bytes or none, each in fragments, several under way at a time."""
     messages = [["", ""], [b"", b""], ["é", "", "€"], [b"\xe2", b"\x82\xac"], *[["a", "b"]] * 50]
-    async with connect(url, ping_interval=None) as ws:
+    async with connecting(ping_interval=None) as ws:
         for message in messages:
             await ws.send(message)
         for message in messages:
@@ -132,10 +135,10 @@ class GivenUp(Exception):
     pass
 
 
-async def given_up(url, how):
+async def given_up(connecting, how):
     """A message that its sender gives up fails its connection and no other."""
-    async with connect(url, ping_interval=None) as bystander:
-        ws = await connect(url, max_size=None, ping_interval=None)
+    async with connecting(ping_interval=None) as bystander:
+        ws = await connecting(max_size=None, ping_interval=None)
         echo = Echo(ws)
 
         async def half():
@@ -159,7 +162,7 @@ async def given_up(url, how):
         same(ws.protocol.close_rcvd, None)
         await bystander.send(TEXT)
         same(await bystander.recv(), TEXT)
-    async with connect(url) as ws:
+    async with connecting() as ws:
         await ws.send([TEXT, TEXT])
         same(await ws.recv(), TEXT + TEXT)
 
@@ -167,13 +170,17 @@ async def given_up(url, how):
 async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("url")
+    arguments.add_argument("--ca")
     arguments.add_argument("--deflate", action="store_true")
     arguments = arguments.parse_args()
-    url = arguments.url
-    checks = Checks(f"websockets client (pieces{', deflate' if arguments.deflate else ''})")
+    connecting = functools.partial(connect, arguments.url, ssl=client_tls(arguments.ca))
+    scheme = arguments.url.split(":")[0]
+    checks = Checks(
+        f"websockets client (pieces, {scheme}{', deflate' if arguments.deflate else ''})"
+    )
 
     async def compression():
-        async with connect(url) as ws:
+        async with connecting() as ws:
             names = [extension.name for extension in ws.protocol.extensions]
             same(names, ["permessage-deflate"] if arguments.deflate else [])
 
@@ -183,14 +190,15 @@ async def main():
             what = f"{LENGTH >> 20} MiB of {content}, {kind}"
             message = make(LENGTH, binary)
             for name, cut in [("iterable", fragments), ("async iterable", one_by_one)]:
-                await checks.run(f"{what}, {name}", lambda: echoes(url, message, cut), 60)
+                await checks.run(f"{what}, {name}", lambda: echoes(connecting, message, cut), 60)
             if content == "noise" or not arguments.deflate:
-                await checks.run(f"{what}, in one frame", lambda: whole(url, message), 60)
-        await checks.run(f"{kind} begins to come back at once", lambda: begins_at_once(url, binary))
-    await checks.run("pings between fragments", lambda: pings(url))
-    await checks.run("short messages", lambda: short(url))
+                await checks.run(f"{what}, in one frame", lambda: whole(connecting, message), 60)
+        check = lambda: begins_at_once(connecting, binary)
+        await checks.run(f"{kind} begins to come back at once", check)
+    await checks.run("pings between fragments", lambda: pings(connecting))
+    await checks.run("short messages", lambda: short(connecting))
     for how in ["raises", "closes", "cut off"]:
-        await checks.run(f"given up: {how}", lambda: given_up(url, how))
+        await checks.run(f"given up: {how}", lambda: given_up(connecting, how))
     checks.exit()
 
 

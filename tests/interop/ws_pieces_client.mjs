@@ -1,23 +1,25 @@
 // Node's `ws` sends messages in fragments, and receives the echo of each in fragments of ours.
 // By hand: cargo run --example echo_peer -- --pieces, then
-// SUITES_NODE=target/suites/node node tests/interop/ws_pieces_client.mjs ws://127.0.0.1:9001
-// (for a server that compresses add --deflate).
+// SUITES_NODE=target/suites/node node tests/interop/ws_pieces_client.mjs ws://127.0.0.1:9001 [CA] [--deflate]
+// (--deflate: the server compresses).
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 
 import { Checks, load, same, TEXT } from './check.mjs';
-import { random, text } from './deflate.mjs';
+import { CONTENTS, count, every, LENGTH, NOISE, pings, receive, send } from './pieces.mjs';
 
 const WebSocket = load('ws');
-const [url, option] = process.argv.slice(2);
-const deflate = option === '--deflate';
-const checks = new Checks(`ws client (pieces${deflate ? ', deflate' : ''})`);
-const LENGTH = 4 << 20;
-const EDGES = [0, 1, 125, 126, 4096, 65_535, 65_536, 65_537, 200_000];
+const deflate = process.argv.includes('--deflate');
+const [url, ca] = process.argv.slice(2).filter((word) => word !== '--deflate');
+const scheme = url.split(':')[0];
+const checks = new Checks(`ws client (pieces, ${scheme}${deflate ? ', deflate' : ''})`);
 
 /** Opens a connection, runs the check on it, and leaves no socket behind. */
 async function connected(check) {
-  const ws = new WebSocket(url, { perMessageDeflate: { threshold: 0 }, maxPayload: 1 << 30 });
+  const ws = new WebSocket(url, {
+    ca: ca && readFileSync(ca), perMessageDeflate: { threshold: 0 }, maxPayload: 1 << 30,
+  });
   try {
     await once(ws, 'open');
     count(ws);
@@ -25,61 +27,6 @@ async function connected(check) {
   } finally {
     ws.terminate();
   }
-}
-
-/** `ws` gives out messages only: its receiver is asked in how many fragments each came. */
-function count(ws) {
-  const receiver = ws._receiver;
-  const whole = receiver.dataMessage;
-  receiver.dataMessage = function counted(...rest) {
-    if (this._fin) ws.fragments = this._fragments.length;
-    return whole.apply(this, rest);
-  };
-}
-
-/** What becomes smaller, and what does not. */
-const WORDS = text(LENGTH, 1);
-const NOISE = random(LENGTH, 1);
-const CONTENTS = [
-  ['words, text', WORDS],
-  ['words, binary', Buffer.from(WORDS).reverse()],
-  ['noise, text', characters(NOISE)],
-  ['noise, binary', NOISE],
-];
-
-/** A character of three bytes for each three bytes. */
-function characters(bytes) {
-  let out = '';
-  for (let at = 0; at + 1 < bytes.length; at += 3) {
-    out += String.fromCharCode(0x3000 + (bytes.readUInt16LE(at) % 0x6000));
-  }
-  return out;
-}
-
-/** The lengths to cut it into. */
-function* lengths() {
-  for (let n = 0; ; n += 1) yield EDGES[(n * 7 + (n >> 4)) % EDGES.length];
-}
-
-/** Sends it in fragments: bytes may be cut anywhere, within characters too. */
-function send(ws, message, cut = lengths()) {
-  const bytes = Buffer.from(message);
-  const binary = Buffer.isBuffer(message);
-  for (let at = 0; at < bytes.length;) {
-    const { value } = cut.next();
-    ws.send(bytes.subarray(at, at + value), { fin: false, binary });
-    at += value;
-  }
-  ws.send('', { fin: true });
-}
-
-async function receive(ws, wanted, least = 3) {
-  const [data, isBinary] = await once(ws, 'message');
-  same(isBinary, Buffer.isBuffer(wanted));
-  if (!data.equals(Buffer.from(wanted))) {
-    throw new Error(`${data.length} instead of ${Buffer.byteLength(wanted)}, or other content`);
-  }
-  if (ws.fragments < least) throw new Error(`${ws.fragments} fragments`);
 }
 
 await checks.run('compression as expected', () => connected(async (ws) => {
@@ -102,7 +49,7 @@ for (const [content, message] of CONTENTS) {
 await checks.run('text cut within characters', () => connected(async (ws) => {
   for (const length of [1, 2, 3, 5]) {
     const message = TEXT.repeat(20);
-    send(ws, message, (function* steps() { for (;;) yield length; })());
+    send(ws, message, every(length));
     await receive(ws, message, 1);
   }
 }));
@@ -116,19 +63,7 @@ await checks.run('200 messages in order', () => connected(async (ws) => {
   same(received, wanted);
 }), 30);
 
-await checks.run('pings between fragments', () => connected(async (ws) => {
-  const pongs = [];
-  ws.on('pong', (data) => pongs.push(data.toString()));
-  for (let n = 0; n < 20; n += 1) {
-    ws.send(NOISE.subarray(n << 16, (n + 1) << 16), { fin: false });
-    const pong = once(ws, 'pong');
-    ws.ping(`ping ${n}`);
-    await pong;
-  }
-  ws.send('', { fin: true });
-  await receive(ws, NOISE.subarray(0, 20 << 16));
-  same(pongs, Array.from({ length: 20 }, (_, n) => `ping ${n}`));
-}));
+await checks.run('pings between fragments', () => connected(pings));
 
 for (const how of ['close', 'terminate']) {
   await checks.run(`${how} in the middle of a message`, async () => {

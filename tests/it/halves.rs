@@ -133,8 +133,9 @@ async fn a_queue_that_is_full_gives_the_message_back() {
         };
         assert_eq!(back, Message::from(format!("{count:10}")));
         assert!((1024..1040).contains(&ws.queued()), "{}", ws.queued());
+        assert_eq!(ws.queued_messages(), count);
         ws.flush().await.unwrap();
-        assert_eq!(ws.queued(), 0);
+        assert_eq!((ws.queued(), ws.queued_messages()), (0, 0));
         for number in 0..count {
             peer.expect(FIN | TEXT, format!("{number:10}")).await;
         }
@@ -154,7 +155,7 @@ async fn what_a_writer_tried_to_feed_is_written_by_the_waiting_reader() {
     writer.try_feed(Bytes::from_static(b"two")).unwrap();
     peer.expect(FIN | TEXT, "one").await;
     peer.expect(FIN | BINARY, "two").await;
-    assert_eq!(writer.queued(), 0);
+    assert_eq!((writer.queued(), writer.queued_messages()), (0, 0));
     peer.send(FIN | TEXT, "end").await;
     assert_eq!(reading.await.unwrap().unwrap().unwrap().as_text(), Some("end"));
 }

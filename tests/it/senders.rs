@@ -176,7 +176,7 @@ async fn a_slow_peer_misses_the_oldest_and_memory_is_bounded() {
 async fn what_waits_is_sent_before_the_last_handle_ends_it() {
     let (near, mut far) = both_ends(tcp_streams().await);
     let (_reader, writer) = near.split();
-    let (sender, task) = writer.dropping_sender(1000);
+    let (sender, task) = writer.dropping_sender(2000);
     for text in ["one", "two"] {
         sender.send(text).unwrap();
     }

@@ -5,6 +5,7 @@
 
 mod bomb;
 mod pinned;
+mod waiting;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -21,7 +21,7 @@ pub(crate) fn check() -> Outcome {
     let mut tally = Tally::default();
     clients(&scripts, &certificate, &mut tally)?;
     compression(&scripts, &mut tally)?;
-    pieces(&scripts, &mut tally)?;
+    pieces(&scripts, &certificate, &mut tally)?;
     servers(&scripts, &certificate, &mut tally);
     println!("interop: {} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 {
@@ -35,14 +35,9 @@ pub(crate) fn check() -> Outcome {
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
         let (server, url) = serve(secure.then_some(certificate), &[])?;
-        let url = url.replace("wss://127.0.0.1", "wss://localhost"); // a name, as certificates have
+        let url = named(&url);
         for script in ["python_client.py", "curl_client.py", "ws_client.mjs", "undici_client.mjs"] {
-            let mut cmd = scripts.run(script).arg(&url);
-            if secure {
-                cmd = if script.ends_with(".py") { cmd.arg("--ca") } else { cmd };
-                cmd = cmd.arg(&certificate.ca);
-            }
-            tally.add(script, cmd);
+            tally.add(script, scripts.run_client(script, &url, secure.then_some(certificate)));
         }
         if !secure {
             tally.add("odd_peer.py", scripts.run("odd_peer.py").arg(&url));
@@ -78,23 +73,37 @@ fn compression(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
     Ok(())
 }
 
-/// Messages in fragments, which are sent back as they arrive.
-fn pieces(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
-    for more in [&[][..], &["--deflate"], &["--send", "--takeover"]] {
+/// Messages in fragments, which our server and our client send back as they arrive.
+fn pieces(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
+    let ways = [
+        (false, &[][..]),
+        (false, &["--deflate"]),
+        (false, &["--send", "--takeover"]),
+        (true, &[]),
+        (true, &["--send", "--takeover"]),
+    ];
+    for (secure, more) in ways {
         let options = [&["--pieces"], more].concat();
-        let (server, url) = serve(None, &options)?;
+        let (server, url) = serve(secure.then_some(certificate), &options)?;
+        let url = named(&url);
         let takeover = options.contains(&"--takeover");
         let deflate = takeover || options.contains(&"--deflate");
         for script in ["python_pieces_client.py", "ws_pieces_client.mjs"] {
-            let cmd = scripts.run(script).arg(&url);
+            let cmd = scripts.run_client(script, &url, secure.then_some(certificate));
             tally.add(script, if deflate { cmd.arg("--deflate") } else { cmd });
         }
-        if takeover || !deflate {
+        if !secure && (takeover || !deflate) {
             let cmd = scripts.run("odd_peer.py").args([&url, "--pieces"]);
             tally.add("odd_peer.py", if takeover { cmd.arg("--takeover") } else { cmd });
         }
-        tally.one(&format!("echo_peer {} ends on SIGTERM", options.join(" ")), server.stop());
+        let scheme = if secure { "wss" } else { "ws" };
+        let name = format!("echo_peer {} ({scheme}) ends on SIGTERM", options.join(" "));
+        tally.one(&name, server.stop());
     }
+    let Certificate { cert, key, ca } = certificate;
+    let script = "ws_pieces_server.mjs";
+    let cmd = scripts.run(script).arg(project::example("autobahn_client")).args([cert, key, ca]);
+    tally.add(script, cmd);
     Ok(())
 }
 
@@ -120,6 +129,11 @@ fn serve(certificate: Option<&Certificate>, options: &[&str]) -> Outcome<(Runnin
     cmd.args(options).serve("listening on ")
 }
 
+/// With a name, as certificates have.
+fn named(url: &str) -> String {
+    url.replace("wss://127.0.0.1", "wss://localhost")
+}
+
 /// What the scripts run on.
 struct Scripts<'a> {
     python: &'a Path,
@@ -134,6 +148,16 @@ impl Scripts<'_> {
             Cmd::program(self.python).arg("-B").arg(path).limit(LIMIT)
         } else {
             Cmd::new("node").arg(path).env("SUITES_NODE", self.node).limit(LIMIT)
+        }
+    }
+
+    /// A client of a server with this certificate.
+    fn run_client(&self, script: &str, url: &str, certificate: Option<&Certificate>) -> Cmd {
+        let cmd = self.run(script).arg(url);
+        match certificate {
+            Some(Certificate { ca, .. }) if script.ends_with(".py") => cmd.arg("--ca").arg(ca),
+            Some(Certificate { ca, .. }) => cmd.arg(ca),
+            None => cmd,
         }
     }
 }

@@ -118,6 +118,11 @@ impl Header {
         length(bytes, length_bits(second, role).ok()?).ok()?
     }
 
+    /// Whether the second byte of a header announces a masking key.
+    pub(crate) const fn is_masked(second: u8) -> bool {
+        second & MASK != 0
+    }
+
     /// Splits what follows the length into the masking key, which only a server receives, and the
     /// payload. `None` while bytes of the key are missing.
     #[inline(always)]

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::compression::Compress;
 use crate::config::CHAIN_THRESHOLD;
 use crate::header::{Header, Rsv};
-use crate::message::Message;
+use crate::message::{Kind, Message};
 
 /// A message for many connections: its frame is made once, and so is its compressed form for each
 /// set of compression parameters that the connections have agreed on, when it is first needed.
@@ -79,8 +79,9 @@ impl Prepared {
     #[must_use]
     pub fn new(message: impl Into<Message>) -> Self {
         let message = message.into();
-        let payload = message.clone().into_bytes();
-        let frame = Frame::new(&message, Rsv::NONE, payload.clone());
+        let (frame, payload) = Frame::new(message.kind(), Rsv::NONE, message.clone().into_bytes());
+        // The part of the frame, or a message that waits would hold a short payload twice.
+        let message = message.kind().message(payload.clone()).unwrap_or(message);
         let shared = Arc::new(Shared { message, payload, frame, compressed: Form::default() });
         Self { shared, compress: Compress::Auto }
     }
@@ -123,9 +124,10 @@ impl Prepared {
         loop {
             let (made_for, made) = form.made.get_or_init(|| {
                 let payload = compress.take().and_then(|compress| compress(&self.shared.message));
-                let compressed = payload.map(|payload| Compressed {
-                    frame: Frame::new(&self.shared.message, Rsv::RSV1, payload.clone()),
-                    payload,
+                let compressed = payload.map(|payload| {
+                    let kind = self.shared.message.kind();
+                    let (frame, payload) = Frame::new(kind, Rsv::RSV1, payload);
+                    Compressed { payload, frame }
                 });
                 (parameters, compressed)
             });
@@ -154,17 +156,21 @@ impl fmt::Debug for Prepared {
 }
 
 impl Frame {
-    fn new(message: &Message, rsv: Rsv, payload: Bytes) -> Self {
-        let opcode = message.kind().opcode();
-        let header = Header { fin: true, rsv, opcode, mask: None, len: payload.len() as u64 };
-        let mut head =
-            BytesMut::with_capacity(Header::MAX_LEN + payload.len().min(CHAIN_THRESHOLD));
+    /// The frame, and its payload, which is a part of it if it is short.
+    fn new(kind: Kind, rsv: Rsv, payload: Bytes) -> (Self, Bytes) {
+        let len = payload.len();
+        let header = Header { fin: true, rsv, opcode: kind.opcode(), mask: None, len: len as u64 };
+        let copied = if len < CHAIN_THRESHOLD { len } else { 0 };
+        let mut head = BytesMut::with_capacity(Header::MAX_LEN + copied);
         header.append(&mut head);
-        if payload.len() >= CHAIN_THRESHOLD {
-            return Self { head: head.freeze(), payload };
+        if copied < len {
+            return (Self { head: head.freeze(), payload: payload.clone() }, payload);
         }
+        let start = head.len();
         head.put_slice(&payload);
-        Self { head: head.freeze(), payload: Bytes::new() }
+        let head = head.freeze();
+        let payload = head.slice(start..);
+        (Self { head, payload: Bytes::new() }, payload)
     }
 }
 

@@ -283,6 +283,7 @@ impl Session {
         let read = self.read.get()?;
         let message = self.protocol.take_short(read)?;
         self.unread = !read.is_empty();
+        self.reading = Reading::Messages;
         Some(message)
     }
 

@@ -209,10 +209,14 @@ impl<K: Clone + Eq + Hash> fmt::Debug for LatestSender<K> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
-    /// A sender that never waits, and drops the oldest messages when more than `limit` bytes of
-    /// payload wait, or more than `limit` messages: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
+    /// A sender that never waits, and drops the oldest messages when those that wait take more than
+    /// `limit` bytes: see [`DroppingSender`]. The future feeds the connection: spawn it, or poll it
     /// beside the reader. It ends when the connection does, or, after all was written, when the
     /// last clone of the sender is dropped.
+    ///
+    /// Each message counts its payload and 512 bytes for what else it takes: 64 KiB have room for
+    /// 42 messages of 1 KiB, or for 128 without payload. One that counts more than `limit` by
+    /// itself is dropped too.
     ///
     /// What has left is in the connection's own queue, of
     /// [`Config::write_mark`](crate::Config::write_mark) bytes, and can no longer be dropped.
@@ -244,7 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
 
     /// A sender that never waits, and keeps only the latest message for each key: see
     /// [`LatestSender`]. `limit` and the future are as those of
-    /// [`dropping_sender`](Self::dropping_sender).
+    /// [`dropping_sender`](Self::dropping_sender). A key counts five times its size in addition,
+    /// for its places in the queue; what it points to, such as the characters of a `String`, is not
+    /// counted.
     ///
     /// ```
     /// use tautline::{Role, WebSocket};

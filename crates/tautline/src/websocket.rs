@@ -133,10 +133,19 @@ impl<S> WebSocket<S> {
 
     /// How many bytes are queued to be written. From
     /// [`Config::write_mark`](crate::Config::write_mark) on, [`feed`](Self::feed) waits and
-    /// [`try_feed`](Self::try_feed) returns its message.
+    /// [`try_feed`](Self::try_feed) returns its message. See also
+    /// [`queued_messages`](Self::queued_messages).
     #[must_use]
     pub fn queued(&self) -> usize {
         self.connection.session().protocol().queued()
+    }
+
+    /// How many messages are queued that are not written to their end, with one that is being
+    /// written [in pieces](Self::message_writer). For observation: unlike
+    /// [`queued`](Self::queued), which is one addition, this looks at each frame in the queue.
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        self.connection.session().protocol().queued_messages()
     }
 
     /// Sets who is at the other end, for a stream of your own. [`peer`](Self::peer) returns it, and

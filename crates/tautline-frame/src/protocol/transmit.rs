@@ -138,6 +138,14 @@ impl Protocol {
         self.queue.remaining() + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.queued())
     }
 
+    /// How many messages wait to be written to their end, with the one that is sent in fragments
+    /// or is [begun](Self::begin_message). It takes longer the more frames wait: their headers are
+    /// read.
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        self.queue.messages() + usize::from(self.outgoing.is_some())
+    }
+
     /// Whether everything that was encoded has been written.
     #[must_use]
     #[inline]

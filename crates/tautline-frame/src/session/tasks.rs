@@ -65,6 +65,7 @@ impl Session {
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Message, Error>>> {
         if self.awaits_arrival() {
+            self.take_whole();
             return Progress::Needs(Interest::Read);
         }
         match self.take_short() {
@@ -80,8 +81,7 @@ impl Session {
         &mut self,
         now: impl Fn() -> Instant,
     ) -> Progress<Option<Result<Message, Error>>> {
-        self.skip_message();
-        self.reading = Reading::Messages;
+        self.take_whole();
         if self.inbox.is_some() {
             if self.must_yield() {
                 return Progress::Needs(Interest::Read);
@@ -117,7 +117,26 @@ impl Session {
     /// [`poll_message`](Self::poll_message) to do than wait.
     #[inline(always)]
     pub fn poll_arrival(&mut self) -> Progress<()> {
-        if self.awaits_arrival() { Progress::Needs(Interest::Read) } else { Progress::Done(()) }
+        if !self.awaits_arrival() {
+            return Progress::Done(());
+        }
+        // What arrives may be kept by another task before this one is asked again.
+        self.take_whole();
+        Progress::Needs(Interest::Read)
+    }
+
+    /// From here on the user takes messages as a whole.
+    #[inline(always)]
+    fn take_whole(&mut self) {
+        if self.reading != Reading::Messages {
+            self.end_pieces();
+        }
+    }
+
+    #[cold]
+    fn end_pieces(&mut self) {
+        self.skip_message();
+        self.reading = Reading::Messages;
     }
 
     /// Whether nothing is kept or left to process, and the connection is open.

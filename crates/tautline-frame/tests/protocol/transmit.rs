@@ -1,7 +1,7 @@
 //! Sending: frames, fragments, and their order.
 
 use bytes::Buf;
-use tautline_frame::{CloseFrame, Config, Message, Role};
+use tautline_frame::{CloseFrame, Compress, Config, Kind, Message, Prepared, Role};
 
 use crate::peer::*;
 
@@ -162,6 +162,37 @@ fn the_queue_tells_when_it_is_full() {
         assert!(end.protocol.ready());
         end.written_bytes();
         assert!(end.protocol.is_flushed());
+    }
+}
+
+#[test]
+fn the_queue_tells_how_many_messages_are_not_written_to_their_end() {
+    for role in ROLES {
+        for fragment in [None, Some(1024)] {
+            let mut end = with(role, fragment, 64 << 10);
+            end.receive(PING, b"asked").unwrap();
+            end.protocol.send_prepared(&Prepared::new("x")).unwrap();
+            for len in [0, 5000, 40_000] {
+                end.protocol.send(Message::from(pattern(len))).unwrap();
+            }
+            end.protocol.begin_message(Kind::Text, Compress::Auto).unwrap();
+            end.protocol.write_message(b"begun").unwrap();
+            end.protocol.flush_message();
+            let mut counts = vec![end.protocol.queued_messages()];
+            while end.protocol.poll_transmit() {
+                take(&mut end, 1);
+                let count = end.protocol.queued_messages();
+                if counts.last() != Some(&count) {
+                    counts.push(count);
+                }
+            }
+            assert_eq!(counts, [5, 4, 3, 2, 1], "one is still being written");
+            end.protocol.finish_message().unwrap();
+            end.protocol.close(CloseFrame::empty(), end.now).unwrap();
+            assert_eq!(end.protocol.queued_messages(), 1);
+            end.written();
+            assert_eq!(end.protocol.queued_messages(), 0);
+        }
     }
 }
 

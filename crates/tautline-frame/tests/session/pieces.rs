@@ -21,6 +21,15 @@ impl Pair {
         Some(given.map(|piece| piece.map(|piece| piece.to_vec())))
     }
 
+    /// Whether nothing has arrived, as one of two methods says.
+    fn server_awaits(&mut self, method: &str) -> bool {
+        if method == "poll_message" {
+            return self.server_next().is_none();
+        }
+        let arrival = Session::poll_arrival;
+        self.server.wake(&mut self.up, &mut self.down, self.now, arrival).is_none()
+    }
+
     /// Starts a message and reads it to its end.
     fn server_whole(&mut self) -> (Kind, Vec<u8>) {
         let kind = self.server_start().unwrap().unwrap().unwrap();
@@ -100,6 +109,47 @@ fn pieces_that_come_while_a_task_waits_for_a_pong_are_kept_in_order() {
         assert_eq!(message(pair.server_next()).as_text(), Some("after"));
         assert_eq!(pair.server_whole(), (Kind::Text, b"last".to_vec()));
     }
+}
+
+// Whoever read one message in pieces, and whole ones from then on, was taken to read in pieces as
+// long as those were short or had yet to arrive: the shortcuts for both did not tell. So what
+// arrived while a task waited for a pong was kept in pieces, and `max_streamed_size` failed the
+// connection for a message that `max_message_size` allows.
+#[test]
+fn what_arrives_when_whole_messages_are_awaited_again_is_kept_whole() {
+    let config = Config::new().max_streamed_size(1000);
+    for listener in [Listener::Same, Listener::Other] {
+        for shortcut in ["take_short", "poll_message", "poll_arrival"] {
+            let mut pair = Pair::new(&config, 4 << 20);
+            pair.client_send("in pieces");
+            pair.client_send("whole");
+            pair.client_flush().unwrap().unwrap();
+            assert_eq!(pair.server_whole(), (Kind::Text, b"in pieces".to_vec()));
+            if shortcut == "take_short" {
+                assert_eq!(message(pair.server_next()).as_text(), Some("whole"));
+            } else {
+                assert_eq!(pair.server_whole(), (Kind::Text, b"whole".to_vec()));
+                assert!(pair.server_start().is_none());
+                assert!(pair.server_awaits(shortcut));
+            }
+            pair.client_send(vec![7; 5000]);
+            pair.client_flush().unwrap().unwrap();
+            pair.server_ping(listener);
+            assert_eq!(message(pair.server_next()).len(), 5000, "{shortcut}");
+        }
+    }
+}
+
+#[test]
+fn whoever_awaits_the_next_message_skips_the_rest_of_one_in_pieces() {
+    let mut pair = Pair::new(&Config::new(), 4 << 20);
+    pair.up.bytes.extend_from_slice(b"\x01\x83\0\0\0\0abc");
+    assert!(matches!(pair.server_start(), Some(Some(Ok(Kind::Text)))));
+    assert!(matches!(pair.server_piece(), Some(Ok(Some(_)))));
+    assert!(pair.server_next().is_none());
+    pair.up.bytes.extend_from_slice(b"\x80\x83\0\0\0\0def\x81\x84\0\0\0\0next");
+    pair.server_ping(Listener::Same);
+    assert_eq!(message(pair.server_next()).as_text(), Some("next"));
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl ConnectError {
     /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
     ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
     ///   says when to try again, if the server sent it;
-    /// - [`Tls`](Self::Tls) if the stream failed in the middle of the handshake.
+    /// - `Tls`, if the stream failed in the middle of the handshake.
     ///
     /// It is `false` for what stays the same until somebody changes it: the URI, the request, the
     /// settings, a certificate that is not trusted, a redirection, 401, 403, 404, and a server that

@@ -5,6 +5,16 @@ use std::hash::Hash;
 
 use tautline_frame::Prepared;
 
+/// What a message that waits counts in addition to its payload: what its clones share (the frame,
+/// and places for compressed ones), in three or four allocations, and its slot in the queue, which
+/// doubles as it grows. Measured, that is up to 370 bytes; the rest is for what the allocator adds.
+/// What waits for many peers counts for each.
+const MESSAGE_OVERHEAD: usize = 512;
+
+/// What its key counts, as a multiple of its size: it is in the queue and in the table, and both
+/// may be half empty.
+const KEY_SLOTS: usize = 5;
+
 /// What a sender has done with its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,7 +27,8 @@ pub struct SenderCounts {
     pub dropped: u64,
     /// Messages that wait.
     pub queued: usize,
-    /// Their payload, in bytes.
+    /// Their payload, in bytes. The limit applies to more: see
+    /// [`Writer::dropping_sender`](crate::Writer::dropping_sender).
     pub queued_bytes: usize,
 }
 
@@ -28,7 +39,7 @@ pub(super) trait Queue {
     fn counts(&self) -> SenderCounts;
 }
 
-/// The newest messages: the oldest are dropped when they are more than `limit` bytes.
+/// The newest messages: the oldest are dropped when they take more than `limit` bytes.
 #[derive(Debug)]
 pub(super) struct Newest {
     messages: VecDeque<Prepared>,
@@ -37,13 +48,12 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// Messages without payload take memory too: there are no more of any than bytes may wait.
-    fn is_too_much(&self) -> bool {
-        self.counts.queued_bytes > self.limit || self.messages.len() > self.limit
-    }
-
     pub(super) fn new(limit: usize) -> Self {
         Self { messages: VecDeque::new(), limit, counts: SenderCounts::default() }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.counts.queued_bytes + self.messages.len() * MESSAGE_OVERHEAD > self.limit
     }
 
     pub(super) fn push(&mut self, message: Prepared) {
@@ -74,8 +84,8 @@ impl Queue for Newest {
     }
 }
 
-/// The newest message for each key, in the order in which the keys began to wait. If they are more
-/// than `limit` bytes, those that have waited longest are dropped.
+/// The newest message for each key, in the order in which the keys began to wait. If they take
+/// more than `limit` bytes, those that have waited longest are dropped.
 #[derive(Debug)]
 pub(super) struct Latest<K> {
     keys: VecDeque<K>,
@@ -85,14 +95,15 @@ pub(super) struct Latest<K> {
 }
 
 impl<K: Clone + Eq + Hash> Latest<K> {
-    /// As above.
-    fn is_too_much(&self) -> bool {
-        self.counts.queued_bytes > self.limit || self.keys.len() > self.limit
-    }
+    const OVERHEAD: usize = MESSAGE_OVERHEAD + KEY_SLOTS * size_of::<K>();
 
     pub(super) fn new(limit: usize) -> Self {
         let (keys, messages) = (VecDeque::new(), HashMap::new());
         Self { keys, messages, limit, counts: SenderCounts::default() }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.counts.queued_bytes + self.keys.len() * Self::OVERHEAD > self.limit
     }
 
     pub(super) fn push(&mut self, key: K, message: Prepared) {
@@ -139,22 +150,25 @@ mod tests {
 
     #[test]
     fn the_oldest_are_dropped_when_there_is_no_room() {
-        let mut queue = Newest::new(10);
+        let mut queue = Newest::new(10 + 3 * MESSAGE_OVERHEAD);
         for message in ["aaaa", "bbbb", "cc", "d"] {
             queue.push(message.into());
         }
         let counts = queue.counts();
         assert_eq!((counts.dropped, counts.queued, counts.queued_bytes), (1, 3, 7));
-        assert_eq!(all(&mut queue), ["bbbb", "cc", "d"]);
-        queue.push("longer than the limit".into());
-        assert_eq!(all(&mut queue), [""; 0]);
+        // There is room for three, but not for so many bytes.
+        queue.push("eight...".into());
+        assert_eq!(queue.counts().dropped, 3);
+        assert_eq!(all(&mut queue), ["d", "eight..."]);
+        queue.push(vec![7; 11 + 2 * MESSAGE_OVERHEAD].into());
+        assert_eq!(all(&mut queue), [""; 0], "longer than the limit");
         let counts = queue.counts();
-        assert_eq!((counts.sent, counts.dropped, counts.queued_bytes), (3, 2, 0));
+        assert_eq!((counts.sent, counts.dropped, counts.queued_bytes), (2, 4, 0));
     }
 
     #[test]
     fn a_newer_message_takes_the_place_of_the_one_with_its_key() {
-        let mut queue = Latest::new(10);
+        let mut queue = Latest::new(10_000);
         for (key, message) in [(1, "a1"), (2, "b1"), (1, "a2"), (3, "c1"), (1, "a3")] {
             queue.push(key, message.into());
         }
@@ -169,29 +183,32 @@ mod tests {
 
     #[test]
     fn the_latest_of_too_many_keys_are_bounded_too() {
-        let mut queue = Latest::new(10);
+        let room = Latest::<i32>::OVERHEAD;
+        let mut queue = Latest::new(10 + 2 * room);
         for key in 0..1000 {
             queue.push(key, "four".into());
             assert!(queue.counts().queued_bytes <= 10);
         }
         assert_eq!(queue.counts().dropped, 998);
         // One that grows pushes out those before it, and itself if it is too long.
-        queue.push(999, "ten bytes!".into());
-        assert_eq!(all(&mut queue), ["ten bytes!"]);
-        queue.push(1, "eleven bytes".into());
+        queue.push(999, "seven..".into());
+        assert_eq!(all(&mut queue), ["seven.."]);
+        queue.push(1, vec![7; 11 + room].into());
         assert_eq!(all(&mut queue), [""; 0]);
         assert!(queue.keys.is_empty() && queue.messages.is_empty());
     }
 
+    // There was room for as many messages without payload as for bytes: a limit of 64 KiB let
+    // 65,536 of them wait, which took 24 MB.
     #[test]
-    fn messages_without_payload_are_bounded_too() {
-        let (mut newest, mut latest) = (Newest::new(10), Latest::new(10));
+    fn messages_without_payload_count_what_they_take() {
+        let (mut newest, mut latest) = (Newest::new(64 << 10), Latest::new(64 << 10));
         for key in 0..1000 {
             newest.push("".into());
             latest.push(key, "".into());
         }
-        for counts in [newest.counts(), latest.counts()] {
-            assert_eq!((counts.queued, counts.dropped), (10, 990));
-        }
+        let counts = newest.counts();
+        assert_eq!((counts.queued, counts.dropped, counts.queued_bytes), (128, 872, 0));
+        assert!(latest.counts().queued < 128, "their keys count too");
     }
 }

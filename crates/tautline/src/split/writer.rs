@@ -52,6 +52,15 @@ impl<S> Writer<S> {
     pub fn queued(&self) -> usize {
         self.shared.ask(Protocol::queued)
     }
+
+    /// How many messages all writers together have queued: see
+    /// [`WebSocket::queued_messages`](crate::WebSocket::queued_messages). What waits in a
+    /// [`DroppingSender`](crate::DroppingSender) or [`LatestSender`](crate::LatestSender) is in its
+    /// [`counts`](crate::DroppingSender::counts).
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        self.shared.ask(Protocol::queued_messages)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
