@@ -5,7 +5,7 @@ pub(crate) mod error;
 mod stream;
 
 pub use self::error::Http2Error;
-pub(crate) use self::stream::Http2Stream;
+pub(crate) use self::stream::{Carrier, Http2Stream};
 
 /// How much of a peer's tiny DATA may wait for readers, in bytes of overhead: each unread DATA of
 /// less than 256 bytes counts as what it lacks of that. Some browsers send every message in DATA of

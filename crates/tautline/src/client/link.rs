@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tautline_handshake::{ConnectProtocol, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::http2::{Http2Config, Http2Stream, error};
+use crate::http2::{Carrier, Http2Config, Http2Stream, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
 
@@ -143,6 +143,15 @@ impl Link {
         }
         let error = error::io(error);
         if refused || gone { StreamError::Unprocessed(error) } else { StreamError::Failed(error) }
+    }
+}
+
+impl Carrier for Link {
+    fn end(&self) -> Option<h2::Error> {
+        match self.requests.clone().poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) if error.is_go_away() => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! One stream of an HTTP/2 connection, as a stream of bytes (RFC 8441 section 5).
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -33,7 +32,13 @@ pub(crate) struct Http2Stream {
     /// END_STREAM is sent.
     shut: bool,
     /// A client's connection lives as long as its streams.
-    link: Option<Arc<dyn Any + Send + Sync>>,
+    link: Option<Arc<dyn Carrier>>,
+}
+
+/// The connection of a stream.
+pub(crate) trait Carrier: Send + Sync {
+    /// Why the peer ended it, if it has said so.
+    fn end(&self) -> Option<h2::Error>;
 }
 
 impl Http2Stream {
@@ -41,8 +46,14 @@ impl Http2Stream {
         Self { outgoing, incoming: Some(incoming), data: Bytes::new(), shut: false, link: None }
     }
 
+    /// One whose end was sent with its headers.
+    pub(crate) const fn shut(mut self) -> Self {
+        self.shut = true;
+        self
+    }
+
     /// Keeps this until the stream is dropped.
-    pub(crate) fn with_link(mut self, link: Arc<dyn Any + Send + Sync>) -> Self {
+    pub(crate) fn with_link(mut self, link: Arc<dyn Carrier>) -> Self {
         self.link = Some(link);
         self
     }
@@ -90,7 +101,7 @@ impl Http2Stream {
             self.outgoing.reserve_capacity(wanted);
             match ready!(self.outgoing.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error::io(error))),
+                Some(Err(error)) => return Poll::Ready(Err(self.explain(error))),
                 None => return Poll::Ready(Err(self.why_closed(cx))),
             }
         }
@@ -100,9 +111,19 @@ impl Http2Stream {
     fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
         match self.outgoing.poll_reset(cx) {
             Poll::Ready(Ok(reason)) => Http2Error::reset(reason).into(),
-            Poll::Ready(Err(error)) => error::io(error),
+            Poll::Ready(Err(error)) => self.explain(error),
             Poll::Pending => io::ErrorKind::BrokenPipe.into(),
         }
+    }
+
+    /// A stream that ends with its connection knows only that. What the peer said before, in
+    /// GOAWAY, is why.
+    fn explain(&self, error: h2::Error) -> io::Error {
+        let said = match &self.link {
+            Some(link) if error.is_io() => link.end(),
+            _ => None,
+        };
+        error::io(said.unwrap_or(error))
     }
 }
 
@@ -118,7 +139,10 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let taken = ready!(self.poll_fill(cx, buf)).map_err(error::io)?;
+        let taken = match ready!(self.poll_fill(cx, buf)) {
+            Ok(taken) => taken,
+            Err(error) => return Poll::Ready(Err(self.explain(error))),
+        };
         if let Some(incoming) = &mut self.incoming {
             // An error would mean that more is given back than came.
             let _ = incoming.flow_control().release_capacity(taken);

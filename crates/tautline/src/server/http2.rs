@@ -15,10 +15,10 @@ use tautline_handshake::{
     is_connect_request,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval_at, timeout_at};
 use tracing::Instrument;
 
-use super::opening::{Asked, Http2Accepted, Opened, Opener, start};
+use super::opening::{Asked, Http2Accepted, Opened, Opener, out_of_grace, start};
 use super::task::serve_one;
 use crate::accept::{AcceptError, Upgrade, internal_error};
 use crate::error::BoxError;
@@ -31,9 +31,36 @@ use crate::websocket::WebSocket;
 /// asked to end, and cut off if it has not by the next.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 
+/// The same while the server shuts down, when all have been asked to end. It does not wait longer
+/// for a client that is silent.
+const LEAVING_CHECK: Duration = Duration::from_millis(500);
+
 /// How much of an answer is written at a time, in bytes. A client that reads this much before the
 /// deadline makes progress.
 const PIECE: usize = 16 << 10;
+
+/// What is to be done about a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    AskToEnd,
+    CutOff,
+}
+
+/// How often in a row a connection was found without streams.
+#[derive(Default)]
+struct Idleness(u32);
+
+impl Idleness {
+    fn check(&mut self, has_streams: bool) -> Verdict {
+        self.0 = if has_streams { 0 } else { self.0 + 1 };
+        match self.0 {
+            0 | 1 => Verdict::Stay,
+            2 => Verdict::AskToEnd,
+            _ => Verdict::CutOff,
+        }
+    }
+}
 
 /// Where the streams of connections find their places.
 pub(super) struct Front {
@@ -61,19 +88,24 @@ impl Front {
         let Some(config) = &opener.http2 else { return };
         let max_head = u32::try_from(opener.acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
         let starting = config.server(max_head).handshake::<_, Bytes>(io);
-        let mut connection = match timeout_at(deadline, starting).await {
+        let started = tokio::select! {
+            started = timeout_at(deadline, starting) => started,
+            () = out_of_grace(&mut signal) => return,
+        };
+        let mut connection = match started {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%error, "HTTP/2 was not started"),
             Err(_) => return tracing::debug!("HTTP/2 was not started in time"),
         };
+        let streams = Streams { held: Arc::default(), limit: config.get_max_streams() };
         let mut leaving = false;
-        let mut idle = 0;
-        let mut checks = tokio::time::interval_at(deadline, IDLE_CHECK);
+        let mut idleness = Idleness::default();
+        let mut checks = interval_at(deadline, IDLE_CHECK);
         loop {
             tokio::select! {
                 accepted = connection.accept() => match accepted {
                     Some(Ok((request, respond))) => {
-                        self.open(request, respond, &peer, &opener, &handler);
+                        self.open((request, respond), &peer, &streams, &opener, &handler);
                     }
                     Some(Err(error)) => {
                         return tracing::debug!(%error, "HTTP/2 connection failed");
@@ -84,15 +116,16 @@ impl Front {
                     leaving = true;
                     // Streams that are open close with 1001.
                     connection.graceful_shutdown();
+                    idleness = Idleness::default();
+                    checks = interval_at(Instant::now() + LEAVING_CHECK, LEAVING_CHECK);
                 }
-                _ = checks.tick() => {
-                    idle = if connection.has_streams() { 0 } else { idle + 1 };
-                    match idle {
-                        2 => connection.graceful_shutdown(),
-                        3.. => return tracing::debug!("HTTP/2 connection did not end"),
-                        _ => {}
+                _ = checks.tick() => match idleness.check(connection.has_streams()) {
+                    Verdict::Stay => {}
+                    Verdict::AskToEnd if !leaving => connection.graceful_shutdown(),
+                    Verdict::AskToEnd | Verdict::CutOff => {
+                        return tracing::debug!("HTTP/2 connection did not end");
                     }
-                }
+                },
             }
         }
     }
@@ -100,9 +133,9 @@ impl Front {
     /// Opens a stream, in a task of its own.
     fn open<T, F, Fut>(
         &self,
-        request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
+        (request, mut respond): (Request<RecvStream>, SendResponse<Bytes>),
         peer: &Peer,
+        streams: &Streams,
         opener: &Arc<Opener<T>>,
         handler: &Arc<F>,
     ) where
@@ -110,9 +143,10 @@ impl Front {
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        if self.places.count() >= self.max_connections {
+        let stream = streams.take().filter(|_| self.places.count() < self.max_connections);
+        let Some(stream) = stream else {
             return respond.send_reset(Reason::REFUSED_STREAM);
-        }
+        };
         let (opener, handler) = (opener.clone(), handler.clone());
         let asked = StreamRequest::new(request, respond, peer.clone(), &opener);
         let signal = opener.shutdown.signal();
@@ -126,8 +160,27 @@ impl Front {
                     Opened::Http2(_) | Opened::Nothing => Ok(None),
                 }
             });
-            serve_one(opening, place).in_current_span()
+            let serving = serve_one(opening, place).in_current_span();
+            async move {
+                serving.await;
+                drop(stream);
+            }
         });
+    }
+}
+
+/// The streams of a connection, as long as there is anything of them here. HTTP/2's own count
+/// forgets those that are reset, but not so what they started (CVE-2023-44487).
+struct Streams {
+    held: Arc<()>,
+    limit: u32,
+}
+
+impl Streams {
+    /// Counts one more, until what this returns is dropped; `None` if there are too many.
+    fn take(&self) -> Option<Arc<()>> {
+        let taken = Arc::strong_count(&self.held) - 1;
+        (taken < self.limit as usize).then(|| self.held.clone())
     }
 }
 
@@ -199,12 +252,13 @@ impl<T: Send> StreamRequest<T> {
         }
         let no_body = body.is_empty() || self.request.method() == Method::HEAD;
         let sent = self.respond.send_response(Response::from_parts(head, ()), no_body);
-        let outgoing = sent.map_err(error::io)?;
+        let stream = Http2Stream::new(sent.map_err(error::io)?, self.incoming);
         if no_body {
+            drop(stream.shut());
             return Ok(());
         }
         // Cut off by a deadline, it is reset when it is dropped.
-        let mut stream = Http2Stream::new(outgoing, self.incoming);
+        let mut stream = stream;
         let patience = self.opener.acceptor.patience();
         for piece in body.chunks(PIECE) {
             tokio::time::timeout(patience, stream.write_all(piece)).await??;
@@ -292,5 +346,33 @@ impl<T: Send> Asked for StreamRequest<T> {
             _ => AcceptError::Io(error),
         })?;
         Ok(status)
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    // A connection whose last stream has ended is kept for the next one, but not for ever.
+    #[test]
+    fn only_a_connection_that_stays_without_streams_is_ended() {
+        let mut idleness = Idleness::default();
+        for has_streams in [false, true, false, true, true] {
+            assert_eq!(idleness.check(has_streams), Verdict::Stay);
+        }
+        let verdicts = [(); 3].map(|()| idleness.check(false));
+        assert_eq!(verdicts, [Verdict::Stay, Verdict::AskToEnd, Verdict::CutOff]);
+        // It was asked to end, and a stream came that was on its way.
+        assert_eq!(idleness.check(true), Verdict::Stay);
+    }
+
+    #[test]
+    fn streams_count_until_nothing_is_left_of_them() {
+        let streams = Streams { held: Arc::default(), limit: 2 };
+        let one = streams.take().expect("room");
+        let _other = streams.take().expect("room");
+        assert!(streams.take().is_none());
+        drop(one);
+        assert!(streams.take().is_some());
     }
 }

@@ -352,7 +352,7 @@ async fn decided<R>(
 }
 
 /// Completes when the server has begun to shut down, and the grace period for handshakes is over.
-async fn out_of_grace(signal: &mut ShutdownSignal) {
+pub(super) async fn out_of_grace(signal: &mut ShutdownSignal) {
     signal.fired().await;
     tokio::time::sleep(OPENING_GRACE).await;
 }
