@@ -1,5 +1,6 @@
 //! What goes wrong on HTTP/2 connections, and whom it does not concern (RFC 9113 sections 5 to 7).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::support::handshake::{bind, echo, expect_echo};
 use crate::support::http2::{
-    Frames, PREFACE, RawClient, RawStream, SETTINGS, connect_request, connect_to, frame,
+    ACK, Frames, PING, PREFACE, RawClient, RawStream, SETTINGS, connect_request, connect_to, frame,
 };
 use crate::support::peer::{BINARY, CLOSE, FIN, close_body};
 
@@ -278,4 +279,52 @@ async fn a_shutdown_does_not_wait_for_a_silent_connection() {
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_preface_that_comes_byte_by_byte_is_one() {
+    let (address, _ends) = server(|server| server).await;
+    let mut frames = Frames(TcpStream::connect(address).await.unwrap());
+    for byte in PREFACE {
+        frames.write(&[*byte]).await;
+        tokio::task::yield_now().await;
+    }
+    frames.write(&frame(SETTINGS, 0, 0, &[])).await;
+    let (_, settings) = frames.expect(SETTINGS).await;
+    // RFC 8441 section 3.
+    assert!(settings.chunks(6).any(|setting| setting == [0, 8, 0, 0, 0, 1]), "{settings:?}");
+}
+
+// A server that had sent GOAWAY closed at once: what the client sent meanwhile was answered with a
+// reset, which may overtake GOAWAY and the last DATA.
+#[tokio::test]
+async fn what_a_client_sends_as_the_server_ends_is_not_answered_with_a_reset() {
+    let (server, address) = bind().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server
+        .http2(Http2Config::new())
+        .drain_timeout(Duration::from_secs(3600))
+        .with_graceful_shutdown(async { drop(stopped.await) })
+        .serve(echo);
+    let serving = tokio::spawn(serving);
+    let mut client = Frames(TcpStream::connect(address).await.unwrap());
+    client.write(PREFACE).await;
+    client.write(&frame(SETTINGS, 0, 0, &[])).await;
+    client.expect(SETTINGS).await;
+    stop.send(()).unwrap();
+    let (_, ping) = client.expect(PING).await;
+    client.write(&frame(PING, ACK, 0, &ping)).await;
+    let end = loop {
+        match client.next().await {
+            Ok(_) => client.write(&frame(PING, 0, 0, &[7; 8])).await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    for _ in 0..3 {
+        client.write(&frame(PING, 0, 0, &[7; 8])).await;
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    serving.await.unwrap().unwrap();
 }

@@ -437,10 +437,10 @@ async fn a_shutdown_closes_every_stream_and_then_the_connection() {
         .with_graceful_shutdown(async { drop(stopped.await) })
         .serve(echo);
     let serving = tokio::spawn(serving);
+    // One that opens no stream. Connections are accepted in their order.
+    let idle = RawClient::connect(address).await;
     let mut client = RawClient::connect(address).await;
     let (mut one, mut other) = (client.open().await, client.open().await);
-    // One that has opened no stream yet.
-    let idle = RawClient::connect(address).await;
     stop.send(()).unwrap();
     for stream in [&mut one, &mut other] {
         stream.expect(FIN | CLOSE, close_body(1001, "")).await;
@@ -452,7 +452,8 @@ async fn a_shutdown_closes_every_stream_and_then_the_connection() {
     // GOAWAY came, without an error: whoever asks now is told, and may ask elsewhere.
     let error = client.ask(connect_request()).await.err().unwrap();
     assert!(error.is_go_away() && error.reason() == Some(Reason::NO_ERROR), "{error:?}");
-    drop((client.driving.await, idle.driving.await));
+    client.driving.await.unwrap().unwrap();
+    idle.driving.await.unwrap().unwrap();
 }
 
 // The connection itself has one place, each stream another.

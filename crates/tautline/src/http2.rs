@@ -10,8 +10,9 @@ pub(crate) use self::stream::{Carrier, Http2Stream};
 /// How much of a peer's tiny DATA may wait for readers, in bytes of overhead: each unread DATA of
 /// less than 256 bytes counts as what it lacks of that. Some browsers send every message in DATA of
 /// its own, and the connection of all streams ends where this does; the default of `h2` is reached
-/// by 2,100 messages that one handler has not read.
-const DATA_BUDGET: usize = 16 << 20;
+/// by 2,100 messages that one handler has not read. But each of them takes some 500 bytes: this
+/// many take 8 MiB, less than what the default windows allow of large DATA.
+const DATA_BUDGET: usize = 4 << 20;
 
 /// What waits to be sent of one stream, in bytes. More waits in the connection's own queue, which
 /// [`Config::write_mark`](crate::Config::write_mark) limits.

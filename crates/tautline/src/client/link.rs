@@ -190,9 +190,10 @@ impl Pool {
         let server =
             Server { host: uri.host().to_owned(), port: uri.port(), secure: uri.is_secure() };
         let mut slots = lock(&self.0);
-        slots.retain(|_, slot| match slot.try_lock() {
-            Ok(known) => known.is_worth_keeping(),
-            Err(_) => true,
+        // Who holds one is about to use it.
+        slots.retain(|_, slot| {
+            Arc::strong_count(slot) > 1
+                || slot.try_lock().is_ok_and(|known| known.is_worth_keeping())
         });
         slots.entry(server).or_default().clone()
     }
@@ -220,5 +221,28 @@ impl Known {
 
     pub(crate) fn note_lack(&mut self) {
         self.without = Some(Instant::now() + REMEMBERED);
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    // Two that asked at once, before either had locked what it got, were to connect twice.
+    #[tokio::test]
+    async fn who_asks_for_the_same_server_gets_the_same_slot() {
+        let pool = Pool::default();
+        let slot = |uri| pool.slot(&WsUri::parse(uri).expect("a URI"));
+        let one = slot("ws://a.test/");
+        assert!(Arc::ptr_eq(&one, &slot("ws://a.test:80/other")));
+        for other in ["ws://a.test:81/", "wss://a.test:80/", "ws://b.test/"] {
+            assert!(!Arc::ptr_eq(&one, &slot(other)), "{other}");
+        }
+        // What is known of a server is kept as long as it is worth something.
+        drop(one);
+        slot("ws://b.test/").lock().await.note_lack();
+        slot("ws://c.test/");
+        assert!(slot("ws://b.test/").lock().await.lacks_http2());
+        assert_eq!(lock(&pool.0).len(), 1);
     }
 }

@@ -15,6 +15,7 @@ use tautline_handshake::{
     is_connect_request,
 };
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, timeout_at};
 use tracing::Instrument;
 
@@ -22,6 +23,7 @@ use super::opening::{Asked, Http2Accepted, Opened, Opener, out_of_grace, start};
 use super::task::serve_one;
 use crate::accept::{AcceptError, Upgrade, internal_error};
 use crate::error::BoxError;
+use crate::handshake_io::linger;
 use crate::http2::{Http2Stream, error};
 use crate::tasks::Tasks;
 use crate::transport::{Peer, Transport};
@@ -87,7 +89,8 @@ impl Front {
         let Http2Accepted { io, peer, deadline, mut signal } = accepted;
         let Some(config) = &opener.http2 else { return };
         let max_head = u32::try_from(opener.acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
-        let starting = config.server(max_head).handshake::<_, Bytes>(io);
+        let (owner, owned) = oneshot::channel();
+        let starting = config.server(max_head).handshake::<_, Bytes>(io.with_owner(owner));
         let started = tokio::select! {
             started = timeout_at(deadline, starting) => started,
             () = out_of_grace(&mut signal) => return,
@@ -108,9 +111,9 @@ impl Front {
                         self.open((request, respond), &peer, &streams, &opener, &handler);
                     }
                     Some(Err(error)) => {
-                        return tracing::debug!(%error, "HTTP/2 connection failed");
+                        break tracing::debug!(%error, "HTTP/2 connection failed");
                     }
-                    None => return tracing::debug!("HTTP/2 connection closed"),
+                    None => break tracing::debug!("HTTP/2 connection closed"),
                 },
                 () = signal.fired(), if !leaving => {
                     leaving = true;
@@ -127,6 +130,11 @@ impl Front {
                     }
                 },
             }
+        }
+        drop(connection);
+        // What the client sends until it has read GOAWAY must not be answered with a reset.
+        if let Ok(mut stream) = owned.await {
+            linger(&mut stream).await;
         }
     }
 
