@@ -25,6 +25,9 @@ mod two_tasks;
 mod answers;
 mod bounds;
 mod client;
+mod http2_client;
+mod http2_faults;
+mod http2_server;
 mod incoming;
 mod origin;
 #[cfg(unix)] // started by a shell

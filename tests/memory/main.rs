@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod bomb;
+mod http2;
 mod pinned;
 mod waiting;
 

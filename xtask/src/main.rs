@@ -80,7 +80,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "rules",
-        about: "that the tests named in docs/rfc6455.md and docs/rfc9112.md exist",
+        about: "that the tests named in docs/rfc6455.md, docs/rfc8441.md and docs/rfc9112.md exist",
         run: |args| none(args).and_then(|()| rules::check()),
     },
     Check {

@@ -1,5 +1,5 @@
-//! The maps of the RFCs' rules (docs/rfc6455.md, docs/rfc9112.md): that the files, items and tests
-//! that they name exist.
+//! The maps of the RFCs' rules (docs/rfc6455.md, docs/rfc8441.md, docs/rfc9112.md): that the files,
+//! items and tests that they name exist.
 //!
 //! In their tables, `frame/header.rs: decode` is an item that the source file defines,
 //! `docs/rfc6455.md#section-3-uris` a heading of a page, and `tautline-frame:
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::project;
 use crate::shell::{Failure, Outcome};
 
-const MAPS: &[&str] = &["docs/rfc6455.md", "docs/rfc9112.md"];
+const MAPS: &[&str] = &["docs/rfc6455.md", "docs/rfc8441.md", "docs/rfc9112.md"];
 /// What the maps write for directories.
 const SHORT: &[(&str, &str)] = &[
     ("frame/", "crates/tautline-frame/src/"),

@@ -65,7 +65,8 @@ impl Connections {
     }
 
     /// Runs a handler in a task of its own, on the connection that `opening` returns; if it returns
-    /// none, the task ends. An error of the handler is logged.
+    /// none, the task ends. An error of the handler is logged. After [`drain`](Self::drain) has run
+    /// out of time, nothing is run any more.
     ///
     /// # Panics
     /// Outside a runtime, as `tokio::spawn` does.

@@ -167,8 +167,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Answer<'a, S> {
         }
         self.write(&wire, patience).await?;
         in_time(patience, self.stream.shutdown()).await?;
-        // It does not matter whether the peer closes in time: the answer has been sent.
-        let _ = tokio::time::timeout(LINGER, discard(self.stream)).await;
+        linger(self.stream).await;
         Ok(())
     }
 
@@ -212,6 +211,12 @@ async fn in_time<T>(
         Ok(result) => result,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
+}
+
+/// Waits for the peer to close a stream whose end was sent, so that no reset overtakes what came
+/// before it. It does not matter whether it does so in time.
+pub(crate) async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+    let _ = tokio::time::timeout(LINGER, discard(stream)).await;
 }
 
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<()> {

@@ -5,17 +5,21 @@ pub(crate) mod error;
 mod stream;
 
 pub use self::error::Http2Error;
-pub(crate) use self::stream::Http2Stream;
+pub(crate) use self::stream::{Carrier, Http2Stream};
 
 /// How much of a peer's tiny DATA may wait for readers, in bytes of overhead: each unread DATA of
 /// less than 256 bytes counts as what it lacks of that. Some browsers send every message in DATA of
 /// its own, and the connection of all streams ends where this does; the default of `h2` is reached
-/// by 2,100 messages that one handler has not read.
-const DATA_BUDGET: usize = 16 << 20;
+/// by 2,100 messages that one handler has not read. But each of them takes some 500 bytes: this
+/// many take 8 MiB, less than what the default windows allow of large DATA.
+const DATA_BUDGET: usize = 4 << 20;
 
 /// What waits to be sent of one stream, in bytes. More waits in the connection's own queue, which
 /// [`Config::write_mark`](crate::Config::write_mark) limits.
 const SEND_BUFFER: usize = 64 << 10;
+
+/// With less, every few bytes would wait for a round trip; with none, for ever.
+const MIN_WINDOW: u32 = 1 << 10;
 
 /// The largest window (RFC 9113 section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -74,14 +78,18 @@ impl Http2Config {
         self
     }
 
-    /// How many bytes of a stream the peer may send before this end has read them, at most 2 GiB
-    /// (RFC 9113 section 6.9). It bounds the memory that an unread stream takes, and the speed over
+    /// How many bytes of a stream the peer may send before this end has read them, from 1 KiB to 2
+    /// GiB (RFC 9113 section 6.9). It bounds the memory that an unread stream takes, and the speed over
     /// a long way: one window for each round trip. The window of the whole connection has room for
     /// all streams, so none stops another. Default:
     /// [`DEFAULT_STREAM_WINDOW`](Self::DEFAULT_STREAM_WINDOW).
     #[must_use]
     pub const fn stream_window(mut self, bytes: u32) -> Self {
-        self.stream_window = if bytes > MAX_WINDOW { MAX_WINDOW } else { bytes };
+        self.stream_window = match bytes {
+            ..MIN_WINDOW => MIN_WINDOW,
+            MIN_WINDOW..=MAX_WINDOW => bytes,
+            _ => MAX_WINDOW,
+        };
         self
     }
 

@@ -279,7 +279,7 @@ impl<T> Server<T> {
     /// REFUSED_STREAM. A connection on which no stream is open is closed after a minute.
     ///
     /// A handler that does not read holds back its own stream and no other. But HTTP/2 has a limit
-    /// against floods of tiny DATA that nobody reads: 16 MiB of overhead, 65,000 messages of a few
+    /// against floods of tiny DATA that nobody reads: 4 MiB of overhead, 16,000 messages of a few
     /// bytes, end the connection with all of its streams.
     ///
     /// ```

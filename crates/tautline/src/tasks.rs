@@ -1,6 +1,7 @@
 //! The connections of a server and the tasks of their handlers: counted, awaited, aborted.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,7 @@ pub(crate) struct Tasks(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// That of the first task. A connection may be dropped outside of it, and is closed in it.
+    /// That of the first task.
     runtime: OnceLock<Handle>,
     taken: Mutex<Slab<Taken>>,
     freed: Notify,
@@ -60,9 +61,15 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let runtime = self.0.runtime.get_or_init(Handle::current);
+        // A connection may be dropped outside of any runtime.
+        let first = || self.0.runtime.get_or_init(Handle::current).clone();
+        let runtime = Handle::try_current().unwrap_or_else(|_| first());
+        self.0.runtime.get_or_init(|| runtime.clone());
         // Not within the lock: a runtime that is going down drops the task at once.
         let handle = runtime.spawn(task).abort_handle();
+        if self.0.over.load(Ordering::SeqCst) {
+            handle.abort();
+        }
         if let Some(taken) = self.lock().get_mut(key) {
             match part {
                 Part::Handler => taken.handler = Some(handle),
@@ -71,10 +78,16 @@ impl Tasks {
         }
     }
 
-    /// Waits until fewer than `limit` places are taken. For one waiter.
+    /// Waits until fewer than `limit` places are taken.
     pub(crate) async fn fewer_than(&self, limit: usize) {
-        while self.count() >= limit {
-            self.0.freed.notified().await;
+        loop {
+            let mut freed = pin!(self.0.freed.notified());
+            // Before counting, or a place that becomes free in between would be missed.
+            freed.as_mut().enable();
+            if self.count() < limit {
+                return;
+            }
+            freed.await;
         }
     }
 
@@ -152,7 +165,7 @@ impl Drop for Place {
             }
         };
         if gone.is_some() {
-            self.tasks.0.freed.notify_one();
+            self.tasks.0.freed.notify_waiters();
         }
     }
 }

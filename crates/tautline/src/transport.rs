@@ -61,6 +61,13 @@ impl Transport {
         Ok(Self::plain(stream))
     }
 
+    /// A stream of any type, for a [`WebSocket`](crate::WebSocket) of the default type: a Unix
+    /// socket, or what an HTTP library hands over.
+    #[must_use]
+    pub fn boxed(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Kind::Boxed(Boxed::new(stream)))
+    }
+
     /// The TCP connection, for its addresses and options. `None` for a stream of HTTP/2, which
     /// shares its connection with others, and for a [boxed](Self::boxed) one.
     #[must_use]
@@ -82,12 +89,6 @@ impl Transport {
 impl<S> Transport<S> {
     pub(crate) const fn plain(stream: S) -> Self {
         Self(Kind::Plain(stream))
-    }
-
-    /// A stream of any type, for a [`WebSocket`](crate::WebSocket) of the default type: a Unix
-    /// socket, or what an HTTP library hands over.
-    pub fn boxed(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self(Kind::Boxed(Boxed::new(stream)))
     }
 
     #[cfg(feature = "http2")]

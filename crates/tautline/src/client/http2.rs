@@ -1,16 +1,19 @@
 //! Opening a WebSocket as a stream of an HTTP/2 connection (RFC 8441 section 5).
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::{Request, Version};
 use tautline_frame::Role;
 use tautline_handshake::{Expectation, ResponseError, WsUri};
+use tokio::sync::OwnedMutexGuard;
 
-use super::link::{Link, Opened, StreamError};
+use super::link::{Known, Link, Opened, StreamError};
 use super::open::{Reply, Security, connect_tcp};
 use super::{Client, ConnectError};
-use crate::http2::Http2;
+use crate::handshake_io::{NEVER, deadline_in};
+use crate::http2::{Http2, Http2Error};
 #[cfg(feature = "tls")]
 use crate::transport::Peer;
 use crate::transport::Transport;
@@ -48,42 +51,63 @@ impl Client {
             return self.open_own(uri, upgrade, security).await;
         }
         let slot = self.pool.slot(uri);
-        let mut failure = None;
-        for _ in 0..ATTEMPTS {
-            let mut known = slot.lock().await;
+        let mut attempts = 0;
+        loop {
+            let mut known = slot.clone().lock_owned().await;
             let link = match known.link() {
                 Some(link) => link,
                 None if !only && known.lacks_http2() => {
                     drop(known);
                     return self.open_own(uri, upgrade, security).await;
                 }
-                None => match self.dial_shared(uri, security).await? {
-                    Dialled::Link(link) => {
-                        known.add(&link);
-                        link
-                    }
+                None => match self.dial_known(known, uri, security).await? {
+                    Dialled::Link(link) => link,
                     #[cfg(feature = "tls")]
                     Dialled::Http1(transport, peer) if !only => {
-                        known.note_lack();
-                        drop(known);
                         return self.upgrade(upgrade, transport, peer).await;
                     }
                     _ if only => return Err(ConnectError::NoHttp2),
-                    _ => {
-                        known.note_lack();
-                        continue;
-                    }
+                    _ => continue,
                 },
             };
-            // Others may open streams meanwhile.
-            drop(known);
             match self.open_stream(link, connect.clone()).await {
-                Err(Attempt::Again(error)) => failure = Some(error),
-                Err(Attempt::Failed(error)) => return Err(error),
-                Ok(reply) => return Ok(reply),
+                Ok(opening) => return opening,
+                Err(StreamError::Unprocessed(_)) if attempts < ATTEMPTS => attempts += 1,
+                Err(StreamError::Http11(_)) if !only => {
+                    return self.open_own(uri, upgrade, security).await;
+                }
+                Err(
+                    StreamError::Unprocessed(error)
+                    | StreamError::Http11(error)
+                    | StreamError::Failed(error),
+                ) => return Err(error.into()),
             }
         }
-        Err(failure.unwrap_or(ConnectError::NoHttp2))
+    }
+
+    /// A new connection, noted in what is known of its server. In a task of its own: others wait for
+    /// it, whether whoever asked first still polls or not.
+    async fn dial_known(
+        &self,
+        mut known: OwnedMutexGuard<Known>,
+        uri: &WsUri,
+        security: Security,
+    ) -> Result<Dialled, ConnectError> {
+        let (client, uri) = (self.clone(), uri.clone());
+        let dialling = async move {
+            let dialled = client.dial_shared(&uri, security);
+            let dialled = tokio::time::timeout_at(deadline_in(client.connect_timeout), dialled);
+            let dialled = dialled.await.map_err(|_| ConnectError::Timeout)??;
+            match &dialled {
+                Dialled::Link(link) => known.add(link),
+                _ => known.note_lack(),
+            }
+            Ok(dialled)
+        };
+        match tokio::spawn(dialling).await {
+            Ok(dialled) => dialled,
+            Err(error) => Err(ConnectError::Io(error.into())),
+        }
     }
 
     /// A new connection for streams.
@@ -103,9 +127,15 @@ impl Client {
         };
         let peer = peer.with_secure(transport.is_tls());
         let max_head = u32::try_from(self.limits.get_max_bytes()).unwrap_or(u32::MAX);
-        match Link::open(transport, peer, &self.http2_config, max_head).await? {
-            Opened::Link(link) => Ok(Dialled::Link(link)),
-            Opened::NoConnect => Ok(Dialled::NoHttp2),
+        let patience = self.config.get_send_timeout().unwrap_or(NEVER).min(NEVER);
+        let secure = transport.is_tls();
+        let opened = Link::open(transport, peer, &self.http2_config, (max_head, patience)).await;
+        match opened {
+            Ok(Opened::Link(link)) => Ok(Dialled::Link(link)),
+            Ok(Opened::NoConnect) => Ok(Dialled::NoHttp2),
+            // Without TLS, what comes may be an answer of HTTP/1.1.
+            Err(error) if !secure && is_not_http2(&error) => Ok(Dialled::NoHttp2),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -113,20 +143,16 @@ impl Client {
         &self,
         link: Arc<Link>,
         (request, expectation): Ask,
-    ) -> Result<Reply<Transport>, Attempt> {
+    ) -> Result<Opening, StreamError> {
         let peer = link.peer().clone();
-        let (response, stream) = match link.connect(request).await {
-            Ok(answered) => answered,
-            Err(StreamError::Unprocessed(error)) => return Err(Attempt::Again(error.into())),
-            Err(StreamError::Failed(error)) => return Err(Attempt::Failed(error.into())),
-        };
+        let (response, stream) = link.connect(request).await?;
         let stream = Transport::http2(stream);
         let agreed = match expectation.check(&response) {
             Ok(agreed) => agreed,
             Err(ResponseError::Status(_)) => {
-                return Ok(Reply::Refused(stream, response, BytesMut::new()));
+                return Ok(Ok(Reply::Refused(stream, response, BytesMut::new())));
             }
-            Err(error) => return Err(Attempt::Failed(error.into())),
+            Err(error) => return Ok(Err(error.into())),
         };
         tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "stream opened");
         let ws = WebSocket::builder(Role::Client)
@@ -135,13 +161,14 @@ impl Client {
             .peer(peer)
             .http_version(Version::HTTP_2)
             .build(stream);
-        Ok(Reply::Open(Box::new(ws), response))
+        Ok(Ok(Reply::Open(Box::new(ws), response)))
     }
 }
 
-/// Why a stream did not become a WebSocket.
-enum Attempt {
-    /// The server did nothing with the request.
-    Again(ConnectError),
-    Failed(ConnectError),
+/// What came of a response.
+type Opening = Result<Reply<Transport>, ConnectError>;
+
+/// Whether the server does not speak HTTP/2.
+fn is_not_http2(error: &io::Error) -> bool {
+    matches!(Http2Error::of(error), Some(Http2Error::Peer { .. }))
 }

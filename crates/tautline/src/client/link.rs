@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use tautline_handshake::{ConnectProtocol, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::http2::{Http2Config, Http2Stream, error};
+use crate::http2::{Carrier, Http2Config, Http2Stream, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
+use crate::transport::patient::Patient;
 
 /// How long it is remembered that a server has no WebSocket over HTTP/2: its operators may change
 /// that, and asking costs a connection.
@@ -52,20 +53,24 @@ pub(crate) enum StreamError {
     /// The server did nothing with the request: it can be sent again on another connection (RFC
     /// 9113 sections 6.8 and 8.7).
     Unprocessed(io::Error),
+    /// The server wants HTTP/1.1 for this (RFC 9113 section 7).
+    Http11(io::Error),
     Failed(io::Error),
 }
 
 impl Link {
-    /// Starts HTTP/2 on this transport, and waits for the server's SETTINGS.
+    /// Starts HTTP/2 on this transport, and waits for the server's SETTINGS. A server that takes
+    /// nothing of what is sent for as long as `patience` is given up.
     pub(crate) async fn open<S>(
         transport: S,
         peer: Peer,
         config: &Http2Config,
-        max_head: u32,
+        (max_head, patience): (u32, Duration),
     ) -> io::Result<Opened>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let transport = Patient::new(transport, patience);
         let starting = config.client(max_head).handshake(transport);
         let (requests, mut connection) = starting.await.map_err(error::io)?;
         // Before the first SETTINGS of the server, no stream may be opened; afterwards, as many as
@@ -126,15 +131,27 @@ impl Link {
         if let Some(protocol) = extensions.remove::<ConnectProtocol>() {
             extensions.insert(h2::ext::Protocol::from(protocol.as_str()));
         }
-        let failed = |error| self.failed(error);
-        let (response, outgoing) =
-            self.requests.clone().send_request(request, false).map_err(failed)?;
-        let (head, incoming) = response.await.map_err(failed)?.into_parts();
+        let sent = self.requests.clone().send_request(request, false);
+        let (response, outgoing) = sent.map_err(|error| self.unsent(error))?;
+        // If nobody waits for the answer any more, it may be that nobody is there to give one: the
+        // next attempt has a connection of its own.
+        let unanswered = Unanswered(&self);
+        let answered = response.await;
+        std::mem::forget(unanswered);
+        let (head, incoming) = answered.map_err(|error| self.failed(error))?.into_parts();
         let stream = Http2Stream::new(outgoing, incoming).with_link(self);
         Ok((Response::from_parts(head, ()), stream))
     }
 
+    fn unsent(&self, error: h2::Error) -> StreamError {
+        self.over.store(true, Ordering::Relaxed);
+        StreamError::Unprocessed(error::io(error))
+    }
+
     fn failed(&self, error: h2::Error) -> StreamError {
+        if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
+            return StreamError::Http11(error::io(error));
+        }
         let going = error.is_go_away();
         let refused = error.reason() == Some(Reason::REFUSED_STREAM);
         let gone = going && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
@@ -146,6 +163,24 @@ impl Link {
     }
 }
 
+/// A request that waits for its answer. Dropped meanwhile, it is the last on its link.
+struct Unanswered<'a>(&'a Link);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Carrier for Link {
+    fn end(&self) -> Option<h2::Error> {
+        match self.requests.clone().poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) if error.is_go_away() => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// A connection that ended before anything was asked of it.
 fn ended(result: Result<(), h2::Error>) -> io::Error {
     match result {
@@ -154,9 +189,19 @@ fn ended(result: Result<(), h2::Error>) -> io::Error {
     }
 }
 
+/// How many servers are kept at least before any is forgotten.
+const SWEEP: usize = 64;
+
 /// The links of a client, by server. Clones are the same pool.
 #[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<Server, Arc<Slot>>>>);
+pub(crate) struct Pool(Arc<Mutex<Slots>>);
+
+#[derive(Default)]
+struct Slots {
+    by_server: HashMap<Server, Arc<Slot>>,
+    /// With how many servers to look which of them are worth keeping.
+    sweep_at: usize,
+}
 
 #[derive(PartialEq, Eq, Hash)]
 struct Server {
@@ -181,11 +226,15 @@ impl Pool {
         let server =
             Server { host: uri.host().to_owned(), port: uri.port(), secure: uri.is_secure() };
         let mut slots = lock(&self.0);
-        slots.retain(|_, slot| match slot.try_lock() {
-            Ok(known) => known.is_worth_keeping(),
-            Err(_) => true,
-        });
-        slots.entry(server).or_default().clone()
+        if slots.by_server.len() >= slots.sweep_at {
+            // Who holds one is about to use it.
+            slots.by_server.retain(|_, slot| {
+                Arc::strong_count(slot) > 1
+                    || slot.try_lock().is_ok_and(|known| known.is_worth_keeping())
+            });
+            slots.sweep_at = SWEEP.max(2 * slots.by_server.len());
+        }
+        slots.by_server.entry(server).or_default().clone()
     }
 }
 
@@ -211,5 +260,30 @@ impl Known {
 
     pub(crate) fn note_lack(&mut self) {
         self.without = Some(Instant::now() + REMEMBERED);
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    // Two that asked at once, before either had locked what it got, were to connect twice.
+    #[tokio::test]
+    async fn who_asks_for_the_same_server_gets_the_same_slot() {
+        let pool = Pool::default();
+        let slot = |uri: &str| pool.slot(&WsUri::parse(uri).expect("a URI"));
+        let one = slot("ws://a.test/");
+        assert!(Arc::ptr_eq(&one, &slot("ws://a.test:80/other")));
+        for other in ["ws://a.test:81/", "wss://a.test:80/", "ws://b.test/"] {
+            assert!(!Arc::ptr_eq(&one, &slot(other)), "{other}");
+        }
+        // What is known of a server is kept as long as it is worth something.
+        drop(one);
+        slot("ws://b.test/").lock().await.note_lack();
+        for number in 0..1000 {
+            slot(&format!("ws://{number}.test/"));
+        }
+        assert!(slot("ws://b.test/").lock().await.lacks_http2());
+        assert!(lock(&pool.0).by_server.len() <= SWEEP);
     }
 }

@@ -1,6 +1,5 @@
 //! One stream of an HTTP/2 connection, as a stream of bytes (RFC 8441 section 5).
 
-use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,6 +15,9 @@ use tokio::runtime::Handle;
 use super::Http2Error;
 use super::error;
 
+/// The most that one write asks for.
+const MOST: usize = 64 << 10;
+
 /// How long the peer may take to end a stream that this end has ended.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -26,14 +28,20 @@ const LINGER: Duration = Duration::from_secs(3);
 /// with CANCEL, as a TCP connection would be reset (RFC 8441 section 5).
 pub(crate) struct Http2Stream {
     outgoing: SendStream<Bytes>,
-    /// `None` at the end.
+    /// `None` if it is read elsewhere.
     incoming: Option<RecvStream>,
     /// DATA that has not been taken yet.
     data: Bytes,
     /// END_STREAM is sent.
     shut: bool,
     /// A client's connection lives as long as its streams.
-    link: Option<Arc<dyn Any + Send + Sync>>,
+    link: Option<Arc<dyn Carrier>>,
+}
+
+/// The connection of a stream.
+pub(crate) trait Carrier: Send + Sync {
+    /// Why the peer ended it, if it has said so.
+    fn end(&self) -> Option<h2::Error>;
 }
 
 impl Http2Stream {
@@ -54,8 +62,20 @@ impl Http2Stream {
         self.outgoing.send_trailers(trailers).map_err(error::io)
     }
 
+    /// One whose end was sent with its headers.
+    pub(crate) const fn shut(mut self) -> Self {
+        self.shut = true;
+        self
+    }
+
+    /// Ready when the stream is reset, or its connection has ended.
+    #[cfg(feature = "service")]
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outgoing.poll_reset(cx).map(|_| ())
+    }
+
     /// Keeps this until the stream is dropped.
-    pub(crate) fn with_link(mut self, link: Arc<dyn Any + Send + Sync>) -> Self {
+    pub(crate) fn with_link(mut self, link: Arc<dyn Carrier>) -> Self {
         self.link = Some(link);
         self
     }
@@ -77,21 +97,27 @@ impl Http2Stream {
     /// this end, have room for.
     fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
         loop {
-            // What is granted counts against the window of the whole connection: no more than will
-            // be sent.
+            let wanted = wanted.min(MOST);
             self.outgoing.reserve_capacity(wanted);
             let room = match self.outgoing.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(room))) => room,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error::io(error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.explain(error))),
                 Poll::Ready(None) => return Poll::Ready(Err(self.why_closed(cx))),
                 // It tells of room that is new, not of what was left.
-                Poll::Pending => match self.outgoing.capacity() {
-                    0 => return Poll::Pending,
-                    room => room,
-                },
+                Poll::Pending => self.outgoing.capacity(),
             };
+            if room >= wanted {
+                return Poll::Ready(Ok(wanted));
+            }
+            // What is granted counts against the window of the whole connection, even if this
+            // stream's user then awaits something else: so no more is asked for than shows that
+            // there is room.
+            self.outgoing.reserve_capacity(room.max(1));
             if room > 0 {
-                return Poll::Ready(Ok(room.min(wanted)));
+                return Poll::Ready(Ok(room));
+            }
+            if self.outgoing.capacity() == 0 {
+                return Poll::Pending;
             }
         }
     }
@@ -108,9 +134,19 @@ impl Http2Stream {
     fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
         match self.outgoing.poll_reset(cx) {
             Poll::Ready(Ok(reason)) => Http2Error::reset(reason).into(),
-            Poll::Ready(Err(error)) => error::io(error),
+            Poll::Ready(Err(error)) => self.explain(error),
             Poll::Pending => io::ErrorKind::BrokenPipe.into(),
         }
+    }
+
+    /// A stream that ends with its connection knows only that. What the peer said before, in
+    /// GOAWAY, is why.
+    fn explain(&self, error: h2::Error) -> io::Error {
+        let said = match &self.link {
+            Some(link) if error.is_io() => link.end(),
+            _ => None,
+        };
+        error::io(said.unwrap_or(error))
     }
 }
 
@@ -126,7 +162,9 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_data(cx)).map_err(error::io)?;
+        if let Err(error) = ready!(self.poll_data(cx)) {
+            return Poll::Ready(Err(self.explain(error)));
+        }
         let count = self.data.len().min(buf.remaining());
         buf.put_slice(&self.data[..count]);
         self.data.advance(count);
@@ -176,7 +214,8 @@ impl AsyncWrite for Http2Stream {
         true
     }
 
-    /// What was written is with the HTTP/2 connection, which sends it without being asked.
+    /// What was written is with the task of the HTTP/2 connection, which sends it without being asked.
+    /// Whether it has, `h2` does not tell.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

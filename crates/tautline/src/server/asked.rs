@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
 use tokio::time::Instant;
 
@@ -74,9 +74,10 @@ pub(super) trait Asked: Sized + Send {
         self,
         mut response: Response<Bytes>,
     ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send {
-        if response.status().is_informational() {
-            // 101 would promise frames, and another interim status an answer that never comes (RFC
-            // 9110 section 15.2).
+        let accepts = self.request().method() == Method::CONNECT && response.status().is_success();
+        if accepts || response.status().is_informational() {
+            // 101, and any 2xx to a CONNECT, would promise frames, and another interim status an
+            // answer that never comes (RFC 9110 sections 9.3.6 and 15.2).
             response = internal_error();
         }
         let status = response.status();

@@ -31,19 +31,24 @@ where
         self.places.count() >= self.max_connections
     }
 
-    /// Runs this in a place of its own, for as long as the server runs.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs this in a place of its own, for as long as the server runs. `held` is kept as long.
+    pub(super) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+        held: impl Send + 'static,
+    ) {
         self.places.spawn(|place| {
             async move {
                 task.await;
-                drop(place);
+                drop((place, held));
             }
             .in_current_span()
         });
     }
 
     /// Answers a request in a task of its own, and runs the handler if it becomes a WebSocket.
-    pub(super) fn open(&self, asked: impl Asked + 'static) {
+    /// `kept` is kept until the handler has ended.
+    pub(super) fn open(&self, asked: impl Asked + 'static, kept: impl Send + 'static) {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
         self.places.spawn(|place| {
             let held = place.share();
@@ -55,7 +60,11 @@ where
                     _ => Ok(None),
                 }
             });
-            serve_one(opening, place).in_current_span()
+            let serving = serve_one(opening, place).in_current_span();
+            async move {
+                serving.await;
+                drop(kept);
+            }
         });
     }
 }

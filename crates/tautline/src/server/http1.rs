@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tautline_handshake::{Agreed, is_upgrade_request, text_response};
+use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -47,17 +47,18 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(acceptor.handshake_patience())
             .max_headers(acceptor.limits().get_max_headers())
-            // hyper's minimum is 8 KiB, and it panics below.
+            // It holds bodies as well, and bounds heads; below 8 KiB hyper panics.
             .max_buf_size(acceptor.limits().get_max_bytes().max(64 << 10));
         let io = TokioIo::new(Patient::new(io, acceptor.patience()));
         let front = Arc::new(self);
-        let served = front.clone();
         let answering = service_fn(move |request| {
-            let (front, application, peer) = (served.clone(), application.clone(), peer.clone());
+            let (front, application, peer) = (front.clone(), application.clone(), peer.clone());
             async move { Ok::<_, Infallible>(front.answer_http1(request, &application, peer).await) }
         });
         let mut serving = pin!(builder.serve_connection(io, answering).with_upgrades());
         let result = tokio::select! {
+            // First it takes the request that was read, whatever has happened since.
+            biased;
             result = serving.as_mut() => result,
             () = signal.fired() => {
                 // After the request that is under way.
@@ -69,7 +70,6 @@ where
             Ok(()) => tracing::debug!("HTTP/1.1 connection closed"),
             Err(error) => tracing::debug!(%error, "HTTP/1.1 connection failed"),
         }
-        drop(front);
     }
 
     async fn answer_http1(
@@ -78,6 +78,10 @@ where
         application: &Service,
         peer: Peer,
     ) -> Response<ResponseBody> {
+        // hyper leaves it to its user which hosts a request may name (RFC 9112 section 3.2).
+        if let Err(error) = RequestHead::from(&request).authority() {
+            return whole(error.to_response());
+        }
         if !self.opener.service_only && is_upgrade_request(&request) {
             return self.upgrade_later(request, peer).await;
         }
@@ -87,7 +91,7 @@ where
             request.extensions_mut().insert(handle);
             (on, sender)
         });
-        request.extensions_mut().insert(peer);
+        self.opener.tell_service(request.extensions_mut(), peer);
         let response = application.answer(request.map(RequestBody::http1)).await;
         if let Some((on, sender)) = switching
             && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -118,7 +122,7 @@ where
         let request = Arc::new(request.map(|_| ()));
         let deadline = self.opener.acceptor.deadline();
         let opener = self.opener.clone();
-        self.open(LaterRequest { opener, request, on, respond, peer, deadline });
+        self.open(LaterRequest { opener, request, on, respond, peer, deadline }, ());
         whole(response.await.unwrap_or_else(|_| internal_error()))
     }
 }
@@ -129,7 +133,7 @@ async fn take_back(on: hyper::upgrade::OnUpgrade) -> io::Result<Upgraded> {
     let parts = upgraded
         .downcast::<TokioIo<Io>>()
         .map_err(|_| io::Error::other("the stream is of another type"))?;
-    let (transport, unread) = parts.io.into_inner().into_inner().into_parts();
+    let (transport, unread) = parts.io.into_inner().into_inner().into_parts().ok_or_else(gone)?;
     let mut read = BytesMut::from(parts.read_buf);
     read.extend_from_slice(&unread);
     Ok((transport, read))

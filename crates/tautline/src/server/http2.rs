@@ -13,24 +13,24 @@ use bytes::BytesMut;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Version, response};
+use http::{Method, Request, Response, StatusCode, Version, response};
 #[cfg(feature = "service")]
 use http_body::Body;
 #[cfg(feature = "service")]
 use http_body_util::BodyExt;
 use tautline_handshake::{Agreed, ConnectProtocol, HeadError, is_connect_request};
 use tokio::io::AsyncWriteExt;
-#[cfg(feature = "service")]
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval_at, timeout_at};
 
 use super::asked::{Asked, turn_away};
 use super::front::Front;
-use super::opening::{Opener, Shared};
+use super::opening::{Opener, Shared, out_of_grace};
 #[cfg(feature = "service")]
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
 use crate::accept::{AcceptError, Acceptor};
 use crate::error::BoxError;
+use crate::handshake_io::linger;
 use crate::http2::{Http2Stream, error};
 use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
@@ -40,9 +40,51 @@ use crate::websocket::WebSocket;
 /// asked to end, and cut off if it has not by the next.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 
+/// The same while the server shuts down, when all have been asked to end. It does not wait longer
+/// for a client that is silent.
+const LEAVING_CHECK: Duration = Duration::from_millis(500);
+
 /// How much of an answer is written at a time, in bytes. A client that reads this much before the
 /// deadline makes progress.
 const PIECE: usize = 16 << 10;
+
+/// What is to be done about a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    AskToEnd,
+    CutOff,
+}
+
+/// How often in a row a connection was found without streams.
+#[derive(Default)]
+struct Idleness(u32);
+
+impl Idleness {
+    fn check(&mut self, has_streams: bool) -> Verdict {
+        self.0 = if has_streams { 0 } else { self.0 + 1 };
+        match self.0 {
+            0 | 1 => Verdict::Stay,
+            2 => Verdict::AskToEnd,
+            _ => Verdict::CutOff,
+        }
+    }
+}
+
+/// The streams of a connection, as long as there is anything of them here. HTTP/2's own count
+/// forgets those that are reset, but not so what they started (CVE-2023-44487).
+struct Streams {
+    held: Arc<()>,
+    limit: u32,
+}
+
+impl Streams {
+    /// Counts one more, until what this returns is dropped; `None` if there are too many.
+    fn take(&self) -> Option<Arc<()>> {
+        let taken = Arc::strong_count(&self.held) - 1;
+        (taken < self.limit as usize).then(|| self.held.clone())
+    }
+}
 
 impl<T, F, Fut> Front<T, F>
 where
@@ -56,51 +98,70 @@ where
         let Some(config) = &self.opener.http2 else { return };
         let acceptor = &self.opener.acceptor;
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
-        let io = Patient::new(io, acceptor.patience());
+        let (owner, owned) = oneshot::channel();
+        let io = Patient::new(io.with_owner(owner), acceptor.patience());
         let starting = config.server(max_head).handshake::<_, Bytes>(io);
-        let mut connection = match timeout_at(deadline, starting).await {
+        let started = tokio::select! {
+            started = timeout_at(deadline, starting) => started,
+            () = out_of_grace(&mut signal) => return,
+        };
+        let mut connection = match started {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%error, "HTTP/2 was not started"),
             Err(_) => return tracing::debug!("HTTP/2 was not started in time"),
         };
+        let streams = Streams { held: Arc::default(), limit: config.get_max_streams() };
         let mut leaving = false;
-        let mut idle = 0;
-        let mut checks = tokio::time::interval_at(deadline, IDLE_CHECK);
+        let mut idleness = Idleness::default();
+        let mut checks = interval_at(deadline, IDLE_CHECK);
         loop {
             tokio::select! {
                 accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.take(request, respond, &peer),
+                    Some(Ok((request, respond))) => self.take(request, respond, &peer, &streams),
                     Some(Err(error)) => {
-                        return tracing::debug!(%error, "HTTP/2 connection failed");
+                        break tracing::debug!(%error, "HTTP/2 connection failed");
                     }
-                    None => return tracing::debug!("HTTP/2 connection closed"),
+                    None => break tracing::debug!("HTTP/2 connection closed"),
                 },
                 () = signal.fired(), if !leaving => {
                     leaving = true;
                     // Streams that are open close with 1001.
                     connection.graceful_shutdown();
+                    idleness = Idleness::default();
+                    checks = interval_at(Instant::now() + LEAVING_CHECK, LEAVING_CHECK);
                 }
-                _ = checks.tick() => {
-                    idle = if connection.has_streams() { 0 } else { idle + 1 };
-                    match idle {
-                        2 => connection.graceful_shutdown(),
-                        3.. => return tracing::debug!("HTTP/2 connection did not end"),
-                        _ => {}
+                _ = checks.tick() => match idleness.check(connection.has_streams()) {
+                    Verdict::Stay => {}
+                    Verdict::AskToEnd if !leaving => connection.graceful_shutdown(),
+                    Verdict::AskToEnd | Verdict::CutOff => {
+                        return tracing::debug!("HTTP/2 connection did not end");
                     }
-                }
+                },
             }
+        }
+        drop(connection);
+        // What the client sends until it has read GOAWAY must not be answered with a reset.
+        if let Ok(mut stream) = owned.await {
+            linger(&mut stream).await;
         }
     }
 
     /// Takes a request, which is answered in a task of its own.
-    fn take(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, peer: &Peer) {
-        if self.is_full() {
+    fn take(
+        &self,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        peer: &Peer,
+        streams: &Streams,
+    ) {
+        let stream = streams.take().filter(|_| !self.is_full());
+        let Some(stream) = stream else {
             return respond.send_reset(Reason::REFUSED_STREAM);
-        }
+        };
         let asked = StreamRequest::new(request, respond, peer.clone(), &self.opener);
         if let Err(error) = asked.check_limits() {
-            self.spawn(async move { drop(turn_away(asked, error.into()).await) });
-            return;
+            let refusing = async move { drop(turn_away(asked, error.into()).await) };
+            return self.spawn(refusing, stream);
         }
         #[cfg(feature = "service")]
         if let Some(service) = &self.opener.service
@@ -108,9 +169,9 @@ where
             && !asked.is_tunnel()
         {
             let service = service.clone();
-            return self.spawn(async move { asked.serve(service).await });
+            return self.spawn(async move { asked.serve(service).await }, stream);
         }
-        self.open(asked);
+        self.open(asked, stream);
     }
 }
 
@@ -178,17 +239,19 @@ impl<T: Send> Asked for StreamRequest<T> {
     async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
         let (head, body) = response.into_parts();
         let mut head = without_connection(head);
-        if !head.headers.contains_key(CONTENT_LENGTH) {
+        // RFC 9110 section 8.6.
+        let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !bodiless && !head.headers.contains_key(CONTENT_LENGTH) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        let no_body = body.is_empty() || self.request.method() == Method::HEAD;
+        let no_body = bodiless || body.is_empty() || self.request.method() == Method::HEAD;
         let sent = self.respond.send_response(Response::from_parts(head, ()), no_body);
-        let outgoing = sent.map_err(error::io)?;
+        // Cut off by a deadline, it is reset when it is dropped.
+        let mut stream = Http2Stream::new(sent.map_err(error::io)?, self.incoming);
         if no_body {
+            drop(stream.shut());
             return Ok(());
         }
-        // Cut off by a deadline, it is reset when it is dropped.
-        let mut stream = Http2Stream::new(outgoing, self.incoming);
         let patience = self.opener.acceptor.patience();
         send(&mut stream, &body, patience).await?;
         stream.shutdown().await
@@ -236,7 +299,7 @@ impl<T: Send> StreamRequest<T> {
         let mut request = Arc::unwrap_or_clone(request);
         let head_only = request.method() == Method::HEAD;
         let connecting = request.method() == Method::CONNECT;
-        request.extensions_mut().insert(peer);
+        opener.tell_service(request.extensions_mut(), peer);
         let (switching, body) = if connecting {
             let (sender, handle) = OnUpgrade::new();
             request.extensions_mut().insert(handle);
@@ -283,7 +346,13 @@ async fn send_response(
         return Ok(());
     }
     let mut stream = Http2Stream::sending(outgoing);
-    while let Some(frame) = body.frame().await {
+    loop {
+        // A body may wait for ever for something that the client does not want any more.
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = poll_fn(|cx| stream.poll_reset(cx)) => return Ok(()),
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(io::Error::other)?;
         match frame.into_data() {
             Ok(data) => send(&mut stream, &data, patience).await?,
@@ -295,4 +364,32 @@ async fn send_response(
         }
     }
     stream.shutdown().await
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    // A connection whose last stream has ended is kept for the next one, but not for ever.
+    #[test]
+    fn only_a_connection_that_stays_without_streams_is_ended() {
+        let mut idleness = Idleness::default();
+        for has_streams in [false, true, false, true, true] {
+            assert_eq!(idleness.check(has_streams), Verdict::Stay);
+        }
+        let verdicts = [(); 3].map(|()| idleness.check(false));
+        assert_eq!(verdicts, [Verdict::Stay, Verdict::AskToEnd, Verdict::CutOff]);
+        // It was asked to end, and a stream came that was on its way.
+        assert_eq!(idleness.check(true), Verdict::Stay);
+    }
+
+    #[test]
+    fn streams_count_until_nothing_is_left_of_them() {
+        let streams = Streams { held: Arc::default(), limit: 2 };
+        let one = streams.take().expect("room");
+        let _other = streams.take().expect("room");
+        assert!(streams.take().is_none());
+        drop(one);
+        assert!(streams.take().is_some());
+    }
 }

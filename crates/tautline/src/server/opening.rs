@@ -16,9 +16,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::asked::Asked;
+#[cfg(feature = "service")]
+use super::asked::turn_away;
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
+#[cfg(feature = "service")]
+use crate::connections::Connections;
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
@@ -60,6 +64,8 @@ pub(super) struct Opener<T> {
     /// There is no handler: WebSockets are the service's too.
     #[cfg(feature = "service")]
     pub(super) service_only: bool,
+    #[cfg(feature = "service")]
+    pub(super) connections: Connections,
 }
 
 /// What an accepted stream turned out to be.
@@ -164,6 +170,9 @@ impl<T: Send> Opener<T> {
             First::Request(incoming) => {
                 #[cfg(feature = "service")]
                 if self.is_for_service(&incoming) {
+                    if let Err(error) = RequestHead::from(incoming.request()).authority() {
+                        return Err(turn_away(incoming, error).await);
+                    }
                     let (pending, request) = incoming.into_parts();
                     let pending = pending.with_head(&request);
                     return Ok(Opened::Http1(Shared::new(pending, peer, signal)));
@@ -173,6 +182,17 @@ impl<T: Send> Opener<T> {
             }
             #[cfg(feature = "http2")]
             First::Http2(pending) => Ok(Opened::Http2(Shared::new(pending, peer, signal))),
+        }
+    }
+
+    /// What a service learns of the server with each request: who asks, and, where it opens
+    /// WebSockets, how, and whose they are.
+    #[cfg(feature = "service")]
+    pub(super) fn tell_service(&self, extensions: &mut http::Extensions, peer: Peer) {
+        extensions.insert(peer);
+        if self.service_only {
+            extensions.insert(self.acceptor.clone());
+            extensions.insert(self.connections.clone());
         }
     }
 
@@ -332,7 +352,7 @@ async fn decided<R>(
 }
 
 /// Completes when the server has begun to shut down, and the grace period for handshakes is over.
-async fn out_of_grace(signal: &mut ShutdownSignal) {
+pub(super) async fn out_of_grace(signal: &mut ShutdownSignal) {
     signal.fired().await;
     tokio::time::sleep(OPENING_GRACE).await;
 }

@@ -52,6 +52,8 @@ where
         service: settings.service,
         #[cfg(feature = "service")]
         service_only: settings.service_only,
+        #[cfg(feature = "service")]
+        connections: connections.clone(),
     });
     let handler = Arc::new(handler);
     let (places, accept_turns) = (connections.tasks().clone(), turns.clone());

@@ -98,7 +98,12 @@ impl<T> Server<T> {
 impl Server {
     /// Serves a [`service`](Self::service) and has no handler of its own: requests for WebSockets
     /// are the service's too, which opens them with `tautline-http` or `tautline-axum`, over HTTP/1.1
-    /// and HTTP/2.
+    /// and HTTP/2. Who may connect is up to the service: [`authorize`](Self::authorize) is not
+    /// called.
+    ///
+    /// Among the extensions of each request are this server's [`Acceptor`](crate::Acceptor) and its
+    /// [`Connections`](crate::Connections), which those crates use unless they are given others: so
+    /// its settings, limits and shutdown apply to these WebSockets too.
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
@@ -263,6 +268,7 @@ impl OnUpgrade {
 
     /// Takes it out of the extensions of a request; `None` if the request did not come to
     /// [`Server::service`](crate::Server::service).
+    #[must_use]
     pub fn take(extensions: &mut Extensions) -> Option<Self> {
         extensions.remove()
     }

@@ -91,7 +91,8 @@ impl ClientTls {
     }
 
     /// Takes complete rustls settings: roots, client certificates, versions, verification. If they
-    /// name no protocol (ALPN), `http/1.1` is added.
+    /// name no protocol (ALPN), `http/1.1` is added. If they name others than that, these are offered
+    /// as they are, also with HTTP/2 (feature `http2`), which is `h2`.
     ///
     /// They are of the rustls version that this crate re-exports as
     /// [`tautline::rustls`](crate::rustls).
@@ -138,6 +139,9 @@ impl ClientTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut config = self.config().await?;
+        if config.alpn_protocols != [ALPN] {
+            return connect(config, stream, host).await;
+        }
         let protocols: &[&[u8]] = if only { &[ALPN_HTTP2] } else { &[ALPN_HTTP2, ALPN] };
         // Sessions are shared all the same.
         Arc::make_mut(&mut config).alpn_protocols =
@@ -253,7 +257,8 @@ impl ServerTls {
     }
 
     /// Takes complete rustls settings: several certificates, client certificates, versions. If they
-    /// name no protocol (ALPN), `http/1.1` is added. They also decide how sessions resume: rustls
+    /// name no protocol (ALPN), `http/1.1` is added; if they name others than that, clients may
+    /// select only these, also with HTTP/2 (feature `http2`), which is `h2`. They also decide how sessions resume: rustls
     /// keeps 256 in memory by default, which is enough for 128 clients of TLS 1.3; a `ticketer` has
     /// no such bound.
     ///

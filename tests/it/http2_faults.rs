@@ -1,0 +1,330 @@
+//! What goes wrong on HTTP/2 connections, and whom it does not concern (RFC 9113 sections 5 to 7).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::poll_fn;
+use h2::Reason;
+use tautline::{Client, Config, Error, Http2, Http2Config, Http2Error, Server, Timeout, Upgrade};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::support::handshake::{bind, echo, expect_echo};
+use crate::support::http2::{
+    ACK, Frames, PING, PREFACE, RawClient, RawStream, SETTINGS, connect_request, connect_to, frame,
+};
+use crate::support::peer::{BINARY, CLOSE, FIN, close_body};
+
+type Ends = mpsc::UnboundedReceiver<Option<Error>>;
+
+/// An echo, except on three paths: `/stuck` never reads, `/full` sends more than anybody takes,
+/// and `/last` echoes and tells how it ended.
+async fn server(set_up: impl FnOnce(Server) -> Server) -> (SocketAddr, Ends) {
+    let (ends, ended) = mpsc::unbounded_channel();
+    let (server, address) = bind().await;
+    let server = set_up(server.http2(Http2Config::new()));
+    let serving = server
+        .authorize(|request| async move { Ok(Upgrade::new(request.uri().path().to_owned())) })
+        .serve_with(move |mut ws, path| {
+            let ends = ends.clone();
+            async move {
+                match path.as_str() {
+                    "/stuck" => std::future::pending().await,
+                    "/full" => loop {
+                        if let Err(error) = ws.send(vec![7; 10_000]).await {
+                            ends.send(Some(error))?;
+                            return Ok(());
+                        }
+                    },
+                    "/last" => {
+                        let error = loop {
+                            match ws.next().await {
+                                Some(Ok(message)) => ws.send(message).await?,
+                                Some(Err(error)) => break Some(error),
+                                None => break None,
+                            }
+                        };
+                        ends.send(error)?;
+                        Ok(())
+                    }
+                    _ => echo(ws).await,
+                }
+            }
+        });
+    tokio::spawn(serving);
+    (address, ended)
+}
+
+async fn open(client: &mut RawClient, path: &str) -> RawStream {
+    let uri = format!("http://example.com{path}");
+    let (response, stream) = client.ask(connect_to(&uri, Some("websocket"), &[])).await.unwrap();
+    assert_eq!(response.status(), 200);
+    stream
+}
+
+/// Sends as much DATA as the window of a stream allows at first.
+async fn fill(stream: &mut RawStream) {
+    let mut left = Http2Config::DEFAULT_STREAM_WINDOW as usize;
+    let frame = stream.encode(FIN | BINARY, vec![7; 200]);
+    while left > 0 {
+        stream.outgoing.reserve_capacity(left.min(frame.len()));
+        poll_fn(|cx| stream.outgoing.poll_capacity(cx)).await.unwrap().unwrap();
+        let count = stream.outgoing.capacity().min(frame.len());
+        stream.write(frame[..count].to_vec(), false);
+        left -= count;
+    }
+    stream.outgoing.reserve_capacity(1);
+}
+
+// RFC 9113 section 5.2: flow control is for each stream.
+#[tokio::test]
+async fn a_handler_that_does_not_read_stops_its_own_stream_and_no_other() {
+    let (address, _ends) = server(|server| server).await;
+    let mut client = RawClient::connect(address).await;
+    let mut healthy = open(&mut client, "/").await;
+    let mut stuck = open(&mut client, "/stuck").await;
+    fill(&mut stuck).await;
+    for _ in 0..100 {
+        healthy.expect_echo(&"x".repeat(10_000)).await;
+    }
+    let room = poll_fn(|cx| stuck.outgoing.poll_capacity(cx)).now_or_never();
+    assert!(room.is_none(), "{room:?}");
+    // The same with an end of ours at the other side.
+    let client = Client::new().http2(Http2::Prior);
+    let mut stuck = client.connect(format!("ws://{address}/stuck")).await.unwrap();
+    let mut healthy = client.connect(format!("ws://{address}/")).await.unwrap();
+    let filling = tokio::spawn(async move { stuck.send(vec![7; 1_000_000]).await });
+    for _ in 0..100 {
+        expect_echo(&mut healthy, &"x".repeat(10_000)).await;
+    }
+    assert!(!filling.is_finished());
+    filling.abort();
+}
+
+// RFC 8441 section 5: what RST is to TCP. hyper reports CANCEL as a clean end.
+#[tokio::test]
+async fn a_stream_that_is_reset_is_an_error_of_its_handler() {
+    let (address, mut ends) = server(|server| server).await;
+    let mut client = RawClient::connect(address).await;
+    let mut healthy = open(&mut client, "/").await;
+    for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
+        let mut stream = open(&mut client, "/last").await;
+        stream.expect_echo("hello").await;
+        stream.outgoing.send_reset(reason);
+        let error = ends.recv().await.unwrap().expect("an error");
+        assert!(matches!(error, Error::Io(_)), "{error:?}");
+        assert_eq!(Http2Error::of(&error), Some(Http2Error::Reset { code: reason.into() }));
+        healthy.expect_echo("undisturbed").await;
+    }
+    // To drop it is to reset it.
+    drop(open(&mut client, "/last").await);
+    let error = ends.recv().await.unwrap().expect("an error");
+    assert_eq!(Http2Error::of(&error), Some(Http2Error::Reset { code: 8 }));
+    // A handler that only sends hears it too.
+    let mut stream = open(&mut client, "/full").await;
+    stream.outgoing.send_reset(Reason::CANCEL);
+    let error = ends.recv().await.unwrap().expect("an error");
+    assert_eq!(Http2Error::of(&error), Some(Http2Error::Reset { code: 8 }));
+}
+
+// Firefox sends no END_STREAM behind its Close, and CANCEL a second later.
+#[tokio::test]
+async fn a_reset_behind_both_closes_is_no_error() {
+    let (address, mut ends) = server(|server| server).await;
+    let mut client = RawClient::connect(address).await;
+    let mut stream = open(&mut client, "/last").await;
+    stream.send(FIN | CLOSE, close_body(1000, ""));
+    stream.expect(FIN | CLOSE, close_body(1000, "")).await;
+    stream.expect_end().await;
+    stream.outgoing.send_reset(Reason::CANCEL);
+    assert!(ends.recv().await.unwrap().is_none());
+    open(&mut client, "/").await.expect_echo("the connection goes on").await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_an_error_of_each_of_its_handlers() {
+    let (address, mut ends) = server(|server| server).await;
+    let mut client = RawClient::connect(address).await;
+    let _streams = (open(&mut client, "/last").await, open(&mut client, "/last").await);
+    // Without a word.
+    client.driving.abort();
+    for _ in 0..2 {
+        let error = ends.recv().await.unwrap().expect("an error");
+        assert!(matches!(error, Error::Io(_)), "{error:?}");
+        assert_eq!(Http2Error::of(&error), None);
+    }
+    // A client that breaks a rule of HTTP/2 ends it for all of its streams.
+    let mut frames = Frames(TcpStream::connect(address).await.unwrap());
+    frames.write(PREFACE).await;
+    frames.write(&frame(SETTINGS, 0, 0, &[])).await;
+    // DATA on stream 0 (RFC 9113 section 6.1).
+    frames.write(&frame(0, 0, 0, b"x")).await;
+    while let Ok((kind, _, _, payload)) = frames.next().await {
+        if kind == 7 {
+            assert_eq!(payload[4..8], [0, 0, 0, 1], "PROTOCOL_ERROR");
+        }
+    }
+}
+
+// 2,100 messages of a byte that one handler had not read ended all streams of the connection:
+// h2 0.4.16 counts small DATA (RUSTSEC-2026-0258; grpc-rust#2834, hyper#4164).
+#[tokio::test]
+async fn tiny_data_for_a_handler_that_does_not_read_ends_no_other_stream() {
+    let (address, _ends) = server(|server| server).await;
+    let mut client = RawClient::connect(address).await;
+    let mut healthy = open(&mut client, "/").await;
+    let mut stuck = open(&mut client, "/stuck").await;
+    for round in 0..20 {
+        for _ in 0..500 {
+            stuck.write(vec![0], false);
+        }
+        healthy.expect_echo(&round.to_string()).await;
+    }
+}
+
+// A window that stays shut is a peer that does not read.
+#[tokio::test]
+async fn a_window_that_stays_shut_ends_its_stream_in_time() {
+    let config = Config::new().send_timeout(Duration::from_millis(200));
+    let (address, mut ends) = server(|server| server.config(config)).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(20_000);
+    let mut client = RawClient::with(address, &builder).await;
+    let mut healthy = open(&mut client, "/").await;
+    let mut full = open(&mut client, "/full").await;
+    let error = ends.recv().await.unwrap().expect("an error");
+    assert!(matches!(error, Error::Timeout(Timeout::Send)), "{error:?}");
+    healthy.expect_echo("undisturbed").await;
+    // Half a message must not look like the end: what was cut off is reset.
+    full.expect_reset(Reason::CANCEL).await;
+    healthy.expect_echo("undisturbed").await;
+}
+
+// CVE-2023-44487: a stream that is reset no longer counts among those that a client may open, but
+// what it started on the server went on. Each of them was a call of `authorize`, up to the limit
+// of connections.
+#[tokio::test]
+async fn streams_that_are_reset_at_once_start_no_more_than_their_limit() {
+    const STREAMS: u32 = 10;
+    let (server, address) = bind().await;
+    let running = Arc::new(AtomicUsize::new(0));
+    let (counted, hooks) = (running.clone(), running);
+    let serving = server
+        .http2(Http2Config::new().max_streams(STREAMS))
+        .authorize(move |request| {
+            let hooks = hooks.clone();
+            async move {
+                if request.uri().path() == "/slow" {
+                    hooks.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending::<()>().await;
+                }
+                Ok(Upgrade::new(()))
+            }
+        })
+        .serve(echo);
+    tokio::spawn(serving);
+    let mut client = RawClient::connect(address).await;
+    let mut other = RawClient::connect(address).await;
+    let mut neighbour = other.open().await;
+    let mut refused = 0;
+    for _ in 0..100 {
+        let before = counted.load(Ordering::SeqCst);
+        let slow = connect_to("http://example.com/slow", Some("websocket"), &[]);
+        client.requests = client.requests.ready().await.unwrap();
+        let (response, mut outgoing) = client.requests.send_request(slow, false).unwrap();
+        // Taken, or refused.
+        let mut response = Box::pin(response);
+        tokio::select! {
+            error = &mut response => {
+                assert_eq!(error.unwrap_err().reason(), Some(Reason::REFUSED_STREAM));
+                refused += 1;
+            }
+            () = async {
+                while counted.load(Ordering::SeqCst) == before {
+                    tokio::task::yield_now().await;
+                }
+            } => outgoing.send_reset(Reason::CANCEL),
+        }
+        neighbour.expect_echo("undisturbed").await;
+    }
+    assert_eq!(counted.load(Ordering::SeqCst), STREAMS as usize);
+    assert_eq!(refused, 100 - STREAMS);
+    neighbour.expect_echo("undisturbed").await;
+}
+
+// A client with an idle connection that does not answer held up the end of the server for the
+// whole drain.
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_silent_connection() {
+    let (server, address) = bind().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server
+        .http2(Http2Config::new())
+        .drain_timeout(Duration::from_secs(3600))
+        .with_graceful_shutdown(async { drop(stopped.await) })
+        .serve(echo);
+    let serving = tokio::spawn(serving);
+    let mut silent = Frames(TcpStream::connect(address).await.unwrap());
+    silent.write(PREFACE).await;
+    silent.write(&frame(SETTINGS, 0, 0, &[])).await;
+    silent.expect(SETTINGS).await;
+    // Connections are accepted in their order.
+    let mut client = RawClient::connect(address).await;
+    drop(client.ask(connect_request()).await.unwrap());
+    drop(client);
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_preface_that_comes_byte_by_byte_is_one() {
+    let (address, _ends) = server(|server| server).await;
+    let mut frames = Frames(TcpStream::connect(address).await.unwrap());
+    for byte in PREFACE {
+        frames.write(&[*byte]).await;
+        tokio::task::yield_now().await;
+    }
+    frames.write(&frame(SETTINGS, 0, 0, &[])).await;
+    let (_, settings) = frames.expect(SETTINGS).await;
+    // RFC 8441 section 3.
+    assert!(settings.chunks(6).any(|setting| setting == [0, 8, 0, 0, 0, 1]), "{settings:?}");
+}
+
+// A server that had sent GOAWAY closed at once: what the client sent meanwhile was answered with a
+// reset, which may overtake GOAWAY and the last DATA.
+#[tokio::test]
+async fn what_a_client_sends_as_the_server_ends_is_not_answered_with_a_reset() {
+    let (server, address) = bind().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server
+        .http2(Http2Config::new())
+        .drain_timeout(Duration::from_secs(3600))
+        .with_graceful_shutdown(async { drop(stopped.await) })
+        .serve(echo);
+    let serving = tokio::spawn(serving);
+    let mut client = Frames(TcpStream::connect(address).await.unwrap());
+    client.write(PREFACE).await;
+    client.write(&frame(SETTINGS, 0, 0, &[])).await;
+    client.expect(SETTINGS).await;
+    stop.send(()).unwrap();
+    let (_, ping) = client.expect(PING).await;
+    client.write(&frame(PING, ACK, 0, &ping)).await;
+    let end = loop {
+        match client.next().await {
+            Ok(_) => client.write(&frame(PING, 0, 0, &[7; 8])).await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    for _ in 0..3 {
+        client.write(&frame(PING, 0, 0, &[7; 8])).await;
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    serving.await.unwrap().unwrap();
+}
