@@ -82,7 +82,7 @@ async fn fill(stream: &mut RawStream) {
 
 // RFC 9113 section 5.2: flow control is for each stream.
 #[tokio::test]
-async fn a_handler_that_does_not_read_stops_its_own_stream_and_no_other() {
+async fn an_end_that_does_not_read_stops_its_own_stream_and_no_other() {
     let (address, _ends) = server(|server| server).await;
     let mut client = RawClient::connect(address).await;
     let mut healthy = open(&mut client, "/").await;
@@ -103,6 +103,11 @@ async fn a_handler_that_does_not_read_stops_its_own_stream_and_no_other() {
     }
     assert!(!filling.is_finished());
     filling.abort();
+    // And with a client that does not read.
+    let _full = client.connect(format!("ws://{address}/full")).await.unwrap();
+    for _ in 0..100 {
+        expect_echo(&mut healthy, &"x".repeat(10_000)).await;
+    }
 }
 
 // RFC 8441 section 5: what RST is to TCP. hyper reports CANCEL as a clean end.
