@@ -15,8 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tautline::{
-    Client, CloseCode, Connections, Http2, OnUpgrade, Peer as ClientOf, RequestBody, Role, Server,
-    WebSocket,
+    Client, CloseCode, Http2, OnUpgrade, Peer as ClientOf, RequestBody, Role, Server, WebSocket,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -289,21 +288,19 @@ async fn a_service_may_switch_protocols_itself_over_both_versions() {
 /// on transports of ours, and beside its pages.
 #[tokio::test]
 async fn a_router_of_axum_is_served_with_its_websockets() {
-    let connections = Connections::new();
-    let app = axum::Router::new()
-        .route("/page", axum::routing::get(|| async { "a page" }))
-        .route(
-            "/ws",
-            axum::routing::any(|upgrade: tautline_axum::WebSocketUpgrade| async {
-                upgrade.protocols(["v1"]).on_upgrade(|ws| async move {
-                    assert!(ws.get_ref().is_some());
-                    echo(ws).await
-                })
-            }),
-        )
-        .layer(axum::Extension(connections.clone()));
+    let app = axum::Router::new().route("/page", axum::routing::get(|| async { "a page" })).route(
+        "/ws",
+        axum::routing::any(|upgrade: tautline_axum::WebSocketUpgrade| async {
+            upgrade.protocols(["v1"]).on_upgrade(|ws| async move {
+                assert!(ws.get_ref().is_some());
+                echo(ws).await
+            })
+        }),
+    );
+    let (stop, stopped) = oneshot::channel::<()>();
     let (server, address) = bind().await;
-    tokio::spawn(server.serve_service(app));
+    let server = server.with_graceful_shutdown(async { drop(stopped.await) });
+    let serving = tokio::spawn(server.subprotocols(["v2"]).serve_service(app));
     let mut requests = http2(address).await;
     let (page, _) = requests.send_request(get("/page"), true).unwrap();
     assert_eq!(body_of(page.await.unwrap()).await, "a page");
@@ -315,14 +312,14 @@ async fn a_router_of_axum_is_served_with_its_websockets() {
         expect_echo(&mut ws, "hello").await;
         held.push(ws);
     }
-    assert_eq!(connections.count(), 2);
-    connections.close();
+    drop(requests);
+    // They are the server's: it closes them, and waits for them.
+    stop.send(()).unwrap();
     for mut ws in held {
         assert!(ws.next().await.is_none());
         assert_eq!(ws.close_frame().unwrap().code(), CloseCode::GOING_AWAY);
     }
-    connections.drain(Duration::from_secs(30)).await;
-    assert_eq!(connections.count(), 0);
+    serving.await.unwrap().unwrap();
 }
 
 /// What reads the head differently than hyper could see another request in it (RFC 9112 section
@@ -429,4 +426,67 @@ async fn a_shutdown_lets_requests_finish_and_ends_what_is_idle() {
     assert_eq!(posting.rest().await, b"togo");
     drop(requests);
     serving.await.unwrap().unwrap();
+}
+
+/// A body that waited for ever, such as that of a page that shows events, kept its place after its
+/// reader was gone; with as many as `max_connections`, nobody else was let in.
+#[tokio::test]
+async fn a_body_that_nobody_wants_any_more_is_given_up() {
+    let (server, address) = bind().await;
+    /// Tells when it is dropped.
+    struct Held(tokio::sync::mpsc::Sender<()>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.try_send(()).unwrap();
+        }
+    }
+    let (sender, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    let app = axum::Router::new().route(
+        "/events",
+        axum::routing::get(move || async move {
+            let held = Held(sender);
+            let waiting = futures_util::stream::once(async move {
+                let _held = held;
+                std::future::pending::<Result<Bytes, Infallible>>().await
+            });
+            axum::body::Body::from_stream(waiting)
+        }),
+    );
+    tokio::spawn(server.service(app).serve(echo));
+    let mut requests = http2(address).await;
+    let (events, mut outgoing) = requests.send_request(get("/events"), false).unwrap();
+    assert_eq!(events.await.unwrap().status(), 200);
+    outgoing.send_reset(h2::Reason::CANCEL);
+    gone.recv().await.unwrap();
+}
+
+/// A refusal with 200, such as a page that asks to log in, opened a WebSocket over HTTP/2, where any
+/// 2xx accepts an extended CONNECT.
+#[tokio::test]
+async fn a_refusal_never_accepts() {
+    let (server, address) = bind().await;
+    let server = server.http2(tautline::Http2Config::new()).authorize(|_| async {
+        Err::<tautline::Upgrade, _>(Response::new("please log in".into()))
+    });
+    tokio::spawn(server.serve(echo));
+    let error = tautline::connect(uri(address)).await.unwrap_err();
+    assert_eq!(error.status(), Some(StatusCode::OK));
+    let client = Client::new().http2(Http2::Prior);
+    let error = client.connect(uri(address)).await.unwrap_err();
+    assert_eq!(error.status(), Some(StatusCode::INTERNAL_SERVER_ERROR));
+}
+
+/// RFC 9112 section 3.2: exactly one valid host, for whoever answers.
+#[tokio::test]
+async fn the_service_is_asked_only_with_a_valid_host() {
+    let address = serve(|server| server).await;
+    for lines in ["", "Host: a\r\nHost: b\r\n", "Host: a b\r\n"] {
+        let (head, _) = answer_to(address, format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;
+        assert_eq!(head.status(), 400, "{lines:?}");
+        let mut http = Http::connect(address).await;
+        http.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        response(&mut http).await;
+        http.write(format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;
+        assert_eq!(http.head().await.status(), 400, "{lines:?}");
+    }
 }

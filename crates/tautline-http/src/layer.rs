@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tautline::{Acceptor, Connections};
 use tower_layer::Layer;
 
-use crate::service::{Settings, UpgradeService};
+use crate::service::{Choice, Settings, UpgradeService};
 
 /// Opens a WebSocket for each request that asks for one, over HTTP/1.1 or HTTP/2, and passes on all
 /// other requests: a [`Layer`] for hyper's and tower's services.
@@ -52,7 +52,9 @@ pub struct UpgradeLayer<H> {
 }
 
 impl<H> UpgradeLayer<H> {
-    /// A layer with the defaults of [`Acceptor`], and [`Connections`] of its own.
+    /// A layer with the [`Acceptor`] and the [`Connections`] that are among the extensions of a
+    /// request, as they are in [`Server::serve_service`](tautline::Server::serve_service); otherwise
+    /// with the defaults of an acceptor, and connections of its own.
     #[must_use]
     pub fn new(handler: H) -> Self {
         Self { settings: Settings::default(), handler: Arc::new(handler) }
@@ -61,7 +63,7 @@ impl<H> UpgradeLayer<H> {
     /// Sets limits, origins, subprotocols and compression.
     #[must_use]
     pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
-        self.settings.acceptor = acceptor;
+        self.settings.acceptor = Choice::Set(acceptor);
         self
     }
 
@@ -69,7 +71,7 @@ impl<H> UpgradeLayer<H> {
     /// shuts down.
     #[must_use]
     pub fn connections(mut self, connections: Connections) -> Self {
-        self.settings.connections = connections;
+        self.settings.connections = Choice::Set(connections);
         self
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tautline::{Acceptor, Connections, HandlerResult, WebSocket};
@@ -28,8 +28,30 @@ pub struct UpgradeService<S, H> {
 /// How requests are answered, and where handlers run.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
-    pub(crate) acceptor: Acceptor,
-    pub(crate) connections: Connections,
+    pub(crate) acceptor: Choice<Acceptor>,
+    pub(crate) connections: Choice<Connections>,
+}
+
+/// What was set, or else what is among the extensions of a request, or else the default.
+#[derive(Clone, Debug)]
+pub(crate) enum Choice<T> {
+    Default(T),
+    Set(T),
+}
+
+impl<T: Default> Default for Choice<T> {
+    fn default() -> Self {
+        Self::Default(T::default())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Choice<T> {
+    fn of(&self, extensions: &Extensions) -> T {
+        match self {
+            Self::Set(value) => value.clone(),
+            Self::Default(value) => extensions.get().unwrap_or(value).clone(),
+        }
+    }
 }
 
 impl<S, H> UpgradeService<S, H> {
@@ -48,10 +70,12 @@ impl<S, H> UpgradeService<S, H> {
         H: Fn(WebSocket, Parts) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerResult> + Send + 'static,
     {
-        let (response, upgrading) = upgrade(&self.settings.acceptor, &mut request)?;
+        let acceptor = self.settings.acceptor.of(request.extensions());
+        let (response, upgrading) = upgrade(&acceptor, &mut request)?;
         let (parts, _) = request.into_parts();
         let handler = self.handler.clone();
-        self.settings.connections.spawn(opened(upgrading), move |ws| handler(ws, parts));
+        let connections = self.settings.connections.of(&parts.extensions);
+        connections.spawn(opened(upgrading), move |ws| handler(ws, parts));
         Ok(response)
     }
 }

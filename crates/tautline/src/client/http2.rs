@@ -51,7 +51,7 @@ impl Client {
             return self.open_own(uri, upgrade, security).await;
         }
         let slot = self.pool.slot(uri);
-        let mut attempts = 0;
+        let mut attempts = 1;
         loop {
             let mut known = slot.clone().lock_owned().await;
             let link = match known.link() {
