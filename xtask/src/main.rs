@@ -11,11 +11,14 @@ mod compare;
 mod fuzz;
 mod instructions;
 mod interop;
+mod interop_http2;
 mod licenses;
 mod package;
 mod project;
+mod proxies;
 mod rules;
 mod rust;
+mod scripts;
 mod shell;
 mod signature;
 mod spdx;
@@ -95,8 +98,8 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "interop",
-        about: "other implementations, as clients and as servers",
-        run: |args| none(args).and_then(|()| interop::check()),
+        about: "other implementations, as clients and as servers [--http2]",
+        run: interop::check,
     },
     Check {
         name: "browser",

@@ -6,7 +6,7 @@ use crate::project;
 use crate::shell::{Cmd, Failure, Outcome, which};
 
 /// The peers from PyPI.
-const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*"];
+const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*", "h2==4.*", "hypercorn==0.18.*"];
 /// The peers from npm, and the driver of the browser.
 const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1"];
 /// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for
