@@ -93,7 +93,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "autobahn",
-        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss] [--all]",
+        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss] [--http2] [--all]",
         run: autobahn::check,
     },
     Check {
@@ -103,8 +103,8 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "browser",
-        about: "the chat and the echo server in Chromium",
-        run: |args| none(args).and_then(|()| browser::check()),
+        about: "the chat and the echo server in Chromium, and over HTTP/2 in Firefox too [--http2]",
+        run: browser::check,
     },
     Check {
         name: "fuzz",

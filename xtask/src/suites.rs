@@ -151,6 +151,19 @@ pub(crate) fn chromium() -> Outcome<PathBuf> {
     need("chromium", "chromium")
 }
 
+/// A Firefox of the system, and the tool that has it trust an authority; Debian's are installed where
+/// there are none.
+pub(crate) fn firefox() -> Outcome<PathBuf> {
+    need("certutil", "libnss3-tools")?;
+    if let Some(path) = std::env::var_os("FIREFOX") {
+        return Ok(path.into());
+    }
+    match ["firefox-esr", "firefox"].into_iter().find_map(which) {
+        Some(path) => Ok(path),
+        None => need("firefox-esr", "firefox-esr"),
+    }
+}
+
 /// A virtual environment of the system's Python 3.
 fn venv(home: &Path) -> Outcome {
     need("python3", "python3")?;
