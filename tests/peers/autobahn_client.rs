@@ -1,12 +1,13 @@
 //! The client that the Autobahn TestSuite tests: `cargo run --release --example autobahn_client --
-//! ws://127.0.0.1:9001 [--deflate]`
+//! ws://127.0.0.1:9001 [--deflate] [--http2]`
 //!
 //! Asks the suite how many cases there are, runs each as an echo, and has the report written. The
-//! agent is `tautline`. With `--deflate` it offers compression in every case.
+//! agent is `tautline`. With `--deflate` it offers compression in every case, with `--http2` it uses
+//! HTTP/2, with prior knowledge.
 
 use std::error::Error;
 
-use tautline::{Client, Compression};
+use tautline::{Client, Compression, Http2};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -15,6 +16,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = Client::new();
     if std::env::args().any(|word| word == "--deflate") {
         client = client.compression(Compression::best_ratio().own_window_bits(15));
+    }
+    if std::env::args().any(|word| word == "--http2") {
+        client = client.http2(Http2::Prior);
     }
     let mut count = client.connect(format!("{base}/getCaseCount")).await?;
     let cases = count.next().await.ok_or("the suite closed without a number")??;

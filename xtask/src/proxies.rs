@@ -79,6 +79,8 @@ fn nghttpx(
         .args(["--conf=/dev/null", "--no-ocsp", "--workers=1", "--log-level=FATAL", "--insecure"])
         .arg(format!("--frontend={},{}{no_tls}", address.ip(), address.port()))
         .arg(format!("--backend={},{};;proto={version}{tls}", backend.ip(), backend.port()));
+    // The Autobahn TestSuite wants its own port in the Host header.
+    let cmd = cmd.arg("--host-rewrite");
     Ok(if front.tls { cmd.arg(&certificate.key).arg(&certificate.cert) } else { cmd })
 }
 
