@@ -1,11 +1,13 @@
 //! Our client in one conversation after the other with an echo server, which may be that of another
 //! implementation, or ours behind a proxy: `cargo run --example check_client -- --name NAME --url URL
-//! [--ca FILE] [--http2 auto|prior] [--deflate] [--alone] [--asks] [--cuts] [--stop PID]`
+//! [--ca FILE] [--http2 auto|prior|fallback] [--deflate] [--alone] [--asks] [--cuts] [--stop PID]`
 //!
 //! Prints `ok NAME: WHAT` or `FAIL NAME: WHAT: WHY`, a line per check, as the scripts in
-//! tests/interop do. With `--http2` every WebSocket must be over HTTP/2. With `--alone` no two are open
+//! tests/interop do. With `--http2` every WebSocket must be over HTTP/2, except
+//! that `fallback` is `auto` with a server that has no WebSocket over it. With `--alone` no two are open
 //! at once, and a server that does not end the stream after both Closes is not waited for long. With `--asks` the server does what it is asked for: the text `close CODE REASON` has it
-//! send this Close; with `--cuts`, `cut` has it end without one. With `--stop` the last check sends
+//! send this Close; with `--cuts`, `cut` has it end without one, and `go away` has it
+//! open no more streams on this connection. With `--stop` the last check sends
 //! SIGTERM to this process, a server of ours, whose Close must arrive.
 
 #[path = "../../examples/support/mod.rs"]
@@ -51,7 +53,8 @@ async fn main() -> Outcome<ExitCode> {
     let mut version = None;
     if let Some(mode) = http2 {
         client = client.http2(if mode == "prior" { Http2::Prior } else { Http2::Auto });
-        version = Some(Version::HTTP_2);
+        let fallback = mode == "fallback";
+        version = Some(if fallback { Version::HTTP_11 } else { Version::HTTP_2 });
     }
     let deflate = flag("--deflate");
     if deflate {
@@ -91,6 +94,7 @@ async fn main() -> Outcome<ExitCode> {
     }
     if flag("--cuts") {
         report.add("the server ends without a Close", target.cut()).await;
+        report.add("the server goes away", target.goes_away()).await;
     }
     if let Some(server) = stop {
         report.add("the server is stopped", target.stopped(&server)).await;
@@ -253,6 +257,22 @@ impl Target {
             Some(Err(_)) => Ok(()),
             other => Err(format!("{other:?} instead of an error").into()),
         }
+    }
+
+    /// What is open goes on, and what is opened afterwards takes another connection.
+    async fn goes_away(&self) -> Outcome {
+        let mut ws = self.open().await?;
+        for text in ["go away", TEXT] {
+            ws.send(text).await?;
+            let answer = ws.next().await.ok_or("closed")??;
+            same(answer.as_text(), Some(text))?;
+            let mut other = self.open().await?;
+            other.send(TEXT).await?;
+            let answer = other.next().await.ok_or("closed")??;
+            same(answer.as_text(), Some(TEXT))?;
+            other.close().await?;
+        }
+        Ok(ws.close().await?)
     }
 
     /// A server of ours that is stopped closes with 1001.

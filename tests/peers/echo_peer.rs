@@ -1,9 +1,10 @@
 //! The echo server that the Autobahn TestSuite, other implementations and browsers talk to: `cargo
-//! run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--http2] [--deflate |
-//! --takeover] [--pieces] [--send] [--page FILE]`
+//! run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--http2 | --http2-only]
+//! [--deflate | --takeover] [--pieces] [--send] [--page FILE]`
 //!
 //! With a certificate it serves `wss`. With `--http2` it serves HTTP/2 as well: by ALPN under TLS, and
-//! to clients that start with it otherwise. With `--deflate` it compresses for clients that offer it,
+//! to clients that start with it otherwise. With `--http2-only` a WebSocket over HTTP/1.1 fails at once,
+//! which shows whether a proxy does what it is told. With `--deflate` it compresses for clients that offer it,
 //! without keeping context; with `--takeover` it accepts every offer, contexts included. With
 //! `--pieces` it sends back the pieces of a message as they arrive. With `--send` each reply, or
 //! each piece, is written before the next one is read. Any page may connect, because an echo
@@ -24,7 +25,7 @@ use tautline::{BoxError, Compression, Http2Config, OriginPolicy, Server, ServerT
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let flags = ["--deflate", "--takeover", "--pieces", "--send", "--http2"];
+    let flags = ["--deflate", "--takeover", "--pieces", "--send", "--http2", "--http2-only"];
     let names = ["--listen", "--cert", "--key", "--page"];
     let [listen, cert, key, page] = arguments(names, &flags)?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
@@ -37,7 +38,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if flag("--takeover") {
         server = server.compression(Compression::best_ratio().own_window_bits(15));
     }
-    if flag("--http2") {
+    let only = flag("--http2-only");
+    if only || flag("--http2") {
         server = server.http2(Http2Config::new());
     }
     if let (Some(cert), Some(key)) = (cert, key) {
@@ -52,6 +54,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on {scheme}://{}", server.local_addr()?);
     server
         .serve(move |mut ws| async move {
+            if only && ws.http_version() != Version::HTTP_2 {
+                return Err("not over HTTP/2".into());
+            }
             if tell {
                 return told(&mut ws).await;
             }

@@ -197,7 +197,7 @@ fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Out
         program = program.arg("--takeover");
     }
     if run.http2 {
-        program = program.arg("--http2");
+        program = program.arg("--http2-only");
     }
     let (server, mut url) = program.serve("listening on ")?;
     let mut proxy = None;

@@ -24,7 +24,7 @@ pub(crate) fn check(
 /// Their clients, and ours, against our server.
 fn clients(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) -> Outcome {
     for secure in [false, true] {
-        let server = Server::start(secure.then_some(certificate), true)?;
+        let server = Server::start(secure.then_some(certificate), "--http2")?;
         for script in ["python_http2_client.py", "node_http2_client.mjs"] {
             let mut cmd = scripts.run(script).arg(&server.url);
             if secure {
@@ -59,7 +59,8 @@ fn proxies(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
             // TLS is where HTTP/2 is.
             let front = Side { http2: from, tls: tls && from };
             let back = Side { http2: to, tls: tls && to };
-            let server = Server::start(back.tls.then_some(certificate), back.http2)?;
+            let option = if back.http2 { "--http2-only" } else { "--send" };
+            let server = Server::start(back.tls.then_some(certificate), option)?;
             let started = proxy.start(front, back, server.address)?;
             let name = format!("{} from {} to {}", proxy.name(), said(front), said(back));
             if !from {
@@ -102,12 +103,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(certificate: Option<&Certificate>, http2: bool) -> Outcome<Self> {
+    fn start(certificate: Option<&Certificate>, option: &str) -> Outcome<Self> {
         let program = project::example("echo_peer");
-        let mut cmd = Cmd::program(program).args(["--listen", "127.0.0.1:0"]);
-        if http2 {
-            cmd = cmd.arg("--http2");
-        }
+        let mut cmd = Cmd::program(program).args(["--listen", "127.0.0.1:0", option]);
         if let Some(Certificate { cert, key, .. }) = certificate {
             cmd = cmd.arg("--cert").arg(cert).arg("--key").arg(key);
         }
