@@ -63,8 +63,8 @@ class Server {
   told = new Map();
   ends = [];
 
-  constructor(options) {
-    this.child = start(ECHO_BIN, ["--listen", "127.0.0.1:0", "--http2", "--cert", CERT, "--key", KEY,
+  constructor(options, port = 0) {
+    this.child = start(ECHO_BIN, ["--listen", `127.0.0.1:${port}`, "--http2", "--cert", CERT, "--key", KEY,
       "--page", page, ...options], ["ignore", "pipe", "inherit"]);
     this.ready = new Promise((resolve) => { this.tellReady = resolve; });
     this.done = new Promise((resolve) => { this.tellDone = resolve; });
@@ -79,7 +79,7 @@ class Server {
     else if (word === "told") {
       const [name, value] = JSON.parse(decodeURIComponent(rest[0]));
       this.told.set(name, value);
-      if (name === "done") this.tellDone();
+      if (name === "done" || name === "again") this.tellDone();
     } else this.ends.push(line);
   }
 }
@@ -98,6 +98,7 @@ const browsers = {
 
 async function run(browser, options, extension) {
   const name = [browser, ...options].join(" ");
+  let next = null;
   const server = new Server(options);
   const port = await within(server.ready, "the server's start");
   const home = mkdtempSync(join(tmpdir(), "tautline-browser-"));
@@ -134,8 +135,16 @@ async function run(browser, options, extension) {
       ...Array(14).fill("closed 1000"), "closed 1001", "closed 1005", "closed 4321"].toSorted()));
     check(`${name}: the server ends cleanly on SIGTERM`, () =>
       assert.deepEqual(end, { code: 0, signal: null }));
+
+    next = new Server(options, port);
+    await within(next.done, `${name}: after a restart`);
+    // Chromium asks for HTTP/1.1 alone now.
+    console.log(`        after a restart: ${next.opened.map(([version]) => version)}`);
+    check(`${name}: it comes back after a restart of the server`, () =>
+      assert.deepEqual(next.told.get("again"), [1001, "again", clean(1000, "")]));
   } finally {
     server.child.kill("SIGKILL");
+    next?.child.kill("SIGKILL");
     lone.kill("SIGTERM");
     await within(lone.ended, "the browser's end", 10_000).catch(() => lone.kill("SIGKILL"));
     // Its helpers may write a last file.

@@ -211,6 +211,7 @@ fn apt(package: &str) -> Outcome {
     Cmd::new("apt-get install -y -qq --no-install-recommends")
         .arg(package)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1") // packages of servers do not start them
         .run()
         .map_err(|_| missing())
 }
