@@ -96,6 +96,20 @@ const browsers = {
   },
 };
 
+// Removes a browser's home. Its helpers may write a last file meanwhile, which a retry of `rmSync` itself
+// does not see.
+async function removed(home) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      rmSync(home, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      if (attempt === 50) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
+    }
+  }
+}
+
 async function run(browser, options, extension) {
   const name = [browser, ...options].join(" ");
   let next = null;
@@ -147,8 +161,7 @@ async function run(browser, options, extension) {
     next?.child.kill("SIGKILL");
     lone.kill("SIGTERM");
     await within(lone.ended, "the browser's end", 10_000).catch(() => lone.kill("SIGKILL"));
-    // Its helpers may write a last file.
-    rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    await removed(home);
   }
 }
 
