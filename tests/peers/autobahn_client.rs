@@ -1,13 +1,14 @@
 //! The client that the Autobahn TestSuite tests: `cargo run --release --example autobahn_client --
-//! ws://127.0.0.1:9001 [--deflate] [--pieces] [--ca FILE]`
+//! ws://127.0.0.1:9001 [--deflate] [--http2] [--pieces] [--ca FILE]`
 //!
 //! Asks the suite how many cases there are, runs each as an echo, and has the report written. The
-//! agent is `tautline`. With `--deflate` it offers compression in every case. With `--pieces` it
-//! sends back the pieces of a message as they arrive. With `--ca` it trusts this authority.
+//! agent is `tautline`. With `--deflate` it offers compression in every case, with `--http2` it uses
+//! HTTP/2, with prior knowledge. With `--pieces` it sends back the pieces of a message as they
+//! arrive. With `--ca` it trusts this authority.
 
 use std::error::Error;
 
-use tautline::{Client, ClientTls, Compression, WebSocket};
+use tautline::{Client, ClientTls, Compression, Http2, WebSocket};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,11 +22,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "--deflate" => {
                 client = client.compression(Compression::best_ratio().own_window_bits(15));
             }
+            "--http2" => client = client.http2(Http2::Prior),
             "--pieces" => in_pieces = true,
             _ => base = Some(word),
         }
     }
-    let base = base.ok_or("usage: autobahn_client URL [--deflate] [--pieces] [--ca FILE]")?;
+    let base =
+        base.ok_or("usage: autobahn_client URL [--deflate] [--http2] [--pieces] [--ca FILE]")?;
     let base = base.trim_end_matches('/');
     let mut count = client.connect(format!("{base}/getCaseCount")).await?;
     let cases = count.next().await.ok_or("the suite closed without a number")??;

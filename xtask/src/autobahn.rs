@@ -1,10 +1,12 @@
 //! The Autobahn TestSuite: our server and our client through all its cases of RFC 6455 and RFC
-//! 7692.
+//! 7692. Through a proxy also over HTTP/2 (RFC 8441), of which the suite knows nothing.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::project;
+use crate::proxies::{Proxy, Side, free_address};
 use crate::rust;
 use crate::shell::{Cmd, Failure, Outcome};
 use crate::suites::{self, Certificate};
@@ -25,15 +27,24 @@ const QUICK_SIZES: u32 = 6;
 const QUICK_DEFLATE_CASES: u32 = SECTIONS_CASES + 72;
 /// All of it with compression: `(5 + 7) * 18` cases more than without.
 const ALL_CASES: u32 = PLAIN_CASES + 216;
+/// Over HTTP/2: all without compression, and the first case of each kind with it, since compression
+/// does not depend on what carries it.
+const HTTP2_SIZES: u32 = 1;
+const HTTP2_CASES: u32 = PLAIN_CASES + 12;
 /// Bounds a run of the suite, which takes about 20 s; with all of compression it takes eight
 /// minutes.
 const LIMIT: u64 = 30 * 60;
+
+const HTTP1: Side = Side { http2: false, tls: false };
+const HTTP2: Side = Side { http2: true, tls: false };
 
 /// What is run and what comes of it.
 struct Run {
     name: &'static str,
     /// In every case.
     deflate: bool,
+    /// Through a proxy, which the suite speaks HTTP/1.1 with.
+    http2: bool,
     report: PathBuf,
     cases: Vec<String>,
     /// The number of cases.
@@ -57,6 +68,19 @@ pub(crate) fn check(args: &[String]) -> Outcome {
             runs.push(run);
         }
     }
+    if options.http2() {
+        for name in ["server-http2", "client-http2"] {
+            let run = options.http2_run(name);
+            let start = Instant::now();
+            match name {
+                "server-http2" if options.role() != Some("client") => server(&suite, &run, None)?,
+                "client-http2" if options.role() != Some("server") => client(&suite, &run)?,
+                _ => continue,
+            }
+            println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
+            runs.push(run);
+        }
+    }
     if options.wss() {
         let run = options.run("server-wss", SECTIONS_CASES, patterns(SECTIONS));
         server(&suite, &run, Some(&suites::certificate()?))?;
@@ -70,6 +94,7 @@ struct Options {
     role: Option<String>,
     cases: Option<Vec<String>>,
     wss: bool,
+    http2: bool,
     all: bool,
 }
 
@@ -80,6 +105,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match (arg, args.len() > 0) {
                 ("--wss", _) => options.wss = true,
+                ("--http2", _) => options.http2 = true,
                 ("--all", _) => options.all = true,
                 ("--cases", true) => {
                     let list = args.next().unwrap_or_default();
@@ -95,17 +121,25 @@ impl Options {
         }
     }
 
-    /// Without `--role` and `--wss` all runs are made; with them, those that they name.
+    /// Without `--role`, `--wss` and `--http2` all runs are made; with them, those that they name.
     fn server(&self) -> bool {
-        !self.wss && self.role.as_deref() != Some("client")
+        !self.wss && !self.http2 && self.role() != Some("client")
     }
 
     fn client(&self) -> bool {
-        !self.wss && self.role.as_deref() != Some("server")
+        !self.wss && !self.http2 && self.role() != Some("server")
     }
 
     fn wss(&self) -> bool {
-        self.wss || self.role.is_none()
+        self.wss || (!self.http2 && self.role.is_none())
+    }
+
+    fn http2(&self) -> bool {
+        self.http2 || (!self.wss && self.role.is_none())
+    }
+
+    fn role(&self) -> Option<&str> {
+        self.role.as_deref()
     }
 
     fn plain(&self, name: &'static str) -> Run {
@@ -119,20 +153,33 @@ impl Options {
         } else {
             (QUICK_DEFLATE_CASES, SECTIONS.to_vec(), QUICK_SIZES)
         };
-        let mut cases = patterns(&sections);
-        for &(section, kinds) in DEFLATE {
-            let kinds = (1..=kinds).flat_map(|kind| (1..=sizes).map(move |size| (kind, size)));
-            cases.extend(kinds.map(|(kind, size)| format!("{section}.{kind}.{size}")));
-        }
-        Run { deflate: true, ..self.run(name, expected, cases) }
+        Run { deflate: true, ..self.run(name, expected, with_compression(&sections, sizes)) }
+    }
+
+    /// Compression in the cases about it alone.
+    fn http2_run(&self, name: &'static str) -> Run {
+        let (expected, sizes) =
+            if self.all { (ALL_CASES, SIZES) } else { (HTTP2_CASES, HTTP2_SIZES) };
+        let cases = with_compression(&[SECTIONS, MORE].concat(), sizes);
+        Run { http2: true, ..self.run(name, expected, cases) }
     }
 
     fn run(&self, name: &'static str, expected: u32, cases: Vec<String>) -> Run {
         let report = project::suites().join("reports").join(name);
         let expected = self.cases.is_none().then_some(expected);
         let cases = self.cases.clone().unwrap_or(cases);
-        Run { name, deflate: false, report, cases, expected }
+        Run { name, deflate: false, http2: false, report, cases, expected }
     }
+}
+
+/// These sections, and the cases of compression up to so many sizes.
+fn with_compression(sections: &[&str], sizes: u32) -> Vec<String> {
+    let mut cases = patterns(sections);
+    for &(section, kinds) in DEFLATE {
+        let kinds = (1..=kinds).flat_map(|kind| (1..=sizes).map(move |size| (kind, size)));
+        cases.extend(kinds.map(|(kind, size)| format!("{section}.{kind}.{size}")));
+    }
+    cases
 }
 
 fn patterns(sections: &[&str]) -> Vec<String> {
@@ -146,10 +193,18 @@ fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Out
     if let Some(Certificate { cert, key, .. }) = certificate {
         program = program.arg("--cert").arg(cert).arg("--key").arg(key);
     }
-    if run.deflate {
+    if run.deflate || run.http2 {
         program = program.arg("--takeover");
     }
-    let (server, url) = program.serve("listening on ")?;
+    if run.http2 {
+        program = program.arg("--http2-only");
+    }
+    let (server, mut url) = program.serve("listening on ")?;
+    let mut proxy = None;
+    if run.http2 {
+        let started = Proxy::Nghttpx.start(HTTP1, HTTP2, address(&url)?)?;
+        url = proxy.insert(started).url.clone();
+    }
     let servers = format!(r#""servers": [{{"agent": "tautline", "url": "{url}"}}]"#);
     let spec = specification(run, &servers)?;
     wstest(suite, run, "fuzzingclient", &spec).limit(LIMIT).output()?;
@@ -158,12 +213,21 @@ fn server(suite: &[String], run: &Run, certificate: Option<&Certificate>) -> Out
 
 /// The suite as the server of our client, which goes through the cases and asks for the report.
 fn client(suite: &[String], run: &Run) -> Outcome {
-    let port = free_port()?;
-    let spec = specification(run, &format!(r#""url": "ws://127.0.0.1:{port}""#))?;
-    let (suite, url) = wstest(suite, run, "fuzzingserver", &spec).serve("listening on ")?;
+    // The suite must be told the port that it listens on, since it compares it with the Host
+    // header.
+    let spec = specification(run, &format!(r#""url": "ws://{}""#, free_address()?))?;
+    let (suite, mut url) = wstest(suite, run, "fuzzingserver", &spec).serve("listening on ")?;
+    let mut proxy = None;
+    if run.http2 {
+        let started = Proxy::Nghttpx.start(HTTP2, HTTP1, address(&url)?)?;
+        url = proxy.insert(started).url.clone();
+    }
     let mut program = Cmd::program(project::example("autobahn_client")).arg(&url);
-    if run.deflate {
+    if run.deflate || run.http2 {
         program = program.arg("--deflate");
+    }
+    if run.http2 {
+        program = program.arg("--http2");
     }
     program.limit(LIMIT).output()?;
     drop(suite);
@@ -196,10 +260,9 @@ fn specification(run: &Run, peers: &str) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// The suite must be told the port that it listens on, since it compares it with the Host header.
-fn free_port() -> Outcome<u16> {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    port.map(|addr| addr.port()).map_err(|error| Failure::Failed(format!("no free port: {error}")))
+fn address(url: &str) -> Outcome<SocketAddr> {
+    let address = url.rsplit('/').next().and_then(|address| address.parse().ok());
+    address.ok_or_else(|| Failure::Failed(format!("no address is in `{url}`")))
 }
 
 fn judge(runs: &[Run]) -> Outcome {
@@ -219,20 +282,22 @@ fn judge(runs: &[Run]) -> Outcome {
 mod tests {
     use super::*;
 
-    fn runs(args: &[&str]) -> (bool, bool, bool) {
+    fn runs(args: &[&str]) -> (bool, bool, bool, bool) {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let options = Options::parse(&args).unwrap();
-        (options.server(), options.client(), options.wss())
+        (options.server(), options.client(), options.http2(), options.wss())
     }
 
     #[test]
     fn options_choose_the_runs() {
-        assert_eq!(runs(&[]), (true, true, true));
-        assert_eq!(runs(&["--cases", "1.*"]), (true, true, true));
-        assert_eq!(runs(&["--role", "server"]), (true, false, false));
-        assert_eq!(runs(&["--role", "client"]), (false, true, false));
-        assert_eq!(runs(&["--wss"]), (false, false, true));
-        assert_eq!(runs(&["--all"]), (true, true, true));
+        assert_eq!(runs(&[]), (true, true, true, true));
+        assert_eq!(runs(&["--cases", "1.*"]), (true, true, true, true));
+        assert_eq!(runs(&["--role", "server"]), (true, false, false, false));
+        assert_eq!(runs(&["--role", "client"]), (false, true, false, false));
+        assert_eq!(runs(&["--wss"]), (false, false, false, true));
+        assert_eq!(runs(&["--http2"]), (false, false, true, false));
+        assert_eq!(runs(&["--http2", "--role", "client"]), (false, false, true, false));
+        assert_eq!(runs(&["--all"]), (true, true, true, true));
         for wrong in [&["--role"][..], &["--role", "both"], &["--cases"], &["--tls"]] {
             let args: Vec<String> = wrong.iter().map(|arg| (*arg).to_owned()).collect();
             assert!(Options::parse(&args).is_err(), "{args:?}");
@@ -246,6 +311,10 @@ mod tests {
             let deflate = run.cases.iter().filter(|case| !case.ends_with('*')).count();
             assert_eq!(run.expected, Some(sections + u32::try_from(deflate).unwrap()));
             assert!(run.deflate && run.cases.contains(&"13.7.6".to_owned()));
+            let run = Options::parse(args).unwrap().http2_run("server-http2");
+            let deflate = run.cases.iter().filter(|case| !case.ends_with('*')).count();
+            assert_eq!(run.expected, Some(PLAIN_CASES + u32::try_from(deflate).unwrap()));
+            assert!(run.http2 && run.cases.contains(&"13.7.1".to_owned()));
         }
     }
 }

@@ -1,21 +1,45 @@
 //! The chat, by itself and under axum, and the echo server, used by a real browser
-//! (tests/browser/run.mjs).
+//! (tests/browser/run.mjs), and the echo server over HTTP/2 by two (tests/browser/http2.mjs).
 
 use crate::project;
 use crate::rust;
-use crate::shell::{Cmd, Outcome};
+use crate::shell::{Cmd, Failure, Outcome};
 use crate::suites;
 
-pub(crate) fn check() -> Outcome {
+/// With `--http2`, only what is over HTTP/2.
+pub(crate) fn check(args: &[String]) -> Outcome {
+    let only_http2 = match args {
+        [] => false,
+        [arg] if arg == "--http2" => true,
+        _ => return Err(Failure::Failed("the only option here is `--http2`".to_owned())),
+    };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
     rust::examples(&["chat", "axum_chat", "echo_peer"])?;
-    Cmd::new("node tests/browser/run.mjs")
+    if !only_http2 {
+        Cmd::new("node tests/browser/run.mjs")
+            .env("CHROMIUM", &chromium)
+            .env("CHAT_BIN", project::example("chat"))
+            .env("AXUM_CHAT_BIN", project::example("axum_chat"))
+            .env("ECHO_BIN", project::example("echo_peer"))
+            .env("SUITES_NODE", node)
+            .limit(5 * 60)
+            .run()?;
+    }
+    let certificate = suites::certificate()?;
+    let cmd = Cmd::new("node tests/browser/http2.mjs")
         .env("CHROMIUM", chromium)
-        .env("CHAT_BIN", project::example("chat"))
-        .env("AXUM_CHAT_BIN", project::example("axum_chat"))
         .env("ECHO_BIN", project::example("echo_peer"))
-        .env("SUITES_NODE", node)
-        .limit(5 * 60)
-        .run()
+        .env("CERT", certificate.cert)
+        .env("KEY", certificate.key)
+        .env("CA", certificate.ca)
+        .limit(5 * 60);
+    match suites::firefox() {
+        Ok(firefox) => cmd.env("FIREFOX", firefox).run(),
+        Err(Failure::Missing(what)) if !project::in_ci() => {
+            println!("without Firefox: {what}");
+            cmd.run()
+        }
+        Err(failure) => Err(failure),
+    }
 }

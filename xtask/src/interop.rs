@@ -2,27 +2,34 @@
 //! and a peer of our own that does what no sensible client would. The scripts in tests/interop
 //! print `ok WHAT` or `FAIL WHAT: WHY`, a line per check.
 
-use std::path::Path;
-
+use crate::interop_http2;
 use crate::project;
 use crate::rust;
+use crate::scripts::{Scripts, Tally};
 use crate::shell::{Cmd, Failure, Outcome, Running};
 use crate::suites::{self, Certificate};
 
-/// Bounds each script, all of which bound each of their checks.
-const LIMIT: u64 = 5 * 60;
-
-pub(crate) fn check() -> Outcome {
+/// With `--http2`, only what is over HTTP/2.
+pub(crate) fn check(args: &[String]) -> Outcome {
+    let only_http2 = match args {
+        [] => false,
+        [arg] if arg == "--http2" => true,
+        _ => return Err(Failure::Failed("the only option here is `--http2`".to_owned())),
+    };
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    rust::examples(&["echo_peer", "client", "autobahn_client", "bridge"])?;
+    let programs = ["client", "autobahn_client", "bridge"];
+    rust::examples(&[&programs[..], &interop_http2::PROGRAMS].concat())?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
-    clients(&scripts, &certificate, &mut tally)?;
-    compression(&scripts, &mut tally)?;
-    pieces(&scripts, &certificate, &mut tally)?;
-    servers(&scripts, &certificate, &mut tally);
+    if !only_http2 {
+        clients(&scripts, &certificate, &mut tally)?;
+        compression(&scripts, &mut tally)?;
+        pieces(&scripts, &certificate, &mut tally)?;
+        servers(&scripts, &certificate, &mut tally);
+    }
+    interop_http2::check(&scripts, &certificate, &mut tally)?;
     println!("interop: {} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 {
         Ok(())
@@ -132,70 +139,4 @@ fn serve(certificate: Option<&Certificate>, options: &[&str]) -> Outcome<(Runnin
 /// With a name, as certificates have.
 fn named(url: &str) -> String {
     url.replace("wss://127.0.0.1", "wss://localhost")
-}
-
-/// What the scripts run on.
-struct Scripts<'a> {
-    python: &'a Path,
-    node: &'a Path,
-}
-
-impl Scripts<'_> {
-    fn run(&self, script: &str) -> Cmd {
-        let path = Path::new("tests/interop").join(script);
-        if script.ends_with(".py") {
-            // -B: no __pycache__ in the source tree
-            Cmd::program(self.python).arg("-B").arg(path).limit(LIMIT)
-        } else {
-            Cmd::new("node").arg(path).env("SUITES_NODE", self.node).limit(LIMIT)
-        }
-    }
-
-    /// A client of a server with this certificate.
-    fn run_client(&self, script: &str, url: &str, certificate: Option<&Certificate>) -> Cmd {
-        let cmd = self.run(script).arg(url);
-        match certificate {
-            Some(Certificate { ca, .. }) if script.ends_with(".py") => cmd.arg("--ca").arg(ca),
-            Some(Certificate { ca, .. }) => cmd.arg(ca),
-            None => cmd,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Tally {
-    passed: u32,
-    failed: u32,
-}
-
-impl Tally {
-    /// Runs a script and counts its lines. One that ends badly without a failed check counts as
-    /// one.
-    fn add(&mut self, name: &str, cmd: Cmd) {
-        let before = self.failed;
-        let outcome = cmd.lines(|line| {
-            println!("{line}");
-            self.passed += u32::from(line.starts_with("ok "));
-            self.failed += u32::from(line.starts_with("FAIL "));
-        });
-        if let Err(failure) = outcome
-            && self.failed == before
-        {
-            self.one(name, Err(failure));
-        }
-    }
-
-    /// Counts a check that is made here.
-    fn one(&mut self, name: &str, outcome: Outcome) {
-        match outcome {
-            Ok(()) => {
-                self.passed += 1;
-                println!("ok   {name}");
-            }
-            Err(failure) => {
-                self.failed += 1;
-                println!("FAIL {name}: {failure}");
-            }
-        }
-    }
 }

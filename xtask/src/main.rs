@@ -11,11 +11,14 @@ mod compare;
 mod fuzz;
 mod instructions;
 mod interop;
+mod interop_http2;
 mod licenses;
 mod package;
 mod project;
+mod proxies;
 mod rules;
 mod rust;
+mod scripts;
 mod shell;
 mod signature;
 mod spdx;
@@ -90,18 +93,18 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "autobahn",
-        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss] [--all]",
+        about: "the Autobahn TestSuite [--role server|client] [--cases 1.*,2.*] [--wss] [--http2] [--all]",
         run: autobahn::check,
     },
     Check {
         name: "interop",
-        about: "other implementations, as clients and as servers",
-        run: |args| none(args).and_then(|()| interop::check()),
+        about: "other implementations, as clients and as servers [--http2]",
+        run: interop::check,
     },
     Check {
         name: "browser",
-        about: "the chat and the echo server in Chromium",
-        run: |args| none(args).and_then(|()| browser::check()),
+        about: "the chat and the echo server in Chromium, and over HTTP/2 in Firefox too [--http2]",
+        run: browser::check,
     },
     Check {
         name: "fuzz",

@@ -154,6 +154,12 @@ impl Cmd {
         }
     }
 
+    /// Starts a server that tells nobody when it is ready.
+    pub(crate) fn background(mut self) -> Outcome<Running> {
+        println!("$ {} &", self.line);
+        self.start().map(Running)
+    }
+
     fn start(&mut self) -> Outcome<Child> {
         self.command.spawn().map_err(|error| {
             let program = self.command.get_program().to_string_lossy();
@@ -190,6 +196,10 @@ impl Running {
             Some(status) => Err(Failure::Failed(format!("on SIGTERM: {status}"))),
             None => Err(Failure::Failed(format!("no end within {} s of SIGTERM", GRACE.as_secs()))),
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     fn terminate(&self) {

@@ -6,7 +6,7 @@ use crate::project;
 use crate::shell::{Cmd, Failure, Outcome, which};
 
 /// The peers from PyPI.
-const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*"];
+const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*", "h2==4.*", "hypercorn==0.18.*"];
 /// The peers from npm, and the driver of the browser.
 const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1"];
 /// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for
@@ -151,6 +151,19 @@ pub(crate) fn chromium() -> Outcome<PathBuf> {
     need("chromium", "chromium")
 }
 
+/// A Firefox of the system, and the tool that has it trust an authority; Debian's are installed where
+/// there are none.
+pub(crate) fn firefox() -> Outcome<PathBuf> {
+    need("certutil", "libnss3-tools")?;
+    if let Some(path) = std::env::var_os("FIREFOX") {
+        return Ok(path.into());
+    }
+    match ["firefox-esr", "firefox"].into_iter().find_map(which) {
+        Some(path) => Ok(path),
+        None => need("firefox-esr", "firefox-esr"),
+    }
+}
+
 /// A virtual environment of the system's Python 3.
 fn venv(home: &Path) -> Outcome {
     need("python3", "python3")?;
@@ -198,6 +211,7 @@ fn apt(package: &str) -> Outcome {
     Cmd::new("apt-get install -y -qq --no-install-recommends")
         .arg(package)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1") // packages of servers do not start them
         .run()
         .map_err(|_| missing())
 }
