@@ -38,11 +38,20 @@ pub(crate) struct Participant {
     pub(crate) about: &'static str,
 }
 
+/// Those that come behind an HTTP server which somebody else runs, by their names.
+pub(crate) const STACKS: &[&str] =
+    &["tautline-hyper", "tautline-axum", "fastwebsockets-hyper", "axum-ws", "axum-ws-b"];
+
 impl Participant {
-    /// Whether it is Tautline in another loop or with another setting, which the echo scenarios
-    /// alone are about.
+    /// Whether it is Tautline in another loop or with another setting, or a library behind an HTTP
+    /// server, which the echo scenarios alone are about.
     pub(crate) fn is_variant(&self) -> bool {
-        self.kind == Kind::Ours && self.name != "tautline"
+        (self.kind == Kind::Ours && self.name != "tautline") || self.is_stack()
+    }
+
+    /// Whether an HTTP server comes before it.
+    pub(crate) fn is_stack(&self) -> bool {
+        STACKS.contains(&self.name)
     }
 }
 
@@ -100,12 +109,36 @@ pub(crate) const ALL: &[Participant] = &[
         "as tautline, with `ping_interval(None)`: no timer",
     ),
     participant(
+        "tautline-hyper",
+        Kind::Ours,
+        "serve-tautline-stacks",
+        "tautline-http",
+        "hyper",
+        "as tautline, under hyper's own HTTP/1.1 server",
+    ),
+    participant(
+        "tautline-axum",
+        Kind::Ours,
+        "serve-tautline-stacks",
+        "tautline-axum",
+        "axum",
+        "as tautline, under `axum::serve`",
+    ),
+    participant(
         "fastwebsockets",
         Kind::Rust,
         "serve-fastwebsockets",
         "fastwebsockets",
         "",
         "a bare stream; one write for each message",
+    ),
+    participant(
+        "fastwebsockets-hyper",
+        Kind::Rust,
+        "serve-fastwebsockets",
+        "fastwebsockets",
+        "hyper",
+        "its `upgrade`, under hyper's own HTTP/1.1 server",
     ),
     participant(
         "tokio-websockets",
@@ -179,6 +212,22 @@ pub(crate) const ALL: &[Participant] = &[
         "tokio-tungstenite",
         "tuned",
         "`feed`, flushed when no input is left; a read buffer of 16 KiB",
+    ),
+    participant(
+        "axum-ws",
+        Kind::Rust,
+        "serve-axum-ws",
+        "axum",
+        "send",
+        "axum's own `ws`, `recv` and `send`, under `axum::serve`",
+    ),
+    participant(
+        "axum-ws-b",
+        Kind::Rust,
+        "serve-axum-ws",
+        "axum",
+        "feed",
+        "`feed`, flushed when no input is left",
     ),
     participant("bun", Kind::JavaScript, "bun.js", "bun", "", "uWebSockets inside"),
     participant("node-ws", Kind::JavaScript, "node-ws.js", "ws", "", "on Node"),
@@ -346,7 +395,44 @@ pub(crate) fn version(participant: &Participant, lock: &str, node: &Path) -> Str
         let version = text.split("\"version\":").nth(1).and_then(|rest| rest.split('"').nth(1));
         return version.unwrap_or("?").to_owned();
     }
-    let entry = format!("name = \"{}\"\nversion = \"", participant.package);
-    let version = lock.split(&entry).nth(1).and_then(|rest| rest.split('"').next());
-    version.unwrap_or("?").to_owned()
+    locked(lock, participant.package, participant.program).unwrap_or_else(|| "?".to_owned())
+}
+
+/// The version of a package in a Cargo.lock. Of several it is the one that this program depends
+/// on.
+fn locked(lock: &str, package: &str, program: &str) -> Option<String> {
+    let entry = |name: &str| {
+        let found = lock.split(&format!("name = \"{name}\"\n")).nth(1)?;
+        found.split("[[package]]").next()
+    };
+    let quoted = |text: &str, before: &str| {
+        let version = text.split(before).nth(1)?.split('"').next()?;
+        Some(version.to_owned())
+    };
+    let among_several = quoted(entry(program)?, &format!("\"{package} "));
+    among_several.or_else(|| quoted(entry(package)?, "version = \""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_versions_that_of_the_program_counts() {
+        let lock = "\
+[[package]]\nname = \"axum\"\nversion = \"0.8.9\"\ndependencies = [\n \"ws 0.29.0\",\n]\n
+[[package]]\nname = \"serve-a\"\nversion = \"0.0.0\"\ndependencies = [\n \"axum\",\n \"kit\",\n]\n
+[[package]]\nname = \"serve-w\"\nversion = \"0.0.0\"\ndependencies = [\n \"kit\",\n \"ws 0.30.0\",\n]\n
+[[package]]\nname = \"ws\"\nversion = \"0.29.0\"\n
+[[package]]\nname = \"ws\"\nversion = \"0.30.0\"\n";
+        assert_eq!(locked(lock, "ws", "serve-w").as_deref(), Some("0.30.0"));
+        assert_eq!(locked(lock, "axum", "serve-a").as_deref(), Some("0.8.9"));
+        assert_eq!(locked(lock, "wtx", "serve-a"), None);
+    }
+
+    #[test]
+    fn what_comes_behind_an_http_server_takes_part() {
+        let found = |name: &&str| ALL.iter().any(|participant| participant.name == *name);
+        assert!(STACKS.iter().all(found));
+    }
 }

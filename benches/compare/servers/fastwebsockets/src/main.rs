@@ -1,8 +1,17 @@
-//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream. The
-//! loop is that of its `echo_server` example; it has no way to batch writes.
+//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream, and
+//! which is `hyper`. The loop is that of its `echo_server` example; it has no way to batch writes.
 
+use std::convert::Infallible;
+
+use fastwebsockets::upgrade::{self, UpgradeFut};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
-use kit::{Bytes, Handler, Hub, Outcome, Task, Transport};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use kit::{Bytes, Failure, Handler, Hub, Outcome, Task, Transport};
 
 #[derive(Clone)]
 struct Echo;
@@ -12,6 +21,36 @@ impl Handler for Echo {
         Box::pin(kit::answer_upgrade(&mut stream)).await?;
         echo(FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server))).await
     }
+}
+
+/// Under hyper's server, as in its `echo_server` example.
+#[derive(Clone)]
+struct Hyper;
+
+impl Handler for Hyper {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let service = service_fn(async |request| Ok::<_, Infallible>(answer(request)));
+        let server = http1::Builder::new();
+        Ok(server.serve_connection(TokioIo::new(stream), service).with_upgrades().await?)
+    }
+}
+
+fn answer(mut request: Request<Incoming>) -> Response<Empty<Bytes>> {
+    match upgrade::upgrade(&mut request) {
+        Ok((response, upgrading)) => {
+            tokio::spawn(open(upgrading));
+            response
+        }
+        Err(_) => {
+            let mut refusal = Response::new(Empty::new());
+            *refusal.status_mut() = StatusCode::BAD_REQUEST;
+            refusal
+        }
+    }
+}
+
+async fn open(upgrading: UpgradeFut) -> Outcome {
+    echo(FragmentCollector::new(upgrading.await?)).await
 }
 
 /// Its own `split`, as in its `echo_server_split` example: a task that reads and one that writes.
@@ -60,7 +99,11 @@ async fn echo<S: Transport>(mut ws: FragmentCollector<S>) -> Outcome {
 fn main() {
     kit::run(|options| async move {
         match options.task {
-            Task::Echo => kit::serve(&options, Echo).await,
+            Task::Echo => match options.api.as_str() {
+                "" => kit::serve(&options, Echo).await,
+                "hyper" => kit::serve(&options, Hyper).await,
+                _ => Err(Failure::from("no such interface")),
+            },
             Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
             Task::Mask => {
                 kit::mask(|key, data| fastwebsockets::unmask(data, key));
