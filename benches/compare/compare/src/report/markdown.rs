@@ -77,7 +77,7 @@ fn versions(run: &Run<'_>, page: &mut String) -> Outcome {
 
 /// The row that the others are compared with, where there is one.
 fn base(cell: &Cell) -> Option<&Summary> {
-    cell.row("floor")
+    cell.row("floor").or_else(|| cell.row("h2"))
 }
 
 fn figure(row: &Summary, cell: &Cell, digits: usize) -> String {
@@ -191,7 +191,8 @@ fn verdicts(page: &mut String, section: &Section) -> Outcome {
     let better = |a: f64, b: f64| if larger { a.total_cmp(&b) } else { b.total_cmp(&a) };
     let mut lines = String::new();
     for cell in &section.cells {
-        let Some(ours) = cell.row("tautline") else { continue };
+        let ours = cell.row("tautline").or_else(|| cell.row("tautline-http2"));
+        let Some(ours) = ours else { continue };
         let rivals = cell.rows.iter().filter(rust);
         let best = rivals
             .filter_map(|rival| Some((rival, ours.ratio_to(rival)?)))
@@ -388,6 +389,17 @@ mod tests {
         // It is no rival of the bare one.
         let verdict = "| cell | yawc | 1.00 (1.00 to 1.00) | tie | - |";
         assert_eq!(last_line(super::verdicts, &section), verdict);
+    }
+
+    #[test]
+    fn over_http2_another_participant_is_ours_and_another_one_the_floor() {
+        let rows: &[(&str, _, &[f64])] = &[
+            ("h2", None, &[2.0, 4.0, 2.0]),
+            ("tautline-http2", None, &[2.2, 4.4, 2.2]),
+            ("yawc-http2", None, &[4.4, 8.8, 4.4]),
+        ];
+        let line = "| cell | yawc-http2 | 0.50 (0.50 to 0.50) | ahead | 1.10 (1.10 to 1.10) |";
+        assert_eq!(last_line(super::verdicts, &section(named("http2"), rows)), line);
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
     let cells: Vec<_> = cells.iter().filter(|cell| run.options.wants_cell(&named(cell))).collect();
     let wanted = |participant: &Participant| {
         let plain_only = participant.name == "tautline-quiet" || participant.is_stack();
-        participant.package != "ws" && !(tls && plain_only)
+        participant.package != "ws" && !participant.speaks_http2() && !(tls && plain_only)
     };
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {

@@ -1,5 +1,6 @@
 //! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream, and
-//! which is `hyper`. The loop is that of its `echo_server` example; it has no way to batch writes.
+//! which is `hyper`. `http2` is on what hyper's upgrade gives over HTTP/2, of which it knows nothing.
+//! The loop is that of its `echo_server` example; it has no way to batch writes.
 
 use std::convert::Infallible;
 
@@ -7,10 +8,10 @@ use fastwebsockets::upgrade::{self, UpgradeFut};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::{Bytes, Failure, Handler, Hub, Outcome, Task, Transport};
 
 #[derive(Clone)]
@@ -51,6 +52,30 @@ fn answer(mut request: Request<Incoming>) -> Response<Empty<Bytes>> {
 
 async fn open(upgrading: UpgradeFut) -> Outcome {
     echo(FragmentCollector::new(upgrading.await?)).await
+}
+
+/// Over HTTP/2, under hyper's server.
+#[derive(Clone)]
+struct Http2;
+
+impl Handler for Http2 {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let service = service_fn(async |mut request| {
+            let upgrading = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let stream = TokioIo::new(upgrading.await?);
+                let ws = WebSocket::after_handshake(stream, Role::Server);
+                echo(FragmentCollector::new(ws)).await
+            });
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let server = http2::Builder::new(TokioExecutor::new())
+            .enable_connect_protocol()
+            .max_concurrent_streams(256)
+            .initial_connection_window_size(1 << 30)
+            .serve_connection(TokioIo::new(stream), service);
+        Ok(server.await?)
+    }
 }
 
 /// Its own `split`, as in its `echo_server_split` example: a task that reads and one that writes.
@@ -102,6 +127,7 @@ fn main() {
             Task::Echo => match options.api.as_str() {
                 "" => kit::serve(&options, Echo).await,
                 "hyper" => kit::serve(&options, Hyper).await,
+                "http2" => kit::serve(&options, Http2).await,
                 _ => Err(Failure::from("no such interface")),
             },
             Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
