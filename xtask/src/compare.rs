@@ -9,7 +9,8 @@ use crate::shell::{Cmd, Failure, Outcome, which};
 
 const WORKSPACE: &str = "benches/compare";
 /// Without these there is nothing to compare.
-const OURS: &[&str] = &["compare", "serve-basics", "serve-tautline"];
+const OURS: &[&str] =
+    &["compare", "serve-basics", "serve-tautline", "serve-tautline-stacks", "serve-http2"];
 const RIVALS: &[&str] = &[
     "serve-fastwebsockets",
     "serve-tokio-websockets",
@@ -17,6 +18,8 @@ const RIVALS: &[&str] = &[
     "serve-sockudo-ws",
     "serve-wtx",
     "serve-tokio-tungstenite",
+    "serve-axum-ws",
+    "serve-yawc-http2",
 ];
 /// From npm; the second needs Node.
 const NPM: &[&str] = &["bun@1.4", "ws@8"];

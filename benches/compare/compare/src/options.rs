@@ -17,6 +17,8 @@ pub(crate) struct Options {
     /// Cells whose name contains one of these; empty is all.
     pub(crate) cells: Vec<String>,
     pub(crate) rounds: usize,
+    /// How long a measurement lasts, if not as long as usual.
+    pub(crate) millis: Option<u64>,
     pub(crate) places: Places,
     /// The directory of the report.
     pub(crate) out: PathBuf,
@@ -36,6 +38,7 @@ impl Options {
             servers: Vec::new(),
             cells: Vec::new(),
             rounds: 0,
+            millis: None,
             places: Places {
                 programs: PathBuf::new(),
                 node: PathBuf::new(),
@@ -57,6 +60,7 @@ impl Options {
                 "--servers" => options.servers = list(value),
                 "--cells" => options.cells = list(value),
                 "--rounds" => rounds = Some(value.parse::<usize>()?.clamp(1, 1_000)),
+                "--millis" => options.millis = Some(value.parse::<u64>()?.clamp(1, 60_000)),
                 "--programs" => options.places.programs = value.into(),
                 "--node" => options.places.node = value.into(),
                 "--scripts" => options.places.scripts = value.into(),
@@ -79,7 +83,7 @@ impl Options {
     /// How long a measurement lasts. Many short rounds tell more than few long ones: the host
     /// changes its mind within seconds, and what is compared is what lies in one round.
     pub(crate) fn long(&self) -> Duration {
-        Duration::from_millis(if self.quick { 45 } else { 60 })
+        Duration::from_millis(self.millis.unwrap_or(if self.quick { 45 } else { 60 }))
     }
 
     pub(crate) fn wants_scenario(&self, name: &str) -> bool {

@@ -1,4 +1,6 @@
-//! Who takes part, and how a server is started and ended.
+//! How a server is started and ended.
+
+mod participants;
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -7,182 +9,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::sys;
 
+pub(crate) use participants::{ALL, Kind, Participant, STACKS};
+
 /// The core of the server; the generator has [`GENERATOR_CORE`].
 pub(crate) const SERVER_CORE: usize = 0;
 /// The core of the generator.
 pub(crate) const GENERATOR_CORE: usize = 1;
-
-/// What kind of participant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// Not a library: what the figures are measured against.
-    Yardstick,
-    Ours,
-    Rust,
-    JavaScript,
-}
-
-/// A server of the comparison: a library, and the way it is used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Participant {
-    /// In tables and on the command line.
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    /// The package of this workspace, or the script.
-    pub(crate) program: &'static str,
-    /// Whose version is printed: a package of Cargo.lock or of npm.
-    pub(crate) package: &'static str,
-    /// The interface of the library: `--api`.
-    pub(crate) api: &'static str,
-    /// What it is, for the report.
-    pub(crate) about: &'static str,
-}
-
-impl Participant {
-    /// Whether it is Tautline in another loop or with another setting, which the echo scenarios
-    /// alone are about.
-    pub(crate) fn is_variant(&self) -> bool {
-        self.kind == Kind::Ours && self.name != "tautline"
-    }
-}
-
-const fn participant(
-    name: &'static str,
-    kind: Kind,
-    program: &'static str,
-    package: &'static str,
-    api: &'static str,
-    about: &'static str,
-) -> Participant {
-    Participant { name, kind, program, package, api, about }
-}
-
-/// All of them, in the order of the tables.
-pub(crate) const ALL: &[Participant] = &[
-    participant(
-        "raw",
-        Kind::Yardstick,
-        "serve-basics",
-        "tokio",
-        "raw",
-        "Tokio: read 64 KiB, write_all; no WebSocket",
-    ),
-    participant(
-        "floor",
-        Kind::Yardstick,
-        "serve-basics",
-        "tokio",
-        "floor",
-        "a hand-written echo without limits or checks",
-    ),
-    participant(
-        "tautline",
-        Kind::Ours,
-        "serve-tautline",
-        "tautline",
-        "feed",
-        "`next` and `feed`, default configuration",
-    ),
-    participant(
-        "tautline-send",
-        Kind::Ours,
-        "serve-tautline",
-        "tautline",
-        "send",
-        "`next` and `send`: a flush for each message",
-    ),
-    participant(
-        "tautline-quiet",
-        Kind::Ours,
-        "serve-tautline",
-        "tautline",
-        "quiet",
-        "as tautline, with `ping_interval(None)`: no timer",
-    ),
-    participant(
-        "fastwebsockets",
-        Kind::Rust,
-        "serve-fastwebsockets",
-        "fastwebsockets",
-        "",
-        "a bare stream; one write for each message",
-    ),
-    participant(
-        "tokio-websockets",
-        Kind::Rust,
-        "serve-tokio-websockets",
-        "tokio-websockets",
-        "",
-        "`next` and `send`",
-    ),
-    participant(
-        "yawc",
-        Kind::Rust,
-        "serve-yawc",
-        "yawc",
-        "send",
-        "a bare stream, `next` and `send`",
-    ),
-    participant(
-        "yawc-b",
-        Kind::Rust,
-        "serve-yawc",
-        "yawc",
-        "feed",
-        "`feed`, flushed when no input is left",
-    ),
-    participant(
-        "yawc-tuned",
-        Kind::Rust,
-        "serve-yawc",
-        "yawc",
-        "tuned",
-        "as yawc-b, with the buffers of its own benchmark",
-    ),
-    participant(
-        "sockudo-ws",
-        Kind::Rust,
-        "serve-sockudo-ws",
-        "sockudo-ws",
-        "send",
-        "`next` and `send`",
-    ),
-    participant(
-        "sockudo-ws-b",
-        Kind::Rust,
-        "serve-sockudo-ws",
-        "sockudo-ws",
-        "feed",
-        "`feed`, flushed when no input is left",
-    ),
-    participant(
-        "sockudo-ws-raw",
-        Kind::Rust,
-        "serve-sockudo-ws",
-        "sockudo-ws",
-        "raw",
-        "frames without messages, one write for all of a read",
-    ),
-    participant("wtx", Kind::Rust, "serve-wtx", "wtx", "", "one write for each message"),
-    participant(
-        "tungstenite",
-        Kind::Rust,
-        "serve-tokio-tungstenite",
-        "tokio-tungstenite",
-        "send",
-        "`next` and `send`, defaults",
-    ),
-    participant(
-        "tungstenite-tuned",
-        Kind::Rust,
-        "serve-tokio-tungstenite",
-        "tokio-tungstenite",
-        "tuned",
-        "`feed`, flushed when no input is left; a read buffer of 16 KiB",
-    ),
-    participant("bun", Kind::JavaScript, "bun.js", "bun", "", "uWebSockets inside"),
-    participant("node-ws", Kind::JavaScript, "node-ws.js", "ws", "", "on Node"),
-];
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -346,7 +178,38 @@ pub(crate) fn version(participant: &Participant, lock: &str, node: &Path) -> Str
         let version = text.split("\"version\":").nth(1).and_then(|rest| rest.split('"').nth(1));
         return version.unwrap_or("?").to_owned();
     }
-    let entry = format!("name = \"{}\"\nversion = \"", participant.package);
-    let version = lock.split(&entry).nth(1).and_then(|rest| rest.split('"').next());
-    version.unwrap_or("?").to_owned()
+    locked(lock, participant.package, participant.program).unwrap_or_else(|| "?".to_owned())
+}
+
+/// The version of a package in a Cargo.lock. Of several it is the one that this program depends
+/// on.
+fn locked(lock: &str, package: &str, program: &str) -> Option<String> {
+    let entry = |name: &str| {
+        let found = lock.split(&format!("name = \"{name}\"\n")).nth(1)?;
+        found.split("[[package]]").next()
+    };
+    let quoted = |text: &str, before: &str| {
+        let version = text.split(before).nth(1)?.split('"').next()?;
+        Some(version.to_owned())
+    };
+    let among_several = quoted(entry(program)?, &format!("\"{package} "));
+    among_several.or_else(|| quoted(entry(package)?, "version = \""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_versions_that_of_the_program_counts() {
+        let lock = "\
+[[package]]\nname = \"axum\"\nversion = \"0.8.9\"\ndependencies = [\n \"ws 0.29.0\",\n]\n
+[[package]]\nname = \"serve-a\"\nversion = \"0.0.0\"\ndependencies = [\n \"axum\",\n \"kit\",\n]\n
+[[package]]\nname = \"serve-w\"\nversion = \"0.0.0\"\ndependencies = [\n \"kit\",\n \"ws 0.30.0\",\n]\n
+[[package]]\nname = \"ws\"\nversion = \"0.29.0\"\n
+[[package]]\nname = \"ws\"\nversion = \"0.30.0\"\n";
+        assert_eq!(locked(lock, "ws", "serve-w").as_deref(), Some("0.30.0"));
+        assert_eq!(locked(lock, "axum", "serve-a").as_deref(), Some("0.8.9"));
+        assert_eq!(locked(lock, "wtx", "serve-a"), None);
+    }
 }

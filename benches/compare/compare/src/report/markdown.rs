@@ -7,7 +7,7 @@ use super::stats::Estimate;
 use super::{Cell, Section, Summary};
 use crate::Outcome;
 use crate::scenario::{COMPRESSED, Run};
-use crate::servers::{self, Kind};
+use crate::servers::{self, Kind, STACKS};
 
 pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcome<String> {
     let mut page = String::from("# Results of the comparison\n\n");
@@ -37,6 +37,7 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
         }
         table(&mut page, section)?;
         verdicts(&mut page, section)?;
+        stacks(&mut page, section)?;
         trades(&mut page, section)?;
         compressed(&mut page, section)?;
     }
@@ -76,7 +77,7 @@ fn versions(run: &Run<'_>, page: &mut String) -> Outcome {
 
 /// The row that the others are compared with, where there is one.
 fn base(cell: &Cell) -> Option<&Summary> {
-    cell.row("floor")
+    cell.row("floor").or_else(|| cell.row("h2"))
 }
 
 fn figure(row: &Summary, cell: &Cell, digits: usize) -> String {
@@ -183,14 +184,15 @@ fn notes(page: &mut String, section: &Section) -> Outcome {
 fn verdicts(page: &mut String, section: &Section) -> Outcome {
     let rust = |row: &&Summary| {
         let mut all = servers::ALL.iter();
-        all.any(|participant| participant.kind == Kind::Rust && participant.name == row.server)
+        all.any(|it| it.kind == Kind::Rust && !it.is_stack() && it.name == row.server)
     };
     let larger = section.scenario.larger_is_better;
     // Of ratios of ours to theirs, that of the best of them.
     let better = |a: f64, b: f64| if larger { a.total_cmp(&b) } else { b.total_cmp(&a) };
     let mut lines = String::new();
     for cell in &section.cells {
-        let Some(ours) = cell.row("tautline") else { continue };
+        let ours = cell.row("tautline").or_else(|| cell.row("tautline-http2"));
+        let Some(ours) = ours else { continue };
         let rivals = cell.rows.iter().filter(rust);
         let best = rivals
             .filter_map(|rival| Some((rival, ours.ratio_to(rival)?)))
@@ -210,6 +212,29 @@ fn verdicts(page: &mut String, section: &Section) -> Outcome {
         page.push_str("| cell | best Rust rival | Tautline / rival | | Tautline / floor |\n|---|---|---|---|---|\n");
         page.push_str(&lines);
         page.push('\n');
+    }
+    Ok(())
+}
+
+/// What comes behind an HTTP server, relative to our own server, which reads requests itself.
+fn stacks(page: &mut String, section: &Section) -> Outcome {
+    let took_part = |name: &&str| section.cells.iter().any(|cell| cell.row(name).is_some());
+    let names: Vec<_> = STACKS.iter().copied().filter(took_part).collect();
+    let mut lines = String::new();
+    for cell in &section.cells {
+        let Some(bare) = cell.row("tautline") else { continue };
+        let ratio = |name: &&str| cell.row(name).and_then(|row| row.ratio_to(bare));
+        let ratios: Vec<_> = names.iter().map(ratio).collect();
+        if ratios.iter().any(Option::is_some) {
+            let texts = ratios.iter().map(|ratio| ratio.as_ref().map(with_interval));
+            let texts: Vec<_> = texts.map(|text| text.unwrap_or("-".to_owned())).collect();
+            writeln!(lines, "| {} | {} |", cell.name, texts.join(" | "))?;
+        }
+    }
+    if !lines.is_empty() {
+        let columns = "---|".repeat(names.len());
+        page.push_str("Behind an HTTP server of somebody else, relative to `tautline`:\n\n");
+        writeln!(page, "| cell | {} |\n|---|{columns}\n{lines}", names.join(" | "))?;
     }
     Ok(())
 }
@@ -348,6 +373,33 @@ mod tests {
         ];
         let line = "| cell | tautline: fast | yawc: fast |";
         assert_eq!(last_line(super::trades, &section(named("deflate"), rows)), line);
+    }
+
+    #[test]
+    fn what_comes_behind_an_http_server_is_compared_with_the_bare_one() {
+        let rows: &[(&str, _, &[f64])] = &[
+            ("tautline", None, &[2.0, 4.0, 2.0]),
+            ("tautline-axum", None, &[2.1, 4.2, 2.2]),
+            ("fastwebsockets-hyper", None, &[1.0, 2.0, 1.0]),
+            ("yawc", None, &[2.0, 4.0, 2.0]),
+        ];
+        let section = section(named("echo"), rows);
+        let line = "| cell | 1.05 (1.05 to 1.10) | 0.50 (0.50 to 0.50) |";
+        assert_eq!(last_line(super::stacks, &section), line);
+        // It is no rival of the bare one.
+        let verdict = "| cell | yawc | 1.00 (1.00 to 1.00) | tie | - |";
+        assert_eq!(last_line(super::verdicts, &section), verdict);
+    }
+
+    #[test]
+    fn over_http2_another_participant_is_ours_and_another_one_the_floor() {
+        let rows: &[(&str, _, &[f64])] = &[
+            ("h2", None, &[2.0, 4.0, 2.0]),
+            ("tautline-http2", None, &[2.2, 4.4, 2.2]),
+            ("yawc-http2", None, &[4.4, 8.8, 4.4]),
+        ];
+        let line = "| cell | yawc-http2 | 0.50 (0.50 to 0.50) | ahead | 1.10 (1.10 to 1.10) |";
+        assert_eq!(last_line(super::verdicts, &section(named("http2"), rows)), line);
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
     let named = |cell: &Cell| format!("{}/{}/{}", cell.0, cell.1, bytes(cell.2));
     let cells: Vec<_> = cells.iter().filter(|cell| run.options.wants_cell(&named(cell))).collect();
     let wanted = |participant: &Participant| {
-        participant.package != "ws" && !(tls && participant.name == "tautline-quiet")
+        let plain_only = participant.name == "tautline-quiet" || participant.is_stack();
+        participant.package != "ws" && !participant.speaks_http2() && !(tls && plain_only)
     };
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {

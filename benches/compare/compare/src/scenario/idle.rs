@@ -25,7 +25,9 @@ const FIRST: usize = 50;
 fn run(run: &mut Run<'_>) -> Outcome {
     // The figure is the same each time, to a few bytes.
     let rounds = run.options.rounds.min(if run.options.quick { 1 } else { 2 });
-    let wanted = |participant: &Participant| participant.name != "raw" && !participant.is_variant();
+    let wanted = |participant: &Participant| {
+        participant.name != "raw" && (!participant.is_variant() || participant.is_stack())
+    };
     let participants = run.participants(wanted);
     for round in 0..rounds {
         for payload in [16, 16 * 1024] {

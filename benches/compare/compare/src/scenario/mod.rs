@@ -5,6 +5,7 @@ mod client;
 mod deflate;
 mod echo;
 mod fairness;
+mod http2;
 mod idle;
 mod json;
 mod mask;
@@ -56,6 +57,7 @@ pub(crate) struct Scenario {
 pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[
     &echo::ECHO,
     &echo::TLS,
+    &http2::HTTP2,
     &deflate::DEFLATE,
     &client::CLIENT,
     &broadcast::BROADCAST,

@@ -1,8 +1,18 @@
-//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream. The
-//! loop is that of its `echo_server` example; it has no way to batch writes.
+//! fastwebsockets on a bare stream: faster than behind hyper's upgrade, which boxes the stream, and
+//! which is `hyper`. `http2` is on what hyper's upgrade gives over HTTP/2, of which it knows nothing.
+//! The loop is that of its `echo_server` example; it has no way to batch writes.
 
+use std::convert::Infallible;
+
+use fastwebsockets::upgrade::{self, UpgradeFut};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
-use kit::{Bytes, Handler, Hub, Outcome, Task, Transport};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kit::{Bytes, Failure, Handler, Hub, Outcome, Task, Transport};
 
 #[derive(Clone)]
 struct Echo;
@@ -11,6 +21,60 @@ impl Handler for Echo {
     async fn handle<S: Transport>(self, mut stream: S) -> Outcome {
         Box::pin(kit::answer_upgrade(&mut stream)).await?;
         echo(FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server))).await
+    }
+}
+
+/// Under hyper's server, as in its `echo_server` example.
+#[derive(Clone)]
+struct Hyper;
+
+impl Handler for Hyper {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let service = service_fn(async |request| Ok::<_, Infallible>(answer(request)));
+        let server = http1::Builder::new();
+        Ok(server.serve_connection(TokioIo::new(stream), service).with_upgrades().await?)
+    }
+}
+
+fn answer(mut request: Request<Incoming>) -> Response<Empty<Bytes>> {
+    match upgrade::upgrade(&mut request) {
+        Ok((response, upgrading)) => {
+            tokio::spawn(open(upgrading));
+            response
+        }
+        Err(_) => {
+            let mut refusal = Response::new(Empty::new());
+            *refusal.status_mut() = StatusCode::BAD_REQUEST;
+            refusal
+        }
+    }
+}
+
+async fn open(upgrading: UpgradeFut) -> Outcome {
+    echo(FragmentCollector::new(upgrading.await?)).await
+}
+
+/// Over HTTP/2, under hyper's server.
+#[derive(Clone)]
+struct Http2;
+
+impl Handler for Http2 {
+    async fn handle<S: Transport>(self, stream: S) -> Outcome {
+        let service = service_fn(async |mut request| {
+            let upgrading = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let stream = TokioIo::new(upgrading.await?);
+                let ws = WebSocket::after_handshake(stream, Role::Server);
+                echo(FragmentCollector::new(ws)).await
+            });
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let server = http2::Builder::new(TokioExecutor::new())
+            .enable_connect_protocol()
+            .max_concurrent_streams(256)
+            .initial_connection_window_size(1 << 30)
+            .serve_connection(TokioIo::new(stream), service);
+        Ok(server.await?)
     }
 }
 
@@ -60,7 +124,12 @@ async fn echo<S: Transport>(mut ws: FragmentCollector<S>) -> Outcome {
 fn main() {
     kit::run(|options| async move {
         match options.task {
-            Task::Echo => kit::serve(&options, Echo).await,
+            Task::Echo => match options.api.as_str() {
+                "" => kit::serve(&options, Echo).await,
+                "hyper" => kit::serve(&options, Hyper).await,
+                "http2" => kit::serve(&options, Http2).await,
+                _ => Err(Failure::from("no such interface")),
+            },
             Task::Broadcast => kit::serve(&options, Broadcast::default()).await,
             Task::Mask => {
                 kit::mask(|key, data| fastwebsockets::unmask(data, key));
