@@ -22,6 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::any;
+use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use tautline::{BoxError, Config, Connections};
 use tautline_axum::WebSocketUpgrade;
@@ -51,6 +52,8 @@ async fn main() -> Result<(), BoxError> {
         stopped.await;
         closing.close();
     };
+    // HTTP/2 writes small pieces: the system must not hold them back.
+    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     connections.drain(PATIENCE).await;
     Ok(())

@@ -19,6 +19,8 @@ async fn main() -> Result<(), BoxError> {
     let connections = Connections::new();
     loop {
         let (stream, peer) = listener.accept().await?;
+        // HTTP/2 writes small pieces: the system must not hold them back.
+        stream.set_nodelay(true)?;
         let connections = connections.clone();
         tokio::spawn(async move {
             let mut server = auto::Builder::new(TokioExecutor::new());
