@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::task::Context;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -77,6 +78,8 @@ impl Connections {
         Fut: Future<Output: HandlerResult> + Send + 'static,
     {
         let signal = self.shutdown.signal();
+        // Boxed: it is dropped when the handler starts.
+        let opening = Box::pin(opening);
         self.tasks.spawn(|place| {
             let task = async move {
                 let Some(mut ws) = opening.await else { return };
@@ -85,8 +88,14 @@ impl Connections {
                 let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
                 match started {
                     Ok(handling) => {
-                        let result = async move { handling.await.into_result() };
-                        handle(result, place).await;
+                        let mut handling = pin!(handling);
+                        let result = poll_fn(move |cx| {
+                            handling.as_mut().poll(cx).map(HandlerResult::into_result)
+                        });
+                        let (mut place, mut result) = (Some(place), pin!(Some(result)));
+                        let polling =
+                            |cx: &mut Context<'_>| poll_handler(&mut place, result.as_mut(), cx);
+                        report(poll_fn(polling).await, place);
                     }
                     Err(_) => tracing::error!("handler panicked"),
                 }
@@ -169,15 +178,9 @@ mod sealed {
     impl<'a> Sealed for Result<(), Box<dyn std::error::Error + Send + Sync + 'a>> {}
 }
 
-/// Runs a handler to its end, and logs how it ended. The connection is closed accordingly if the
-/// handler drops it.
-pub(crate) async fn handle<Fut>(handling: Fut, place: Place)
-where
-    Fut: Future<Output = Result<(), BoxError>>,
-{
-    let mut place = Some(place);
-    let mut handling = pin!(Some(handling));
-    match poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await {
+/// How a handler ended is logged, and its task need not be kept for its connection.
+pub(crate) fn report(ended: Ended, place: Option<Place>) {
+    match ended {
         // The end of the connection has been logged already.
         Ended::With(error) if error.is::<tautline_frame::session::Error>() => {
             tracing::debug!(error = %Chain(&*error), "handler ended with the connection");

@@ -1,7 +1,6 @@
 //! A server: accepts connections and runs a handler for each.
 
 mod asked;
-#[cfg(feature = "http2")]
 mod front;
 #[cfg(feature = "service")]
 mod http1;

@@ -1,18 +1,22 @@
-//! Where the requests of one connection go that carries several: each WebSocket finds a place and a
-//! task of its own.
+//! What the connections of a server share, and where the requests of one go that carries several:
+//! each WebSocket finds a place and a task of its own.
 
-use std::future::Future;
 use std::sync::Arc;
 
-use tracing::Instrument;
-
-use super::asked::Asked;
-use super::opening::{Opened, Opener, start};
-use super::task::serve_one;
-use crate::error::BoxError;
+use super::opening::Opener;
 use crate::tasks::Tasks;
-use crate::websocket::WebSocket;
+#[cfg(feature = "http2")]
+use {
+    super::asked::Asked,
+    super::opening::{Opened, start},
+    super::task::serve_one,
+    crate::error::BoxError,
+    crate::websocket::WebSocket,
+    std::future::Future,
+    tracing::Instrument,
+};
 
+/// What the connections of a server share.
 pub(super) struct Front<T, F> {
     pub(super) opener: Arc<Opener<T>>,
     pub(super) handler: Arc<F>,
@@ -20,6 +24,7 @@ pub(super) struct Front<T, F> {
     pub(super) max_connections: usize,
 }
 
+#[cfg(feature = "http2")]
 impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
@@ -60,11 +65,7 @@ where
                     _ => Ok(None),
                 }
             });
-            let serving = serve_one(opening, place).in_current_span();
-            async move {
-                serving.await;
-                drop(kept);
-            }
+            serve_one(opening, place, kept).in_current_span()
         });
     }
 }

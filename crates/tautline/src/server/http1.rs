@@ -38,7 +38,7 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     /// Serves a connection until its end, or until one of its requests takes it over.
-    pub(super) async fn serve_http1(self, accepted: Shared) {
+    pub(super) async fn serve_http1(self: Arc<Self>, accepted: Shared) {
         let Some(application) = self.opener.service.clone() else { return };
         let Shared { io, peer, mut signal, .. } = accepted;
         let acceptor = &self.opener.acceptor;
@@ -50,7 +50,7 @@ where
             // It holds bodies as well, and bounds heads; below 8 KiB hyper panics.
             .max_buf_size(acceptor.limits().get_max_bytes().max(64 << 10));
         let io = TokioIo::new(Patient::new(io, acceptor.patience()));
-        let front = Arc::new(self);
+        let front = self.clone();
         let answering = service_fn(move |request| {
             let (front, application, peer) = (front.clone(), application.clone(), peer.clone());
             async move { Ok::<_, Infallible>(front.answer_http1(request, &application, peer).await) }

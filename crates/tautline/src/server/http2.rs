@@ -93,7 +93,7 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
-    pub(super) async fn serve_http2(self, accepted: Shared) {
+    pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {
         let Shared { io, peer, deadline, mut signal } = accepted;
         let Some(config) = &self.opener.http2 else { return };
         let acceptor = &self.opener.acceptor;

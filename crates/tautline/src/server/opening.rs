@@ -73,10 +73,10 @@ pub(super) enum Opened<T> {
     WebSocket(WebSocket, T),
     /// An HTTP/2 connection, on whose streams there will be requests.
     #[cfg(feature = "http2")]
-    Http2(Shared),
+    Http2(Box<Shared>),
     /// A connection of HTTP/1.1 whose requests are the application's.
     #[cfg(feature = "service")]
-    Http1(Shared),
+    Http1(Box<Shared>),
     /// It was answered otherwise (it was not for a WebSocket, or the application refused or did
     /// not decide), or nothing arrived before the server shut down.
     Nothing,
@@ -175,13 +175,15 @@ impl<T: Send> Opener<T> {
                     }
                     let (pending, request) = incoming.into_parts();
                     let pending = pending.with_head(&request);
-                    return Ok(Opened::Http1(Shared::new(pending, peer, signal)));
+                    return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
                 }
                 let peer = peer.with_secure(incoming.get_ref().is_tls());
                 self.decide(incoming.with_peer(peer), signal, place).await
             }
             #[cfg(feature = "http2")]
-            First::Http2(pending) => Ok(Opened::Http2(Shared::new(pending, peer, signal))),
+            First::Http2(pending) => {
+                Ok(Opened::Http2(Box::new(Shared::new(pending, peer, signal))))
+            }
         }
     }
 

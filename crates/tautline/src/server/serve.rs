@@ -8,7 +8,6 @@ use tracing::Instrument;
 
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
-#[cfg(feature = "http2")]
 use super::front::Front;
 use super::opening::{Opened, Opener, start};
 use super::task::serve_one;
@@ -55,39 +54,40 @@ where
         #[cfg(feature = "service")]
         connections: connections.clone(),
     });
-    let handler = Arc::new(handler);
-    let (places, accept_turns) = (connections.tasks().clone(), turns.clone());
+    let front = Arc::new(Front {
+        opener,
+        handler: Arc::new(handler),
+        places: connections.tasks().clone(),
+        max_connections: settings.max_connections,
+    });
+    let accept_turns = turns.clone();
     let accepting = async move {
         loop {
-            places.fewer_than(settings.max_connections).await;
+            front.places.fewer_than(front.max_connections).await;
             accept_turns.take().await;
             let (stream, addr) = listen::accept(&settings.listener).await;
             let peer = Peer::from(addr);
-            let (opener, handler) = (opener.clone(), handler.clone());
-            let turns = accept_turns.clone();
-            #[cfg(feature = "http2")]
-            let front = Front {
-                opener: opener.clone(),
-                handler: handler.clone(),
-                places: places.clone(),
-                max_connections: settings.max_connections,
-            };
+            let (front, turns) = (front.clone(), accept_turns.clone());
             let span = tracing::debug_span!("connection", %peer);
+            let places = front.places.clone();
             places.spawn(|place| {
                 let held = place.share();
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
+                    let opener = front.opener.clone();
                     match turns.of(pin!(opener.open(stream, peer, held))).await? {
-                        Opened::WebSocket(ws, data) => return Ok(start(&*handler, ws, data)),
+                        Opened::WebSocket(ws, data) => {
+                            return Ok(start(&*front.handler, ws, data));
+                        }
                         #[cfg(feature = "http2")]
-                        Opened::Http2(shared) => Box::pin(front.serve_http2(shared)).await,
+                        Opened::Http2(shared) => Box::pin(front.serve_http2(*shared)).await,
                         #[cfg(feature = "service")]
-                        Opened::Http1(shared) => Box::pin(front.serve_http1(shared)).await,
+                        Opened::Http1(shared) => Box::pin(front.serve_http1(*shared)).await,
                         Opened::Nothing => {}
                     }
                     Ok(None)
                 });
-                serve_one(opening, place).instrument(span)
+                serve_one(opening, place, ()).instrument(span)
             });
         }
     };

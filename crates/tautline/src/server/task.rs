@@ -1,23 +1,30 @@
 //! The task of a connection.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 
 use crate::accept::AcceptError;
-use crate::connections::handle;
+use crate::connections::report;
 use crate::error::{BoxError, Chain};
+use crate::parting::poll_handler;
 use crate::tasks::Place;
 
 /// The task of a connection: the handshake, which returns the handler's future, and then that
 /// future. Whatever it holds while the handler runs adds to the size of every idle connection.
-pub(super) async fn serve_one<O, Fut>(opening: Pin<Box<O>>, place: Place)
+///
+/// `_kept` is dropped with it.
+pub(super) async fn serve_one<O, Fut, K>(opening: Pin<Box<O>>, place: Place, _kept: K)
 where
     O: Future<Output = Result<Option<Fut>, AcceptError>>,
     Fut: Future<Output = Result<(), BoxError>>,
 {
-    match opening.await {
-        Ok(Some(handling)) => handle(handling, place).await,
-        Ok(None) => {}
-        Err(error) => tracing::debug!(error = %Chain(&error), "connection not accepted"),
-    }
+    let handling = match opening.await {
+        Ok(Some(handling)) => handling,
+        Ok(None) => return,
+        Err(error) => return tracing::debug!(error = %Chain(&error), "connection not accepted"),
+    };
+    let mut place = Some(place);
+    let mut handling = pin!(Some(handling));
+    let ended = poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await;
+    report(ended, place);
 }
