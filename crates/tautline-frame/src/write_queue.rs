@@ -150,6 +150,21 @@ impl WriteQueue {
         self.chunks.push_back(payload);
     }
 
+    /// Takes up to `most` bytes off the front as they are, for a transport that keeps what it is
+    /// given: what stands before a large payload, and the payload. `None` if what comes first is in
+    /// the buffer, where the next frames go too.
+    pub fn split_chunks(&mut self, most: usize) -> Option<[Bytes; 2]> {
+        let first = self.chunks.front()?;
+        let first = first.slice(..first.len().min(most));
+        let rest = most - first.len();
+        let second = match self.chunks.get(1) {
+            Some(second) => second.slice(..second.len().min(rest)),
+            None => Bytes::new(),
+        };
+        self.advance(first.len() + second.len());
+        Some([first, second])
+    }
+
     /// Appends a frame that was encoded before.
     pub(crate) fn push_frame(&mut self, frame: &Frame) {
         let tail = self.tail.get_or_insert_default();
@@ -316,6 +331,37 @@ mod tests {
             }
             assert_eq!(queue.remaining(), expected.len());
             assert_eq!(drain(&mut queue, step), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_split_off_is_what_would_have_been_written() {
+        for most in [1, 2, 7, CHAIN_THRESHOLD, 50_000, usize::MAX] {
+            let (mut queue, mut other) = (WriteQueue::default(), WriteQueue::default());
+            for len in [3, CHAIN_THRESHOLD, 70_000, 0, 9000, 1] {
+                let payload: Bytes = (0..len).map(|i| i as u8).collect();
+                queue.push(&header(None, len), payload.clone());
+                other.push(&header(None, len), payload);
+            }
+            let mut out = Vec::new();
+            while let Some([first, second]) = queue.split_chunks(most) {
+                let count = first.len() + second.len();
+                assert!((1..=most).contains(&count), "{count} of {most}");
+                out.extend_from_slice(&first);
+                out.extend_from_slice(&second);
+                other.advance(count);
+                assert_eq!(
+                    (queue.remaining(), queue.written(), queue.messages()),
+                    (other.remaining(), other.written(), other.messages())
+                );
+            }
+            assert_eq!(queue.remaining(), 3, "the last frame is in the buffer");
+            out.extend(drain(&mut queue, usize::MAX));
+            let mut all = WriteQueue::default();
+            for len in [3, CHAIN_THRESHOLD, 70_000, 0, 9000, 1] {
+                all.push(&header(None, len), (0..len).map(|i| i as u8).collect());
+            }
+            assert_eq!(out, drain(&mut all, usize::MAX));
         }
     }
 

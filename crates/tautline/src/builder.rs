@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::connection::{Connection, Info};
 use crate::timer::now;
 use crate::transport::Peer;
+#[cfg(feature = "http2")]
+use crate::transport::Transport;
 use crate::websocket::WebSocket;
 
 /// Opens a [`WebSocket`] over a stream whose opening handshake was done elsewhere, for instance by
@@ -144,6 +146,17 @@ impl WebSocketBuilder {
         let subprotocol = self.agreed.subprotocol.map(String::into_boxed_str);
         let info = Info { peer: self.peer, version: self.version, subprotocol };
         Connection::new(Some(stream), session, info).into()
+    }
+
+    /// The same over a transport that keeps large payloads, rather than copies of them.
+    #[cfg(feature = "http2")]
+    pub(crate) fn build_on<S>(self, transport: Transport<S>) -> WebSocket<Transport<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut ws = self.build(transport);
+        ws.give_with(Transport::poll_give);
+        ws
     }
 }
 

@@ -6,11 +6,11 @@ mod leaving;
 mod seated;
 
 use std::fmt;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use http::Version;
-use tautline_frame::CloseCode;
 use tautline_frame::session::{Action, Interest, Progress, Session};
+use tautline_frame::{CloseCode, WriteQueue};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::leaving::{OnDrop, close_on_drop};
@@ -43,7 +43,14 @@ pub(crate) struct Connection<S> {
     place: Option<Place>,
     /// What to do if it is dropped before its end.
     on_drop: OnDrop<S>,
+    /// How to write large payloads, for a transport that keeps them.
+    give: Option<Give<S>>,
 }
+
+/// Takes bytes off the queue without a copy, and returns how many. A function pointer, since not
+/// every stream can.
+pub(crate) type Give<S> =
+    fn(&mut S, &mut Context<'_>, &mut WriteQueue) -> Poll<std::io::Result<usize>>;
 
 impl<S> Connection<S> {
     pub(crate) fn new(io: Option<S>, session: Session, info: Info) -> Self
@@ -59,7 +66,14 @@ impl<S> Connection<S> {
             shutdown: None,
             place: None,
             on_drop: close_on_drop,
+            give: None,
         }
+    }
+
+    /// Writes large payloads in this way.
+    #[cfg(feature = "http2")]
+    pub(crate) fn give_with(&mut self, give: Give<S>) {
+        self.give = Some(give);
     }
 
     /// Closes with 1001 when the server shuts down.

@@ -1,9 +1,11 @@
 //! WebSocket over HTTP/2 (RFC 8441), for both roles: the settings, and the bytes of a stream. HTTP/2
 //! itself is what the `h2` crate does.
 
+mod data;
 pub(crate) mod error;
 mod stream;
 
+pub(crate) use self::data::Data;
 pub use self::error::Http2Error;
 pub(crate) use self::stream::{Carrier, Http2Stream};
 
@@ -17,6 +19,10 @@ const DATA_BUDGET: usize = 4 << 20;
 /// What waits to be sent of one stream, in bytes. More waits in the connection's own queue, which
 /// [`Config::write_mark`](crate::Config::write_mark) limits.
 const SEND_BUFFER: usize = 64 << 10;
+
+/// The longest DATA to receive. With the least that RFC 9113 section 4.2 permits, 16 KiB, a message
+/// of that size comes in two, the second one after the first ones of all other streams.
+const MAX_FRAME: u32 = 32 << 10;
 
 /// With less, every few bytes would wait for a round trip; with none, for ever.
 const MIN_WINDOW: u32 = 1 << 10;
@@ -118,6 +124,7 @@ impl Http2Config {
             .max_concurrent_streams(self.max_streams)
             .initial_window_size(self.stream_window)
             .initial_connection_window_size(self.connection_window())
+            .max_frame_size(MAX_FRAME)
             .max_header_list_size(max_head)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(DATA_BUDGET);
@@ -134,6 +141,7 @@ impl Http2Config {
             .initial_window_size(self.stream_window)
             // How many streams there will be is for the server to say.
             .initial_connection_window_size(MAX_WINDOW)
+            .max_frame_size(MAX_FRAME)
             .max_header_list_size(max_head)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(DATA_BUDGET);

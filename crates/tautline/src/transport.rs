@@ -17,10 +17,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "http2")]
+use tautline_frame::WriteQueue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::{client, server};
+#[cfg(feature = "http2")]
+use tokio_util::io::poll_write_buf;
 
 use self::boxed::Boxed;
 pub use self::peer::Peer;
@@ -94,6 +98,22 @@ impl<S> Transport<S> {
     #[cfg(feature = "http2")]
     pub(crate) fn http2(stream: Http2Stream) -> Self {
         Self(Kind::Http2(Box::new(stream)))
+    }
+
+    /// Takes bytes off the queue; a stream of HTTP/2 keeps large payloads instead of copies.
+    #[cfg(feature = "http2")]
+    pub(crate) fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut WriteQueue,
+    ) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match &mut self.0 {
+            Kind::Http2(stream) => stream.poll_give(cx, queue),
+            _ => poll_write_buf(Pin::new(self), cx, queue),
+        }
     }
 
     #[cfg(feature = "tls")]

@@ -12,6 +12,8 @@ use tautline_frame::{CloseCode, CloseFrame, Compress, Compression, Kind, Message
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::parts::Parts;
+#[cfg(feature = "http2")]
+use crate::connection::Give;
 use crate::connection::{Connection, OnDrop};
 use crate::error::TryFeedError;
 use crate::futures::{self, Feed, FeedWith, Next, Send, SendWith, Transmit};
@@ -158,6 +160,11 @@ impl<S> WebSocket<S> {
 
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.connection.watch(shutdown);
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn give_with(&mut self, give: Give<S>) {
+        self.connection.give_with(give);
     }
 
     pub(crate) fn keep_place(&mut self, place: Place, on_drop: OnDrop<S>) {

@@ -160,7 +160,7 @@ impl Client {
             .agreed(agreed)
             .peer(peer)
             .http_version(Version::HTTP_2)
-            .build(stream);
+            .build_on(stream);
         Ok(Ok(Reply::Open(Box::new(ws), response)))
     }
 }

@@ -10,7 +10,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, Reason};
 use http::{Request, Response};
@@ -18,7 +17,7 @@ use tautline_handshake::{ConnectProtocol, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::http2::{Carrier, Http2Config, Http2Stream, error};
+use crate::http2::{Carrier, Data, Http2Config, Http2Stream, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
 use crate::transport::patient::Patient;
@@ -29,7 +28,7 @@ const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// One HTTP/2 connection. It ends with the last of its streams.
 pub(crate) struct Link {
-    requests: SendRequest<Bytes>,
+    requests: SendRequest<Data>,
     peer: Peer,
     /// The connection has ended, or the server opens no more streams on it.
     over: AtomicBool,
@@ -71,7 +70,7 @@ impl Link {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let transport = Patient::new(transport, patience);
-        let starting = config.client(max_head).handshake(transport);
+        let starting = config.client(max_head).handshake::<_, Data>(transport);
         let (requests, mut connection) = starting.await.map_err(error::io)?;
         // Before the first SETTINGS of the server, no stream may be opened; afterwards, as many as
         // it says, or any number.

@@ -56,13 +56,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
         loop {
-            let (io, queue) = (Pin::new(&mut *io), self.session.queue());
+            let queue = self.session.queue();
             if !queue.has_remaining() {
-                return io.poll_flush(cx);
+                return Pin::new(io).poll_flush(cx);
             }
             let count = if queue.chunk().len() < queue.remaining() {
-                ready!(poll_write_buf(io, cx, queue))?
+                match self.give {
+                    Some(give) => ready!(give(io, cx, queue))?,
+                    None => ready!(poll_write_buf(Pin::new(&mut *io), cx, queue))?,
+                }
             } else {
+                let io = Pin::new(&mut *io);
                 let count = ready!(io.poll_write(cx, queue.chunk()))?;
                 queue.advance(count);
                 count

@@ -7,16 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
+use tautline_frame::WriteQueue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
-use super::Http2Error;
-use super::error;
+use super::data::Data;
+use super::{Http2Error, error};
 
 /// The most that one write asks for.
 const MOST: usize = 64 << 10;
+
+/// DATA of this length was cut by a peer that sends no more at once: the least that an end may have
+/// as its limit (RFC 9113 section 4.2).
+const CUT: usize = 16 << 10;
 
 /// How long the peer may take to end a stream that this end has ended.
 const LINGER: Duration = Duration::from_secs(3);
@@ -27,7 +32,7 @@ const LINGER: Duration = Duration::from_secs(3);
 /// keeps its own window shut, and no other. Dropping it before its end was sent resets the stream
 /// with CANCEL, as a TCP connection would be reset (RFC 8441 section 5).
 pub(crate) struct Http2Stream {
-    outgoing: SendStream<Bytes>,
+    outgoing: SendStream<Data>,
     /// `None` if it is read elsewhere.
     incoming: Option<RecvStream>,
     /// DATA that has not been taken yet.
@@ -45,13 +50,13 @@ pub(crate) trait Carrier: Send + Sync {
 }
 
 impl Http2Stream {
-    pub(crate) const fn new(outgoing: SendStream<Bytes>, incoming: RecvStream) -> Self {
+    pub(crate) const fn new(outgoing: SendStream<Data>, incoming: RecvStream) -> Self {
         Self { outgoing, incoming: Some(incoming), data: Bytes::new(), shut: false, link: None }
     }
 
     /// One that only sends: what is received is read elsewhere.
     #[cfg(feature = "service")]
-    pub(crate) const fn sending(outgoing: SendStream<Bytes>) -> Self {
+    pub(crate) const fn sending(outgoing: SendStream<Data>) -> Self {
         Self { outgoing, incoming: None, data: Bytes::new(), shut: false, link: None }
     }
 
@@ -122,12 +127,31 @@ impl Http2Stream {
         }
     }
 
-    fn send(&mut self, cx: &mut Context<'_>, data: Bytes) -> Poll<io::Result<usize>> {
-        let count = data.len();
+    fn send(&mut self, cx: &mut Context<'_>, data: Data) -> Poll<io::Result<usize>> {
+        let count = data.remaining();
         match self.outgoing.send_data(data, false) {
             Ok(()) => Poll::Ready(Ok(count)),
             Err(_) => Poll::Ready(Err(self.why_closed(cx))),
         }
+    }
+
+    /// Sends from the queue without a copy what is long enough for that.
+    pub(crate) fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut WriteQueue,
+    ) -> Poll<io::Result<usize>> {
+        let room = ready!(self.poll_room(cx, queue.remaining()))?;
+        let data = match queue.split_chunks(room) {
+            Some(pieces) => Data::pieces(pieces),
+            None => {
+                let count = room.min(queue.chunk().len());
+                let data = Data::copy(count, [queue.chunk()]);
+                queue.advance(count);
+                data
+            }
+        };
+        self.send(cx, data)
     }
 
     /// Why nothing can be sent any more.
@@ -162,12 +186,26 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Err(error) = ready!(self.poll_data(cx)) {
-            return Poll::Ready(Err(self.explain(error)));
+        let before = buf.filled().len();
+        loop {
+            match self.poll_data(cx) {
+                Poll::Ready(Ok(())) => {}
+                // It is told next time.
+                _ if buf.filled().len() > before => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.explain(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+            let cut = self.data.len() == CUT;
+            let count = self.data.len().min(buf.remaining());
+            buf.put_slice(&self.data[..count]);
+            self.data.advance(count);
+            // The rest has often arrived too, and a message that is there as a whole is unmasked
+            // while it is copied.
+            if !cut || buf.remaining() == 0 {
+                break;
+            }
         }
-        let count = self.data.len().min(buf.remaining());
-        buf.put_slice(&self.data[..count]);
-        self.data.advance(count);
+        let count = buf.filled().len() - before;
         if let Some(incoming) = &mut self.incoming
             && count > 0
         {
@@ -188,7 +226,7 @@ impl AsyncWrite for Http2Stream {
             return Poll::Ready(Ok(0));
         }
         let room = ready!(self.poll_room(cx, buf.len()))?;
-        self.send(cx, Bytes::copy_from_slice(&buf[..room]))
+        self.send(cx, Data::copy(room, [buf]))
     }
 
     /// One DATA for all pieces: a header and its payload are not sent apart.
@@ -202,12 +240,7 @@ impl AsyncWrite for Http2Stream {
             return Poll::Ready(Ok(0));
         }
         let room = ready!(self.poll_room(cx, total))?;
-        let mut data = BytesMut::with_capacity(room);
-        for buf in bufs {
-            let count = buf.len().min(room - data.len());
-            data.extend_from_slice(&buf[..count]);
-        }
-        self.send(cx, data.freeze())
+        self.send(cx, Data::copy(room, bufs.iter().map(|buf| &**buf)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -225,7 +258,7 @@ impl AsyncWrite for Http2Stream {
             return Poll::Ready(Ok(()));
         }
         self.shut = true;
-        match self.outgoing.send_data(Bytes::new(), true) {
+        match self.outgoing.send_data(Data::empty(), true) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(_) => Poll::Ready(Err(self.why_closed(cx))),
         }

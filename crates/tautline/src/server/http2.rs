@@ -31,7 +31,7 @@ use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
 use crate::accept::{AcceptError, Acceptor};
 use crate::error::BoxError;
 use crate::handshake_io::linger;
-use crate::http2::{Http2Stream, error};
+use crate::http2::{Data, Http2Stream, error};
 use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
@@ -100,7 +100,7 @@ where
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
         let (owner, owned) = oneshot::channel();
         let io = Patient::new(io.with_owner(owner), acceptor.patience());
-        let starting = config.server(max_head).handshake::<_, Bytes>(io);
+        let starting = config.server(max_head).handshake::<_, Data>(io);
         let started = tokio::select! {
             started = timeout_at(deadline, starting) => started,
             () = out_of_grace(&mut signal) => return,
@@ -150,7 +150,7 @@ where
     fn take(
         &self,
         request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
+        mut respond: SendResponse<Data>,
         peer: &Peer,
         streams: &Streams,
     ) {
@@ -180,7 +180,7 @@ struct StreamRequest<T> {
     opener: Arc<Opener<T>>,
     request: Arc<Request<()>>,
     incoming: RecvStream,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Data>,
     peer: Peer,
     deadline: Instant,
 }
@@ -188,7 +188,7 @@ struct StreamRequest<T> {
 impl<T: Send> StreamRequest<T> {
     fn new(
         request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
+        respond: SendResponse<Data>,
         peer: Peer,
         opener: &Arc<Opener<T>>,
     ) -> Self {
@@ -264,7 +264,7 @@ impl<T: Send> Asked for StreamRequest<T> {
         let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
         let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
         let connection = self.opener.acceptor.connection(agreed);
-        Ok(connection.peer(self.peer).http_version(Version::HTTP_2).build(stream))
+        Ok(connection.peer(self.peer).http_version(Version::HTTP_2).build_on(stream))
     }
 }
 
@@ -323,7 +323,7 @@ impl<T: Send> StreamRequest<T> {
 /// to whoever waits for it.
 #[cfg(feature = "service")]
 async fn send_response(
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Data>,
     response: Response<ResponseBody>,
     switching: Option<(oneshot::Sender<Upgraded>, RecvStream)>,
     head_only: bool,

@@ -1,4 +1,4 @@
-//! A stream that gives a peer up that takes nothing.
+//! A stream for an HTTP library, which reads and writes without limits of its own.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,8 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::timer::{Timer, now};
 
-/// Fails with `TimedOut` when the peer has taken no byte for as long as its patience lasts. For
-/// streams that an HTTP library writes to, which would wait for ever.
+/// How much is read before other tasks run. Those that take what was read find it in the cache, and
+/// no peer that always has more delays the others: of 16, 64, 128 and 256 KiB, this is what costs
+/// least for messages of 16 KiB on 16 and on 256 streams of HTTP/2, 15 % less than without a limit.
+const TURN: usize = 64 << 10;
+
+/// Fails with `TimedOut` when the peer has taken no byte for as long as its patience lasts, and is
+/// read in turns.
 #[derive(Debug)]
 pub(crate) struct Patient<S> {
     stream: S,
@@ -18,11 +23,13 @@ pub(crate) struct Patient<S> {
     /// Until when the peer must take something, if it is being waited for.
     deadline: Option<Instant>,
     timer: Timer,
+    /// How much of this turn is left, in bytes.
+    turn: usize,
 }
 
 impl<S> Patient<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, deadline: None, timer: Timer::default() }
+        Self { stream, patience, deadline: None, timer: Timer::default(), turn: TURN }
     }
 
     #[cfg(feature = "service")]
@@ -46,7 +53,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.turn == 0 {
+            self.turn = TURN;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.turn = match polled {
+            Poll::Ready(_) => self.turn.saturating_sub(buf.filled().len() - before),
+            Poll::Pending => TURN,
+        };
+        polled
     }
 }
 
@@ -109,5 +127,32 @@ mod tests {
         let error = stream.write_all(&[1; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(now() - before, Duration::from_secs(5));
+    }
+    // All that 256 streams of one connection had sent was read before the first of them was looked
+    // at, and had left the cache by then.
+    #[tokio::test]
+    async fn others_run_after_each_turn_of_a_peer_that_always_has_more() {
+        let mut stream = Patient::new(tokio::io::repeat(7), Duration::from_secs(5));
+        for turn in 0..3 {
+            let (mut read, mut over) = (0, false);
+            let waited = std::future::poll_fn(|cx| {
+                let mut bytes = [0; 5000];
+                while !over {
+                    let mut buf = ReadBuf::new(&mut bytes);
+                    match Pin::new(&mut stream).poll_read(cx, &mut buf) {
+                        Poll::Ready(result) => result.unwrap(),
+                        // It has woken this task.
+                        Poll::Pending => {
+                            over = true;
+                            return Poll::Pending;
+                        }
+                    }
+                    read += buf.filled().len();
+                }
+                Poll::Ready(())
+            });
+            tokio::time::timeout(Duration::from_secs(5), waited).await.expect("woken");
+            assert!((TURN..TURN + 5000).contains(&read), "{turn}: {read}");
+        }
     }
 }
