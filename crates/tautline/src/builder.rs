@@ -143,7 +143,7 @@ impl WebSocketBuilder {
             }
             None => session,
         };
-        let subprotocol = self.agreed.subprotocol.map(String::into_boxed_str);
+        let subprotocol = self.agreed.subprotocol.map(Box::new);
         let info = Info { peer: self.peer, version: self.version, subprotocol };
         Connection::new(Some(stream), session, info).into()
     }

@@ -27,7 +27,8 @@ use crate::wakers::Wakers;
 pub(crate) struct Info {
     pub(crate) peer: Peer,
     pub(crate) version: Version,
-    pub(crate) subprotocol: Option<Box<str>>,
+    #[expect(clippy::box_collection, reason = "one word of every idle connection instead of two")]
+    pub(crate) subprotocol: Option<Box<String>>,
 }
 
 pub(crate) struct Connection<S> {

@@ -86,7 +86,7 @@ impl<S> WebSocket<S> {
     /// The subprotocol that was agreed on (RFC 6455 section 1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.connection.info.subprotocol.as_deref()
+        self.connection.info.subprotocol.as_deref().map(String::as_str)
     }
 
     /// Who is at the other end.
