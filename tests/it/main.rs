@@ -35,6 +35,7 @@ mod process;
 mod refusal;
 mod request;
 mod respond;
+mod routes;
 mod runtime;
 mod secrets;
 mod secure;

@@ -49,6 +49,7 @@ pub(crate) fn features(args: &[String]) -> Outcome {
         "-p tautline --no-default-features",
         "-p tautline --no-default-features --features deflate",
         "-p tautline --no-default-features --features idna",
+        "-p tautline --no-default-features --features router",
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring",
         // All but aws-lc-rs, which takes minutes to compile.

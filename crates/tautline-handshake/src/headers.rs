@@ -97,6 +97,12 @@ impl Headers {
         }
     }
 
+    /// Sets all that the others set, as [`extend`](Self::extend) does. Their mistakes count too.
+    pub fn merge(&mut self, others: Self) {
+        self.extend(others.map);
+        self.note(others.error.map_or(Ok(()), Err));
+    }
+
     /// What was set.
     ///
     /// # Errors

@@ -48,6 +48,8 @@ pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
+#[cfg(feature = "router")]
+pub use server::{Params, RouteError, Router};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]

@@ -8,6 +8,8 @@ mod http1;
 mod http2;
 mod listen;
 mod opening;
+#[cfg(feature = "router")]
+mod routes;
 mod serve;
 #[cfg(feature = "service")]
 mod service;
@@ -26,6 +28,8 @@ use http::Response;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::opening::{BoxFuture, Decision, Fallback};
+#[cfg(feature = "router")]
+pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};

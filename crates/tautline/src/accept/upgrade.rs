@@ -11,7 +11,8 @@ use crate::headers::header_setters;
 use crate::transport::Peer;
 
 /// A valid request to open a WebSocket that has not been answered yet: what
-/// [`Server::authorize`](crate::Server::authorize) is called with.
+/// [`Server::authorize`](crate::Server::authorize) is called with. Clones share the request.
+#[derive(Clone)]
 pub struct UpgradeRequest {
     request: Arc<Request<()>>,
     peer: Peer,
@@ -107,6 +108,21 @@ impl<T> Upgrade<T> {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
+    }
+
+    /// The same with other data.
+    #[cfg(feature = "router")]
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Upgrade<U> {
+        let Self { data, subprotocol, headers } = self;
+        Upgrade { data: change(data), subprotocol, headers }
+    }
+
+    /// What both of them add; `other` has the last word, and its data.
+    #[cfg(feature = "router")]
+    pub(crate) fn and<U>(self, other: Upgrade<U>) -> Upgrade<U> {
+        let mut headers = self.headers;
+        headers.merge(other.headers);
+        Upgrade { headers, subprotocol: other.subprotocol.or(self.subprotocol), ..other }
     }
 
     header_setters! {
