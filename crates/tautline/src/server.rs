@@ -172,7 +172,7 @@ impl Server {
     }
 
     /// Calls this function for every request before it is answered. It gets the whole request and
-    /// the [`Peer`], and refuses with any response, or accepts with a subprotocol, headers and data
+    /// the [`Peer`](crate::Peer), and refuses with any response, or accepts with a subprotocol, headers and data
     /// for the connection's handler ([`serve_with`](Server::serve_with)).
     ///
     /// The request is a valid handshake from an allowed origin. If the function panics, the client
