@@ -7,7 +7,9 @@ mod http1;
 #[cfg(feature = "http2")]
 mod http2;
 mod listen;
+mod local;
 mod opening;
+mod per_core;
 #[cfg(feature = "router")]
 mod routes;
 mod serve;

@@ -72,6 +72,8 @@ impl Tasks {
         }
         if let Some(taken) = self.lock().get_mut(key) {
             match part {
+                // It may have ended already, and the handler run elsewhere.
+                Part::Handler if taken.handler.is_some() => {}
                 Part::Handler => taken.handler = Some(handle),
                 Part::Closer => taken.closer = Some(handle),
             }
@@ -135,10 +137,23 @@ impl Place {
         self.tasks.0.over.load(Ordering::SeqCst)
     }
 
-    /// The handler has ended: its task, with all the memory of its future, must not be kept for as
-    /// long as somebody holds the connection.
+    /// The handler runs in this task.
+    pub(crate) fn keep_handler(&self, handle: AbortHandle) {
+        if self.is_over() {
+            handle.abort();
+        }
+        let replaced =
+            self.tasks.lock().get_mut(self.key).and_then(|taken| taken.handler.replace(handle));
+        drop(replaced);
+    }
+
+    /// The task that calls this has ended as the handler's: with all the memory of its future, it
+    /// must not be kept for as long as somebody holds the connection.
     pub(crate) fn end_handler(&self) {
-        let handle = self.tasks.lock().get_mut(self.key).and_then(|taken| taken.handler.take());
+        let this = tokio::task::try_id();
+        let handle = self.tasks.lock().get_mut(self.key).and_then(|taken| {
+            taken.handler.take_if(|handler| this.is_none_or(|this| handler.id() == this))
+        });
         // Outside the lock: it may be the last reference to the task.
         drop(handle);
     }

@@ -167,6 +167,10 @@ impl<S> WebSocket<S> {
         self.connection.give_with(give);
     }
 
+    pub(crate) const fn place(&self) -> Option<&Place> {
+        self.connection.place()
+    }
+
     pub(crate) fn keep_place(&mut self, place: Place, on_drop: OnDrop<S>) {
         self.connection.keep_place(place, on_drop);
     }
