@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use h2::Reason;
 use http::{Method, Response, Version};
-use tautline::{Client, ConnectError, Error, Http2, Http2Error, Message};
+use tautline::{Client, Config, ConnectError, Error, Http2, Http2Error, Message};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::support::handshake::{expect_echo, uri};
 use crate::support::http2::{Order, RawServer, RawStream, connecting, raw_server};
@@ -420,5 +421,47 @@ async fn connecting_goes_on_for_those_who_wait_when_the_first_has_gone() {
         accepted = server.accept() => drop(second.await.unwrap().map(|ws| (ws, accepted)).unwrap()),
         _ = listener.accept() => panic!("a second connection"),
         () = tokio::time::sleep(SOON) => panic!("no request"),
+    }
+}
+
+// RFC 6455 section 7.1.1: a client waits for the server to end TCP, whose waiting state is for the
+// server to have. A stream has none: a server that did not end it (hypercorn) held up every `close`
+// for the whole `close_timeout`.
+#[tokio::test]
+async fn a_client_ends_its_stream_behind_both_closes_without_waiting() {
+    for server_first in [false, true] {
+        let (address, mut servers) = raw_server(connecting()).await;
+        let client = prior().config(Config::new().close_timeout(Duration::from_secs(3600)));
+        let accepting = async {
+            let mut server = servers.recv().await.unwrap();
+            let (_, stream) = server.accept().await;
+            (server, stream)
+        };
+        let (ws, (server, mut stream)) = join(client.connect(uri(address)), accepting).await;
+        let mut ws = ws.unwrap();
+        let closing = async {
+            if server_first {
+                assert!(ws.next().await.is_none());
+            } else {
+                ws.close().await.unwrap();
+            }
+            ws.close_frame().unwrap().code()
+        };
+        let serving = async {
+            if server_first {
+                stream.send(FIN | CLOSE, close_body(4000, ""));
+            }
+            let code = if server_first { 4000 } else { 1000 };
+            stream.expect(FIN | CLOSE, close_body(code, "")).await;
+            if !server_first {
+                stream.send(FIN | CLOSE, close_body(1000, ""));
+            }
+            // The end of the client comes, although this end never does.
+            stream.expect_end().await;
+        };
+        let both = timeout(SOON, join(closing, serving)).await;
+        let (code, ()) = both.expect("both wait for the end of the other");
+        assert_eq!(code.as_u16(), if server_first { 4000 } else { 1000 });
+        drop((server, stream));
     }
 }
