@@ -1,6 +1,7 @@
 //! A client that would use HTTP/2, and servers that do not carry WebSockets over it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join;
@@ -9,6 +10,7 @@ use http::Version;
 use tautline::{Client, ConnectError, Http2, Http2Error, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -18,6 +20,9 @@ use crate::support::http2::{
     raw_server,
 };
 use crate::support::peer::{FIN, TEXT};
+
+/// Until when what should happen at once must have happened.
+const SOON: Duration = Duration::from_secs(20);
 
 fn prior() -> Client {
     Client::new().http2(Http2::Prior)
@@ -156,7 +161,8 @@ async fn a_server_that_requires_http_1_1_for_a_stream_gets_it() {
         server.request().await.unwrap().1.send_reset(Reason::HTTP_1_1_REQUIRED);
         (server, secure.upgrade().await)
     };
-    let (ws, _servers) = join(client.connect(secure.uri()), serving).await;
+    let both = join(client.connect(secure.uri()), serving);
+    let (ws, _servers) = timeout(SOON, both).await.expect("HTTP/1.1 is asked for");
     assert_eq!(ws.unwrap().http_version(), Version::HTTP_11);
     // Who wants nothing but HTTP/2 is told.
     let (address, mut servers) = raw_server(connecting()).await;
