@@ -1,8 +1,8 @@
-// WebSocket over HTTP/2 (RFC 8441) in real browsers: a page of `echo_peer`, and its WebSockets on the
-// same connection.
+// WebSocket over HTTP/2 (RFC 8441) in real browsers: a page of `echo_peer`, and of `axum_peer`, and its
+// WebSockets on the same connection.
 //
-//     CHROMIUM=/usr/bin/chromium FIREFOX=/usr/bin/firefox-esr ECHO_BIN=.../echo_peer CERT=... KEY=... \
-//       CA=... node http2.mjs
+//     CHROMIUM=/usr/bin/chromium FIREFOX=/usr/bin/firefox-esr ECHO_BIN=.../echo_peer \
+//       AXUM_BIN=.../axum_peer CERT=... KEY=... CA=... node http2.mjs
 //
 // The page (http2.html) runs by itself, and its results are what the server prints. Without FIREFOX,
 // which needs `certutil` as well, only Chromium is used. Prints a line for each check and "browser: N
@@ -19,7 +19,8 @@ import { fileURLToPath } from "node:url";
 
 const ALL = 60_000; // ms for one browser
 
-const { CHROMIUM, FIREFOX, ECHO_BIN, CERT, KEY, CA } = process.env;
+const { CHROMIUM, FIREFOX, ECHO_BIN, AXUM_BIN, CERT, KEY, CA } = process.env;
+const programs = { echo_peer: ECHO_BIN, axum_peer: AXUM_BIN };
 const page = fileURLToPath(new URL("http2.html", import.meta.url));
 
 let passed = 0;
@@ -63,8 +64,8 @@ class Server {
   told = new Map();
   ends = [];
 
-  constructor(options, port = 0) {
-    this.child = start(ECHO_BIN, ["--listen", `127.0.0.1:${port}`, "--http2", "--cert", CERT, "--key", KEY,
+  constructor(program, options, port = 0) {
+    this.child = start(programs[program], ["--listen", `127.0.0.1:${port}`, "--http2", "--cert", CERT, "--key", KEY,
       "--page", page, ...options], ["ignore", "pipe", "inherit"]);
     this.ready = new Promise((resolve) => { this.tellReady = resolve; });
     this.done = new Promise((resolve) => { this.tellDone = resolve; });
@@ -110,14 +111,14 @@ async function removed(home) {
   }
 }
 
-async function run(browser, options, extension) {
-  const name = [browser, ...options].join(" ");
+async function run(browser, program, options, extension) {
+  const name = [browser, program, ...options].join(" ");
   let next = null;
-  const server = new Server(options);
+  const server = new Server(program, options);
   const port = await within(server.ready, "the server's start");
   const home = mkdtempSync(join(tmpdir(), "tautline-browser-"));
-  const [program, args] = browsers[browser](home);
-  const lone = start(program, [...args, `https://localhost:${port}/`], "ignore");
+  const [path, args] = browsers[browser](home);
+  const lone = start(path, [...args, `https://localhost:${port}/`], "ignore");
   try {
     await within(server.done, `${name}: the page`).catch((error) => {
       throw new Error(`${error.message}; it told ${JSON.stringify([...server.told])}`);
@@ -150,7 +151,7 @@ async function run(browser, options, extension) {
     check(`${name}: the server ends cleanly on SIGTERM`, () =>
       assert.deepEqual(end, { code: 0, signal: null }));
 
-    next = new Server(options, port);
+    next = new Server(program, options, port);
     await within(next.done, `${name}: after a restart`);
     // Chromium asks for HTTP/1.1 alone now.
     console.log(`        after a restart: ${next.opened.map(([version]) => version)}`);
@@ -166,12 +167,14 @@ async function run(browser, options, extension) {
 }
 
 for (const browser of FIREFOX ? ["chromium", "firefox"] : ["chromium"]) {
-  for (const [options, extension] of [[[], ""], [["--takeover"], "permessage-deflate"]]) {
+  for (const [program, options, extension] of [["echo_peer", [], ""],
+    ["echo_peer", ["--takeover"], "permessage-deflate"],
+    ["axum_peer", ["--takeover"], "permessage-deflate"]]) {
     try {
-      await run(browser, options, extension);
+      await run(browser, program, options, extension);
     } catch (error) {
       failed += 1;
-      console.log(`FAILED  ${browser} ${options.join(" ")}: ${error.message}`);
+      console.log(`FAILED  ${browser} ${program} ${options.join(" ")}: ${error.message}`);
     }
   }
 }

@@ -2,7 +2,8 @@
 
 One WebSocket on a connection at a time: where `hypercorn` has answered a Close or sent one, any DATA
 that follows on that stream, even the client's empty one with END_STREAM, is a KeyError that ends its
-whole connection. And it never ends a stream whose client has closed first.
+whole connection. And it never ends a stream whose client has closed first, so the client must not wait
+for that.
 
 By hand: cargo build --example check_client, then
 python tests/interop/hypercorn_server.py target/debug/examples/check_client CERT KEY CA

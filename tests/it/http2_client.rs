@@ -1,7 +1,6 @@
 //! A client that opens WebSockets as streams of shared HTTP/2 connections (RFC 8441).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,22 +8,21 @@ use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use h2::Reason;
 use http::{Method, Response, Version};
-use tautline::{Client, ConnectError, Error, Http2, Http2Error, Message};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tautline::{Client, Config, ConnectError, Error, Http2, Http2Error, Message};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::support::handshake::{Http, Identity, echo_server, expect_echo, switching, uri};
-use crate::support::http2::{
-    ACK, DATA, END_HEADERS, Frames, HEADERS, Order, PING, PREFACE, RawServer, RawStream, SETTINGS,
-    connecting, frame, raw_server,
-};
+use crate::support::handshake::{expect_echo, uri};
+use crate::support::http2::{Order, RawServer, RawStream, connecting, raw_server};
 use crate::support::peer::{CLOSE, FIN, TEXT, close_body};
 
 fn prior() -> Client {
     Client::new().http2(Http2::Prior)
 }
+
+/// Until when what should happen at once must have happened.
+const SOON: Duration = Duration::from_secs(20);
 
 /// What HTTP/2 says of a failure to connect.
 fn http2_error(error: &ConnectError) -> Http2Error {
@@ -369,122 +367,101 @@ async fn headers_of_a_connection_are_refused_before_anything_is_sent() {
     }
 }
 
+// A server that had not answered one request was asked again by the next connect, which found its
+// connection in the pool: the client could not get past it.
 #[tokio::test]
-async fn prior_knowledge_that_is_wrong_is_told() {
-    // HTTP/2 without WebSockets.
-    let (address, _servers) = raw_server(h2::server::Builder::new()).await;
-    let error = prior().connect(uri(address)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::NoHttp2), "{error:?}");
-    assert!(!error.is_retryable());
-    // HTTP/1.1 alone: what it answers is no HTTP/2.
-    let address = echo_server(|server| server).await;
-    let error = prior().connect(uri(address)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Io(_) | ConnectError::NoHttp2), "{error:?}");
-    // `Auto` asks nobody without TLS.
-    let mut ws = Client::new().http2(Http2::Auto).connect(uri(address)).await.unwrap();
-    assert_eq!(ws.http_version(), Version::HTTP_11);
-    expect_echo(&mut ws, "hello").await;
-}
-
-/// A listener inside TLS that selects these protocols, the preferred one first.
-struct Secure {
-    identity: Identity,
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Secure {
-    async fn selecting(protocols: &[&[u8]]) -> Self {
-        let identity = Identity::for_names(&["localhost"]);
-        let mut config = identity.server_config();
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { identity, listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
-    }
-
-    fn uri(&self) -> String {
-        format!("wss://localhost:{}/", self.listener.local_addr().unwrap().port())
-    }
-
-    fn client(&self) -> Client {
-        self.identity.client().http2(Http2::Auto)
-    }
-
-    /// The next connection, and what was selected.
-    async fn accept(&self) -> (TlsStream<TcpStream>, Option<Vec<u8>>) {
-        let stream = self.acceptor.accept(self.listener.accept().await.unwrap().0).await.unwrap();
-        let selected = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-        (stream, selected)
-    }
-
-    /// Opens a WebSocket over HTTP/1.1 on the next connection.
-    async fn upgrade(&self) -> Http<TlsStream<TcpStream>> {
-        let (stream, selected) = self.accept().await;
-        assert_eq!(selected.as_deref(), Some(&b"http/1.1"[..]));
-        let mut server = Http::over(stream);
-        let request = server.head().await;
-        server.write(switching(&request, "")).await;
-        server.stream.flush().await.unwrap();
-        server
-    }
-}
-
-#[tokio::test]
-async fn auto_uses_the_connection_over_which_http_1_1_was_selected() {
-    let secure = Secure::selecting(&[b"http/1.1"]).await;
-    let client = secure.client();
-    for _ in 0..2 {
-        let (ws, _server) = join(client.connect(secure.uri()), secure.upgrade()).await;
-        assert_eq!(ws.unwrap().http_version(), Version::HTTP_11);
-    }
-    // No connection came beside these.
-    assert!(secure.listener.accept().now_or_never().is_none());
-}
-
-#[tokio::test]
-async fn auto_falls_back_where_http_2_carries_no_websocket_and_remembers() {
-    let secure = Secure::selecting(&[b"h2", b"http/1.1"]).await;
-    let client = secure.client();
-    let serving = async {
-        let (stream, selected) = secure.accept().await;
-        assert_eq!(selected.as_deref(), Some(&b"h2"[..]));
-        let server = RawServer::over(stream, &h2::server::Builder::new()).await;
-        (server, secure.upgrade().await)
+async fn a_connection_whose_server_did_not_answer_is_not_asked_again() {
+    let (address, mut servers) = raw_server(connecting()).await;
+    let client = prior();
+    let accepting = async {
+        let mut server = servers.recv().await.unwrap();
+        let (_, stream) = server.accept().await;
+        (server, stream)
     };
-    let (ws, (mut server, _upgraded)) = join(client.connect(secure.uri()), serving).await;
-    assert_eq!(ws.unwrap().http_version(), Version::HTTP_11);
-    assert!(server.request().await.is_none(), "a request without the setting");
-    // RFC 8441 section 3. Now it is known, by clones too.
-    let client = client.clone();
-    let (ws, _upgraded) = join(client.connect(secure.uri()), secure.upgrade()).await;
-    assert_eq!(ws.unwrap().http_version(), Version::HTTP_11);
-}
-
-// python-h2 sends the setting in a second frame, behind a first one with 0.
-#[tokio::test]
-async fn a_setting_that_comes_right_after_the_first_ones_counts() {
-    let secure = Secure::selecting(&[b"h2", b"http/1.1"]).await;
-    let serving = async {
-        let mut server = Frames(secure.accept().await.0);
-        let mut preface = vec![0; PREFACE.len()];
-        server.0.read_exact(&mut preface).await.unwrap();
-        // SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 section 3).
-        let settings = |value| frame(SETTINGS, 0, 0, &[0, 8, 0, 0, 0, value]);
-        server.write(&settings(0)).await;
-        // The client has seen the first, asks whether more is coming, and waits for the answer.
-        let (_, ping) = server.expect(PING).await;
-        server.write(&settings(1)).await;
-        server.write(&frame(PING, ACK, 0, &ping)).await;
-        let (stream, _) = server.expect(HEADERS).await;
-        // `:status: 200` of the static table (RFC 7541 appendix A).
-        server.write(&frame(HEADERS, END_HEADERS, stream, &[0x88])).await;
-        let hello = tautline_wire::encode(false, FIN | TEXT, b"hello");
-        server.write(&frame(DATA, 0, stream, &hello)).await;
-        server
-    };
-    let (ws, _server) = join(secure.client().connect(secure.uri()), serving).await;
+    let (ws, (mut silent, mut stream)) = join(client.connect(uri(address)), accepting).await;
     let mut ws = ws.unwrap();
-    assert_eq!(ws.http_version(), Version::HTTP_2);
-    assert!(ws.peer().is_secure());
-    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("hello"));
+    // The clone has the same connections.
+    let hasty = client.clone().connect_timeout(Duration::from_millis(100));
+    let error = hasty.connect(uri(address)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    let _unanswered = silent.request().await.unwrap();
+    let accepting = async {
+        tokio::select! {
+            server = servers.recv() => {
+                let mut server = server.unwrap();
+                let accepted = server.accept().await;
+                (server, accepted)
+            }
+            _ = silent.request() => panic!("it was asked again"),
+        }
+    };
+    let (other, _server) = join(client.connect(uri(address)), accepting).await;
+    other.unwrap();
+    // What was open goes on.
+    ws.send("still").await.unwrap();
+    stream.expect(FIN | TEXT, "still").await;
+}
+
+// Who asked first was connecting for all who waited; when it gave up, they began again.
+#[tokio::test]
+async fn connecting_goes_on_for_those_who_wait_when_the_first_has_gone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = prior();
+    let target = uri(listener.local_addr().unwrap());
+    let connecting_to =
+        |client: Client, target: String| tokio::spawn(async move { client.connect(target).await });
+    let first = connecting_to(client.clone(), target.clone());
+    let (stream, _) = listener.accept().await.unwrap();
+    let second = connecting_to(client, target);
+    tokio::task::yield_now().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let mut server = RawServer::over(stream, &connecting()).await;
+    tokio::select! {
+        accepted = server.accept() => drop(second.await.unwrap().map(|ws| (ws, accepted)).unwrap()),
+        _ = listener.accept() => panic!("a second connection"),
+        () = tokio::time::sleep(SOON) => panic!("no request"),
+    }
+}
+
+// RFC 6455 section 7.1.1: a client waits for the server to end TCP, whose waiting state is for the
+// server to have. A stream has none: a server that did not end it (hypercorn) held up every `close`
+// for the whole `close_timeout`.
+#[tokio::test]
+async fn a_client_ends_its_stream_behind_both_closes_without_waiting() {
+    for server_first in [false, true] {
+        let (address, mut servers) = raw_server(connecting()).await;
+        let client = prior().config(Config::new().close_timeout(Duration::from_secs(3600)));
+        let accepting = async {
+            let mut server = servers.recv().await.unwrap();
+            let (_, stream) = server.accept().await;
+            (server, stream)
+        };
+        let (ws, (server, mut stream)) = join(client.connect(uri(address)), accepting).await;
+        let mut ws = ws.unwrap();
+        let closing = async {
+            if server_first {
+                assert!(ws.next().await.is_none());
+            } else {
+                ws.close().await.unwrap();
+            }
+            ws.close_frame().unwrap().code()
+        };
+        let serving = async {
+            if server_first {
+                stream.send(FIN | CLOSE, close_body(4000, ""));
+            }
+            let code = if server_first { 4000 } else { 1000 };
+            stream.expect(FIN | CLOSE, close_body(code, "")).await;
+            if !server_first {
+                stream.send(FIN | CLOSE, close_body(1000, ""));
+            }
+            // The end of the client comes, although this end never does.
+            stream.expect_end().await;
+        };
+        let both = timeout(SOON, join(closing, serving)).await;
+        let (code, ()) = both.expect("both wait for the end of the other");
+        assert_eq!(code.as_u16(), if server_first { 4000 } else { 1000 });
+        drop((server, stream));
+    }
 }

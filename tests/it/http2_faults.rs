@@ -7,17 +7,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::poll_fn;
+use futures_util::future::{join, poll_fn};
 use h2::Reason;
 use tautline::{Client, Config, Error, Http2, Http2Config, Http2Error, Server, Timeout, Upgrade};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use crate::support::handshake::{bind, echo, expect_echo};
+use crate::support::handshake::{bind, echo, expect_echo, uri};
 use crate::support::http2::{
-    ACK, Frames, PING, PREFACE, RawClient, RawStream, SETTINGS, connect_request, connect_to, frame,
+    ACK, END_HEADERS, Frames, HEADERS, PING, PREFACE, RawClient, RawStream, SETTINGS,
+    WINDOW_UPDATE, connect_request, connect_to, connecting, frame, raw_server,
 };
-use crate::support::peer::{BINARY, CLOSE, FIN, close_body};
+use crate::support::peer::{BINARY, CLOSE, FIN, TEXT, close_body};
+
+/// Until when what should happen at once must have happened.
+const SOON: Duration = Duration::from_secs(20);
 
 type Ends = mpsc::UnboundedReceiver<Option<Error>>;
 
@@ -332,4 +338,86 @@ async fn what_a_client_sends_as_the_server_ends_is_not_answered_with_a_reset() {
     }
     drop(client);
     serving.await.unwrap().unwrap();
+}
+
+// A writer that waited asked for all that it had: when the window of the connection opened, all of it
+// was for that stream, even if its user then awaited something else, and no other could send.
+#[tokio::test]
+async fn a_writer_that_waits_does_not_hold_the_window_of_the_connection() {
+    const WINDOW: usize = 0xffff; // of a connection (RFC 9113 section 6.9.2)
+    let mut builder = connecting();
+    builder.initial_window_size(1 << 20);
+    let (address, mut servers) = raw_server(builder).await;
+    let client = Client::new().http2(Http2::Prior);
+    let opening = async {
+        let one = client.connect(uri(address)).await.unwrap();
+        (one, client.connect(uri(address)).await.unwrap())
+    };
+    let serving = async {
+        let mut server = servers.recv().await.unwrap();
+        let one = server.accept().await.1;
+        let other = server.accept().await.1;
+        (server, one, other)
+    };
+    let ((mut one, mut other), (_server, mut full, mut next)) = join(opening, serving).await;
+    let filling = async {
+        let mut taken = 0;
+        while taken < WINDOW {
+            taken += full.incoming.data().await.unwrap().unwrap().len();
+        }
+    };
+    tokio::select! {
+        sent = one.send(vec![7; 200_000]) => panic!("sent: {sent:?}"),
+        () = filling => {}
+    }
+    // Nobody writes on, and the window opens.
+    full.incoming.flow_control().release_capacity(WINDOW).unwrap();
+    let both = join(other.send("hello"), next.expect(FIN | TEXT, "hello"));
+    timeout(SOON, both).await.expect("the window is held").0.unwrap();
+}
+
+// What was sent was with the HTTP/2 connection, which waited for ever for a server that took none of
+// it: no deadline of a stream ran.
+#[tokio::test]
+async fn a_server_that_takes_nothing_is_given_up() {
+    const STREAMS: usize = 20;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let target = uri(listener.local_addr().unwrap());
+    let config = Config::new().send_timeout(Duration::from_millis(300));
+    let client = Client::new().http2(Http2::Prior).config(config);
+    let opening = async {
+        let mut sockets = Vec::new();
+        for _ in 0..STREAMS {
+            sockets.push(client.connect(&target).await.unwrap());
+        }
+        sockets
+    };
+    let serving = async {
+        let mut server = Frames(listener.accept().await.unwrap().0);
+        let mut preface = vec![0; PREFACE.len()];
+        server.0.read_exact(&mut preface).await.unwrap();
+        // SETTINGS_ENABLE_CONNECT_PROTOCOL, and windows of 16 MiB.
+        let settings = [0, 8, 0, 0, 0, 1, 0, 4, 1, 0, 0, 0];
+        server.write(&frame(SETTINGS, 0, 0, &settings)).await;
+        server.write(&frame(WINDOW_UPDATE, 0, 0, &[1, 0, 0, 0])).await;
+        for _ in 0..STREAMS {
+            let (stream, _) = server.expect(HEADERS).await;
+            // `:status: 200` of the static table (RFC 7541 appendix A).
+            server.write(&frame(HEADERS, END_HEADERS, stream, &[0x88])).await;
+        }
+        server
+    };
+    let (mut sockets, _server) = join(opening, serving).await;
+    // More than the system holds, and nothing that a stream would have to wait for.
+    for ws in &mut sockets {
+        ws.send(vec![7; 60_000]).await.unwrap();
+    }
+    for mut ws in sockets {
+        let end = timeout(SOON, ws.next()).await.expect("it is not given up");
+        let error = end.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error:?}");
+    }
 }

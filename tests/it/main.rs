@@ -26,6 +26,7 @@ mod answers;
 mod bounds;
 mod client;
 mod http2_client;
+mod http2_fallback;
 mod http2_faults;
 mod http2_server;
 mod incoming;

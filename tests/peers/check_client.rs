@@ -5,7 +5,7 @@
 //! Prints `ok NAME: WHAT` or `FAIL NAME: WHAT: WHY`, a line per check, as the scripts in
 //! tests/interop do. With `--http2` every WebSocket must be over HTTP/2, except
 //! that `fallback` is `auto` with a server that has no WebSocket over it. With `--alone` no two are open
-//! at once, and a server that does not end the stream after both Closes is not waited for long. With `--asks` the server does what it is asked for: the text `close CODE REASON` has it
+//! at once. With `--asks` the server does what it is asked for: the text `close CODE REASON` has it
 //! send this Close; with `--cuts`, `cut` has it end without one, and `go away` has it
 //! open no more streams on this connection. With `--stop` the last check sends
 //! SIGTERM to this process, a server of ours, whose Close must arrive.
@@ -20,9 +20,7 @@ use std::time::Duration;
 use support::{arguments, flag};
 use tautline::bytes::Bytes;
 use tautline::http::Version;
-use tautline::{
-    Client, ClientTls, CloseCode, CloseFrame, Compression, Config, Http2, Message, WebSocket,
-};
+use tautline::{Client, ClientTls, CloseCode, CloseFrame, Compression, Http2, Message, WebSocket};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -61,9 +59,6 @@ async fn main() -> Outcome<ExitCode> {
         client = client.compression(Compression::new());
     }
     let alone = flag("--alone");
-    if alone {
-        client = client.config(Config::new().close_timeout(Duration::from_millis(200)));
-    }
     let target = Target { client, url, version };
     let mut report = Report { name, failed: false };
 

@@ -1,5 +1,6 @@
 //! The chat, by itself and under axum, and the echo server, used by a real browser
-//! (tests/browser/run.mjs), and the echo server over HTTP/2 by two (tests/browser/http2.mjs).
+//! (tests/browser/run.mjs), and the echo server over HTTP/2, ours and under axum, by two
+//! (tests/browser/http2.mjs).
 
 use crate::project;
 use crate::rust;
@@ -15,7 +16,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
-    rust::examples(&["chat", "axum_chat", "echo_peer"])?;
+    rust::examples(&["chat", "axum_chat", "echo_peer", "axum_peer"])?;
     if !only_http2 {
         Cmd::new("node tests/browser/run.mjs")
             .env("CHROMIUM", &chromium)
@@ -30,6 +31,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     let cmd = Cmd::new("node tests/browser/http2.mjs")
         .env("CHROMIUM", chromium)
         .env("ECHO_BIN", project::example("echo_peer"))
+        .env("AXUM_BIN", project::example("axum_peer"))
         .env("CERT", certificate.cert)
         .env("KEY", certificate.key)
         .env("CA", certificate.ca)

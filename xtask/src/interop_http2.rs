@@ -1,5 +1,5 @@
 //! WebSocket over HTTP/2 (RFC 8441) with other implementations: Node's `http2`, Python's `h2` and
-//! `hypercorn`, and the proxies that turn it into HTTP/1.1 and back.
+//! `hypercorn`, `yawc`, and the proxies that turn it into HTTP/1.1 and back.
 
 use std::net::SocketAddr;
 
@@ -18,6 +18,7 @@ pub(crate) fn check(
 ) -> Outcome {
     clients(scripts, certificate, tally)?;
     servers(scripts, certificate, tally);
+    yawc(certificate, tally)?;
     proxies(scripts, certificate, tally)
 }
 
@@ -48,6 +49,28 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
         let program = project::example("check_client");
         tally.add(script, scripts.run(script).arg(program).args([cert, key, ca]));
     }
+}
+
+/// `yawc` (tests/interop/yawc), in both roles and over both versions, without TLS.
+fn yawc(certificate: &Certificate, tally: &mut Tally) -> Outcome {
+    let target = project::target().join("yawc");
+    let build = "cargo build --locked --manifest-path tests/interop/yawc/Cargo.toml --target-dir";
+    Cmd::new(build).arg(&target).limit(10 * 60).run()?;
+    let program = target.join("debug/yawc-peer");
+    let (server, url) = Cmd::program(&program).arg("--serve").serve("listening on ")?;
+    for http2 in [false, true] {
+        let name = format!("yawc server ({})", said(Side { http2, tls: false }));
+        let client = our_client(&name, &url, Side { http2, tls: false }, certificate);
+        tally.add(&name, client.arg("--asks"));
+    }
+    drop(server);
+    let ours = Server::start(None, "--http2")?;
+    for http2 in [false, true] {
+        let client = Cmd::program(&program).arg(&ours.url).limit(5 * 60);
+        tally.add("yawc client", if http2 { client.arg("--http2") } else { client });
+    }
+    tally.one("echo_peer --http2 ends on SIGTERM", ours.running.stop());
+    Ok(())
 }
 
 /// Clients over HTTP/1.1 of our HTTP/2 server, and our HTTP/2 client of a server over HTTP/1.1.

@@ -120,6 +120,8 @@ pub struct Protocol {
     closing: Option<Box<Closing>>,
     /// This end started the closing handshake.
     closed_first: bool,
+    /// The end of the transport is left to the peer: see [`Ending::AwaitEof`].
+    awaits_eof: bool,
     /// The transport can no longer be written to.
     broken: bool,
     /// Whether the peer may still be sending what is not delivered, so that its input is to be read
@@ -136,7 +138,8 @@ pub enum Ending {
     /// Shut down the write side; then it is over. A server after the closing handshake.
     Shutdown,
     /// Wait until the peer ends the stream, then shut down. A client after the closing handshake,
-    /// so that the waiting state of TCP (TIME_WAIT) is the server's.
+    /// so that the waiting state of TCP (TIME_WAIT) is the server's; not on a stream of HTTP/2, see
+    /// [`Protocol::end_at_once`].
     AwaitEof,
     /// Shut down the write side, then read and discard until the stream ends: after a failure, so
     /// that what the peer was still sending does not turn into a reset that destroys our Close on
@@ -188,6 +191,7 @@ impl Protocol {
             sent_close: None,
             closing: None,
             closed_first: false,
+            awaits_eof: role == Role::Client,
             broken: false,
             must_drain: false,
             config,
@@ -224,6 +228,14 @@ impl Protocol {
         debug_assert!(self.incoming.is_none(), "a message is under way");
         self.reader.allow(Rsv::RSV1);
         self.deflate = Some(Box::new(Deflate::new(settings)));
+    }
+
+    /// Has a client end the transport after the closing handshake as a server does, without waiting
+    /// for the peer to end it first. For transports that have no waiting state of TCP, for whose
+    /// sake RFC 6455 section 7.1.1 has the client wait, such as a stream of HTTP/2 (RFC 8441 section
+    /// 5).
+    pub const fn end_at_once(&mut self) {
+        self.awaits_eof = false;
     }
 
     /// How messages are compressed, if that was negotiated.
@@ -404,10 +416,10 @@ impl Protocol {
         if self.state != State::Closed || self.close.is_some() {
             return None;
         }
-        Some(match self.role {
-            _ if self.must_drain => Ending::Drain,
-            Role::Server => Ending::Shutdown,
-            Role::Client => Ending::AwaitEof,
+        Some(match (self.must_drain, self.awaits_eof) {
+            (true, _) => Ending::Drain,
+            (false, true) => Ending::AwaitEof,
+            (false, false) => Ending::Shutdown,
         })
     }
 

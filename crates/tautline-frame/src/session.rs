@@ -204,6 +204,11 @@ impl Session {
         ended
     }
 
+    /// Has a client not wait for the peer to end the transport: see [`Protocol::end_at_once`].
+    pub const fn end_at_once(&mut self) {
+        self.protocol.end_at_once();
+    }
+
     /// Compresses as agreed (RFC 7692). Call it before the first message.
     #[cfg(feature = "deflate")]
     pub fn set_compression(&mut self, settings: Compression) {

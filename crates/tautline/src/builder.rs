@@ -116,8 +116,9 @@ impl WebSocketBuilder {
         self
     }
 
-    /// Sets the version of HTTP that the handshake was done in. [`WebSocket::http_version`] returns
-    /// it; nothing else changes. Default: HTTP/1.1.
+    /// Sets the version of HTTP that the handshake was done in, which [`WebSocket::http_version`]
+    /// returns. From HTTP/2 on, the connection is a stream (RFC 8441 section 5): after the closing
+    /// handshake a client ends it without waiting for the server to do so first. Default: HTTP/1.1.
     pub const fn http_version(mut self, version: Version) -> Self {
         self.version = version;
         self
@@ -133,16 +134,14 @@ impl WebSocketBuilder {
     #[must_use]
     pub fn build<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> WebSocket<S> {
         let config = self.config.unwrap_or_default();
-        let session = Session::new(self.role, config, self.leftover, now());
+        let mut session = Session::new(self.role, config, self.leftover, now());
+        if self.version >= Version::HTTP_2 {
+            session.end_at_once();
+        }
         #[cfg(feature = "deflate")]
-        let session = match self.agreed.compression {
-            Some(agreed) => {
-                let mut session = session;
-                session.set_compression(agreed);
-                session
-            }
-            None => session,
-        };
+        if let Some(agreed) = self.agreed.compression {
+            session.set_compression(agreed);
+        }
         let subprotocol = self.agreed.subprotocol.map(Box::new);
         let info = Info { peer: self.peer, version: self.version, subprotocol };
         Connection::new(Some(stream), session, info).into()

@@ -43,6 +43,25 @@ fn after_the_handshake_the_server_shuts_down_and_the_client_waits() {
     }
 }
 
+// The waiting state of TCP (TIME_WAIT) is for the server to have; a stream of HTTP/2 has none. After a
+// failure the rest is drained all the same.
+#[test]
+fn a_client_of_a_transport_without_a_waiting_state_ends_it_at_once_rfc8441_5() {
+    let mut end = End::new(Role::Client);
+    end.protocol.end_at_once();
+    close(&mut end);
+    end.written();
+    assert_eq!(end.protocol.poll_ending(), None, "the answer is missing");
+    end.receive(CLOSE, b"").unwrap();
+    assert_eq!(end.protocol.poll_ending(), Some(Ending::Shutdown));
+
+    let mut end = End::new(Role::Client);
+    end.protocol.end_at_once();
+    end.receive(0x83, b"").unwrap_err();
+    end.written();
+    assert_eq!(end.protocol.poll_ending(), Some(Ending::Drain));
+}
+
 // Section 7.1.7. A socket that is closed with unread bytes in it sends a reset, which can destroy
 // the Close that tells the peer what it did.
 #[test]

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use http::{Request, Version};
 use tautline_frame::Role;
 use tautline_handshake::{Expectation, ResponseError, WsUri};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::link::{Known, Link, Opened, StreamError};
 use super::open::{Reply, Security, connect_tcp};
@@ -94,20 +94,25 @@ impl Client {
         security: Security,
     ) -> Result<Dialled, ConnectError> {
         let (client, uri) = (self.clone(), uri.clone());
-        let dialling = async move {
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
             let dialled = client.dial_shared(&uri, security);
             let dialled = tokio::time::timeout_at(deadline_in(client.connect_timeout), dialled);
-            let dialled = dialled.await.map_err(|_| ConnectError::Timeout)??;
+            let dialled = dialled.await.unwrap_or(Err(ConnectError::Timeout));
             match &dialled {
-                Dialled::Link(link) => known.add(link),
-                _ => known.note_lack(),
+                Ok(Dialled::Link(link)) => known.add(link),
+                Ok(_) => known.note_lack(),
+                Err(_) => {}
             }
-            Ok(dialled)
-        };
-        match tokio::spawn(dialling).await {
-            Ok(dialled) => dialled,
-            Err(error) => Err(ConnectError::Io(error.into())),
-        }
+            let slot = OwnedMutexGuard::mutex(&known).clone();
+            drop(known);
+            if let Err(unclaimed) = tell.send(dialled) {
+                // Those who wait have the lock before this task has it, and the link with it.
+                drop(slot.lock().await);
+                drop(unclaimed);
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the task that connects failed").into()))
     }
 
     /// A new connection for streams.
