@@ -1,5 +1,6 @@
 //! The server's end of the opening handshake, over any stream.
 
+mod asked;
 mod error;
 mod incoming;
 mod pending;
@@ -18,6 +19,9 @@ use tautline_handshake::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+pub(crate) use self::asked::Asked;
+#[cfg(feature = "http2")]
+pub(crate) use self::asked::{Acceptance, turn_away};
 pub use self::error::AcceptError;
 pub use self::incoming::Incoming;
 pub(crate) use self::pending::{PendingUpgrade, internal_error, until};

@@ -1,6 +1,5 @@
 //! A server: accepts connections and runs a handler for each.
 
-mod asked;
 mod front;
 #[cfg(feature = "service")]
 mod http1;

@@ -13,15 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
+use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::asked::Asked;
 use super::front::Front;
 use super::opening::{Opener, Shared};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
-use crate::accept::{AcceptError, Acceptor, internal_error};
+use crate::accept::{AcceptError, Acceptance, Acceptor, Asked, internal_error};
 use crate::error::BoxError;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
@@ -122,7 +121,11 @@ where
         let request = Arc::new(request.map(|_| ()));
         let deadline = self.opener.acceptor.deadline();
         let opener = self.opener.clone();
-        self.open(LaterRequest { opener, request, on, respond, peer, deadline }, ());
+        let asked = LaterRequest { opener, request, on, respond, peer, deadline };
+        self.open(
+            |opener, signal, place| async move { opener.decide(asked, signal, place).await },
+            (),
+        );
         whole(response.await.unwrap_or_else(|_| internal_error()))
     }
 }
@@ -150,6 +153,8 @@ struct LaterRequest<T> {
 }
 
 impl<T: Send> Asked for LaterRequest<T> {
+    type Stream = Transport;
+
     fn acceptor(&self) -> &Acceptor {
         &self.opener.acceptor
     }
@@ -174,10 +179,7 @@ impl<T: Send> Asked for LaterRequest<T> {
         self.respond.send(response).map_err(|_| gone())
     }
 
-    async fn switch(
-        self,
-        (response, agreed): (Response<()>, Agreed),
-    ) -> Result<WebSocket, AcceptError> {
+    async fn switch(self, (response, agreed): Acceptance) -> Result<WebSocket, AcceptError> {
         self.respond.send(response.map(|()| Bytes::new())).map_err(|_| gone())?;
         let (transport, read) = take_back(self.on).await?;
         let connection = self.opener.acceptor.connection(agreed);

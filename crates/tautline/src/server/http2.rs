@@ -18,17 +18,16 @@ use http::{Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 #[cfg(feature = "service")]
 use http_body_util::BodyExt;
-use tautline_handshake::{Agreed, ConnectProtocol, HeadError, is_connect_request};
+use tautline_handshake::{ConnectProtocol, HeadError, is_connect_request};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::asked::{Asked, turn_away};
 use super::front::Front;
 use super::opening::{Opener, Shared, out_of_grace};
 #[cfg(feature = "service")]
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
-use crate::accept::{AcceptError, Acceptor};
+use crate::accept::{AcceptError, Acceptance, Acceptor, Asked, turn_away};
 use crate::error::BoxError;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
@@ -171,7 +170,10 @@ where
             let service = service.clone();
             return self.spawn(async move { asked.serve(service).await }, stream);
         }
-        self.open(asked, stream);
+        self.open(
+            |opener, signal, place| async move { opener.decide(asked, signal, place).await },
+            stream,
+        );
     }
 }
 
@@ -216,6 +218,8 @@ impl<T: Send> StreamRequest<T> {
 }
 
 impl<T: Send> Asked for StreamRequest<T> {
+    type Stream = Transport;
+
     fn acceptor(&self) -> &Acceptor {
         &self.opener.acceptor
     }
@@ -257,10 +261,7 @@ impl<T: Send> Asked for StreamRequest<T> {
         stream.shutdown().await
     }
 
-    async fn switch(
-        mut self,
-        (response, agreed): (Response<()>, Agreed),
-    ) -> Result<WebSocket, AcceptError> {
+    async fn switch(mut self, (response, agreed): Acceptance) -> Result<WebSocket, AcceptError> {
         let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
         let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
         let connection = self.opener.acceptor.connection(agreed);

@@ -2,7 +2,6 @@
 //! decision, the answer.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,15 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
-use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
+#[cfg(feature = "service")]
+use tautline_handshake::is_upgrade_request;
+use tautline_handshake::{RequestHead, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::asked::Asked;
 #[cfg(feature = "service")]
-use super::asked::turn_away;
+use crate::accept::turn_away;
 use crate::accept::{
-    AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
+    AcceptError, Acceptor, Asked, Incoming, PendingUpgrade, Upgrade, UpgradeRequest,
+    internal_error, until,
 };
 #[cfg(feature = "service")]
 use crate::connections::Connections;
@@ -108,39 +109,6 @@ enum First {
     Http2(PendingUpgrade<Transport>),
 }
 
-impl Asked for Incoming<Transport> {
-    fn acceptor(&self) -> &Acceptor {
-        Self::acceptor(self)
-    }
-
-    fn request(&self) -> &Arc<Request<()>> {
-        self.shared_request()
-    }
-
-    fn peer(&self) -> &Peer {
-        Self::peer(self)
-    }
-
-    fn deadline(&self) -> Instant {
-        Self::deadline(self)
-    }
-
-    fn is_for_websocket(&self) -> bool {
-        is_upgrade_request(Self::request(self))
-    }
-
-    fn respond(self, response: Response<Bytes>) -> impl Future<Output = io::Result<()>> + Send {
-        Self::respond(self, response)
-    }
-
-    fn switch(
-        self,
-        answer: (Response<()>, Agreed),
-    ) -> impl Future<Output = Result<WebSocket, AcceptError>> + Send {
-        Self::switch(self, answer)
-    }
-}
-
 impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
@@ -208,7 +176,7 @@ impl<T: Send> Opener<T> {
     }
 
     /// Lets the application decide about a request, and answers it.
-    pub(super) async fn decide<A: Asked>(
+    pub(super) async fn decide<A: Asked<Stream = Transport>>(
         &self,
         asked: A,
         mut signal: ShutdownSignal,
