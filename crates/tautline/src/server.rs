@@ -7,6 +7,8 @@ mod http1;
 mod http2;
 mod listen;
 mod opening;
+#[cfg(feature = "http2")]
+mod received;
 #[cfg(feature = "router")]
 mod routes;
 mod serve;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::UPGRADE;
@@ -15,12 +16,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::front::Front;
-use super::opening::{Opener, Shared};
+use super::opening::Shared;
+use super::received::{Received, Responder};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
-use crate::accept::{AcceptError, Acceptance, Acceptor, Asked, internal_error};
+use crate::accept::{AcceptError, internal_error};
+use crate::builder::WebSocketBuilder;
 use crate::error::BoxError;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
@@ -118,10 +120,9 @@ where
         }
         let on = hyper::upgrade::on(&mut request);
         let (respond, response) = oneshot::channel();
-        let request = Arc::new(request.map(|_| ()));
-        let deadline = self.opener.acceptor.deadline();
-        let opener = self.opener.clone();
-        let asked = LaterRequest { opener, request, on, respond, peer, deadline };
+        let responder = LaterResponder { on, respond };
+        let request = request.map(|_| ());
+        let asked = Received::new(&self.opener.acceptor, request, peer, responder);
         self.open(
             |opener, signal, place| async move { opener.decide(asked, signal, place).await },
             (),
@@ -142,48 +143,34 @@ async fn take_back(on: hyper::upgrade::OnUpgrade) -> io::Result<Upgraded> {
     Ok((transport, read))
 }
 
-/// A request to upgrade a connection that hyper serves.
-struct LaterRequest<T> {
-    opener: Arc<Opener<T>>,
-    request: Arc<Request<()>>,
+/// Upgrades a connection that hyper serves.
+struct LaterResponder {
     on: hyper::upgrade::OnUpgrade,
     respond: oneshot::Sender<Response<Bytes>>,
-    peer: Peer,
-    deadline: Instant,
 }
 
-impl<T: Send> Asked for LaterRequest<T> {
-    type Stream = Transport;
-
-    fn acceptor(&self) -> &Acceptor {
-        &self.opener.acceptor
-    }
-
-    fn request(&self) -> &Arc<Request<()>> {
-        &self.request
-    }
-
-    fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_for_websocket(&self) -> bool {
+impl Responder for LaterResponder {
+    fn is_for_websocket(_: &Request<()>) -> bool {
         true
     }
 
-    async fn respond(self, response: Response<Bytes>) -> io::Result<()> {
+    async fn respond(
+        self,
+        _: &Request<()>,
+        response: Response<Bytes>,
+        _: Duration,
+    ) -> io::Result<()> {
         self.respond.send(response).map_err(|_| gone())
     }
 
-    async fn switch(self, (response, agreed): Acceptance) -> Result<WebSocket, AcceptError> {
+    async fn switch(
+        self,
+        response: Response<()>,
+        builder: WebSocketBuilder,
+    ) -> Result<WebSocket, AcceptError> {
         self.respond.send(response.map(|()| Bytes::new())).map_err(|_| gone())?;
         let (transport, read) = take_back(self.on).await?;
-        let connection = self.opener.acceptor.connection(agreed);
-        Ok(connection.peer(self.peer).leftover(read).build(transport))
+        Ok(builder.leftover(read).build(transport))
     }
 }
 
