@@ -11,7 +11,7 @@ use tautline_handshake::{
 };
 
 use crate::refused::Refused;
-use crate::upgrading::{OnUpgrade, Upgrading};
+use crate::upgrading::{UpgradeSource, Upgrading};
 
 /// Answers a request to open a WebSocket that hyper has received: over HTTP/1.1 by an upgrade (RFC
 /// 6455 section 4.2), over HTTP/2 by an extended CONNECT (RFC 8441 section 5). Returns the response
@@ -59,9 +59,9 @@ pub fn upgrade<B>(
     let head = with_protocol(head, request.extensions().get());
     let (version, peer) = (request.version(), request.extensions().get().cloned());
     let (response, agreed) = acceptor.respond(head)?;
-    let on_upgrade = OnUpgrade::take(request.extensions_mut()).ok_or(Refused::NotUpgradable)?;
+    let source = UpgradeSource::take(request.extensions_mut()).ok_or(Refused::NotUpgradable)?;
     let builder = acceptor.connection(agreed).http_version(version);
-    Ok((response, Upgrading::new(on_upgrade, builder, peer.unwrap_or_default())))
+    Ok((response, Upgrading::new(source, builder, peer.unwrap_or_default())))
 }
 
 /// Whether a request asks for a WebSocket, validly or not.
@@ -99,7 +99,7 @@ fn with_protocol<'a>(head: RequestHead<'a>, received: Option<&'a Protocol>) -> R
 pub struct PendingUpgrade {
     /// A copy: a handler may take the headers of its request apart.
     head: Request<()>,
-    on_upgrade: OnUpgrade,
+    source: UpgradeSource,
 }
 
 impl PendingUpgrade {
@@ -122,7 +122,7 @@ impl PendingUpgrade {
         let protocol = parts.extensions.get().map(|protocol: &Protocol| protocol.as_str());
         let protocol = protocol.map(|name| ConnectProtocol::new(name.to_owned()));
         let protocol = protocol.or_else(|| parts.extensions.get().cloned());
-        let on_upgrade = OnUpgrade::take(&mut parts.extensions).ok_or(Refused::NotUpgradable)?;
+        let source = UpgradeSource::take(&mut parts.extensions).ok_or(Refused::NotUpgradable)?;
         let mut head = Request::new(());
         *head.method_mut() = parts.method.clone();
         *head.uri_mut() = parts.uri.clone();
@@ -134,7 +134,7 @@ impl PendingUpgrade {
         if let Some(peer) = parts.extensions.get::<Peer>() {
             head.extensions_mut().insert(peer.clone());
         }
-        Ok(Self { head, on_upgrade })
+        Ok(Self { head, source })
     }
 
     /// The request without its body and its extensions.
@@ -158,7 +158,7 @@ impl PendingUpgrade {
         let (response, agreed) = acceptor.respond(&self.head)?;
         let builder = acceptor.connection(agreed).http_version(self.head.version());
         let peer = self.head.extensions().get().cloned().unwrap_or_default();
-        Ok((response, Upgrading::new(self.on_upgrade, builder, peer)))
+        Ok((response, Upgrading::new(self.source, builder, peer)))
     }
 }
 

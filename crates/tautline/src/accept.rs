@@ -2,8 +2,8 @@
 
 mod asked;
 mod error;
+mod handshake;
 mod incoming;
-mod pending;
 mod upgrade;
 
 use std::future::Future;
@@ -23,8 +23,8 @@ pub(crate) use self::asked::Asked;
 #[cfg(feature = "http2")]
 pub(crate) use self::asked::{Acceptance, turn_away};
 pub use self::error::AcceptError;
+pub(crate) use self::handshake::{ServerHandshake, internal_error, until};
 pub use self::incoming::Incoming;
-pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::builder::WebSocketBuilder;
 use crate::handshake_io::deadline_in;
@@ -272,9 +272,9 @@ impl Acceptor {
                 let securing = std::pin::pin!(tls.accept(stream));
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
-            let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
+            let handshake = ServerHandshake::new(transport, acceptor, deadline, |_| {});
             let incoming =
-                Incoming::read(pending).await?.with_peer(Peer::unknown().with_secure(true));
+                Incoming::read(handshake).await?.with_peer(Peer::unknown().with_secure(true));
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
@@ -285,7 +285,7 @@ impl Acceptor {
     {
         crate::runtime::check().map_err(AcceptError::Runtime)?;
         let deadline = self.deadline();
-        Incoming::read(PendingUpgrade::new(stream, self, deadline, |_| {})).await
+        Incoming::read(ServerHandshake::new(stream, self, deadline, |_| {})).await
     }
 
     /// Answers a request without I/O: returns the response that opens the connection, and what it

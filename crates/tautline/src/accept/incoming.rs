@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::asked::{Acceptance, Asked};
-use super::{AcceptError, Acceptor, PendingUpgrade, Upgrade};
+use super::{AcceptError, Acceptor, ServerHandshake, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
@@ -23,7 +23,7 @@ use crate::websocket::WebSocket;
 /// answer.
 #[must_use = "the client waits for an answer"]
 pub struct Incoming<S> {
-    pending: PendingUpgrade<S>,
+    handshake: ServerHandshake<S>,
     request: Arc<Request<()>>,
     peer: Peer,
 }
@@ -50,21 +50,21 @@ impl<S> Incoming<S> {
     /// The stream, for inspection. Do not read from it or write to it.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
-        self.pending.get_ref()
+        self.handshake.get_ref()
     }
 
     /// What was read, and the stream with what came after that.
     #[cfg(feature = "service")]
-    pub(crate) fn into_parts(self) -> (PendingUpgrade<S>, Arc<Request<()>>) {
-        (self.pending, self.request)
+    pub(crate) fn into_parts(self) -> (ServerHandshake<S>, Arc<Request<()>>) {
+        (self.handshake, self.request)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     /// Reads the request of this stream; it is not checked.
-    pub(crate) async fn read(mut pending: PendingUpgrade<S>) -> Result<Self, AcceptError> {
-        let request = Arc::new(pending.read().await?);
-        Ok(Self { pending, request, peer: Peer::unknown() })
+    pub(crate) async fn read(mut handshake: ServerHandshake<S>) -> Result<Self, AcceptError> {
+        let request = Arc::new(handshake.read().await?);
+        Ok(Self { handshake, request, peer: Peer::unknown() })
     }
 
     /// Opens the connection. The answer accepts what the client offers and the
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
     type Stream = S;
 
     fn acceptor(&self) -> &Acceptor {
-        &self.pending.acceptor
+        &self.handshake.acceptor
     }
 
     fn request(&self) -> &Arc<Request<()>> {
@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
     }
 
     fn deadline(&self) -> Instant {
-        self.pending.deadline()
+        self.handshake.deadline()
     }
 
     fn is_for_websocket(&self) -> bool {
@@ -121,11 +121,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
 
     async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
         let head_only = self.request.method() == Method::HEAD;
-        self.pending.refuse(&response, head_only).await
+        self.handshake.refuse(&response, head_only).await
     }
 
     async fn switch(self, answer: Acceptance) -> Result<WebSocket<S>, AcceptError> {
-        self.pending.switch(answer, self.peer).await
+        self.handshake.switch(answer, self.peer).await
     }
 }
 

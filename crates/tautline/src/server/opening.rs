@@ -19,7 +19,7 @@ use tokio::time::Instant;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
-    AcceptError, Acceptor, Asked, Incoming, PendingUpgrade, Upgrade, UpgradeRequest,
+    AcceptError, Acceptor, Asked, Incoming, ServerHandshake, Upgrade, UpgradeRequest,
     internal_error, until,
 };
 #[cfg(feature = "service")]
@@ -94,7 +94,7 @@ pub(super) struct Shared {
 
 #[cfg(feature = "http2")]
 impl Shared {
-    fn new(pending: PendingUpgrade<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
+    fn new(pending: ServerHandshake<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
         let peer = peer.with_secure(pending.get_ref().is_tls());
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
@@ -106,7 +106,7 @@ impl Shared {
 enum First {
     Request(Incoming<Transport>),
     #[cfg(feature = "http2")]
-    Http2(PendingUpgrade<Transport>),
+    Http2(ServerHandshake<Transport>),
 }
 
 impl<T: Send> Opener<T> {
@@ -225,7 +225,7 @@ impl<T: Send> Opener<T> {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
-        let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
+        let pending = ServerHandshake::new(transport, acceptor, deadline, Transport::reset_at_end);
         #[cfg(feature = "http2")]
         if self.http2.is_some() {
             return Box::pin(read_either(pending)).await;
@@ -237,7 +237,7 @@ impl<T: Send> Opener<T> {
 /// Whether the client speaks HTTP/2 is agreed on inside TLS; without it, the client knows (RFC 9113
 /// section 3.3).
 #[cfg(feature = "http2")]
-async fn read_either(mut pending: PendingUpgrade<Transport>) -> Result<First, AcceptError> {
+async fn read_either(mut pending: ServerHandshake<Transport>) -> Result<First, AcceptError> {
     let http2 = match pending.get_ref().alpn() {
         Some(protocol) => protocol == b"h2",
         None if pending.get_ref().is_tls() => false,

@@ -36,7 +36,7 @@ pub(crate) fn until<F: Future + ?Sized>(
 }
 
 /// A stream whose request is not answered yet.
-pub(crate) struct PendingUpgrade<S> {
+pub(crate) struct ServerHandshake<S> {
     stream: S,
     pub(super) acceptor: Acceptor,
     /// Part of the request; later, what came after it: frames.
@@ -46,7 +46,7 @@ pub(crate) struct PendingUpgrade<S> {
     reset: fn(&S),
 }
 
-impl<S> PendingUpgrade<S> {
+impl<S> ServerHandshake<S> {
     pub(crate) const fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -56,7 +56,7 @@ impl<S> PendingUpgrade<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerHandshake<S> {
     pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
         Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
     }
