@@ -10,7 +10,7 @@ use {
     super::opening::{Opened, start},
     super::task::serve_one,
     crate::accept::AcceptError,
-    crate::error::BoxError,
+    crate::handler::HandlerResult,
     crate::shutdown::ShutdownSignal,
     crate::tasks::Place,
     crate::websocket::WebSocket,
@@ -31,7 +31,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Whether there is no place for another WebSocket.
     pub(super) fn is_full(&self) -> bool {

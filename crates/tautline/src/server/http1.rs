@@ -23,7 +23,7 @@ use super::received::{Received, Responder};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
 use crate::accept::{AcceptError, internal_error};
 use crate::builder::WebSocketBuilder;
-use crate::error::BoxError;
+use crate::handler::HandlerResult;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport};
@@ -36,7 +36,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Serves a connection until its end, or until one of its requests takes it over.
     pub(super) async fn serve_http1(self: Arc<Self>, accepted: Shared) {

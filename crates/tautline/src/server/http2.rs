@@ -34,7 +34,7 @@ use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
 use crate::accept::Asked;
 use crate::accept::{AcceptError, Acceptor, turn_away};
 use crate::builder::WebSocketBuilder;
-use crate::error::BoxError;
+use crate::handler::HandlerResult;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
 use crate::transport::patient::Patient;
@@ -95,7 +95,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
     pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {

@@ -118,7 +118,7 @@ impl Server {
     {
         let mut server = self.service(service);
         server.settings.service_only = true;
-        server.serve(|_| async { Ok(()) }).await
+        server.serve(|_| async {}).await
     }
 }
 
