@@ -92,15 +92,6 @@ async fn opened(upgrading: Upgrading) -> Option<WebSocket> {
     }
 }
 
-fn refusal(refused: &Refused) -> Response<Bytes> {
-    match refused {
-        Refused::Handshake(error) => tracing::debug!(%error, "handshake refused"),
-        // A mistake in the server, which nobody would find otherwise.
-        Refused::NotUpgradable => tracing::warn!("{refused}"),
-    }
-    refused.to_response()
-}
-
 impl<S, H, Fut, A, B> Service<Request<A>> for UpgradeService<S, H>
 where
     S: Service<Request<A>, Response = Response<B>>,
@@ -121,7 +112,7 @@ where
         }
         let response = match self.open(request) {
             Ok(response) => response.map(|()| Bytes::new()),
-            Err(refused) => refusal(&refused),
+            Err(refused) => refused.to_response(),
         };
         ResponseFuture { kind: Kind::Answered { response: Some(response.map(Full::new)) } }
     }

@@ -58,10 +58,15 @@ pub fn upgrade<B>(
     let head = RequestHead::from(&*request);
     let head = with_protocol(head, request.extensions().get());
     let (version, peer) = (request.version(), request.extensions().get().cloned());
-    let (response, agreed) = acceptor.respond(head)?;
-    let source = UpgradeSource::take(request.extensions_mut()).ok_or(Refused::NotUpgradable)?;
+    let (response, agreed) = acceptor.respond(head).map_err(refused)?;
+    let source = UpgradeSource::take(request.extensions_mut());
+    let source = source.ok_or_else(|| refused(Refused::NotUpgradable))?;
     let builder = acceptor.connection(agreed).http_version(version);
     Ok((response, Upgrading::new(source, builder, peer.unwrap_or_default())))
+}
+
+fn refused(why: impl Into<Refused>) -> Refused {
+    why.into().logged()
 }
 
 /// Whether a request asks for a WebSocket, validly or not.
@@ -118,11 +123,12 @@ impl PendingUpgrade {
     /// [`Refused`]. The request is left as it was.
     pub fn take(parts: &mut Parts) -> Result<Self, Refused> {
         let head = with_protocol(RequestHead::from(&*parts), parts.extensions.get());
-        ServerRequest::check(head)?;
+        ServerRequest::check(head).map_err(refused)?;
         let protocol = parts.extensions.get().map(|protocol: &Protocol| protocol.as_str());
         let protocol = protocol.map(|name| ConnectProtocol::new(name.to_owned()));
         let protocol = protocol.or_else(|| parts.extensions.get().cloned());
-        let source = UpgradeSource::take(&mut parts.extensions).ok_or(Refused::NotUpgradable)?;
+        let source = UpgradeSource::take(&mut parts.extensions);
+        let source = source.ok_or_else(|| refused(Refused::NotUpgradable))?;
         let mut head = Request::new(());
         *head.method_mut() = parts.method.clone();
         *head.uri_mut() = parts.uri.clone();
@@ -155,7 +161,7 @@ impl PendingUpgrade {
     /// # Errors
     /// [`Refused`], for an origin that the settings do not allow.
     pub fn accept(self, acceptor: &Acceptor) -> Result<(Response<()>, Upgrading), Refused> {
-        let (response, agreed) = acceptor.respond(&self.head)?;
+        let (response, agreed) = acceptor.respond(&self.head).map_err(refused)?;
         let builder = acceptor.connection(agreed).http_version(self.head.version());
         let peer = self.head.extensions().get().cloned().unwrap_or_default();
         Ok((response, Upgrading::new(self.source, builder, peer)))

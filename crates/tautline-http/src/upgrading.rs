@@ -102,7 +102,9 @@ impl Upgrading {
             _ => self.peer.clone(),
         };
         let builder = self.builder.clone().peer(peer);
-        builder.leftover(taken.read).build(taken.transport)
+        let ws = builder.leftover(taken.read).build(taken.transport);
+        tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
+        ws
     }
 }
 
