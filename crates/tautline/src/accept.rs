@@ -21,8 +21,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::asked::Asked;
 #[cfg(feature = "http2")]
-pub(crate) use self::asked::{Acceptance, turn_away};
+pub(crate) use self::asked::turn_away;
 pub use self::error::AcceptError;
+#[cfg(feature = "http2")]
+pub(crate) use self::handshake::Acceptance;
 pub(crate) use self::handshake::{ServerHandshake, internal_error, until};
 pub use self::incoming::Incoming;
 pub use self::upgrade::{Upgrade, UpgradeRequest};

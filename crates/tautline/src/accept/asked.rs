@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
+use tautline_handshake::{BuildError, HandshakeError, ServerRequest};
 use tokio::time::Instant;
 
-use super::{AcceptError, Acceptor, Upgrade, internal_error};
+use super::handshake::{Acceptance, internal_error, told};
+use super::{AcceptError, Acceptor, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
-
-/// The response that opens the connection, and what it agrees on.
-pub(crate) type Acceptance = (Response<()>, Agreed);
 
 /// How its request is answered is up to each version; which answers there are is here.
 ///
@@ -116,11 +114,4 @@ pub(crate) async fn turn_away(asked: impl Asked, error: HandshakeError) -> Accep
 /// Answers with the reason of a refusal.
 async fn tell(asked: impl Asked, response: Response<Bytes>) {
     told(asked.respond(response).await);
-}
-
-/// The reason of a refusal stays the same if the peer did not wait for it.
-pub(super) fn told(result: io::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a refusal did not reach its peer");
-    }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
-use tautline_handshake::{HandshakeError, RequestHeadReader, encode_response, text_response};
+use tautline_handshake::{
+    Agreed, HandshakeError, RequestHeadReader, encode_response, text_response,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::asked::{Acceptance, told};
 use super::{AcceptError, Acceptor};
 #[cfg(feature = "service")]
 use tautline_handshake::encode_request;
@@ -34,6 +35,9 @@ pub(crate) fn until<F: Future + ?Sized>(
     let timeout = tokio::time::timeout_at(deadline, future);
     async move { timeout.await.map_err(|_| AcceptError::Timeout) }
 }
+
+/// The response that opens the connection, and what it agrees on.
+pub(crate) type Acceptance = (Response<()>, Agreed);
 
 /// A stream whose request is not answered yet.
 pub(crate) struct ServerHandshake<S> {
@@ -138,6 +142,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerHandshake<S> {
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
         answer.switch(&wire, patience).await.map_err(AcceptError::of_answer)?;
         Ok(self.acceptor.connection(agreed).peer(peer).leftover(self.buffer).build(self.stream))
+    }
+}
+
+/// The reason of a refusal stays the same if the peer did not wait for it.
+pub(super) fn told(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a refusal did not reach its peer");
     }
 }
 

@@ -11,7 +11,8 @@ use tautline_handshake::is_upgrade_request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::asked::{Acceptance, Asked};
+use super::asked::Asked;
+use super::handshake::Acceptance;
 use super::{AcceptError, Acceptor, ServerHandshake, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
