@@ -6,11 +6,13 @@
 //! whatever the code, which is printed to standard error; otherwise standard error says what went
 //! wrong.
 
-use std::error::Error;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tautline::{Client, ClientTls, Compression, Message};
+use tautline::{BoxError, Client, ClientTls, Compression, Message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -21,23 +23,10 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprint!("error: {error}");
-            // Each error describes itself alone; its cause is its source.
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprint!(": {cause}");
-                source = cause.source();
-            }
-            eprintln!();
-            ExitCode::FAILURE
-        }
-    }
+    support::exit_code(run().await)
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), BoxError> {
     let mut words = std::env::args().skip(1);
     let (mut uri, mut client) = (None, Client::new());
     while let Some(word) = words.next() {

@@ -4,6 +4,9 @@
 //! Each says hello and waits for the reply. A `ws:` URL must be that of a server that begins with
 //! HTTP/2; for `wss:`, the server decides, and HTTP/1.1 is what is left if it has no HTTP/2.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -12,19 +15,7 @@ use tokio::task::JoinSet;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprint!("error: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprint!(": {cause}");
-                source = cause.source();
-            }
-            eprintln!();
-            ExitCode::FAILURE
-        }
-    }
+    support::exit_code(run().await)
 }
 
 async fn run() -> Result<(), BoxError> {

@@ -1,8 +1,25 @@
 //! What several examples need and has nothing to do with WebSocket.
 #![allow(dead_code, reason = "each example uses a part")]
 
+use std::process::ExitCode;
+
+use tautline::BoxError;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How a program ends: standard error has what went wrong, with its causes.
+pub(crate) fn exit_code(result: Result<(), BoxError>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprint!("error: {error}");
+    // Each error describes itself alone; its cause is its source.
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprint!(": {cause}");
+        source = cause.source();
+    }
+    eprintln!();
+    ExitCode::FAILURE
+}
 
 /// Whether this word is on the command line.
 pub(crate) fn flag(name: &str) -> bool {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::support::handshake::{bind, echo, expect_echo, uri};
 use crate::support::http2::{
     ACK, END_HEADERS, Frames, HEADERS, PING, PREFACE, RawClient, RawStream, SETTINGS,
-    WINDOW_UPDATE, connect_request, connect_to, connecting, frame, raw_server,
+    WINDOW_UPDATE, connect_request, connect_to, connecting, frame, raw_server, stoppable,
 };
 use crate::support::peer::{BINARY, CLOSE, FIN, TEXT, close_body};
 
@@ -271,18 +271,8 @@ async fn streams_that_are_reset_at_once_start_no_more_than_their_limit() {
 // whole drain.
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_a_silent_connection() {
-    let (server, address) = bind().await;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server
-        .http2(Http2Config::new())
-        .drain_timeout(Duration::from_secs(3600))
-        .with_graceful_shutdown(async { drop(stopped.await) })
-        .serve(echo);
-    let serving = tokio::spawn(serving);
-    let mut silent = Frames(TcpStream::connect(address).await.unwrap());
-    silent.write(PREFACE).await;
-    silent.write(&frame(SETTINGS, 0, 0, &[])).await;
-    silent.expect(SETTINGS).await;
+    let (address, stop, serving) = stoppable().await;
+    let silent = Frames::connect(address).await;
     // Connections are accepted in their order.
     let mut client = RawClient::connect(address).await;
     drop(client.ask(connect_request()).await.unwrap());
@@ -310,18 +300,8 @@ async fn a_preface_that_comes_byte_by_byte_is_one() {
 // reset, which may overtake GOAWAY and the last DATA.
 #[tokio::test]
 async fn what_a_client_sends_as_the_server_ends_is_not_answered_with_a_reset() {
-    let (server, address) = bind().await;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server
-        .http2(Http2Config::new())
-        .drain_timeout(Duration::from_secs(3600))
-        .with_graceful_shutdown(async { drop(stopped.await) })
-        .serve(echo);
-    let serving = tokio::spawn(serving);
-    let mut client = Frames(TcpStream::connect(address).await.unwrap());
-    client.write(PREFACE).await;
-    client.write(&frame(SETTINGS, 0, 0, &[])).await;
-    client.expect(SETTINGS).await;
+    let (address, stop, serving) = stoppable().await;
+    let mut client = Frames::connect(address).await;
     stop.send(()).unwrap();
     let (_, ping) = client.expect(PING).await;
     client.write(&frame(PING, ACK, 0, &ping)).await;

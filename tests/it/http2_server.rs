@@ -12,11 +12,11 @@ use tautline::{
     Message, OriginPolicy, Server, Upgrade, WebSocket, connect,
 };
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use crate::support::handshake::{HandlerResult, Identity, answer_to, bind, echo, expect_echo, uri};
-use crate::support::http2::{RawClient, connect_request, connect_to, connect_with};
+use crate::support::http2::{RawClient, connect_request, connect_to, connect_with, stoppable};
 use crate::support::peer::{CLOSE, FIN, PING, PONG, TEXT, close_body};
 
 /// A running server for both versions of HTTP.
@@ -429,14 +429,7 @@ async fn a_stream_is_kept_alive_by_pings_of_its_own() {
 
 #[tokio::test]
 async fn a_shutdown_closes_every_stream_and_then_the_connection() {
-    let (server, address) = bind().await;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server
-        .http2(Http2Config::new())
-        .drain_timeout(Duration::from_secs(3600))
-        .with_graceful_shutdown(async { drop(stopped.await) })
-        .serve(echo);
-    let serving = tokio::spawn(serving);
+    let (address, stop, serving) = stoppable().await;
     // One that opens no stream. Connections are accepted in their order.
     let idle = RawClient::connect(address).await;
     let mut client = RawClient::connect(address).await;

@@ -196,7 +196,7 @@ fn a_runtime_that_ends_with_open_connections_ends() {
             opened.send(()).unwrap();
             async move {
                 let _ws = ws;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         tokio::spawn(serving);

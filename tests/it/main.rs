@@ -25,6 +25,7 @@ mod two_tasks;
 mod answers;
 mod bounds;
 mod client;
+mod events;
 mod http2_client;
 mod http2_fallback;
 mod http2_faults;

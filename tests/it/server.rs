@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, future};
 use http::{HeaderName, HeaderValue, Response};
 use tautline::{
-    AcceptError, Acceptor, Client, CloseCode, ConnectError, HeadLimits, Server, Upgrade, connect,
+    AcceptError, Acceptor, Client, CloseCode, CloseFrame, ConnectError, HeadLimits, Server,
+    Upgrade, connect,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -15,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::handshake::{
-    Http, Identity, REQUEST, answer_to, bind, echo, echo_server, expect_echo, request_but,
-    request_with, trickle, uri,
+    Http, Identity, REQUEST, answer_to, bind, echo, echo_server, expect_echo, not_to_be_handled,
+    request_but, request_with, trickle, uri,
 };
 
 #[tokio::test]
@@ -62,7 +63,7 @@ async fn the_hook_refuses_with_a_response_of_its_own() {
             let response = Response::builder().status(status).header("www-authenticate", "Basic");
             Err::<Upgrade, _>(response.body("who are you?".into()).unwrap())
         })
-        .serve(|_| async { panic!("refused, and handled all the same") });
+        .serve(not_to_be_handled);
     tokio::spawn(serving);
     for status in [401, 404, 503] {
         let request = request_but("/chat", format!("/{status}"));
@@ -341,13 +342,26 @@ async fn a_request_that_comes_byte_by_byte_does_not_move_the_deadline() {
 // When the hook or the fallback was late, the connection was dropped without a response, as if the
 // client had been slow.
 #[tokio::test]
+async fn a_handler_may_return_nothing() {
+    let (server, address) = bind().await;
+    let serving = server.serve(|mut ws| async move {
+        ws.send("hello").await.unwrap();
+    });
+    tokio::spawn(serving);
+    let mut ws = connect(uri(address)).await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
+    assert!(ws.next().await.is_none());
+    assert_eq!(ws.close_frame().map(CloseFrame::code), Some(CloseCode::NORMAL));
+}
+
+#[tokio::test]
 async fn a_client_is_told_when_it_is_the_server_that_is_late() {
     let (server, address) = bind().await;
     let serving = server
         .acceptor(Acceptor::new().handshake_timeout(Duration::from_millis(500)))
         .authorize(|_| future::pending::<Result<Upgrade, _>>())
         .fallback(|_, _| future::pending())
-        .serve(|_| async { panic!("never decided, and handled all the same") });
+        .serve(not_to_be_handled);
     tokio::spawn(serving);
     let ask = async |request: &str| {
         let (head, body) = answer_to(address, request).await;

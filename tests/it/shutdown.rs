@@ -14,7 +14,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::handshake::{HandlerResult, Http, REQUEST, bind, echo, expect_echo, uri};
+use crate::support::handshake::{
+    HandlerResult, Http, REQUEST, bind, echo, expect_echo, not_to_be_handled, uri,
+};
 use crate::support::peer::{CLOSE, FIN, Peer, close_body};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -370,7 +372,7 @@ async fn a_hook_that_is_undecided_when_the_server_goes_down_is_not_waited_for() 
                 asking.send(()).unwrap();
                 std::future::pending::<Result<Upgrade, _>>()
             })
-            .serve(|_| async { panic!("never decided, and handled all the same") });
+            .serve(not_to_be_handled);
         let serving = tokio::spawn(serving);
         let mut peer = Http::connect(address).await;
         peer.write(REQUEST).await;

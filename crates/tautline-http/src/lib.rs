@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod body;
 mod layer;
 mod refused;
 mod service;
@@ -10,6 +11,7 @@ mod transport;
 mod upgrade;
 mod upgrading;
 
+pub use body::UpgradeBody;
 pub use layer::UpgradeLayer;
 pub use refused::Refused;
 pub use service::{ResponseFuture, UpgradeService};
@@ -18,6 +20,5 @@ pub use upgrading::{UpgradeError, Upgrading};
 
 // Crates whose types are in the signatures above.
 pub use http;
-pub use http_body_util;
 pub use hyper;
 pub use tautline;

@@ -30,6 +30,20 @@ impl Refused {
         }
     }
 
+    /// Logs it as our own server logs a handshake that it does not accept.
+    pub(crate) fn logged(self) -> Self {
+        match self {
+            Self::Handshake(_) => {
+                tracing::debug!(error = %Chain(&self), "connection not accepted");
+            }
+            // A mistake in the server, which nobody would find otherwise.
+            Self::NotUpgradable => {
+                tracing::warn!(error = %Chain(&self), "connection not accepted");
+            }
+        }
+        self
+    }
+
     /// The complete response, as of [`HandshakeError::to_response`].
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
@@ -37,6 +51,16 @@ impl Refused {
             Self::Handshake(error) => error.to_response(),
             Self::NotUpgradable => text_response(self.status(), format!("{self}\n")),
         }
+    }
+}
+
+/// Displays an error and, separated by colons, its sources.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
     }
 }
 

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, Request, Response};
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tautline::{Acceptor, Connections, HandlerResult, WebSocket};
 use tower_service::Service;
 
+use crate::body::UpgradeBody;
 use crate::refused::Refused;
 use crate::upgrade::{asks, upgrade};
 use crate::upgrading::Upgrading;
@@ -92,22 +92,13 @@ async fn opened(upgrading: Upgrading) -> Option<WebSocket> {
     }
 }
 
-fn refusal(refused: &Refused) -> Response<Bytes> {
-    match refused {
-        Refused::Handshake(error) => tracing::debug!(%error, "handshake refused"),
-        // A mistake in the server, which nobody would find otherwise.
-        Refused::NotUpgradable => tracing::warn!("{refused}"),
-    }
-    refused.to_response()
-}
-
 impl<S, H, Fut, A, B> Service<Request<A>> for UpgradeService<S, H>
 where
     S: Service<Request<A>, Response = Response<B>>,
     H: Fn(WebSocket, Parts) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
-    type Response = Response<Either<Full<Bytes>, B>>;
+    type Response = Response<UpgradeBody<B>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -121,9 +112,9 @@ where
         }
         let response = match self.open(request) {
             Ok(response) => response.map(|()| Bytes::new()),
-            Err(refused) => refusal(&refused),
+            Err(refused) => refused.to_response(),
         };
-        ResponseFuture { kind: Kind::Answered { response: Some(response.map(Full::new)) } }
+        ResponseFuture { kind: Kind::Answered { response: Some(response) } }
     }
 }
 
@@ -160,7 +151,7 @@ pin_project! {
     #[project = KindProjection]
     #[derive(Debug)]
     enum Kind<F> {
-        Answered { response: Option<Response<Full<Bytes>>> },
+        Answered { response: Option<Response<Bytes>> },
         Inner { #[pin] future: F },
     }
 }
@@ -169,17 +160,17 @@ impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<Either<Full<Bytes>, B>>, E>;
+    type Output = Result<Response<UpgradeBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             KindProjection::Answered { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(Either::Left))),
+                Some(response) => Poll::Ready(Ok(response.map(UpgradeBody::answer))),
                 // Polled again after it was ready.
                 None => Poll::Pending,
             },
             KindProjection::Inner { future } => {
-                future.poll(cx).map_ok(|response| response.map(Either::Right))
+                future.poll(cx).map_ok(|response| response.map(UpgradeBody::inner))
             }
         }
     }

@@ -11,7 +11,7 @@ use tautline_handshake::{
 };
 
 use crate::refused::Refused;
-use crate::upgrading::{OnUpgrade, Upgrading};
+use crate::upgrading::{UpgradeSource, Upgrading};
 
 /// Answers a request to open a WebSocket that hyper has received: over HTTP/1.1 by an upgrade (RFC
 /// 6455 section 4.2), over HTTP/2 by an extended CONNECT (RFC 8441 section 5). Returns the response
@@ -58,10 +58,15 @@ pub fn upgrade<B>(
     let head = RequestHead::from(&*request);
     let head = with_protocol(head, request.extensions().get());
     let (version, peer) = (request.version(), request.extensions().get().cloned());
-    let (response, agreed) = acceptor.respond(head)?;
-    let on_upgrade = OnUpgrade::take(request.extensions_mut()).ok_or(Refused::NotUpgradable)?;
+    let (response, agreed) = acceptor.respond(head).map_err(refused)?;
+    let source = UpgradeSource::take(request.extensions_mut());
+    let source = source.ok_or_else(|| refused(Refused::NotUpgradable))?;
     let builder = acceptor.connection(agreed).http_version(version);
-    Ok((response, Upgrading::new(on_upgrade, builder, peer.unwrap_or_default())))
+    Ok((response, Upgrading::new(source, builder, peer.unwrap_or_default())))
+}
+
+fn refused(why: impl Into<Refused>) -> Refused {
+    why.into().logged()
 }
 
 /// Whether a request asks for a WebSocket, validly or not.
@@ -99,7 +104,7 @@ fn with_protocol<'a>(head: RequestHead<'a>, received: Option<&'a Protocol>) -> R
 pub struct PendingUpgrade {
     /// A copy: a handler may take the headers of its request apart.
     head: Request<()>,
-    on_upgrade: OnUpgrade,
+    source: UpgradeSource,
 }
 
 impl PendingUpgrade {
@@ -118,11 +123,12 @@ impl PendingUpgrade {
     /// [`Refused`]. The request is left as it was.
     pub fn take(parts: &mut Parts) -> Result<Self, Refused> {
         let head = with_protocol(RequestHead::from(&*parts), parts.extensions.get());
-        ServerRequest::check(head)?;
+        ServerRequest::check(head).map_err(refused)?;
         let protocol = parts.extensions.get().map(|protocol: &Protocol| protocol.as_str());
         let protocol = protocol.map(|name| ConnectProtocol::new(name.to_owned()));
         let protocol = protocol.or_else(|| parts.extensions.get().cloned());
-        let on_upgrade = OnUpgrade::take(&mut parts.extensions).ok_or(Refused::NotUpgradable)?;
+        let source = UpgradeSource::take(&mut parts.extensions);
+        let source = source.ok_or_else(|| refused(Refused::NotUpgradable))?;
         let mut head = Request::new(());
         *head.method_mut() = parts.method.clone();
         *head.uri_mut() = parts.uri.clone();
@@ -134,7 +140,7 @@ impl PendingUpgrade {
         if let Some(peer) = parts.extensions.get::<Peer>() {
             head.extensions_mut().insert(peer.clone());
         }
-        Ok(Self { head, on_upgrade })
+        Ok(Self { head, source })
     }
 
     /// The request without its body and its extensions.
@@ -155,10 +161,10 @@ impl PendingUpgrade {
     /// # Errors
     /// [`Refused`], for an origin that the settings do not allow.
     pub fn accept(self, acceptor: &Acceptor) -> Result<(Response<()>, Upgrading), Refused> {
-        let (response, agreed) = acceptor.respond(&self.head)?;
+        let (response, agreed) = acceptor.respond(&self.head).map_err(refused)?;
         let builder = acceptor.connection(agreed).http_version(self.head.version());
         let peer = self.head.extensions().get().cloned().unwrap_or_default();
-        Ok((response, Upgrading::new(self.on_upgrade, builder, peer)))
+        Ok((response, Upgrading::new(self.source, builder, peer)))
     }
 }
 

@@ -18,13 +18,13 @@ use crate::transport::{self, Taken};
 type Handover = Pin<Box<dyn Future<Output = io::Result<(Transport, BytesMut)>> + Send + Sync>>;
 
 /// Who hands over the connection.
-pub(crate) enum OnUpgrade {
+pub(crate) enum UpgradeSource {
     Hyper(hyper::upgrade::OnUpgrade),
-    /// [`Server::service`](tautline::Server::service).
+    /// [`Server::service`](tautline::Server::service), by [`tautline::OnUpgrade`].
     Server(Handover),
 }
 
-impl OnUpgrade {
+impl UpgradeSource {
     /// Takes it out of a request, if its connection can be upgraded.
     pub(crate) fn take(extensions: &mut Extensions) -> Option<Self> {
         match tautline::OnUpgrade::take(extensions) {
@@ -61,7 +61,7 @@ impl OnUpgrade {
 /// When polled in a runtime without tokio's time driver (`enable_time`), which connections need.
 #[must_use = "the connection is closed if this is dropped"]
 pub struct Upgrading {
-    on_upgrade: OnUpgrade,
+    source: UpgradeSource,
     builder: WebSocketBuilder,
     peer: Peer,
     timeout: Duration,
@@ -73,8 +73,8 @@ impl Upgrading {
     /// As long as for an answer of an [`Acceptor`].
     pub const DEFAULT_TIMEOUT: Duration = Acceptor::DEFAULT_ANSWER_TIMEOUT;
 
-    pub(crate) fn new(on_upgrade: OnUpgrade, builder: WebSocketBuilder, peer: Peer) -> Self {
-        Self { on_upgrade, builder, peer, timeout: Self::DEFAULT_TIMEOUT, deadline: None }
+    pub(crate) fn new(source: UpgradeSource, builder: WebSocketBuilder, peer: Peer) -> Self {
+        Self { source, builder, peer, timeout: Self::DEFAULT_TIMEOUT, deadline: None }
     }
 
     /// Sets who is at the other end. Default: the [`Peer`] among the request's extensions; its
@@ -102,7 +102,9 @@ impl Upgrading {
             _ => self.peer.clone(),
         };
         let builder = self.builder.clone().peer(peer);
-        builder.leftover(taken.read).build(taken.transport)
+        let ws = builder.leftover(taken.read).build(taken.transport);
+        tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
+        ws
     }
 }
 
@@ -110,7 +112,7 @@ impl Future for Upgrading {
     type Output = Result<WebSocket, UpgradeError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Poll::Ready(taken) = self.on_upgrade.poll(cx) {
+        if let Poll::Ready(taken) = self.source.poll(cx) {
             return Poll::Ready(taken.map(|taken| self.open(taken)));
         }
         let timeout = self.timeout;

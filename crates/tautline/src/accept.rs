@@ -1,8 +1,9 @@
 //! The server's end of the opening handshake, over any stream.
 
+mod asked;
 mod error;
+mod handshake;
 mod incoming;
-mod pending;
 mod upgrade;
 
 use std::future::Future;
@@ -18,9 +19,14 @@ use tautline_handshake::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+pub(crate) use self::asked::Asked;
+#[cfg(feature = "http2")]
+pub(crate) use self::asked::turn_away;
 pub use self::error::AcceptError;
+#[cfg(feature = "http2")]
+pub(crate) use self::handshake::Acceptance;
+pub(crate) use self::handshake::{ServerHandshake, internal_error, until};
 pub use self::incoming::Incoming;
-pub(crate) use self::pending::{PendingUpgrade, internal_error, until};
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::builder::WebSocketBuilder;
 use crate::handshake_io::deadline_in;
@@ -268,9 +274,9 @@ impl Acceptor {
                 let securing = std::pin::pin!(tls.accept(stream));
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
-            let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
+            let handshake = ServerHandshake::new(transport, acceptor, deadline, |_| {});
             let incoming =
-                Incoming::read(pending).await?.with_peer(Peer::unknown().with_secure(true));
+                Incoming::read(handshake).await?.with_peer(Peer::unknown().with_secure(true));
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }
@@ -281,7 +287,7 @@ impl Acceptor {
     {
         crate::runtime::check().map_err(AcceptError::Runtime)?;
         let deadline = self.deadline();
-        Incoming::read(PendingUpgrade::new(stream, self, deadline, |_| {})).await
+        Incoming::read(ServerHandshake::new(stream, self, deadline, |_| {})).await
     }
 
     /// Answers a request without I/O: returns the response that opens the connection, and what it

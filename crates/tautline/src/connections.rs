@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::error::{BoxError, Chain};
+use crate::error::Chain;
+use crate::handler::HandlerResult;
 use crate::parting::{Ended, hand_to_server, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
@@ -88,13 +89,9 @@ impl Connections {
                 let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
                 match started {
                     Ok(handling) => {
-                        let mut handling = pin!(handling);
-                        let result = poll_fn(move |cx| {
-                            handling.as_mut().poll(cx).map(HandlerResult::into_result)
-                        });
-                        let (mut place, mut result) = (Some(place), pin!(Some(result)));
+                        let (mut place, mut handling) = (Some(place), pin!(Some(handling)));
                         let polling =
-                            |cx: &mut Context<'_>| poll_handler(&mut place, result.as_mut(), cx);
+                            |cx: &mut Context<'_>| poll_handler(&mut place, handling.as_mut(), cx);
                         report(poll_fn(polling).await, place);
                     }
                     Err(_) => tracing::error!("handler panicked"),
@@ -142,40 +139,6 @@ impl Connections {
     pub(crate) const fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
-}
-
-/// What a handler returns: nothing, or a result whose error is logged.
-pub trait HandlerResult: sealed::Sealed {
-    /// The result.
-    ///
-    /// # Errors
-    /// The handler's.
-    fn into_result(self) -> Result<(), BoxError>
-    where
-        Self: 'static;
-}
-
-impl HandlerResult for () {
-    fn into_result(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
-/// For errors of any lifetime, though it is always `'static`: in a task that holds a service, which
-/// holds a handler, the compiler has forgotten that, and would find no implementation.
-impl<'a> HandlerResult for Result<(), Box<dyn std::error::Error + Send + Sync + 'a>> {
-    fn into_result(self) -> Result<(), BoxError>
-    where
-        Self: 'static,
-    {
-        self
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl<'a> Sealed for Result<(), Box<dyn std::error::Error + Send + Sync + 'a>> {}
 }
 
 /// How a handler ended is logged, and its task need not be kept for its connection.

@@ -12,6 +12,7 @@ mod error;
 pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod handler;
 mod handshake_io;
 mod headers;
 #[cfg(feature = "http2")]
@@ -38,8 +39,9 @@ mod websocket;
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
-pub use connections::{Connections, HandlerResult};
+pub use connections::Connections;
 pub use error::{BoxError, TryFeedError};
+pub use handler::HandlerResult;
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
 pub use message_reader::MessageReader;

@@ -15,6 +15,7 @@ use tautline_frame::session::{Listener, Session};
 
 use crate::connection::{Connection, close_on_drop};
 use crate::error::BoxError;
+use crate::handler::HandlerResult;
 use crate::tasks::Place;
 use crate::timer::now;
 use crate::transport::Transport;
@@ -80,13 +81,13 @@ pub(crate) fn poll_handler<F>(
     cx: &mut Context<'_>,
 ) -> Poll<Ended>
 where
-    F: Future<Output = Result<(), BoxError>>,
+    F: Future<Output: HandlerResult> + 'static,
 {
     let polled = place.take().map(|place| Polled { place, left: None });
     let outer = KEPT.replace(polled);
     let polling = AssertUnwindSafe(|| {
         let polled = match handler.as_mut().as_pin_mut() {
-            Some(handler) => handler.poll(cx),
+            Some(handler) => handler.poll(cx).map(HandlerResult::into_result),
             None => Poll::Ready(Ok(())),
         };
         if polled.is_ready() {

@@ -1,6 +1,5 @@
 //! A server: accepts connections and runs a handler for each.
 
-mod asked;
 mod front;
 #[cfg(feature = "service")]
 mod http1;
@@ -10,6 +9,8 @@ mod listen;
 mod local;
 mod opening;
 mod per_core;
+#[cfg(feature = "http2")]
+mod received;
 #[cfg(feature = "router")]
 mod routes;
 mod serve;
@@ -35,7 +36,7 @@ pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
-use crate::error::BoxError;
+use crate::handler::HandlerResult;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -198,11 +199,11 @@ impl Server {
 
 impl Server {
     /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends it,
-    /// or forever. The handler runs in a task for each connection; an error that it returns is
-    /// logged. It may drop the connection at any time: a connection that is still open is then
-    /// closed in order, after everything that was queued, with 1000 if the handler returns `Ok` and
-    /// with 1011 after an error or a panic. Dropping this future instead of shutting down leaves
-    /// the handlers running.
+    /// or forever. The handler runs in a task for each connection. It returns nothing, or a `Result`
+    /// whose error is logged. It may drop the connection at any time: a connection that is still
+    /// open is then closed in order, after everything that was queued, with 1000 if the handler
+    /// returns nothing or `Ok`, and with 1011 after an error or a panic. Dropping this future
+    /// instead of shutting down leaves the handlers running.
     ///
     /// # Errors
     /// `Unsupported`, at once, on a runtime without its time driver (`enable_time`). Failures to
@@ -210,7 +211,7 @@ impl Server {
     pub async fn serve<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+        Fut: Future<Output: HandlerResult> + Send + 'static,
     {
         self.serve_with(move |ws, ()| handler(ws)).await
     }
@@ -225,7 +226,7 @@ impl<T: Send + 'static> Server<T> {
     pub async fn serve_with<F, Fut>(self, handler: F) -> io::Result<()>
     where
         F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+        Fut: Future<Output: HandlerResult> + Send + 'static,
     {
         crate::runtime::check()?;
         serve::run(self, handler).await;

@@ -198,6 +198,11 @@ where
     Ok(())
 }
 
+/// The handler of a server that accepts nobody.
+pub(crate) async fn not_to_be_handled(_: WebSocket) {
+    panic!("not accepted, and handled all the same");
+}
+
 pub(crate) fn uri(address: SocketAddr) -> String {
     format!("ws://{address}/")
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -9,13 +10,27 @@ use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response, StatusCode, Version};
+use tautline::Http2Config;
 use tautline_wire::read_frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::handshake::{bind, echo};
 use super::peer::{Frame, encode};
+
+/// An echo server that is stopped through the sender, and then waits for its connections.
+pub(crate) async fn stoppable() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<io::Result<()>>) {
+    let (server, address) = bind().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server
+        .http2(Http2Config::new())
+        .drain_timeout(Duration::from_secs(3600))
+        .with_graceful_shutdown(async { drop(stopped.await) })
+        .serve(echo);
+    (address, stop, tokio::spawn(serving))
+}
 
 /// The client's end of a connection.
 pub(crate) struct RawClient {
@@ -208,6 +223,17 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
+}
+
+impl Frames<TcpStream> {
+    /// A client that has its server's settings.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let mut frames = Self(TcpStream::connect(address).await.unwrap());
+        frames.write(PREFACE).await;
+        frames.write(&frame(SETTINGS, 0, 0, &[])).await;
+        frames.expect(SETTINGS).await;
+        frames
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {

@@ -29,6 +29,17 @@ pub enum AcceptError {
     Tls(io::Error),
 }
 
+impl AcceptError {
+    /// Why an answer was not sent. A client that reads nothing of it is late, like one that does not
+    /// send its request in time.
+    pub(super) fn of_answer(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 /// This level only: [`source`](std::error::Error::source) has the next.
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
+use tautline_handshake::is_upgrade_request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{AcceptError, Acceptor, PendingUpgrade, Upgrade};
+use super::asked::Asked;
+use super::handshake::Acceptance;
+use super::{AcceptError, Acceptor, ServerHandshake, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
@@ -22,7 +24,7 @@ use crate::websocket::WebSocket;
 /// answer.
 #[must_use = "the client waits for an answer"]
 pub struct Incoming<S> {
-    pending: PendingUpgrade<S>,
+    handshake: ServerHandshake<S>,
     request: Arc<Request<()>>,
     peer: Peer,
 }
@@ -31,10 +33,6 @@ impl<S> Incoming<S> {
     /// The request: its target, and its headers with cookies, credentials, origin and offers.
     #[must_use]
     pub fn request(&self) -> &Request<()> {
-        &self.request
-    }
-
-    pub(crate) const fn shared_request(&self) -> &Arc<Request<()>> {
         &self.request
     }
 
@@ -53,34 +51,21 @@ impl<S> Incoming<S> {
     /// The stream, for inspection. Do not read from it or write to it.
     #[must_use]
     pub const fn get_ref(&self) -> &S {
-        self.pending.get_ref()
-    }
-
-    /// The deadline of the handshake.
-    pub(crate) const fn deadline(&self) -> Instant {
-        self.pending.deadline()
-    }
-
-    pub(crate) const fn acceptor(&self) -> &Acceptor {
-        &self.pending.acceptor
+        self.handshake.get_ref()
     }
 
     /// What was read, and the stream with what came after that.
     #[cfg(feature = "service")]
-    pub(crate) fn into_parts(self) -> (PendingUpgrade<S>, Arc<Request<()>>) {
-        (self.pending, self.request)
-    }
-
-    fn is_head(&self) -> bool {
-        self.request.method() == Method::HEAD
+    pub(crate) fn into_parts(self) -> (ServerHandshake<S>, Arc<Request<()>>) {
+        (self.handshake, self.request)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     /// Reads the request of this stream; it is not checked.
-    pub(crate) async fn read(mut pending: PendingUpgrade<S>) -> Result<Self, AcceptError> {
-        let request = Arc::new(pending.read().await?);
-        Ok(Self { pending, request, peer: Peer::unknown() })
+    pub(crate) async fn read(mut handshake: ServerHandshake<S>) -> Result<Self, AcceptError> {
+        let request = Arc::new(handshake.read().await?);
+        Ok(Self { handshake, request, peer: Peer::unknown() })
     }
 
     /// Opens the connection. The answer accepts what the client offers and the
@@ -95,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         upgrade: Upgrade,
     ) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
         // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(async move { Ok(self.open_checked(upgrade).await?.0) })
+        Box::pin(async move { Ok(Asked::open_checked(self, upgrade).await?.0) })
     }
 
     /// Answers with a refusal, and closes the stream once the client has it. Returns the status
@@ -108,73 +93,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         response: Response<B>,
     ) -> impl Future<Output = Result<StatusCode, AcceptError>> {
-        let (head_only, response) = (self.is_head(), response.map(Into::into));
-        Box::pin(self.pending.answer(response, head_only))
-    }
-
-    /// Sends a whole response, as part of the future of a server's handshake.
-    pub(crate) async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
-        let head_only = self.is_head();
-        self.pending.refuse(&response, head_only).await
-    }
-
-    /// Sends the response that opens the connection, and opens it.
-    pub(crate) async fn switch(self, answer: Acceptance) -> Result<WebSocket<S>, AcceptError> {
-        self.pending.switch(answer, self.peer).await
-    }
-
-    fn check(&self) -> Result<ServerRequest<'_>, HandshakeError> {
-        self.pending.acceptor.check((&*self.request).into())
-    }
-
-    /// Returns this if it may be accepted, and answers it otherwise.
-    pub(crate) async fn checked(mut self) -> Result<Self, AcceptError> {
-        match self.check() {
-            Ok(_) => Ok(self),
-            Err(error) => {
-                let head_only = self.is_head();
-                Err(self.pending.turn_away(error, head_only).await)
-            }
-        }
-    }
-
-    /// Checks and answers the request. Returns the data of the `Upgrade` too.
-    pub(crate) async fn open<T>(
-        self,
-        upgrade: Upgrade<T>,
-    ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer =
-            self.check().map(|request| self.pending.acceptor.accept_with(&request, upgrade));
-        self.answer_with(answer).await
-    }
-
-    /// The same for one that was [checked](Self::checked) before: its origin is not compared again.
-    pub(crate) async fn open_checked<T>(
-        self,
-        upgrade: Upgrade<T>,
-    ) -> Result<(WebSocket<S>, T), AcceptError> {
-        let answer = ServerRequest::check(&*self.request)
-            .map(|request| self.pending.acceptor.accept_with(&request, upgrade));
-        self.answer_with(answer).await
-    }
-
-    async fn answer_with<T>(
-        mut self,
-        answer: Result<Result<(Acceptance, T), BuildError>, HandshakeError>,
-    ) -> Result<(WebSocket<S>, T), AcceptError> {
-        match answer {
-            Ok(Ok((answer, data))) => Ok((self.pending.switch(answer, self.peer).await?, data)),
-            Ok(Err(error)) => Err(self.pending.fail(error).await),
-            Err(error) => {
-                let head_only = self.is_head();
-                Err(self.pending.turn_away(error, head_only).await)
-            }
-        }
+        Box::pin(self.answer(response.map(Into::into)))
     }
 }
 
-/// The response that opens the connection, and what it agrees on.
-type Acceptance = (Response<()>, Agreed);
+impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
+    type Stream = S;
+
+    fn acceptor(&self) -> &Acceptor {
+        &self.handshake.acceptor
+    }
+
+    fn request(&self) -> &Arc<Request<()>> {
+        &self.request
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn deadline(&self) -> Instant {
+        self.handshake.deadline()
+    }
+
+    fn is_for_websocket(&self) -> bool {
+        is_upgrade_request(&*self.request)
+    }
+
+    async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
+        let head_only = self.request.method() == Method::HEAD;
+        self.handshake.refuse(&response, head_only).await
+    }
+
+    async fn switch(self, answer: Acceptance) -> Result<WebSocket<S>, AcceptError> {
+        self.handshake.switch(answer, self.peer).await
+    }
+}
 
 /// Without headers and query, which may hold credentials.
 impl<S> fmt::Debug for Incoming<S> {

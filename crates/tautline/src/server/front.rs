@@ -7,10 +7,12 @@ use super::opening::Opener;
 use crate::tasks::Tasks;
 #[cfg(feature = "http2")]
 use {
-    super::asked::Asked,
     super::opening::{Opened, start},
     super::task::serve_one,
-    crate::error::BoxError,
+    crate::accept::AcceptError,
+    crate::handler::HandlerResult,
+    crate::shutdown::ShutdownSignal,
+    crate::tasks::Place,
     crate::websocket::WebSocket,
     std::future::Future,
     tracing::Instrument,
@@ -29,7 +31,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Whether there is no place for another WebSocket.
     pub(super) fn is_full(&self) -> bool {
@@ -52,15 +54,22 @@ where
     }
 
     /// Answers a request in a task of its own, and runs the handler if it becomes a WebSocket.
-    /// `kept` is kept until the handler has ended.
-    pub(super) fn open(&self, asked: impl Asked + 'static, kept: impl Send + 'static) {
+    /// `decide` is [`Opener::decide`] with that request: for a type that is known, the compiler sees
+    /// that its future is `Send`. `kept` is kept until the handler has ended.
+    pub(super) fn open<D>(
+        &self,
+        decide: impl FnOnce(Arc<Opener<T>>, ShutdownSignal, Place) -> D + Send + 'static,
+        kept: impl Send + 'static,
+    ) where
+        D: Future<Output = Result<Opened<T>, AcceptError>> + Send + 'static,
+    {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
         self.places.spawn(|place| {
             let held = place.share();
             let signal = opener.shutdown.signal();
             // Boxed: the state of a handshake is large, and dropped when the handler starts.
             let opening = Box::pin(async move {
-                match opener.decide(asked, signal, held).await? {
+                match decide(opener, signal, held).await? {
                     Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
                     _ => Ok(None),
                 }

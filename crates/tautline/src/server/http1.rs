@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::UPGRADE;
@@ -13,16 +14,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
+use tautline_handshake::{RequestHead, is_upgrade_request, text_response};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
-use super::asked::Asked;
 use super::front::Front;
-use super::opening::{Opener, Shared};
+use super::opening::Shared;
+use super::received::{Received, Responder};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
-use crate::accept::{AcceptError, Acceptor, internal_error};
-use crate::error::BoxError;
+use crate::accept::{AcceptError, internal_error};
+use crate::builder::WebSocketBuilder;
+use crate::handler::HandlerResult;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport};
@@ -35,7 +36,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Serves a connection until its end, or until one of its requests takes it over.
     pub(super) async fn serve_http1(self: Arc<Self>, accepted: Shared) {
@@ -119,10 +120,13 @@ where
         }
         let on = hyper::upgrade::on(&mut request);
         let (respond, response) = oneshot::channel();
-        let request = Arc::new(request.map(|_| ()));
-        let deadline = self.opener.acceptor.deadline();
-        let opener = self.opener.clone();
-        self.open(LaterRequest { opener, request, on, respond, peer, deadline }, ());
+        let responder = LaterResponder { on, respond };
+        let request = request.map(|_| ());
+        let asked = Received::new(&self.opener.acceptor, request, peer, responder);
+        self.open(
+            |opener, signal, place| async move { opener.decide(asked, signal, place).await },
+            (),
+        );
         whole(response.await.unwrap_or_else(|_| internal_error()))
     }
 }
@@ -139,49 +143,34 @@ async fn take_back(on: hyper::upgrade::OnUpgrade) -> io::Result<Upgraded> {
     Ok((transport, read))
 }
 
-/// A request to upgrade a connection that hyper serves.
-struct LaterRequest<T> {
-    opener: Arc<Opener<T>>,
-    request: Arc<Request<()>>,
+/// Upgrades a connection that hyper serves.
+struct LaterResponder {
     on: hyper::upgrade::OnUpgrade,
     respond: oneshot::Sender<Response<Bytes>>,
-    peer: Peer,
-    deadline: Instant,
 }
 
-impl<T: Send> Asked for LaterRequest<T> {
-    fn acceptor(&self) -> &Acceptor {
-        &self.opener.acceptor
-    }
-
-    fn request(&self) -> &Arc<Request<()>> {
-        &self.request
-    }
-
-    fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_for_websocket(&self) -> bool {
+impl Responder for LaterResponder {
+    fn is_for_websocket(_: &Request<()>) -> bool {
         true
     }
 
-    async fn respond(self, response: Response<Bytes>) -> io::Result<()> {
+    async fn respond(
+        self,
+        _: &Request<()>,
+        response: Response<Bytes>,
+        _: Duration,
+    ) -> io::Result<()> {
         self.respond.send(response).map_err(|_| gone())
     }
 
     async fn switch(
         self,
-        (response, agreed): (Response<()>, Agreed),
+        response: Response<()>,
+        builder: WebSocketBuilder,
     ) -> Result<WebSocket, AcceptError> {
         self.respond.send(response.map(|()| Bytes::new())).map_err(|_| gone())?;
         let (transport, read) = take_back(self.on).await?;
-        let connection = self.opener.acceptor.connection(agreed);
-        Ok(connection.peer(self.peer).leftover(read).build(transport))
+        Ok(builder.leftover(read).build(transport))
     }
 }
 

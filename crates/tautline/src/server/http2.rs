@@ -18,18 +18,23 @@ use http::{Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 #[cfg(feature = "service")]
 use http_body_util::BodyExt;
-use tautline_handshake::{Agreed, ConnectProtocol, HeadError, is_connect_request};
+use tautline_handshake::{ConnectProtocol, HeadError, is_connect_request};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::asked::{Asked, turn_away};
 use super::front::Front;
-use super::opening::{Opener, Shared, out_of_grace};
+#[cfg(feature = "service")]
+use super::opening::Opener;
+use super::opening::{Shared, out_of_grace};
+use super::received::{Received, Responder};
 #[cfg(feature = "service")]
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
-use crate::accept::{AcceptError, Acceptor};
-use crate::error::BoxError;
+#[cfg(feature = "service")]
+use crate::accept::Asked;
+use crate::accept::{AcceptError, Acceptor, turn_away};
+use crate::builder::WebSocketBuilder;
+use crate::handler::HandlerResult;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
 use crate::transport::patient::Patient;
@@ -90,7 +95,7 @@ impl<T, F, Fut> Front<T, F>
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
     pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {
@@ -158,7 +163,7 @@ where
         let Some(stream) = stream else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
-        let asked = StreamRequest::new(request, respond, peer.clone(), &self.opener);
+        let asked = Received::on_stream(request, respond, peer.clone(), &self.opener.acceptor);
         if let Err(error) = asked.check_limits() {
             let refusing = async move { drop(turn_away(asked, error.into()).await) };
             return self.spawn(refusing, stream);
@@ -168,42 +173,40 @@ where
             && (self.opener.service_only || !asked.is_for_websocket())
             && !asked.is_tunnel()
         {
-            let service = service.clone();
-            return self.spawn(async move { asked.serve(service).await }, stream);
+            let (service, opener) = (service.clone(), self.opener.clone());
+            return self.spawn(async move { asked.serve(service, &opener).await }, stream);
         }
-        self.open(asked, stream);
+        self.open(
+            |opener, signal, place| async move { opener.decide(asked, signal, place).await },
+            stream,
+        );
     }
 }
 
-/// A request on a stream, which is not answered yet.
-struct StreamRequest<T> {
-    opener: Arc<Opener<T>>,
-    request: Arc<Request<()>>,
+/// Answers a request on its stream.
+struct StreamResponder {
     incoming: RecvStream,
     respond: SendResponse<Data>,
-    peer: Peer,
-    deadline: Instant,
 }
 
-impl<T: Send> StreamRequest<T> {
-    fn new(
+impl Received<StreamResponder> {
+    fn on_stream(
         request: Request<RecvStream>,
         respond: SendResponse<Data>,
         peer: Peer,
-        opener: &Arc<Opener<T>>,
+        acceptor: &Acceptor,
     ) -> Self {
         let (mut parts, incoming) = request.into_parts();
         if let Some(protocol) = parts.extensions.remove::<h2::ext::Protocol>() {
             parts.extensions.insert(ConnectProtocol::new(protocol.as_str().to_owned()));
         }
-        let request = Arc::new(Request::from_parts(parts, ()));
-        let deadline = opener.acceptor.deadline();
-        Self { opener: opener.clone(), request, incoming, respond, peer, deadline }
+        let request = Request::from_parts(parts, ());
+        Self::new(acceptor, request, peer, StreamResponder { incoming, respond })
     }
 
     /// The limits of a head that HTTP/2 itself has no settings for.
     fn check_limits(&self) -> Result<(), HeadError> {
-        let limits = self.opener.acceptor.limits();
+        let limits = self.acceptor.limits();
         let target = self.request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if target > limits.get_max_line_bytes() {
             return Err(HeadError::LineTooLong(limits.get_max_line_bytes()));
@@ -215,28 +218,17 @@ impl<T: Send> StreamRequest<T> {
     }
 }
 
-impl<T: Send> Asked for StreamRequest<T> {
-    fn acceptor(&self) -> &Acceptor {
-        &self.opener.acceptor
+impl Responder for StreamResponder {
+    fn is_for_websocket(request: &Request<()>) -> bool {
+        is_connect_request(request)
     }
 
-    fn request(&self) -> &Arc<Request<()>> {
-        &self.request
-    }
-
-    fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_for_websocket(&self) -> bool {
-        is_connect_request(&*self.request)
-    }
-
-    async fn respond(mut self, response: Response<Bytes>) -> io::Result<()> {
+    async fn respond(
+        mut self,
+        request: &Request<()>,
+        response: Response<Bytes>,
+        patience: Duration,
+    ) -> io::Result<()> {
         let (head, body) = response.into_parts();
         let mut head = without_connection(head);
         // RFC 9110 section 8.6.
@@ -244,7 +236,7 @@ impl<T: Send> Asked for StreamRequest<T> {
         if !bodiless && !head.headers.contains_key(CONTENT_LENGTH) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        let no_body = bodiless || body.is_empty() || self.request.method() == Method::HEAD;
+        let no_body = bodiless || body.is_empty() || request.method() == Method::HEAD;
         let sent = self.respond.send_response(Response::from_parts(head, ()), no_body);
         // Cut off by a deadline, it is reset when it is dropped.
         let mut stream = Http2Stream::new(sent.map_err(error::io)?, self.incoming);
@@ -252,19 +244,18 @@ impl<T: Send> Asked for StreamRequest<T> {
             drop(stream.shut());
             return Ok(());
         }
-        let patience = self.opener.acceptor.patience();
         send(&mut stream, &body, patience).await?;
         stream.shutdown().await
     }
 
     async fn switch(
         mut self,
-        (response, agreed): (Response<()>, Agreed),
+        response: Response<()>,
+        builder: WebSocketBuilder,
     ) -> Result<WebSocket, AcceptError> {
         let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
         let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
-        let connection = self.opener.acceptor.connection(agreed);
-        Ok(connection.peer(self.peer).http_version(Version::HTTP_2).build_on(stream))
+        Ok(builder.http_version(Version::HTTP_2).build_on(stream))
     }
 }
 
@@ -286,7 +277,7 @@ async fn send(stream: &mut Http2Stream, data: &[u8], patience: Duration) -> io::
 }
 
 #[cfg(feature = "service")]
-impl<T: Send> StreamRequest<T> {
+impl Received<StreamResponder> {
     /// Whether it asks for a tunnel (RFC 9113 section 8.5), which is nothing for a service.
     fn is_tunnel(&self) -> bool {
         let extended = self.request.extensions().get::<ConnectProtocol>().is_some();
@@ -294,8 +285,9 @@ impl<T: Send> StreamRequest<T> {
     }
 
     /// Has the application answer.
-    async fn serve(self, service: Service) {
-        let Self { opener, request, incoming, mut respond, peer, .. } = self;
+    async fn serve<T: Send>(self, service: Service, opener: &Opener<T>) {
+        let Self { acceptor, request, peer, responder, .. } = self;
+        let StreamResponder { incoming, mut respond } = responder;
         let mut request = Arc::unwrap_or_clone(request);
         let head_only = request.method() == Method::HEAD;
         let connecting = request.method() == Method::CONNECT;
@@ -312,7 +304,7 @@ impl<T: Send> StreamRequest<T> {
             // The client does not want it any more.
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
         };
-        let patience = opener.acceptor.patience();
+        let patience = acceptor.patience();
         if let Err(error) = send_response(respond, response, switching, head_only, patience).await {
             tracing::debug!(%error, "a response did not reach its client");
         }

@@ -11,7 +11,8 @@ use tokio::task::spawn_local;
 use tracing::Instrument;
 
 use super::Server;
-use crate::connections::{HandlerResult, report};
+use crate::connections::report;
+use crate::handler::HandlerResult;
 use crate::parting::poll_handler;
 use crate::tasks::Place;
 use crate::websocket::WebSocket;
@@ -98,10 +99,8 @@ where
         let Ok(handling) = catch_unwind(AssertUnwindSafe(|| handler(ws, data))) else {
             return tracing::error!("handler panicked");
         };
-        let mut handling = pin!(handling);
-        let result = poll_fn(move |cx| handling.as_mut().poll(cx).map(HandlerResult::into_result));
-        let (mut place, mut result) = (Some(place), pin!(Some(result)));
-        let ended = poll_fn(|cx| poll_handler(&mut place, result.as_mut(), cx)).await;
+        let (mut place, mut handling) = (Some(place), pin!(Some(handling)));
+        let ended = poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await;
         report(ended, place);
     };
     kept.keep_handler(spawn_local(task.in_current_span()).abort_handle());

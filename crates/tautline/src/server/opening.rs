@@ -2,7 +2,6 @@
 //! decision, the answer.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,15 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
-use tautline_handshake::{Agreed, RequestHead, is_upgrade_request, text_response};
+#[cfg(feature = "service")]
+use tautline_handshake::is_upgrade_request;
+use tautline_handshake::{RequestHead, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::asked::Asked;
 #[cfg(feature = "service")]
-use super::asked::turn_away;
+use crate::accept::turn_away;
 use crate::accept::{
-    AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
+    AcceptError, Acceptor, Asked, Incoming, ServerHandshake, Upgrade, UpgradeRequest,
+    internal_error, until,
 };
 #[cfg(feature = "service")]
 use crate::connections::Connections;
@@ -93,7 +94,7 @@ pub(super) struct Shared {
 
 #[cfg(feature = "http2")]
 impl Shared {
-    fn new(pending: PendingUpgrade<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
+    fn new(pending: ServerHandshake<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
         let peer = peer.with_secure(pending.get_ref().is_tls());
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
@@ -105,40 +106,7 @@ impl Shared {
 enum First {
     Request(Incoming<Transport>),
     #[cfg(feature = "http2")]
-    Http2(PendingUpgrade<Transport>),
-}
-
-impl Asked for Incoming<Transport> {
-    fn acceptor(&self) -> &Acceptor {
-        Self::acceptor(self)
-    }
-
-    fn request(&self) -> &Arc<Request<()>> {
-        self.shared_request()
-    }
-
-    fn peer(&self) -> &Peer {
-        Self::peer(self)
-    }
-
-    fn deadline(&self) -> Instant {
-        Self::deadline(self)
-    }
-
-    fn is_for_websocket(&self) -> bool {
-        is_upgrade_request(Self::request(self))
-    }
-
-    fn respond(self, response: Response<Bytes>) -> impl Future<Output = io::Result<()>> + Send {
-        Self::respond(self, response)
-    }
-
-    fn switch(
-        self,
-        answer: (Response<()>, Agreed),
-    ) -> impl Future<Output = Result<WebSocket, AcceptError>> + Send {
-        Self::switch(self, answer)
-    }
+    Http2(ServerHandshake<Transport>),
 }
 
 impl<T: Send> Opener<T> {
@@ -208,7 +176,7 @@ impl<T: Send> Opener<T> {
     }
 
     /// Lets the application decide about a request, and answers it.
-    pub(super) async fn decide<A: Asked>(
+    pub(super) async fn decide<A: Asked<Stream = Transport>>(
         &self,
         asked: A,
         mut signal: ShutdownSignal,
@@ -257,7 +225,7 @@ impl<T: Send> Opener<T> {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
-        let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
+        let pending = ServerHandshake::new(transport, acceptor, deadline, Transport::reset_at_end);
         #[cfg(feature = "http2")]
         if self.http2.is_some() {
             return Box::pin(read_either(pending)).await;
@@ -269,7 +237,7 @@ impl<T: Send> Opener<T> {
 /// Whether the client speaks HTTP/2 is agreed on inside TLS; without it, the client knows (RFC 9113
 /// section 3.3).
 #[cfg(feature = "http2")]
-async fn read_either(mut pending: PendingUpgrade<Transport>) -> Result<First, AcceptError> {
+async fn read_either(mut pending: ServerHandshake<Transport>) -> Result<First, AcceptError> {
     let http2 = match pending.get_ref().alpn() {
         Some(protocol) => protocol == b"h2",
         None if pending.get_ref().is_tls() => false,

@@ -14,8 +14,8 @@ use tautline_handshake::text_response;
 use super::Server;
 use super::opening::Decision;
 use crate::accept::{Upgrade, UpgradeRequest};
-use crate::connections::HandlerResult;
 use crate::error::BoxError;
+use crate::handler::HandlerResult;
 use crate::websocket::WebSocket;
 
 /// Handlers of WebSockets by path: what [`Server::serve_routes`] runs.

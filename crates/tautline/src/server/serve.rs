@@ -14,7 +14,7 @@ use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
 use super::{Server, listen};
 use crate::connections::Connections;
-use crate::error::BoxError;
+use crate::handler::HandlerResult;
 use crate::transport::Peer;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use crate::transport::ServerTls;
@@ -25,7 +25,7 @@ pub(super) async fn run<T, F, Fut>(server: Server<T>, handler: F)
 where
     T: Send + 'static,
     F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
     let connections = Connections::new();

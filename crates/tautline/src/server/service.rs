@@ -118,7 +118,7 @@ impl Server {
     {
         let mut server = self.service(service);
         server.settings.service_only = true;
-        server.serve(|_| async { Ok(()) }).await
+        server.serve(|_| async {}).await
     }
 }
 
@@ -251,7 +251,8 @@ impl fmt::Debug for RequestBody {
 
 /// The stream that a request to [`Server::service`](crate::Server::service) came on, for a service
 /// that switches protocols: by 101 over HTTP/1.1, by 2xx to an extended CONNECT over HTTP/2. It is
-/// among the request's extensions; once the response was sent, it gives the stream.
+/// among the request's extensions; once the response was sent, it gives the stream. It is what
+/// `hyper::upgrade::OnUpgrade` is to a service of hyper, and named after it.
 ///
 /// For WebSockets, the crate `tautline-http` does this.
 #[derive(Clone)]

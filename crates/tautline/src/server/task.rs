@@ -5,7 +5,8 @@ use std::pin::{Pin, pin};
 
 use crate::accept::AcceptError;
 use crate::connections::report;
-use crate::error::{BoxError, Chain};
+use crate::error::Chain;
+use crate::handler::HandlerResult;
 use crate::parting::poll_handler;
 use crate::tasks::Place;
 
@@ -16,7 +17,7 @@ use crate::tasks::Place;
 pub(super) async fn serve_one<O, Fut, K>(opening: Pin<Box<O>>, place: Place, _kept: K)
 where
     O: Future<Output = Result<Option<Fut>, AcceptError>>,
-    Fut: Future<Output = Result<(), BoxError>>,
+    Fut: Future<Output: HandlerResult> + 'static,
 {
     let handling = match opening.await {
         Ok(Some(handling)) => handling,

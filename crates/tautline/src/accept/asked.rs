@@ -1,4 +1,4 @@
-//! A request that was read and is not answered yet, over any version of HTTP.
+//! A request that was read and is not answered yet, over any stream and any version of HTTP.
 
 use std::future::Future;
 use std::io;
@@ -6,15 +6,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
+use tautline_handshake::{BuildError, HandshakeError, ServerRequest};
 use tokio::time::Instant;
 
-use crate::accept::{AcceptError, Acceptor, Upgrade, internal_error};
+use super::handshake::{Acceptance, internal_error, told};
+use super::{AcceptError, Acceptor, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
 /// How its request is answered is up to each version; which answers there are is here.
-pub(super) trait Asked: Sized + Send {
+///
+/// The futures are `Send` if the stream is.
+pub(crate) trait Asked: Sized {
+    /// What the WebSocket runs on.
+    type Stream;
+
     fn acceptor(&self) -> &Acceptor;
 
     fn request(&self) -> &Arc<Request<()>>;
@@ -28,27 +34,23 @@ pub(super) trait Asked: Sized + Send {
     fn is_for_websocket(&self) -> bool;
 
     /// Sends a whole response.
-    fn respond(self, response: Response<Bytes>) -> impl Future<Output = io::Result<()>> + Send;
+    async fn respond(self, response: Response<Bytes>) -> io::Result<()>;
 
     /// Sends the response that opens the WebSocket, and opens it.
-    fn switch(
-        self,
-        answer: (Response<()>, Agreed),
-    ) -> impl Future<Output = Result<WebSocket, AcceptError>> + Send;
+    async fn switch(self, answer: Acceptance) -> Result<WebSocket<Self::Stream>, AcceptError>;
 
     /// Checks and answers it. Returns the data of the `Upgrade` too.
-    fn open<D: Send>(
+    fn open<D>(
         self,
         upgrade: Upgrade<D>,
-    ) -> impl Future<Output = Result<(WebSocket, D), AcceptError>> + Send {
-        let request = self.request().clone();
-        let checked = self.acceptor().check((&*request).into());
+    ) -> impl Future<Output = Result<(WebSocket<Self::Stream>, D), AcceptError>> {
+        let checked = self.acceptor().check((&**self.request()).into());
         let answer = checked.map(|request| self.acceptor().accept_with(&request, upgrade));
         answer_with(self, answer)
     }
 
     /// Returns this if it may be accepted, and answers it otherwise.
-    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> + Send {
+    fn checked(self) -> impl Future<Output = Result<Self, AcceptError>> {
         let checked = self.acceptor().check((&**self.request()).into()).map(|_| ());
         async move {
             match checked {
@@ -59,12 +61,11 @@ pub(super) trait Asked: Sized + Send {
     }
 
     /// Accepts one that was [checked](Self::checked): its origin is not compared again.
-    fn open_checked<D: Send>(
+    fn open_checked<D>(
         self,
         upgrade: Upgrade<D>,
-    ) -> impl Future<Output = Result<(WebSocket, D), AcceptError>> + Send {
-        let request = self.request().clone();
-        let checked = ServerRequest::check(&*request);
+    ) -> impl Future<Output = Result<(WebSocket<Self::Stream>, D), AcceptError>> {
+        let checked = ServerRequest::check(&**self.request());
         let answer = checked.map(|request| self.acceptor().accept_with(&request, upgrade));
         answer_with(self, answer)
     }
@@ -73,7 +74,7 @@ pub(super) trait Asked: Sized + Send {
     fn answer(
         self,
         mut response: Response<Bytes>,
-    ) -> impl Future<Output = Result<StatusCode, AcceptError>> + Send {
+    ) -> impl Future<Output = Result<StatusCode, AcceptError>> {
         let accepts = self.request().method() == Method::CONNECT && response.status().is_success();
         if accepts || response.status().is_informational() {
             // 101, and any 2xx to a CONNECT, would promise frames, and another interim status an
@@ -82,21 +83,18 @@ pub(super) trait Asked: Sized + Send {
         }
         let status = response.status();
         async move {
-            match self.respond(response).await {
-                Ok(()) => Ok(status),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(AcceptError::Timeout),
-                Err(error) => Err(error.into()),
-            }
+            self.respond(response).await.map_err(AcceptError::of_answer)?;
+            Ok(status)
         }
     }
 }
 
-type Answer<D> = Result<Result<((Response<()>, Agreed), D), BuildError>, HandshakeError>;
+type Answer<D> = Result<Result<(Acceptance, D), BuildError>, HandshakeError>;
 
-async fn answer_with<D>(
-    asked: impl Asked,
+async fn answer_with<A: Asked, D>(
+    asked: A,
     answer: Answer<D>,
-) -> Result<(WebSocket, D), AcceptError> {
+) -> Result<(WebSocket<A::Stream>, D), AcceptError> {
     match answer {
         Ok(Ok((answer, data))) => Ok((asked.switch(answer).await?, data)),
         Ok(Err(error)) => {
@@ -108,15 +106,12 @@ async fn answer_with<D>(
 }
 
 /// Answers a request that is not valid or not allowed.
-pub(super) async fn turn_away(asked: impl Asked, error: HandshakeError) -> AcceptError {
+pub(crate) async fn turn_away(asked: impl Asked, error: HandshakeError) -> AcceptError {
     tell(asked, error.to_response()).await;
     error.into()
 }
 
-/// Answers with the reason of a refusal. The reason stays the same if the peer did not wait for it.
+/// Answers with the reason of a refusal.
 async fn tell(asked: impl Asked, response: Response<Bytes>) {
-    match asked.respond(response).await {
-        Ok(()) => {}
-        Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
-    }
+    told(asked.respond(response).await);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use tautline_handshake::{
-    Agreed, BuildError, HandshakeError, RequestHeadReader, encode_response, text_response,
+    Agreed, HandshakeError, RequestHeadReader, encode_response, text_response,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -36,8 +36,11 @@ pub(crate) fn until<F: Future + ?Sized>(
     async move { timeout.await.map_err(|_| AcceptError::Timeout) }
 }
 
+/// The response that opens the connection, and what it agrees on.
+pub(crate) type Acceptance = (Response<()>, Agreed);
+
 /// A stream whose request is not answered yet.
-pub(crate) struct PendingUpgrade<S> {
+pub(crate) struct ServerHandshake<S> {
     stream: S,
     pub(super) acceptor: Acceptor,
     /// Part of the request; later, what came after it: frames.
@@ -47,7 +50,7 @@ pub(crate) struct PendingUpgrade<S> {
     reset: fn(&S),
 }
 
-impl<S> PendingUpgrade<S> {
+impl<S> ServerHandshake<S> {
     pub(crate) const fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -57,7 +60,7 @@ impl<S> PendingUpgrade<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerHandshake<S> {
     pub(crate) fn new(stream: S, acceptor: Acceptor, deadline: Instant, reset: fn(&S)) -> Self {
         Self { stream, acceptor, buffer: BytesMut::new(), deadline, reset }
     }
@@ -102,23 +105,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
             Ok(Ok(request)) => Ok(request),
             Ok(Err(ReadHeadError::Io(error))) => Err(error.into()),
             Ok(Err(ReadHeadError::Head(error, _))) => {
-                Err(self.turn_away(error.into(), false).await)
+                let error = HandshakeError::from(error);
+                told(self.refuse(&error.to_response(), false).await);
+                Err(error.into())
             }
             Err(late) => {
                 if !self.buffer.is_empty() {
-                    self.tell(&HandshakeError::TimedOut.to_response(), false).await;
+                    let response = HandshakeError::TimedOut.to_response();
+                    told(self.refuse(&response, false).await);
                 }
                 Err(late)
             }
-        }
-    }
-
-    /// Answers with the reason of a refusal. The reason stays the same if the peer did not wait for
-    /// it.
-    async fn tell(&mut self, response: &Response<Bytes>, head_only: bool) {
-        match self.refuse(response, head_only).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a refusal did not reach its peer"),
         }
     }
 
@@ -133,58 +130,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PendingUpgrade<S> {
         Box::pin(answer.refuse(response, head_only, patience)).await
     }
 
-    /// Answers a request that is not a valid handshake or not allowed.
-    pub(crate) async fn turn_away(
-        &mut self,
-        error: HandshakeError,
-        head_only: bool,
-    ) -> AcceptError {
-        self.tell(&error.to_response(), head_only).await;
-        error.into()
-    }
-
-    /// Answers with 500, because the answer that the application wants cannot be sent.
-    pub(crate) async fn fail(&mut self, error: BuildError) -> AcceptError {
-        self.tell(&internal_error(), false).await;
-        error.into()
-    }
-
-    /// Answers without opening a WebSocket, and returns the status that was sent.
-    pub(crate) async fn answer(
-        mut self,
-        mut response: Response<Bytes>,
-        head_only: bool,
-    ) -> Result<StatusCode, AcceptError> {
-        if response.status().is_informational() {
-            // 101 would promise frames, and another interim status an answer that never comes (RFC
-            // 9110 section 15.2).
-            response = internal_error();
-        }
-        self.refuse(&response, head_only).await.map_err(late_or_failed)?;
-        Ok(response.status())
-    }
-
     /// Answers with 101, and opens the connection.
     pub(crate) async fn switch(
         mut self,
-        (response, agreed): (Response<()>, Agreed),
+        (response, agreed): Acceptance,
         peer: Peer,
     ) -> Result<WebSocket<S>, AcceptError> {
         let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
         encode_response(&response.map(|()| ""), &mut wire);
         let patience = self.patience();
         let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
-        answer.switch(&wire, patience).await.map_err(late_or_failed)?;
+        answer.switch(&wire, patience).await.map_err(AcceptError::of_answer)?;
         Ok(self.acceptor.connection(agreed).peer(peer).leftover(self.buffer).build(self.stream))
     }
 }
 
-/// A client that reads nothing of its answer is late, like one that does not send its request in
-/// time.
-fn late_or_failed(error: io::Error) -> AcceptError {
-    match error.kind() {
-        io::ErrorKind::TimedOut => AcceptError::Timeout,
-        _ => AcceptError::Io(error),
+/// The reason of a refusal stays the same if the peer did not wait for it.
+pub(super) fn told(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a refusal did not reach its peer");
     }
 }
 
