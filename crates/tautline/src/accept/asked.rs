@@ -91,27 +91,23 @@ pub(crate) trait Asked: Sized {
 
 type Answer<D> = Result<Result<(Acceptance, D), BuildError>, HandshakeError>;
 
+/// It has one way to a refusal, and no functions in between: each that takes the request by value
+/// has room for it in its own future, and all of that is part of every handshake.
 async fn answer_with<A: Asked, D>(
     asked: A,
     answer: Answer<D>,
 ) -> Result<(WebSocket<A::Stream>, D), AcceptError> {
-    match answer {
-        Ok(Ok((answer, data))) => Ok((asked.switch(answer).await?, data)),
-        Ok(Err(error)) => {
-            tell(asked, internal_error()).await;
-            Err(error.into())
-        }
-        Err(error) => Err(turn_away(asked, error).await),
-    }
+    let (response, error) = match answer {
+        Ok(Ok((answer, data))) => return Ok((asked.switch(answer).await?, data)),
+        Ok(Err(error)) => (internal_error(), error.into()),
+        Err(error) => (error.to_response(), error.into()),
+    };
+    told(asked.respond(response).await);
+    Err(error)
 }
 
 /// Answers a request that is not valid or not allowed.
 pub(crate) async fn turn_away(asked: impl Asked, error: HandshakeError) -> AcceptError {
-    tell(asked, error.to_response()).await;
+    told(asked.respond(error.to_response()).await);
     error.into()
-}
-
-/// Answers with the reason of a refusal.
-async fn tell(asked: impl Asked, response: Response<Bytes>) {
-    told(asked.respond(response).await);
 }

@@ -125,8 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
         self.handshake.refuse(&response, head_only).await
     }
 
-    async fn switch(self, answer: Acceptance) -> Result<WebSocket<S>, AcceptError> {
-        self.handshake.switch(answer, self.peer).await
+    fn switch(self, answer: Acceptance) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
+        self.handshake.switch(answer, self.peer)
     }
 }
 
