@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod connections;
 mod error;
+mod forwarded;
 pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
@@ -20,7 +21,9 @@ mod http2;
 mod loom_tests;
 mod message_reader;
 mod message_writer;
+mod networks;
 mod parting;
+mod proxy_protocol;
 mod runtime;
 mod seats;
 mod senders;
@@ -42,8 +45,11 @@ pub use connections::{Connections, HandlerResult};
 pub use error::{BoxError, TryFeedError};
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
+pub use forwarded::{Forwarded, TrustedProxies};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
+pub use networks::{InvalidNetwork, Networks};
+pub use proxy_protocol::ProxyHeaderError;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 #[cfg(feature = "service")]
@@ -62,7 +68,7 @@ pub use tautline_frame::{
     Prepared, ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
-    Agreed, BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginError,
+    Agreed, BuildError, ForwardedHost, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginError,
     OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead, ResponseError,
     UriError, WsUri, text_response,
 };

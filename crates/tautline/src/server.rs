@@ -10,6 +10,7 @@ mod listen;
 mod local;
 mod opening;
 mod per_core;
+mod proxied;
 #[cfg(feature = "router")]
 mod routes;
 mod serve;
@@ -111,6 +112,7 @@ struct Settings {
     service: Option<self::service::Service>,
     #[cfg(feature = "service")]
     service_only: bool,
+    proxied: self::proxied::Proxied,
     stop: BoxFuture<()>,
 }
 
@@ -168,6 +170,7 @@ impl Server {
             service: None,
             #[cfg(feature = "service")]
             service_only: false,
+            proxied: self::proxied::Proxied::default(),
             stop: Box::pin(std::future::pending()),
         };
         Self { settings, decision: Decision::Accept(|| ()) }

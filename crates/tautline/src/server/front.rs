@@ -55,6 +55,7 @@ where
     /// `kept` is kept until the handler has ended.
     pub(super) fn open(&self, asked: impl Asked + 'static, kept: impl Send + 'static) {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
+        let span = opener.proxied.span(asked.peer());
         self.places.spawn(|place| {
             let held = place.share();
             let signal = opener.shutdown.signal();
@@ -65,7 +66,7 @@ where
                     _ => Ok(None),
                 }
             });
-            serve_one(opening, place, kept).in_current_span()
+            serve_one(opening, place, kept).instrument(span)
         });
     }
 }

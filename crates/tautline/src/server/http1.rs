@@ -78,6 +78,7 @@ where
         application: &Service,
         peer: Peer,
     ) -> Response<ResponseBody> {
+        let peer = self.opener.proxied.sender_of(&mut request, peer);
         // hyper leaves it to its user which hosts a request may name (RFC 9112 section 3.2).
         if let Err(error) = RequestHead::from(&request).authority() {
             return whole(error.to_response());

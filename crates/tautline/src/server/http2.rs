@@ -189,14 +189,16 @@ impl<T: Send> StreamRequest<T> {
     fn new(
         request: Request<RecvStream>,
         respond: SendResponse<Data>,
-        peer: Peer,
+        connection: Peer,
         opener: &Arc<Opener<T>>,
     ) -> Self {
         let (mut parts, incoming) = request.into_parts();
         if let Some(protocol) = parts.extensions.remove::<h2::ext::Protocol>() {
             parts.extensions.insert(ConnectProtocol::new(protocol.as_str().to_owned()));
         }
-        let request = Arc::new(Request::from_parts(parts, ()));
+        let mut request = Request::from_parts(parts, ());
+        let peer = opener.proxied.sender_of(&mut request, connection);
+        let request = Arc::new(request);
         let deadline = opener.acceptor.deadline();
         Self { opener: opener.clone(), request, incoming, respond, peer, deadline }
     }
