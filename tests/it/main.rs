@@ -34,6 +34,7 @@ mod origin;
 mod per_core;
 #[cfg(unix)] // started by a shell
 mod process;
+mod proxies;
 mod refusal;
 mod request;
 mod respond;

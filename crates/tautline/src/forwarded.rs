@@ -292,7 +292,8 @@ mod tests {
             let found = found(Kind::Forwarded, &[("forwarded", line)]);
             assert_eq!(found, ("unknown".into(), false, None), "{line}");
         }
-        for node in ["192.0.2.256", "192.0.2.7:", "192.0.2.7:70000", "192.0.2.7:-1", "[::1", "::1]"] {
+        for node in ["192.0.2.256", "192.0.2.7:", "192.0.2.7:70000", "192.0.2.7:-1", "[::1", "::1]"]
+        {
             let line = format!("for=\"{node}\"");
             assert_eq!(found(Kind::Forwarded, &[("forwarded", &line)]).0, "unknown", "{line}");
         }
@@ -356,11 +357,19 @@ mod tests {
     #[test]
     fn x_forwarded_proto_and_host_are_of_the_outermost_trusted_proxy() {
         for (lines, secure, host) in [
-            (&[("x-forwarded-proto", "https"), ("x-forwarded-host", "app:1")][..], true, Some("app:1")),
+            (
+                &[("x-forwarded-proto", "https"), ("x-forwarded-host", "app:1")][..],
+                true,
+                Some("app:1"),
+            ),
             (&[("x-forwarded-proto", "wss")], true, None),
             (&[("x-forwarded-proto", "ws")], false, None),
             // Two hops: one value for both, or one of each.
-            (&[("x-forwarded-for", "192.0.2.7, 10.0.0.2"), ("x-forwarded-proto", "https")], true, None),
+            (
+                &[("x-forwarded-for", "192.0.2.7, 10.0.0.2"), ("x-forwarded-proto", "https")],
+                true,
+                None,
+            ),
             (
                 &[
                     ("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.0.0.2"),
@@ -386,7 +395,11 @@ mod tests {
                 false,
                 None,
             ),
-            (&[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "evil, app")], false, Some("app")),
+            (
+                &[("x-forwarded-for", "192.0.2.7"), ("x-forwarded-host", "evil, app")],
+                false,
+                Some("app"),
+            ),
             (&[("x-forwarded-host", "a/b")], false, None),
         ] {
             let (_, is_secure, forwarded) = found(Kind::XForwarded, lines);

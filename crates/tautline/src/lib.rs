@@ -43,9 +43,9 @@ pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use connections::{Connections, HandlerResult};
 pub use error::{BoxError, TryFeedError};
+pub use forwarded::{Forwarded, TrustedProxies};
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
-pub use forwarded::{Forwarded, TrustedProxies};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
@@ -68,9 +68,9 @@ pub use tautline_frame::{
     Prepared, ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
-    Agreed, BuildError, ForwardedHost, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginError,
-    OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead, ResponseError,
-    UriError, WsUri, text_response,
+    Agreed, BuildError, ForwardedHost, HandshakeError, HeadError, HeadLimits, InvalidOrigin,
+    Origin, OriginError, OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead,
+    ResponseError, UriError, WsUri, text_response,
 };
 
 // Crates whose types are in the signatures above.

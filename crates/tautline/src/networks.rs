@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_no_network_is_named() {
-        for entry in ["", "10.0.0.0/33", "10.0.0/8", "example.com", "10.0.0.1:80", "::/129", "10.0.0.0/ 8"] {
+        for entry in
+            ["", "10.0.0.0/33", "10.0.0/8", "example.com", "10.0.0.1:80", "::/129", "10.0.0.0/ 8"]
+        {
             let error = Networks::parse(["10.0.0.0/8", entry]).unwrap_err();
             assert_eq!(error.entry(), entry);
             assert!(error.to_string().contains(entry));

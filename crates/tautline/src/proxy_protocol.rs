@@ -95,8 +95,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     if bytes[..known] != SIGNATURE[..known] {
         return Err(ProxyHeaderError::Missing);
     }
-    let Some((&[command, family, high, low], rest)) =
-        bytes[known..].split_first_chunk::<4>()
+    let Some((&[command, family, high, low], rest)) = bytes[known..].split_first_chunk::<4>()
     else {
         return Ok(Parsed::Partial);
     };

@@ -260,11 +260,7 @@ impl<T: Send> Opener<T> {
     }
 
     /// The request with who sent it, by this connection.
-    fn with_sender(
-        &self,
-        incoming: Incoming<Transport>,
-        connection: Peer,
-    ) -> Incoming<Transport> {
+    fn with_sender(&self, incoming: Incoming<Transport>, connection: Peer) -> Incoming<Transport> {
         incoming.with_sender(|request| {
             let sender = self.proxied.sender_of(request, connection.clone());
             if sender != connection {
