@@ -23,6 +23,7 @@ mod two_tasks;
 
 // Opening one.
 mod answers;
+mod auth;
 mod bounds;
 mod client;
 mod http2_client;

@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
+pub mod auth;
 mod builder;
 mod client;
 mod connection;
