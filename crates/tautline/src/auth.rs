@@ -268,5 +268,5 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::try_from(sent).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-#[cfg(all(test, not(tautline_loom)))]
+#[cfg(test)]
 mod tests;

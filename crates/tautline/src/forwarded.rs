@@ -200,7 +200,7 @@ fn of_hop(headers: &HeaderMap, name: &HeaderName, hops: usize) -> Option<String>
     String::from_utf8(value.to_vec()).ok()
 }
 
-#[cfg(all(test, not(tautline_loom)))]
+#[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 

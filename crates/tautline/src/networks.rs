@@ -73,7 +73,7 @@ impl fmt::Display for InvalidNetwork {
 
 impl std::error::Error for InvalidNetwork {}
 
-#[cfg(all(test, not(tautline_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -159,7 +159,7 @@ impl fmt::Display for ProxyHeaderError {
 
 impl std::error::Error for ProxyHeaderError {}
 
-#[cfg(all(test, not(tautline_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -285,5 +285,5 @@ impl fmt::Display for JwtError {
 
 impl std::error::Error for JwtError {}
 
-#[cfg(all(test, not(tautline_loom)))]
+#[cfg(test)]
 mod tests;

@@ -181,7 +181,7 @@ impl<T: Send> Opener<T> {
                     return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
                 }
                 let peer = peer.with_secure(incoming.get_ref().is_tls());
-                let incoming = self.with_sender(incoming, peer);
+                let incoming = self.with_sender(incoming, &peer);
                 self.decide(incoming, signal, place).await
             }
             #[cfg(feature = "http2")]
@@ -260,10 +260,10 @@ impl<T: Send> Opener<T> {
     }
 
     /// The request with who sent it, by this connection.
-    fn with_sender(&self, incoming: Incoming<Transport>, connection: Peer) -> Incoming<Transport> {
+    fn with_sender(&self, incoming: Incoming<Transport>, connection: &Peer) -> Incoming<Transport> {
         incoming.with_sender(|request| {
             let sender = self.proxied.sender_of(request, connection.clone());
-            if sender != connection {
+            if sender != *connection {
                 tell_events(&sender);
             }
             sender
