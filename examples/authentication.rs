@@ -5,8 +5,9 @@
 
 use std::error::Error;
 
-use tautline::http::{HeaderMap, StatusCode, header};
-use tautline::{Client, ConnectError, Server, Upgrade, text_response};
+use tautline::auth::{self, AuthError, Challenge};
+use tautline::http::HeaderMap;
+use tautline::{Client, ConnectError, Server, Upgrade};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -14,10 +15,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let uri = format!("ws://{}", server.local_addr()?);
     let serving = server
         .authorize(|request| async move {
-            match user(request.headers()) {
-                Some(user) => Ok(Upgrade::new(user)),
-                None => Err(text_response(StatusCode::UNAUTHORIZED, "a valid token is needed\n")),
-            }
+            let user = user(request.headers());
+            user.map(Upgrade::new).map_err(|error| Challenge::bearer("example").response(error))
         })
         .serve_with(|mut ws, user: &'static str| async move {
             ws.send(format!("hello {user}")).await?;
@@ -37,8 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The user whose token the request has. A real server would query a database, or verify a
-/// signature.
-fn user(headers: &HeaderMap) -> Option<&'static str> {
-    let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    (token == "3f2a").then_some("ada")
+/// signature (`auth::JwtVerifier`).
+fn user(headers: &HeaderMap) -> Result<&'static str, AuthError> {
+    let token = auth::bearer(headers)?;
+    if token.matches("3f2a") { Ok("ada") } else { Err(AuthError::Invalid) }
 }

@@ -23,6 +23,7 @@ mod two_tasks;
 
 // Opening one.
 mod answers;
+mod auth;
 mod bounds;
 mod client;
 mod events;
@@ -35,6 +36,7 @@ mod origin;
 mod per_core;
 #[cfg(unix)] // started by a shell
 mod process;
+mod proxies;
 mod refusal;
 mod request;
 mod respond;

@@ -20,7 +20,7 @@ const LISTINGS: &str = "docs/api";
 const CRATES: &[(&str, &str)] = &[
     ("tautline-frame", "deflate,tokio-codec"),
     ("tautline-handshake", "http1,idna"),
-    ("tautline", "ring,deflate,idna"),
+    ("tautline", "ring,deflate,idna,jwt"),
     ("tautline-http", "deflate"),
     ("tautline-axum", "deflate"),
 ];

@@ -38,6 +38,37 @@ impl ConnectProtocol {
     }
 }
 
+/// The host that a client asked for, with its port if there is one, as a trusted proxy tells it
+/// (`host` of RFC 7239 section 5.3, `X-Forwarded-Host`).
+///
+/// It is one of the [extensions](http::Extensions) of a request. [`OriginPolicy::SameOrigin`]
+/// compares with it in place of `Host`, which is the one that the proxy asked for.
+///
+/// ```
+/// use tautline_handshake::ForwardedHost;
+///
+/// assert_eq!(ForwardedHost::new("app.example:8443").unwrap().as_str(), "app.example:8443");
+/// assert!(ForwardedHost::new("app.example/path").is_none());
+/// ```
+///
+/// [`OriginPolicy::SameOrigin`]: crate::OriginPolicy::SameOrigin
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForwardedHost(String);
+
+impl ForwardedHost {
+    /// This host; `None` if it is not `host` or `host:port` (RFC 3986 section 3.2).
+    #[must_use]
+    pub fn new(host: impl Into<String>) -> Option<Self> {
+        Some(host.into()).filter(|host| Authority::is_valid(host)).map(Self)
+    }
+
+    /// The host as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The head of a request of any HTTP version, by reference.
 ///
 /// It is made from a `&http::Request<T>` or from `&http::request::Parts`, so that the framework
@@ -60,6 +91,7 @@ pub struct RequestHead<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// The `:protocol` of an extended CONNECT.
     pub(crate) protocol: Option<&'a str>,
+    forwarded_host: Option<&'a str>,
 }
 
 impl<'a, T> From<&'a Request<T>> for RequestHead<'a> {
@@ -70,6 +102,7 @@ impl<'a, T> From<&'a Request<T>> for RequestHead<'a> {
             version: request.version(),
             headers: request.headers(),
             protocol: request.extensions().get().map(ConnectProtocol::as_str),
+            forwarded_host: request.extensions().get().map(ForwardedHost::as_str),
         }
     }
 }
@@ -82,6 +115,7 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
             version: parts.version,
             headers: &parts.headers,
             protocol: parts.extensions.get().map(ConnectProtocol::as_str),
+            forwarded_host: parts.extensions.get().map(ForwardedHost::as_str),
         }
     }
 }
@@ -91,6 +125,12 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
+    }
+
+    /// The [`ForwardedHost`] among the extensions of the request.
+    #[must_use]
+    pub const fn forwarded_host(&self) -> Option<&'a str> {
+        self.forwarded_host
     }
 
     /// The head with this `:protocol`, in place of a [`ConnectProtocol`] among the request's

@@ -122,7 +122,7 @@ pub use connect::is_connect_request;
 pub use deflate::DeflateError;
 pub use error::{BuildError, ConnectRefusal, HandshakeError, HeadError, text_response};
 pub use extension::ExtensionError;
-pub use head::{ConnectProtocol, RequestHead};
+pub use head::{ConnectProtocol, ForwardedHost, RequestHead};
 pub use headers::Headers;
 #[cfg(feature = "http1")]
 pub use http1::{

@@ -377,7 +377,8 @@ impl Acceptor {
         head: RequestHead<'a>,
     ) -> Result<ServerRequest<'a>, HandshakeError> {
         let request = ServerRequest::check(head)?;
-        let allowed = self.settings.origins.allows(head.headers(), request.authority());
+        let authority = head.forwarded_host().unwrap_or(request.authority());
+        let allowed = self.settings.origins.allows(head.headers(), authority);
         if let Err(OriginError::NotAllowed(mismatch)) = &allowed {
             tracing::debug!(
                 origin = mismatch.origin(),

@@ -1,5 +1,6 @@
 //! [Connections]: connections
 //! [Servers]: servers
+//! [Who may come in]: access
 //! [With axum, hyper and tower]: http
 //! [TLS]: tls
 //! [Compression]: compression
@@ -17,6 +18,9 @@ pub mod connections {}
 
 #[doc = include_str!("../docs/guide/servers.md")]
 pub mod servers {}
+
+#[doc = include_str!("../docs/guide/access.md")]
+pub mod access {}
 
 #[doc = include_str!("../docs/guide/http.md")]
 pub mod http {}

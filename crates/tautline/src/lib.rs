@@ -4,11 +4,13 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod accept;
+pub mod auth;
 mod builder;
 mod client;
 mod connection;
 mod connections;
 mod error;
+mod forwarded;
 pub mod futures;
 #[cfg(any(doc, doctest))]
 pub mod guide;
@@ -21,7 +23,9 @@ mod http2;
 mod loom_tests;
 mod message_reader;
 mod message_writer;
+mod networks;
 mod parting;
+mod proxy_protocol;
 mod runtime;
 mod seats;
 mod senders;
@@ -41,11 +45,14 @@ pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use connections::Connections;
 pub use error::{BoxError, TryFeedError};
+pub use forwarded::{Forwarded, TrustedProxies};
 pub use handler::HandlerResult;
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
+pub use networks::{InvalidNetwork, Networks};
+pub use proxy_protocol::ProxyHeaderError;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
 pub use server::Server;
 #[cfg(feature = "service")]
@@ -64,9 +71,9 @@ pub use tautline_frame::{
     Prepared, ProtocolError, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
-    Agreed, BuildError, HandshakeError, HeadError, HeadLimits, InvalidOrigin, Origin, OriginError,
-    OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead, ResponseError,
-    UriError, WsUri, text_response,
+    Agreed, BuildError, ForwardedHost, HandshakeError, HeadError, HeadLimits, InvalidOrigin,
+    Origin, OriginError, OriginList, OriginMismatch, OriginPolicy, OriginPredicate, RequestHead,
+    ResponseError, UriError, WsUri, text_response,
 };
 
 // Crates whose types are in the signatures above.

@@ -9,6 +9,7 @@ mod listen;
 mod local;
 mod opening;
 mod per_core;
+mod proxied;
 #[cfg(feature = "http2")]
 mod received;
 #[cfg(feature = "router")]
@@ -112,6 +113,7 @@ struct Settings {
     service: Option<self::service::Service>,
     #[cfg(feature = "service")]
     service_only: bool,
+    proxied: self::proxied::Proxied,
     stop: BoxFuture<()>,
 }
 
@@ -169,6 +171,7 @@ impl Server {
             service: None,
             #[cfg(feature = "service")]
             service_only: false,
+            proxied: self::proxied::Proxied::default(),
             stop: Box::pin(std::future::pending()),
         };
         Self { settings, decision: Decision::Accept(|| ()) }

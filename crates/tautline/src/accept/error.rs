@@ -5,6 +5,8 @@ use std::io;
 
 use tautline_handshake::{BuildError, HandshakeError};
 
+use crate::proxy_protocol::ProxyHeaderError;
+
 /// Why a connection was not accepted. The client has been answered with a status if that was
 /// possible.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub enum AcceptError {
     Io(io::Error),
     /// TLS failed: no common version, or not TLS at all.
     Tls(io::Error),
+    /// A proxy did not say whose connection it is: see
+    /// [`Server::proxy_protocol`](crate::Server::proxy_protocol).
+    ProxyHeader(ProxyHeaderError),
 }
 
 impl AcceptError {
@@ -52,6 +57,7 @@ impl fmt::Display for AcceptError {
             Self::Runtime(_) => "the runtime cannot be used",
             Self::Io(_) => "the stream failed during the handshake",
             Self::Tls(_) => "TLS failed",
+            Self::ProxyHeader(_) => "the proxy did not say who the client is",
         })
     }
 }
@@ -62,6 +68,7 @@ impl std::error::Error for AcceptError {
             Self::Handshake(error) => Some(error),
             Self::Response(error) => Some(error),
             Self::Io(error) | Self::Tls(error) | Self::Runtime(error) => Some(error),
+            Self::ProxyHeader(error) => Some(error),
             Self::Timeout => None,
         }
     }
@@ -102,6 +109,7 @@ mod tests {
             AcceptError::Runtime(io()),
             AcceptError::Io(io()),
             AcceptError::Tls(io()),
+            AcceptError::ProxyHeader(ProxyHeaderError::Missing),
         ] {
             assert_one_level_each(&error);
         }

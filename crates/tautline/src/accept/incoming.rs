@@ -48,6 +48,12 @@ impl<S> Incoming<S> {
         self
     }
 
+    /// Sets the peer that this returns for the request, which it may add extensions to.
+    pub(crate) fn with_sender(mut self, sender: impl FnOnce(&mut Request<()>) -> Peer) -> Self {
+        self.peer = sender(Arc::make_mut(&mut self.request));
+        self
+    }
+
     /// The stream, for inspection. Do not read from it or write to it.
     #[must_use]
     pub const fn get_ref(&self) -> &S {

@@ -13,6 +13,7 @@ use {
     crate::handler::HandlerResult,
     crate::shutdown::ShutdownSignal,
     crate::tasks::Place,
+    crate::transport::Peer,
     crate::websocket::WebSocket,
     std::future::Future,
     tracing::Instrument,
@@ -53,17 +54,19 @@ where
         });
     }
 
-    /// Answers a request in a task of its own, and runs the handler if it becomes a WebSocket.
+    /// Answers a request of this sender in a task of its own, and runs the handler if it becomes a WebSocket.
     /// `decide` is [`Opener::decide`] with that request: for a type that is known, the compiler sees
     /// that its future is `Send`. `kept` is kept until the handler has ended.
     pub(super) fn open<D>(
         &self,
+        sender: &Peer,
         decide: impl FnOnce(Arc<Opener<T>>, ShutdownSignal, Place) -> D + Send + 'static,
         kept: impl Send + 'static,
     ) where
         D: Future<Output = Result<Opened<T>, AcceptError>> + Send + 'static,
     {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
+        let span = opener.proxied.span(sender);
         self.places.spawn(|place| {
             let held = place.share();
             let signal = opener.shutdown.signal();
@@ -74,7 +77,7 @@ where
                     _ => Ok(None),
                 }
             });
-            serve_one(opening, place, kept).in_current_span()
+            serve_one(opening, place, kept).instrument(span)
         });
     }
 }

@@ -79,6 +79,7 @@ where
         application: &Service,
         peer: Peer,
     ) -> Response<ResponseBody> {
+        let peer = self.opener.proxied.sender_of(&mut request, peer);
         // hyper leaves it to its user which hosts a request may name (RFC 9112 section 3.2).
         if let Err(error) = RequestHead::from(&request).authority() {
             return whole(error.to_response());
@@ -122,8 +123,9 @@ where
         let (respond, response) = oneshot::channel();
         let responder = LaterResponder { on, respond };
         let request = request.map(|_| ());
-        let asked = Received::new(&self.opener.acceptor, request, peer, responder);
+        let asked = Received::new(&self.opener.acceptor, request, peer.clone(), responder);
         self.open(
+            &peer,
             |opener, signal, place| async move { opener.decide(asked, signal, place).await },
             (),
         );

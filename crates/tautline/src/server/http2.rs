@@ -24,9 +24,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, timeout_at};
 
 use super::front::Front;
-#[cfg(feature = "service")]
-use super::opening::Opener;
-use super::opening::{Shared, out_of_grace};
+use super::opening::{Opener, Shared, out_of_grace};
+use super::proxied::Proxied;
 use super::received::{Received, Responder};
 #[cfg(feature = "service")]
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
@@ -163,7 +162,8 @@ where
         let Some(stream) = stream else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
-        let asked = Received::on_stream(request, respond, peer.clone(), &self.opener.acceptor);
+        let Opener { acceptor, proxied, .. } = &*self.opener;
+        let asked = Received::on_stream(request, respond, peer.clone(), acceptor, proxied);
         if let Err(error) = asked.check_limits() {
             let refusing = async move { drop(turn_away(asked, error.into()).await) };
             return self.spawn(refusing, stream);
@@ -176,7 +176,9 @@ where
             let (service, opener) = (service.clone(), self.opener.clone());
             return self.spawn(async move { asked.serve(service, &opener).await }, stream);
         }
+        let sender = asked.peer.clone();
         self.open(
+            &sender,
             |opener, signal, place| async move { opener.decide(asked, signal, place).await },
             stream,
         );
@@ -193,14 +195,16 @@ impl Received<StreamResponder> {
     fn on_stream(
         request: Request<RecvStream>,
         respond: SendResponse<Data>,
-        peer: Peer,
+        connection: Peer,
         acceptor: &Acceptor,
+        proxied: &Proxied,
     ) -> Self {
         let (mut parts, incoming) = request.into_parts();
         if let Some(protocol) = parts.extensions.remove::<h2::ext::Protocol>() {
             parts.extensions.insert(ConnectProtocol::new(protocol.as_str().to_owned()));
         }
-        let request = Request::from_parts(parts, ());
+        let mut request = Request::from_parts(parts, ());
+        let peer = proxied.sender_of(&mut request, connection);
         Self::new(acceptor, request, peer, StreamResponder { incoming, respond })
     }
 

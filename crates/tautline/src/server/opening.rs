@@ -16,6 +16,7 @@ use tautline_handshake::{RequestHead, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::proxied::tell_events;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
@@ -57,6 +58,7 @@ pub(super) struct Opener<T> {
     pub(super) tls: Option<crate::transport::ServerTls>,
     pub(super) decision: Decision<T>,
     pub(super) fallback: Option<Fallback>,
+    pub(super) proxied: super::proxied::Proxied,
     pub(super) shutdown: Shutdown,
     #[cfg(feature = "http2")]
     pub(super) http2: Option<crate::http2::Http2Config>,
@@ -122,7 +124,7 @@ impl<T: Send> Opener<T> {
         // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
-            let reading = pin!(self.read(stream, deadline));
+            let reading = pin!(self.read_from(stream, peer, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
                 // A request that has arrived is taken, without registering in the list.
@@ -134,7 +136,8 @@ impl<T: Send> Opener<T> {
         let Some(read) = read else {
             return Ok(Opened::Nothing);
         };
-        match read? {
+        let (first, peer) = read?;
+        match first {
             First::Request(incoming) => {
                 #[cfg(feature = "service")]
                 if self.is_for_service(&incoming) {
@@ -146,7 +149,8 @@ impl<T: Send> Opener<T> {
                     return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
                 }
                 let peer = peer.with_secure(incoming.get_ref().is_tls());
-                self.decide(incoming.with_peer(peer), signal, place).await
+                let incoming = self.with_sender(incoming, &peer);
+                self.decide(incoming, signal, place).await
             }
             #[cfg(feature = "http2")]
             First::Http2(pending) => {
@@ -210,6 +214,28 @@ impl<T: Send> Opener<T> {
         ws.keep_place(place, hand_to_server);
         tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
         Ok(Opened::WebSocket(ws, data))
+    }
+
+    /// The same, from the client that a proxy names ahead of it.
+    async fn read_from(
+        &self,
+        mut stream: TcpStream,
+        peer: Peer,
+        deadline: Instant,
+    ) -> Result<(First, Peer), AcceptError> {
+        let peer = self.proxied.client_of(&mut stream, peer, deadline).await?;
+        Ok((self.read(stream, deadline).await?, peer))
+    }
+
+    /// The request with who sent it, by this connection.
+    fn with_sender(&self, incoming: Incoming<Transport>, connection: &Peer) -> Incoming<Transport> {
+        incoming.with_sender(|request| {
+            let sender = self.proxied.sender_of(request, connection.clone());
+            if sender != *connection {
+                tell_events(&sender);
+            }
+            sender
+        })
     }
 
     async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<First, AcceptError> {

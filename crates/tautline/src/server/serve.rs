@@ -44,6 +44,7 @@ where
         tls: settings.tls,
         decision,
         fallback: settings.fallback,
+        proxied: settings.proxied,
         shutdown: connections.shutdown().clone(),
         #[cfg(feature = "http2")]
         http2: settings.http2,
@@ -68,7 +69,7 @@ where
             let (stream, addr) = listen::accept(&settings.listener).await;
             let peer = Peer::from(addr);
             let (front, turns) = (front.clone(), accept_turns.clone());
-            let span = tracing::debug_span!("connection", %peer);
+            let span = tracing::debug_span!("connection", %peer, client = tracing::field::Empty);
             let places = front.places.clone();
             places.spawn(|place| {
                 let held = place.share();
