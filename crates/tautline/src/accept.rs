@@ -269,8 +269,9 @@ impl Acceptor {
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let pending = PendingUpgrade::new(transport, acceptor, deadline, |_| {});
-            let incoming =
-                Incoming::read(pending).await?.with_peer(Peer::unknown().with_secure(true));
+            let incoming = Incoming::read(pending).await?;
+            let peer = incoming.get_ref().secured(Peer::unknown());
+            let incoming = incoming.with_peer(peer);
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }

@@ -153,6 +153,17 @@ impl<S> Transport<S> {
         false
     }
 
+    /// The peer of a server's connection, with what TLS tells of it. Its certificate is kept there,
+    /// because a stream of HTTP/2 has no TLS of its own.
+    pub(crate) fn secured(&self, peer: Peer) -> Peer {
+        let peer = peer.with_secure(self.is_tls());
+        #[cfg(feature = "tls")]
+        if let Some(certificate) = self.tls().and_then(|tls| tls.peer_certificates().next()) {
+            return peer.with_certificate(certificate);
+        }
+        peer
+    }
+
     /// The protocol that was agreed on inside TLS (RFC 7301).
     #[cfg(feature = "http2")]
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
