@@ -24,7 +24,9 @@ mod two_tasks;
 // Opening one.
 mod answers;
 mod bounds;
+mod certificates;
 mod client;
+mod client_auth;
 mod http2_client;
 mod http2_fallback;
 mod http2_faults;

@@ -31,7 +31,10 @@ pub use self::peer::Peer;
 #[cfg(feature = "tls")]
 use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
-pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
+pub use self::tls::{
+    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
+    TlsInfo,
+};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Stream;
 

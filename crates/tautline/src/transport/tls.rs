@@ -1,15 +1,25 @@
 //! TLS with rustls, for both roles. Settings are made once and shared, so that sessions resume.
 
+mod certificate;
+mod certificates;
 mod client;
+mod client_auth;
 mod error;
 mod info;
+mod names;
+mod roots;
 mod server;
 mod settings;
+mod staple;
+mod watch;
 
+pub use self::certificate::ServerCertificate;
+pub use self::certificates::Certificates;
 pub use self::client::ClientTls;
+pub use self::client_auth::ClientAuth;
 pub use self::error::TlsError;
 pub use self::info::TlsInfo;
-pub use self::server::ServerTls;
+pub use self::server::{ServerTls, ServerTlsBuilder};
 
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {

@@ -4,17 +4,16 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
-use super::TlsError;
 #[cfg(feature = "http2")]
 use super::settings::ALPN_HTTP2;
-use super::settings::{ALPN, WRITE_LIMIT, in_file, provider};
+use super::settings::{ALPN, WRITE_LIMIT, provider};
+use super::{TlsError, roots};
 use crate::transport::Transport;
 use crate::transport::read_ahead::ReadAhead;
 
@@ -50,10 +49,7 @@ impl ClientTls {
     /// [`TlsError::Pem`] if the file cannot be read, [`TlsError::NoRoots`] if it has no
     /// certificates, [`TlsError::Settings`] if one is not valid; [`TlsError::NoProvider`].
     pub fn from_ca_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
-        let what = in_file("certificates", path.as_ref());
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| TlsError::pem(&what, error))?;
-        Self::from_roots(certificates, &what)
+        Self::from_roots(roots::from_file(path.as_ref())?)
     }
 
     /// Like [`from_ca_file`](Self::from_ca_file), but takes the PEM text itself.
@@ -61,19 +57,10 @@ impl ClientTls {
     /// # Errors
     /// As [`from_ca_file`](Self::from_ca_file).
     pub fn from_ca_pem(certificates: &[u8]) -> Result<Self, TlsError> {
-        Self::from_roots(CertificateDer::pem_slice_iter(certificates), "certificates")
+        Self::from_roots(roots::from_pem(certificates)?)
     }
 
-    fn from_roots(
-        certificates: impl Iterator<Item = Result<CertificateDer<'static>, PemError>>,
-        what: &str,
-    ) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            roots
-                .add(certificate.map_err(|error| TlsError::pem(what, error))?)
-                .map_err(TlsError::settings)?;
-        }
+    fn from_roots(roots: RootCertStore) -> Result<Self, TlsError> {
         Ok(Self(Roots::Ready(client_config(roots)?)))
     }
 

@@ -1,49 +1,49 @@
-//! TLS of a server: its certificate and key.
+//! TLS of a server: its certificates, whom it asks for theirs, and how sessions resume.
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::TlsError;
+use super::certificate::ServerCertificate;
+use super::certificates::Certificates;
+use super::client_auth::ClientAuth;
 #[cfg(feature = "http2")]
 use super::settings::ALPN_HTTP2;
-use super::settings::{ALPN, WRITE_LIMIT, in_file, provider};
+use super::settings::{ALPN, WRITE_LIMIT, provider};
 use crate::transport::Transport;
 use crate::transport::read_ahead::ReadAhead;
 
-/// TLS settings of a server: its certificate and key. Clones share tickets, so that clients can
+/// TLS settings of a server: its certificates and keys. Clones share tickets, so that clients can
 /// resume.
 ///
 /// Sessions resume with tickets that the clients keep (RFC 8446 section 2.2, RFC 5077), so any
 /// number of them costs the server nothing. The keys of the tickets belong to this process and are
 /// replaced every six hours.
 #[derive(Clone)]
-pub struct ServerTls(TlsAcceptor);
+pub struct ServerTls {
+    acceptor: TlsAcceptor,
+    /// `None` for settings of rustls.
+    certificates: Option<Certificates>,
+}
 
 impl ServerTls {
-    /// The certificate chain (the server's own first) and the private key, each in a PEM file.
+    /// The certificate chain (the server's own first) and the private key, each in a PEM file, with
+    /// the defaults of [`builder`](Self::builder).
     ///
     /// # Errors
-    /// [`TlsError::Pem`]; [`TlsError::Settings`] if the key does not belong to the certificate;
-    /// [`TlsError::NoProvider`].
+    /// As [`ServerCertificate::from_pem_files`].
     pub fn from_pem_files(
-        certificates: impl AsRef<Path>,
-        key: impl AsRef<Path>,
+        certificates: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
     ) -> Result<Self, TlsError> {
-        let what = in_file("certificates", certificates.as_ref());
-        let chain = CertificateDer::pem_file_iter(certificates);
-        let chain = chain.and_then(Iterator::collect).and_then(not_empty);
-        let chain = chain.map_err(|error| TlsError::pem(&what, error))?;
-        let what = in_file("private key", key.as_ref());
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::pem(&what, error))?;
-        Self::from_parts(chain, key)
+        Self::builder(ServerCertificate::from_pem_files(certificates, key)?).build()
     }
 
     /// Like [`from_pem_files`](Self::from_pem_files), but takes the PEM text itself.
@@ -51,29 +51,35 @@ impl ServerTls {
     /// # Errors
     /// As [`from_pem_files`](Self::from_pem_files).
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let chain: Result<_, _> = CertificateDer::pem_slice_iter(certificates).collect();
-        let chain =
-            chain.and_then(not_empty).map_err(|error| TlsError::pem("certificates", error))?;
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| TlsError::pem("private key", error))?;
-        Self::from_parts(chain, key)
+        Self::builder(ServerCertificate::from_pem(certificates, key)?).build()
     }
 
-    fn from_parts(
-        certificates: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(provider()?)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::settings)?
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .map_err(TlsError::settings)?;
-        remember_sessions(&mut config)?;
-        Ok(Self::from_config(config))
+    /// Settings with these certificates: one [`ServerCertificate`], or [`Certificates`], which can
+    /// be several. See [`ServerTlsBuilder`] for what else can be set.
+    ///
+    /// ```
+    /// use tautline::{ClientAuth, ServerCertificate, ServerTls, TlsError};
+    ///
+    /// fn settings() -> Result<ServerTls, TlsError> {
+    ///     let certificate = ServerCertificate::from_pem_files("chain.pem", "key.pem")?;
+    ///     let clients = ClientAuth::from_ca_file("clients.pem")?;
+    ///     ServerTls::builder(certificate).client_auth(clients).build()
+    /// }
+    /// # assert!(settings().is_err());
+    /// ```
+    pub fn builder(certificates: impl Into<Certificates>) -> ServerTlsBuilder {
+        ServerTlsBuilder { certificates: certificates.into(), clients: None, sessions: None }
     }
 
-    /// Takes complete rustls settings: several certificates, client certificates, versions. If they
+    /// The certificates, to replace or watch them. `None` for [`from_config`](Self::from_config),
+    /// whose settings choose them.
+    #[must_use]
+    pub const fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// Takes complete rustls settings: versions, cipher suites, a resolver of
+    /// certificates. If they
     /// name no protocol (ALPN), `http/1.1` is added; if they name others than that, clients may
     /// select only these, also with HTTP/2 (feature `http2`), which is `h2`. They also decide how sessions resume: rustls
     /// keeps 256 in memory by default, which is enough for 128 clients of TLS 1.3; a `ticketer` has
@@ -87,25 +93,25 @@ impl ServerTls {
         if config.alpn_protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
         }
-        Self(TlsAcceptor::from(config))
+        Self { acceptor: TlsAcceptor::from(config), certificates: None }
     }
 
     /// Lets clients select HTTP/2, before HTTP/1.1, unless the settings name protocols of their own.
     #[cfg(feature = "http2")]
     pub(crate) fn with_http2(self) -> Self {
-        let mut config = self.0.config().clone();
+        let mut config = self.acceptor.config().clone();
         if config.alpn_protocols != [ALPN] {
             return self;
         }
         Arc::make_mut(&mut config).alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN.to_vec()];
-        Self(TlsAcceptor::from(config))
+        Self { acceptor: TlsAcceptor::from(config), ..self }
     }
 
     pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<Transport<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepting = self.0.accept_with(ReadAhead::new(stream), |session| {
+        let accepting = self.acceptor.accept_with(ReadAhead::new(stream), |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         });
         Ok(Transport::tls_server(accepting.await?))
@@ -115,6 +121,61 @@ impl ServerTls {
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerTls")
+    }
+}
+
+/// Settings of [`ServerTls`]: made by [`ServerTls::builder`].
+#[derive(Debug)]
+#[must_use = "these are no settings until `build` is called"]
+pub struct ServerTlsBuilder {
+    certificates: Certificates,
+    clients: Option<ClientAuth>,
+    /// Kept in memory; `None` for tickets.
+    sessions: Option<usize>,
+}
+
+impl ServerTlsBuilder {
+    /// Asks clients for certificates. Default: they are not asked.
+    pub fn client_auth(mut self, clients: ClientAuth) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
+    /// Keeps this many sessions in the memory of the server, for clients to resume, instead of
+    /// giving the clients tickets; with 0, none resume. Each client of TLS 1.3 needs two, of up to
+    /// some 600 bytes each, and more by its certificate if it has one. Default: tickets.
+    ///
+    /// This gives each resumed session forward secrecy towards the server's memory: who gets hold
+    /// of the key of tickets can read the start of sessions that are resumed with them.
+    pub const fn session_cache(mut self, sessions: usize) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// [`TlsError::NoProvider`]; [`TlsError::Settings`] if rustls rejects them.
+    pub fn build(self) -> Result<ServerTls, TlsError> {
+        let provider = provider()?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::settings)?;
+        let builder = match self.clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier(provider)?),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(self.certificates.resolver());
+        match self.sessions {
+            Some(0) => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+            Some(sessions) => config.session_storage = ServerSessionMemoryCache::new(sessions),
+            None => remember_sessions(&mut config)?,
+        }
+        let certificates = Some(self.certificates);
+        Ok(ServerTls { certificates, ..ServerTls::from_config(config) })
     }
 }
 
@@ -137,7 +198,7 @@ fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
 /// than rustls's own.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
-    config.session_storage = rustls::server::ServerSessionMemoryCache::new(CACHED_SESSIONS);
+    config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
     Ok(())
 }
 
@@ -145,9 +206,3 @@ fn remember_sessions(config: &mut ServerConfig) -> Result<(), TlsError> {
 /// MiB.
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 const CACHED_SESSIONS: usize = 16 << 10;
-
-fn not_empty(
-    chain: Vec<CertificateDer<'static>>,
-) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    if chain.is_empty() { Err(PemError::NoItemsFound) } else { Ok(chain) }
-}
