@@ -70,10 +70,9 @@ impl Peer {
         self
     }
 
-    /// On a server that [asks for it](crate::ClientAuth): the certificate of the client, in DER (RFC
-    /// 5280), which was verified. Parse it with a crate for X.509. `None` if the client has none, and on
-    /// a client: see [`TlsInfo::peer_certificates`](crate::TlsInfo::peer_certificates) there, which also
-    /// has the rest of the chain.
+    /// On a server that asks for it (`ClientAuth`): the certificate of the client, in DER (RFC 5280),
+    /// which was verified. Parse it with a crate for X.509. `None` if the client has none, and on a
+    /// client: see `TlsInfo::peer_certificates` there, which also has the rest of the chain.
     #[must_use]
     pub fn certificate(&self) -> Option<&[u8]> {
         self.rare.as_ref()?.certificate.as_deref()

@@ -66,10 +66,11 @@ impl ServerCertificate {
     /// [`TlsError::Pem`]; [`TlsError::Settings`] if the key does not belong to the certificate, or
     /// the certificate cannot be parsed; [`TlsError::NoProvider`].
     pub fn from_pem_files(
-        chain: impl Into<PathBuf>,
-        key: impl Into<PathBuf>,
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        Files { chain: chain.into(), key: key.into(), ocsp: None }.load()
+        let [chain, key] = [chain.as_ref(), key.as_ref()].map(Path::to_owned);
+        Files { chain, key, ocsp: None }.load()
     }
 
     /// Like [`from_pem_files`](Self::from_pem_files), but takes the PEM text itself.
@@ -93,11 +94,11 @@ impl ServerCertificate {
     /// [`TlsError::Staple`] if the file cannot be read, or is not a successful OCSP response; as
     /// [`from_pem_files`](Self::from_pem_files) if the certificate came from files, since all of them
     /// are read together.
-    pub fn with_ocsp_file(self, path: impl Into<PathBuf>) -> Result<Self, TlsError> {
-        let path = path.into();
+    pub fn with_ocsp_file(self, path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let path = path.as_ref();
         match &self.0.source {
-            Some((files, _)) => Files { ocsp: Some(path), ..files.clone() }.load(),
-            None => self.with_staple(read(&path), &in_file("OCSP response", &path)),
+            Some((files, _)) => Files { ocsp: Some(path.to_owned()), ..files.clone() }.load(),
+            None => self.with_staple(read(path), &in_file("OCSP response", path)),
         }
     }
 

@@ -21,7 +21,6 @@ use super::names::Names;
 /// that resume a session are not shown a certificate.
 ///
 /// ```
-/// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))] {
 /// use tautline::{Certificates, ServerCertificate, ServerTls, TlsError};
 ///
 /// fn settings() -> Result<(ServerTls, Certificates), TlsError> {
@@ -32,7 +31,6 @@ use super::names::Names;
 /// }
 /// // Later: `certificates.replace(default, [other])`, or `certificates.reload()?`.
 /// # assert!(settings().is_err());
-/// # }
 /// ```
 #[derive(Clone)]
 pub struct Certificates(Arc<Shared>);

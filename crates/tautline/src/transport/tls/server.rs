@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -40,8 +40,8 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerCertificate::from_pem_files`].
     pub fn from_pem_files(
-        certificates: impl Into<PathBuf>,
-        key: impl Into<PathBuf>,
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         Self::builder(ServerCertificate::from_pem_files(certificates, key)?).build()
     }
