@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What TLS negotiated for a connection: see [`Transport::tls`].
+/// What TLS negotiated for a connection: see [`Transport::tls`](crate::Transport::tls).
 #[derive(Clone, Copy)]
 pub struct TlsInfo<'a> {
     common: &'a rustls::CommonState,
