@@ -97,7 +97,12 @@ impl Upgrading {
     fn open(&self, taken: Taken) -> WebSocket {
         let peer = match (self.peer.addr(), taken.peer.addr()) {
             (None, Some(addr)) => {
-                Peer::from(addr).with_secure(self.peer.is_secure() || taken.peer.is_secure())
+                let secure = self.peer.is_secure() || taken.peer.is_secure();
+                let peer = Peer::from(addr).with_secure(secure);
+                match self.peer.certificate() {
+                    Some(certificate) => peer.with_certificate(certificate),
+                    None => peer,
+                }
             }
             _ => self.peer.clone(),
         };

@@ -275,8 +275,9 @@ impl Acceptor {
                 until(deadline, securing).await?.map_err(AcceptError::Tls)?
             };
             let handshake = ServerHandshake::new(transport, acceptor, deadline, |_| {});
-            let incoming =
-                Incoming::read(handshake).await?.with_peer(Peer::unknown().with_secure(true));
+            let incoming = Incoming::read(handshake).await?;
+            let peer = incoming.get_ref().secured(Peer::unknown());
+            let incoming = incoming.with_peer(peer);
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
     }

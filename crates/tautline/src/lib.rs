@@ -62,7 +62,10 @@ pub use server::{Params, RouteError, Router};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
-pub use transport::{ClientTls, ServerTls, TlsError, TlsInfo};
+pub use transport::{
+    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
+    TlsInfo,
+};
 pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};
 

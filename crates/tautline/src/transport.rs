@@ -31,7 +31,10 @@ pub use self::peer::Peer;
 #[cfg(feature = "tls")]
 use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
-pub use self::tls::{ClientTls, ServerTls, TlsError, TlsInfo};
+pub use self::tls::{
+    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
+    TlsInfo,
+};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Stream;
 
@@ -151,6 +154,17 @@ impl<S> Transport<S> {
         return matches!(self.0, Kind::TlsClient(_) | Kind::TlsServer(_));
         #[cfg(not(feature = "tls"))]
         false
+    }
+
+    /// The peer of a server's connection, with what TLS tells of it. Its certificate is kept there,
+    /// because a stream of HTTP/2 has no TLS of its own.
+    pub(crate) fn secured(&self, peer: Peer) -> Peer {
+        let peer = peer.with_secure(self.is_tls());
+        #[cfg(feature = "tls")]
+        if let Some(certificate) = self.tls().and_then(|tls| tls.peer_certificates().next()) {
+            return peer.with_certificate(certificate);
+        }
+        peer
     }
 
     /// The protocol that was agreed on inside TLS (RFC 7301).

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tautline::rustls::crypto::ring;
 use tautline::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tautline::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tautline::{Client, ClientTls, Server, ServerTls, WebSocket};
+use tautline::{Client, ClientTls, Server, ServerCertificate, ServerTls, WebSocket};
 use tautline_handshake::accept_key;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -248,12 +248,25 @@ impl Identity {
         Self::make(names, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
     }
 
+    /// With a key of this algorithm.
+    pub(crate) fn with_key(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        Self::with(names, &key, |_| {})
+    }
+
     fn make(names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        Self::with(names, &rcgen::KeyPair::generate().unwrap(), change)
+    }
+
+    fn with(
+        names: &[&str],
+        key: &rcgen::KeyPair,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> Self {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         change(&mut params);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
+        let certificate = params.self_signed(key).unwrap();
         Self {
             certificate: certificate.der().clone(),
             key_der: key.serialize_der(),
@@ -263,7 +276,12 @@ impl Identity {
     }
 
     pub(crate) fn server(&self) -> ServerTls {
-        ServerTls::from_pem(self.certificate_pem.as_bytes(), self.key_pem.as_bytes()).unwrap()
+        ServerTls::builder(self.server_certificate()).build().unwrap()
+    }
+
+    pub(crate) fn server_certificate(&self) -> ServerCertificate {
+        let (chain, key) = (self.certificate_pem.as_bytes(), self.key_pem.as_bytes());
+        ServerCertificate::from_pem(chain, key).unwrap()
     }
 
     /// A client that trusts this certificate and no other.

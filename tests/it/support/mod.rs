@@ -1,5 +1,6 @@
 //! Scripted peers and helpers. Each submodule serves a part of the tests.
 
+pub(crate) mod authority;
 pub(crate) mod handshake;
 pub(crate) mod http2;
 pub(crate) mod log;

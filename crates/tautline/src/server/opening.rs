@@ -97,7 +97,7 @@ pub(super) struct Shared {
 #[cfg(feature = "http2")]
 impl Shared {
     fn new(pending: ServerHandshake<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
-        let peer = peer.with_secure(pending.get_ref().is_tls());
+        let peer = pending.get_ref().secured(peer);
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
         Self { io: Rewound::new(stream, read), peer, deadline, signal }
@@ -148,7 +148,7 @@ impl<T: Send> Opener<T> {
                     let pending = pending.with_head(&request);
                     return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
                 }
-                let peer = peer.with_secure(incoming.get_ref().is_tls());
+                let peer = incoming.get_ref().secured(peer);
                 let incoming = self.with_sender(incoming, &peer);
                 self.decide(incoming, signal, place).await
             }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 
-/// The peer of a connection: its address, and whether the connection to it is encrypted.
+/// The peer of a connection: its address, whether the connection to it is encrypted, and, on a
+/// server that asks for it, its certificate.
 ///
 /// [`Client`](crate::Client) and [`Server`](crate::Server) fill it in. For a stream of your own,
 /// you can set it:
@@ -35,15 +37,22 @@ pub struct Peer {
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
+    rare: Option<Arc<Rare>>,
+}
+
+/// What few peers have. Shared by the streams of an HTTP/2 connection.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Rare {
     flowinfo: u32,
     scope_id: u32,
+    certificate: Option<Arc<[u8]>>,
 }
 
 impl Peer {
     /// A peer about which nothing is known, without encryption.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { ip: None, port: 0, secure: false, flowinfo: 0, scope_id: 0 }
+        Self { ip: None, port: 0, secure: false, rare: None }
     }
 
     /// Sets whether the connection is encrypted.
@@ -53,13 +62,32 @@ impl Peer {
         self
     }
 
+    /// Sets the certificate of a client, in DER, that was verified elsewhere, such as by a proxy.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: impl Into<Arc<[u8]>>) -> Self {
+        let rare = Arc::make_mut(self.rare.get_or_insert_default());
+        rare.certificate = Some(certificate.into());
+        self
+    }
+
+    /// On a server that asks for it (`ClientAuth`): the certificate of the client, in DER (RFC 5280),
+    /// which was verified. Parse it with a crate for X.509. `None` if the client has none, and on a
+    /// client: see `TlsInfo::peer_certificates` there, which also has the rest of the chain.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.certificate.as_deref()
+    }
+
     /// The network address. `None` if it is unknown, or if the connection does not use a network.
     #[must_use]
-    pub const fn addr(&self) -> Option<SocketAddr> {
+    pub fn addr(&self) -> Option<SocketAddr> {
         match self.ip {
             Some(IpAddr::V4(ip)) => Some(SocketAddr::V4(SocketAddrV4::new(ip, self.port))),
             Some(IpAddr::V6(ip)) => {
-                let addr = SocketAddrV6::new(ip, self.port, self.flowinfo, self.scope_id);
+                let rare = self.rare.as_ref();
+                let (flowinfo, scope_id) =
+                    rare.map_or((0, 0), |rare| (rare.flowinfo, rare.scope_id));
+                let addr = SocketAddrV6::new(ip, self.port, flowinfo, scope_id);
                 Some(SocketAddr::V6(addr))
             }
             None => None,
@@ -81,13 +109,19 @@ impl From<SocketAddr> for Peer {
             SocketAddr::V4(_) => (0, 0),
             SocketAddr::V6(addr) => (addr.flowinfo(), addr.scope_id()),
         };
-        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, flowinfo, scope_id }
+        let is_rare = (flowinfo, scope_id) != (0, 0);
+        let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, certificate: None }));
+        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, rare }
     }
 }
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("addr", &self.addr()).field("secure", &self.secure).finish()
+        f.debug_struct("Peer")
+            .field("addr", &self.addr())
+            .field("secure", &self.secure)
+            .field("certificate", &self.certificate().is_some())
+            .finish()
     }
 }
 
@@ -117,6 +151,12 @@ mod tests {
             assert_eq!(peer.to_string(), addr.to_string());
             assert!(!peer.is_secure() && peer.with_secure(true).is_secure());
         }
+        let known = Peer::from(scoped).with_certificate([0x30, 0]);
+        assert_eq!((known.addr(), known.certificate()), (Some(scoped), Some(&[0x30, 0][..])));
+        assert_ne!(known, Peer::from(scoped));
+        assert_eq!(Peer::from(scoped).certificate(), None);
+        // What every idle connection holds.
+        assert_eq!(size_of::<Peer>(), 32);
         assert_eq!(Peer::unknown().addr(), None);
         assert_eq!(Peer::unknown().to_string(), "unknown");
         assert_eq!(Peer::default(), Peer::unknown());

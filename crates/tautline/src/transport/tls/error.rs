@@ -27,6 +27,14 @@ pub enum TlsError {
         /// What is wrong with it.
         source: BoxError,
     },
+    /// An OCSP response cannot be read, or is not a successful one.
+    #[non_exhaustive]
+    Staple {
+        /// What was expected, and in which file.
+        what: String,
+        /// What is wrong with it.
+        source: BoxError,
+    },
     /// rustls rejected the settings, for instance because the key does not belong to the
     /// certificate.
     Settings(BoxError),
@@ -40,6 +48,10 @@ pub enum TlsError {
 impl TlsError {
     pub(super) fn pem(what: &str, error: PemError) -> Self {
         Self::Pem { what: what.to_owned(), source: error.into() }
+    }
+
+    pub(super) fn staple(what: &str, error: impl Into<BoxError>) -> Self {
+        Self::Staple { what: what.to_owned(), source: error.into() }
     }
 
     pub(super) fn settings(error: rustls::Error) -> Self {
@@ -61,6 +73,7 @@ impl TlsError {
             | Self::NoRoots
             | Self::SystemRoots(_)
             | Self::Pem { .. }
+            | Self::Staple { .. }
             | Self::Settings(_)
             | Self::ServerName => false,
         }
@@ -76,7 +89,9 @@ impl fmt::Display for TlsError {
             }
             Self::NoRoots => "no trusted certificates were found",
             Self::SystemRoots(_) => "the trusted certificates of the system were not read",
-            Self::Pem { what, .. } => return write!(f, "cannot read the {what}"),
+            Self::Pem { what, .. } | Self::Staple { what, .. } => {
+                return write!(f, "cannot read the {what}");
+            }
             Self::Settings(_) => "rustls rejected the TLS settings",
             Self::ServerName => "the host is not a name that a certificate can have",
             Self::Handshake(_) => "the TLS handshake failed",
@@ -87,9 +102,10 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::SystemRoots(source) | Self::Pem { source, .. } | Self::Settings(source) => {
-                Some(&**source)
-            }
+            Self::SystemRoots(source)
+            | Self::Pem { source, .. }
+            | Self::Staple { source, .. }
+            | Self::Settings(source) => Some(&**source),
             Self::Handshake(error) => Some(error),
             Self::NoProvider | Self::NoRoots | Self::ServerName => None,
         }
@@ -108,6 +124,7 @@ mod tests {
             TlsError::NoRoots,
             TlsError::SystemRoots("task 7 panicked".into()),
             TlsError::pem("certificates in chain.pem", PemError::NoItemsFound),
+            TlsError::staple("OCSP response in ocsp.der", "it is a page in HTML"),
             TlsError::settings(rustls::Error::FailedToGetRandomBytes),
             TlsError::ServerName,
             TlsError::Handshake(io::Error::other("cut")),

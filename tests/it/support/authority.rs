@@ -1,0 +1,159 @@
+//! A certificate authority, and a TLS client that tells what it was shown.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tautline::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tautline::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use tautline::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tautline::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tautline::{ClientAuth, ClientTls};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::handshake::Identity;
+
+/// Issues certificates to clients.
+pub(crate) struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Self { issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
+    }
+
+    /// A certificate for a client.
+    pub(crate) fn issue(&self, name: &str) -> ClientCertificate {
+        self.issue_for(name, rcgen::ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    pub(crate) fn issue_for(
+        &self,
+        name: &str,
+        purpose: rcgen::ExtendedKeyUsagePurpose,
+    ) -> ClientCertificate {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        ClientCertificate { der: certificate.der().clone(), key: key.serialize_der() }
+    }
+
+    pub(crate) fn auth(&self) -> ClientAuth {
+        ClientAuth::from_ca_pem(self.issuer.pem().as_bytes()).unwrap()
+    }
+}
+
+/// A certificate of a client and its key.
+pub(crate) struct ClientCertificate {
+    pub(crate) der: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl ClientCertificate {
+    /// Settings of a client that has it, and trusts this server.
+    pub(crate) fn tls(&self, server: &Identity) -> ClientTls {
+        let mut config = server.client_config();
+        let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
+        let key = ring::sign::any_supported_type(&key).unwrap();
+        let own = tautline::rustls::sign::CertifiedKey::new(vec![self.der.clone()], key);
+        config.client_auth_cert_resolver =
+            Arc::new(tautline::rustls::sign::SingleCertAndKey::from(own));
+        ClientTls::from_config(config)
+    }
+}
+
+/// What a server showed of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) staple: Vec<u8>,
+}
+
+/// Asks this server for a name, or for none, with a client that has no session to resume.
+pub(crate) async fn shown(server: SocketAddr, name: Option<&str>) -> Shown {
+    shown_to(
+        server,
+        name,
+        ring::default_provider().signature_verification_algorithms.supported_schemes(),
+    )
+    .await
+}
+
+/// The same with a client that can verify these signatures only.
+pub(crate) async fn shown_to(
+    server: SocketAddr,
+    name: Option<&str>,
+    schemes: Vec<SignatureScheme>,
+) -> Shown {
+    let looker = Arc::new(Looker { schemes, seen: Mutex::default() });
+    let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(looker.clone())
+        .with_no_client_auth();
+    // For an address there is no SNI.
+    let name = ServerName::try_from(name.unwrap_or("127.0.0.1").to_owned()).unwrap();
+    let stream = TcpStream::connect(server).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let seen = looker.seen.lock().unwrap();
+    seen.clone()
+}
+
+/// Trusts everybody, and keeps what it is shown.
+#[derive(Debug)]
+struct Looker {
+    schemes: Vec<SignatureScheme>,
+    seen: Mutex<Shown>,
+}
+
+impl ServerCertVerifier for Looker {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        staple: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        *self.seen.lock().unwrap() =
+            Shown { certificate: certificate.to_vec(), staple: staple.to_vec() };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+fn algorithms() -> tautline::rustls::crypto::WebPkiSupportedAlgorithms {
+    let provider: CryptoProvider = ring::default_provider();
+    provider.signature_verification_algorithms
+}
