@@ -30,6 +30,7 @@ mod http2_fallback;
 mod http2_faults;
 mod http2_server;
 mod incoming;
+mod limits;
 mod origin;
 mod per_core;
 #[cfg(unix)] // started by a shell

@@ -16,6 +16,7 @@ mod handshake_io;
 mod headers;
 #[cfg(feature = "http2")]
 mod http2;
+mod limits;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod message_reader;
@@ -42,14 +43,15 @@ pub use connections::{Connections, HandlerResult};
 pub use error::{BoxError, TryFeedError};
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
+pub use limits::{LimitCounts, Limits};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
-pub use server::Server;
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
+pub use server::{Server, ServerHandle};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
@@ -70,6 +72,8 @@ pub use tautline_handshake::{
 // Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
+// Networks, of `Limits::exempt`.
+pub use ipnet;
 // For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this
 // very version.
 #[cfg(feature = "tls")]

@@ -2,6 +2,7 @@
 
 mod asked;
 mod front;
+mod handle;
 #[cfg(feature = "service")]
 mod http1;
 #[cfg(feature = "http2")]
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
+pub use self::handle::ServerHandle;
 use self::opening::{BoxFuture, Decision, Fallback};
 #[cfg(feature = "router")]
 pub use self::routes::{Params, RouteError, Router};
@@ -36,6 +38,7 @@ pub use self::routes::{Params, RouteError, Router};
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
 use crate::error::BoxError;
+use crate::limits::Gate;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -103,6 +106,7 @@ struct Settings {
     tls: Option<ServerTls>,
     fallback: Option<Fallback>,
     max_connections: usize,
+    gate: Arc<Gate>,
     handshake_steps: usize,
     drain_timeout: Duration,
     #[cfg(feature = "http2")]
@@ -160,6 +164,7 @@ impl Server {
             tls: None,
             fallback: None,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            gate: Arc::default(),
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             #[cfg(feature = "http2")]

@@ -5,7 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+#[cfg(feature = "http2")]
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
+#[cfg(feature = "http2")]
+use tautline_handshake::text_response;
 use tautline_handshake::{Agreed, BuildError, HandshakeError, ServerRequest};
 use tokio::time::Instant;
 
@@ -111,6 +115,16 @@ async fn answer_with<D>(
 pub(super) async fn turn_away(asked: impl Asked, error: HandshakeError) -> AcceptError {
     tell(asked, error.to_response()).await;
     error.into()
+}
+
+/// What a client is told that has as many connections as it may have. Another is possible as soon as
+/// one ends.
+#[cfg(feature = "http2")]
+pub(super) fn too_many() -> Response<Bytes> {
+    let why = "there are too many connections from this address\n";
+    let mut response = text_response(StatusCode::TOO_MANY_REQUESTS, why);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    response
 }
 
 /// Answers with the reason of a refusal. The reason stays the same if the peer did not wait for it.

@@ -11,6 +11,7 @@ use {
     super::opening::{Opened, start},
     super::task::serve_one,
     crate::error::BoxError,
+    crate::limits::Key,
     crate::websocket::WebSocket,
     std::future::Future,
     tracing::Instrument,
@@ -39,10 +40,11 @@ where
     /// Runs this in a place of its own, for as long as the server runs. `held` is kept as long.
     pub(super) fn spawn(
         &self,
+        client: Option<Key>,
         task: impl Future<Output = ()> + Send + 'static,
         held: impl Send + 'static,
     ) {
-        self.places.spawn(|place| {
+        self.places.spawn(client, |place| {
             async move {
                 task.await;
                 drop((place, held));
@@ -53,9 +55,14 @@ where
 
     /// Answers a request in a task of its own, and runs the handler if it becomes a WebSocket.
     /// `kept` is kept until the handler has ended.
-    pub(super) fn open(&self, asked: impl Asked + 'static, kept: impl Send + 'static) {
+    pub(super) fn open(
+        &self,
+        client: Option<Key>,
+        asked: impl Asked + 'static,
+        kept: impl Send + 'static,
+    ) {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
-        self.places.spawn(|place| {
+        self.places.spawn(client, |place| {
             let held = place.share();
             let signal = opener.shutdown.signal();
             // Boxed: the state of a handshake is large, and dropped when the handler starts.

@@ -23,6 +23,7 @@ use super::opening::{Opener, Shared};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
 use crate::accept::{AcceptError, Acceptor, internal_error};
 use crate::error::BoxError;
+use crate::limits::Key;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport};
@@ -40,7 +41,7 @@ where
     /// Serves a connection until its end, or until one of its requests takes it over.
     pub(super) async fn serve_http1(self: Arc<Self>, accepted: Shared) {
         let Some(application) = self.opener.service.clone() else { return };
-        let Shared { io, peer, mut signal, .. } = accepted;
+        let Shared { io, peer, client, mut signal, .. } = accepted;
         let acceptor = &self.opener.acceptor;
         let mut builder = Builder::new();
         builder
@@ -53,7 +54,9 @@ where
         let front = self.clone();
         let answering = service_fn(move |request| {
             let (front, application, peer) = (front.clone(), application.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(front.answer_http1(request, &application, peer).await) }
+            async move {
+                Ok::<_, Infallible>(front.answer_http1(request, &application, peer, client).await)
+            }
         });
         let mut serving = pin!(builder.serve_connection(io, answering).with_upgrades());
         let result = tokio::select! {
@@ -77,13 +80,14 @@ where
         mut request: Request<Incoming>,
         application: &Service,
         peer: Peer,
+        client: Option<Key>,
     ) -> Response<ResponseBody> {
         // hyper leaves it to its user which hosts a request may name (RFC 9112 section 3.2).
         if let Err(error) = RequestHead::from(&request).authority() {
             return whole(error.to_response());
         }
         if !self.opener.service_only && is_upgrade_request(&request) {
-            return self.upgrade_later(request, peer).await;
+            return self.upgrade_later(request, peer, client).await;
         }
         let switching = request.headers().contains_key(UPGRADE);
         let switching = switching.then(|| hyper::upgrade::on(&mut request)).map(|on| {
@@ -91,7 +95,7 @@ where
             request.extensions_mut().insert(handle);
             (on, sender)
         });
-        self.opener.tell_service(request.extensions_mut(), peer);
+        self.opener.tell_service(request.extensions_mut(), peer, client);
         let response = application.answer(request.map(RequestBody::http1)).await;
         if let Some((on, sender)) = switching
             && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -112,6 +116,7 @@ where
         &self,
         mut request: Request<Incoming>,
         peer: Peer,
+        client: Option<Key>,
     ) -> Response<ResponseBody> {
         if self.is_full() {
             let why = "there are too many connections\n";
@@ -122,7 +127,9 @@ where
         let request = Arc::new(request.map(|_| ()));
         let deadline = self.opener.acceptor.deadline();
         let opener = self.opener.clone();
-        self.open(LaterRequest { opener, request, on, respond, peer, deadline }, ());
+        // The connection, which ends where the WebSocket begins, counts already.
+        self.places.take_over(client);
+        self.open(client, LaterRequest { opener, request, on, respond, peer, deadline }, ());
         whole(response.await.unwrap_or_else(|_| internal_error()))
     }
 }

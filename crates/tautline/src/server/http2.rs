@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::asked::{Asked, turn_away};
+use super::asked::{Asked, too_many, turn_away};
 use super::front::Front;
 use super::opening::{Opener, Shared, out_of_grace};
 #[cfg(feature = "service")]
@@ -32,6 +32,7 @@ use crate::accept::{AcceptError, Acceptor};
 use crate::error::BoxError;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
+use crate::limits::Key;
 use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
@@ -94,7 +95,8 @@ where
 {
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
     pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {
-        let Shared { io, peer, deadline, mut signal } = accepted;
+        let Shared { io, peer, client, deadline, mut signal } = accepted;
+        let source = Source { peer, client };
         let Some(config) = &self.opener.http2 else { return };
         let acceptor = &self.opener.acceptor;
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
@@ -117,7 +119,7 @@ where
         loop {
             tokio::select! {
                 accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.take(request, respond, &peer, &streams),
+                    Some(Ok((request, respond))) => self.take(request, respond, &source, &streams),
                     Some(Err(error)) => {
                         break tracing::debug!(%error, "HTTP/2 connection failed");
                     }
@@ -151,17 +153,23 @@ where
         &self,
         request: Request<RecvStream>,
         mut respond: SendResponse<Data>,
-        peer: &Peer,
+        source: &Source,
         streams: &Streams,
     ) {
         let stream = streams.take().filter(|_| !self.is_full());
         let Some(stream) = stream else {
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
-        let asked = StreamRequest::new(request, respond, peer.clone(), &self.opener);
+        let asked = StreamRequest::new(request, respond, source.clone(), &self.opener);
         if let Err(error) = asked.check_limits() {
             let refusing = async move { drop(turn_away(asked, error.into()).await) };
-            return self.spawn(refusing, stream);
+            return self.spawn(None, refusing, stream);
+        }
+        // Other requests end soon, and the connection that carries them counts.
+        let client = source.client.filter(|_| asked.is_for_websocket());
+        if !self.places.admit_another(client, &source.peer) {
+            let refusing = async move { drop(asked.answer(too_many()).await) };
+            return self.spawn(None, refusing, stream);
         }
         #[cfg(feature = "service")]
         if let Some(service) = &self.opener.service
@@ -169,10 +177,18 @@ where
             && !asked.is_tunnel()
         {
             let service = service.clone();
-            return self.spawn(async move { asked.serve(service).await }, stream);
+            return self.spawn(client, async move { asked.serve(service).await }, stream);
         }
-        self.open(asked, stream);
+        self.open(client, asked, stream);
     }
+}
+
+/// Where the requests of a connection come from.
+#[derive(Clone)]
+struct Source {
+    peer: Peer,
+    /// For whom the connection counts.
+    client: Option<Key>,
 }
 
 /// A request on a stream, which is not answered yet.
@@ -181,7 +197,7 @@ struct StreamRequest<T> {
     request: Arc<Request<()>>,
     incoming: RecvStream,
     respond: SendResponse<Data>,
-    peer: Peer,
+    source: Source,
     deadline: Instant,
 }
 
@@ -189,7 +205,7 @@ impl<T: Send> StreamRequest<T> {
     fn new(
         request: Request<RecvStream>,
         respond: SendResponse<Data>,
-        peer: Peer,
+        source: Source,
         opener: &Arc<Opener<T>>,
     ) -> Self {
         let (mut parts, incoming) = request.into_parts();
@@ -198,7 +214,7 @@ impl<T: Send> StreamRequest<T> {
         }
         let request = Arc::new(Request::from_parts(parts, ()));
         let deadline = opener.acceptor.deadline();
-        Self { opener: opener.clone(), request, incoming, respond, peer, deadline }
+        Self { opener: opener.clone(), request, incoming, respond, source, deadline }
     }
 
     /// The limits of a head that HTTP/2 itself has no settings for.
@@ -225,7 +241,7 @@ impl<T: Send> Asked for StreamRequest<T> {
     }
 
     fn peer(&self) -> &Peer {
-        &self.peer
+        &self.source.peer
     }
 
     fn deadline(&self) -> Instant {
@@ -264,7 +280,7 @@ impl<T: Send> Asked for StreamRequest<T> {
         let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
         let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
         let connection = self.opener.acceptor.connection(agreed);
-        Ok(connection.peer(self.peer).http_version(Version::HTTP_2).build_on(stream))
+        Ok(connection.peer(self.source.peer).http_version(Version::HTTP_2).build_on(stream))
     }
 }
 
@@ -295,11 +311,11 @@ impl<T: Send> StreamRequest<T> {
 
     /// Has the application answer.
     async fn serve(self, service: Service) {
-        let Self { opener, request, incoming, mut respond, peer, .. } = self;
+        let Self { opener, request, incoming, mut respond, source, .. } = self;
         let mut request = Arc::unwrap_or_clone(request);
         let head_only = request.method() == Method::HEAD;
         let connecting = request.method() == Method::CONNECT;
-        opener.tell_service(request.extensions_mut(), peer);
+        opener.tell_service(request.extensions_mut(), source.peer, source.client);
         let (switching, body) = if connecting {
             let (sender, handle) = OnUpgrade::new();
             request.extensions_mut().insert(handle);

@@ -23,6 +23,9 @@ use crate::accept::{
 };
 #[cfg(feature = "service")]
 use crate::connections::Connections;
+#[cfg(feature = "http2")]
+use crate::limits::Key;
+use crate::limits::Opening;
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
@@ -68,6 +71,16 @@ pub(super) struct Opener<T> {
     pub(super) connections: Connections,
 }
 
+/// A connection that was accepted and let in.
+pub(super) struct Arrived {
+    pub(super) peer: Peer,
+    /// For whom it counts.
+    #[cfg(feature = "http2")]
+    pub(super) client: Option<Key>,
+    /// Its handshake, until its request is read: from then on it is the application's.
+    pub(super) under_way: Opening,
+}
+
 /// What an accepted stream turned out to be.
 pub(super) enum Opened<T> {
     WebSocket(WebSocket, T),
@@ -87,17 +100,23 @@ pub(super) enum Opened<T> {
 pub(super) struct Shared {
     pub(super) io: Rewound<Transport>,
     pub(super) peer: Peer,
+    pub(super) client: Option<Key>,
     pub(super) deadline: Instant,
     pub(super) signal: ShutdownSignal,
 }
 
 #[cfg(feature = "http2")]
 impl Shared {
-    fn new(pending: PendingUpgrade<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
+    fn new(
+        pending: PendingUpgrade<Transport>,
+        peer: Peer,
+        client: Option<Key>,
+        signal: ShutdownSignal,
+    ) -> Self {
         let peer = peer.with_secure(pending.get_ref().is_tls());
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
-        Self { io: Rewound::new(stream, read), peer, deadline, signal }
+        Self { io: Rewound::new(stream, read), peer, client, deadline, signal }
     }
 }
 
@@ -145,9 +164,15 @@ impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: Peer,
+        arrived: Arrived,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
+        let Arrived {
+            peer,
+            #[cfg(feature = "http2")]
+            client,
+            under_way,
+        } = arrived;
         let deadline = self.acceptor.deadline();
         socket::prepare(&stream)?;
         // The connection keeps it: since nearly every handshake waits for its request, it is
@@ -163,6 +188,7 @@ impl<T: Send> Opener<T> {
                 () = going_down => None,
             }
         };
+        drop(under_way);
         let Some(read) = read else {
             return Ok(Opened::Nothing);
         };
@@ -175,14 +201,14 @@ impl<T: Send> Opener<T> {
                     }
                     let (pending, request) = incoming.into_parts();
                     let pending = pending.with_head(&request);
-                    return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
+                    return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, client, signal))));
                 }
                 let peer = peer.with_secure(incoming.get_ref().is_tls());
                 self.decide(incoming.with_peer(peer), signal, place).await
             }
             #[cfg(feature = "http2")]
             First::Http2(pending) => {
-                Ok(Opened::Http2(Box::new(Shared::new(pending, peer, signal))))
+                Ok(Opened::Http2(Box::new(Shared::new(pending, peer, client, signal))))
             }
         }
     }
@@ -190,11 +216,16 @@ impl<T: Send> Opener<T> {
     /// What a service learns of the server with each request: who asks, and, where it opens
     /// WebSockets, how, and whose they are.
     #[cfg(feature = "service")]
-    pub(super) fn tell_service(&self, extensions: &mut http::Extensions, peer: Peer) {
+    pub(super) fn tell_service(
+        &self,
+        extensions: &mut http::Extensions,
+        peer: Peer,
+        client: Option<Key>,
+    ) {
         extensions.insert(peer);
         if self.service_only {
             extensions.insert(self.acceptor.clone());
-            extensions.insert(self.connections.clone());
+            extensions.insert(self.connections.of_client(client));
         }
     }
 

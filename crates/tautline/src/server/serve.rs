@@ -9,12 +9,13 @@ use tracing::Instrument;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 use super::front::Front;
-use super::opening::{Opened, Opener, start};
+use super::opening::{Arrived, Opened, Opener, start};
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
 use super::{Server, listen};
 use crate::connections::Connections;
 use crate::error::BoxError;
+use crate::limits::Opening;
 use crate::transport::Peer;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use crate::transport::ServerTls;
@@ -28,7 +29,8 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let Server { settings, decision } = server;
-    let connections = Connections::new();
+    let gate = settings.gate.clone();
+    let connections = Connections::with_gate(gate.clone());
     let turns = Arc::new(Turns::new(settings.handshake_steps));
     #[cfg(all(feature = "tls", feature = "http2"))]
     let settings = match settings.http2 {
@@ -64,18 +66,30 @@ where
     let accepting = async move {
         loop {
             front.places.fewer_than(front.max_connections).await;
+            gate.room_for_handshake().await;
             accept_turns.take().await;
             let (stream, addr) = listen::accept(&settings.listener).await;
             let peer = Peer::from(addr);
+            let Some(client) = gate.admit(&peer) else {
+                listen::reset(&stream);
+                continue;
+            };
+            let under_way = Opening::new(gate.clone(), client);
             let (front, turns) = (front.clone(), accept_turns.clone());
             let span = tracing::debug_span!("connection", %peer);
             let places = front.places.clone();
-            places.spawn(|place| {
+            places.spawn(client, |place| {
                 let held = place.share();
+                let arrived = Arrived {
+                    peer,
+                    #[cfg(feature = "http2")]
+                    client,
+                    under_way,
+                };
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
                     let opener = front.opener.clone();
-                    match turns.of(pin!(opener.open(stream, peer, held))).await? {
+                    match turns.of(pin!(opener.open(stream, arrived, held))).await? {
                         Opened::WebSocket(ws, data) => {
                             return Ok(start(&*front.handler, ws, data));
                         }

@@ -11,8 +11,9 @@ use http::{Request, Response};
 use tautline_frame::Config;
 use tautline_handshake::OriginPolicy;
 
-use super::Server;
+use super::{Server, ServerHandle};
 use crate::accept::Acceptor;
+use crate::limits::Limits;
 use crate::transport::Peer;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
@@ -170,6 +171,21 @@ impl<T> Server<T> {
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.max(1);
         self
+    }
+
+    /// How much of the server one client address may take, and how many handshakes may be in
+    /// flight. Default: [`Limits::new`]. The limits can be changed while the server runs:
+    /// see [`ServerHandle::set_limits`].
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        self.settings.gate.set_limits(limits);
+        self
+    }
+
+    /// What can be asked of the server, and changed, while it runs.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(self.settings.gate.clone())
     }
 
     /// How many steps of opening handshakes run before everything else on the runtime gets a turn;
