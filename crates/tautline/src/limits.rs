@@ -8,7 +8,7 @@ mod table;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub(crate) use self::gate::{Gate, Opening};
-pub(crate) use self::table::Key;
+pub(crate) use self::network::Key;
 
 /// How much of a [`Server`](crate::Server) one client address may take. All limits are on, and
 /// `None` switches one off.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::table::{Key, Table};
+use super::network::Key;
+use super::table::Table;
 use super::{Limit, LimitCounts, Limits};
 use crate::sync::{Mutex, lock};
 use crate::timer::now;

@@ -1,8 +1,13 @@
 //! Which addresses are one client's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
 
 use super::Limits;
+
+/// A network, as a hash with a secret: a word, however long the address. Two networks that have the
+/// same one would share their limits; nobody can look for them without the secret.
+pub(crate) type Key = NonZeroU64;
 
 /// The prefix of what a site is given (RFC 6177).
 const SITE_PREFIX: u8 = 48;

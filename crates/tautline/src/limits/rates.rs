@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::table::Key;
+use super::network::Key;
 
 /// How many addresses are remembered, in sets that one hash selects. It is for those that came
 /// within the last seconds: a burst of 100 is forgiven in three seconds at 30 a second. 256 KiB.

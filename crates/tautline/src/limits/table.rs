@@ -3,16 +3,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::num::NonZeroU64;
 use std::time::Instant;
 
-use super::network::{Network, Networks};
+use super::network::{Key, Network, Networks};
 use super::rates::Rates;
 use super::{Limit, Limits};
-
-/// A network, as a hash with a secret: a word, however long the address. Two networks that have the
-/// same one would share their limits; nobody can look for them without the secret.
-pub(crate) type Key = NonZeroU64;
 
 /// What one network holds.
 #[derive(Debug, Default)]
