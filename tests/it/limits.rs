@@ -5,13 +5,15 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future};
 use http::Request;
 use tautline::{
-    Client, ConnectError, Http2Config, LimitCounts, Limits, Role, Server, ServerHandle, WebSocket,
+    Acceptor, Client, ConnectError, Http2Config, LimitCounts, Limits, Role, Server, ServerHandle,
+    Upgrade, WebSocket,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::handshake::{
@@ -37,7 +39,10 @@ async fn serve(
     set_up: impl FnOnce(Server) -> Server,
 ) -> (SocketAddr, ServerHandle) {
     let (server, address) = bind().await;
-    let server = set_up(server.limits(limits).http2(Http2Config::new()));
+    // No handshake ends because it is late: then a limit would seem to have been lifted.
+    let acceptor = Acceptor::new().handshake_timeout(2 * DEADLINE);
+    let server = server.acceptor(acceptor).limits(limits).http2(Http2Config::new());
+    let server = set_up(server);
     let handle = server.handle();
     tokio::spawn(server.serve(echo));
     (address, handle)
@@ -129,6 +134,25 @@ async fn the_limit_holds_under_tls() {
     assert!(handle.counts().connections_per_address >= 1);
 }
 
+// What is bounded by the number of cores is the work of TLS, not those who wait for their client:
+// else a few silent clients would stop all others.
+#[tokio::test]
+async fn silent_clients_do_not_stop_the_handshakes_of_others() {
+    let identity = Identity::for_names(&["localhost"]);
+    let tls = identity.server();
+    let (address, _) = serve(none(), |server| server.tls(tls)).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(stream_from(ONE, address).await);
+    }
+    let uri = format!("wss://localhost:{}/", address.port());
+    let client = identity.client();
+    let connecting = client.connect_over(&uri, stream_from(OTHER, address).await);
+    let mut ws = timeout(DEADLINE, connecting).await.expect("an answer").unwrap();
+    expect_echo(&mut ws, "hello").await;
+    drop(silent);
+}
+
 #[tokio::test]
 async fn an_address_has_a_burst_of_new_connections_and_then_so_many_per_second() {
     let limits = none().connection_rate(2).connection_burst(3);
@@ -156,6 +180,28 @@ async fn an_address_has_so_many_handshakes_in_flight() {
     drop(first);
     let_in(|| connect_from(ONE, address).map(Result::ok)).await;
     drop(second);
+}
+
+// What an application takes its time for is not in flight any more: nor is an answer that is read
+// slowly, with which few clients could keep all others out.
+#[tokio::test]
+async fn a_handshake_is_in_flight_until_its_request_is_read() {
+    let (server, address) = bind().await;
+    let (asked, mut asking) = mpsc::unbounded_channel();
+    let server = server.acceptor(Acceptor::new().handshake_timeout(2 * DEADLINE));
+    let server = server.limits(none().handshakes(1).handshakes_per_address(1));
+    let undecided = move |_| {
+        asked.send(()).unwrap();
+        future::pending::<Result<Upgrade, _>>()
+    };
+    tokio::spawn(server.authorize(undecided).serve(echo));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut http = Http::over(stream_from(ONE, address).await);
+        http.write(REQUEST).await;
+        held.push(http);
+        timeout(DEADLINE, asking.recv()).await.expect("the request is asked about").unwrap();
+    }
 }
 
 // From as many addresses as an attacker likes: nobody is turned away then, but all wait.

@@ -47,11 +47,11 @@ pub use limits::{LimitCounts, Limits};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
+pub use server::{ListenOptions, Server, ServerHandle};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
-pub use server::{Server, ServerHandle};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]

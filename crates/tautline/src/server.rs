@@ -10,6 +10,7 @@ mod http2;
 mod listen;
 mod local;
 mod opening;
+mod options;
 mod per_core;
 #[cfg(feature = "router")]
 mod routes;
@@ -31,7 +32,9 @@ use http::Response;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 pub use self::handle::ServerHandle;
+use self::listen::{Listener, Listeners};
 use self::opening::{BoxFuture, Decision, Fallback};
+pub use self::options::ListenOptions;
 #[cfg(feature = "router")]
 pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
@@ -100,7 +103,7 @@ pub struct Server<T = ()> {
 
 /// Settings that do not depend on the data of the connections.
 struct Settings {
-    listener: TcpListener,
+    listeners: Listeners,
     acceptor: Acceptor,
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
@@ -151,14 +154,38 @@ impl Server {
     /// # Errors
     /// The system's, such as an address in use.
     pub async fn bind_with_backlog(address: impl ToSocketAddrs, backlog: u32) -> io::Result<Self> {
-        Ok(Self::from_listener(listen::bind(address, backlog).await?))
+        let options = ListenOptions::new().backlog(backlog);
+        Ok(Self::from_listener(options.listen(address).await?))
     }
 
-    /// Uses an existing listener: one with options of its own, or one that a supervisor passed on.
+    /// Uses an existing listener: one with options of its own (see [`ListenOptions`]), or one that a
+    /// supervisor passed on.
     #[must_use]
     pub fn from_listener(listener: TcpListener) -> Self {
+        Self::listening_on(Listener::Tcp(listener))
+    }
+
+    /// Listens on a Unix socket. See [`and_unix_listener`](Self::and_unix_listener).
+    ///
+    /// ```no_run
+    /// use tokio::net::UnixListener;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = UnixListener::bind("/run/app/websocket")?;
+    /// let server = tautline::Server::from_unix_listener(listener);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[must_use]
+    pub fn from_unix_listener(listener: tokio::net::UnixListener) -> Self {
+        Self::listening_on(Listener::Unix(listener))
+    }
+
+    fn listening_on(listener: Listener) -> Self {
         let settings = Settings {
-            listener,
+            listeners: Listeners::new(listener),
             acceptor: Acceptor::new(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -242,7 +269,7 @@ impl<T> fmt::Debug for Server<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { settings, .. } = self;
         f.debug_struct("Server")
-            .field("listener", &settings.listener)
+            .field("listeners", &settings.listeners)
             .field("acceptor", &settings.acceptor)
             .field("max_connections", &settings.max_connections)
             .field("drain_timeout", &settings.drain_timeout)

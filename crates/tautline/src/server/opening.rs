@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::asked::Asked;
 #[cfg(feature = "service")]
 use super::asked::turn_away;
+use super::listen::Stream;
 use crate::accept::{
     AcceptError, Acceptor, Incoming, PendingUpgrade, Upgrade, UpgradeRequest, internal_error, until,
 };
@@ -163,7 +164,7 @@ impl Asked for Incoming<Transport> {
 impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         arrived: Arrived,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
@@ -174,7 +175,6 @@ impl<T: Send> Opener<T> {
             under_way,
         } = arrived;
         let deadline = self.acceptor.deadline();
-        socket::prepare(&stream)?;
         // The connection keeps it: since nearly every handshake waits for its request, it is
         // registered by then.
         let mut signal = self.shutdown.signal();
@@ -275,18 +275,12 @@ impl<T: Send> Opener<T> {
         Ok(Opened::WebSocket(ws, data))
     }
 
-    async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<First, AcceptError> {
-        #[cfg(feature = "tls")]
-        let transport = match &self.tls {
-            Some(tls) => {
-                // Boxed: it would be most of the state of every handshake.
-                let mut securing = Box::pin(tls.accept(stream));
-                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
-            }
-            None => Transport::plain(stream),
+    async fn read(&self, stream: Stream, deadline: Instant) -> Result<First, AcceptError> {
+        let transport = match stream {
+            Stream::Tcp(stream) => self.secure(stream, deadline).await?,
+            #[cfg(unix)]
+            Stream::Unix(stream) => Transport::boxed(stream),
         };
-        #[cfg(not(feature = "tls"))]
-        let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
         let pending = PendingUpgrade::new(transport, acceptor, deadline, Transport::reset_at_end);
         #[cfg(feature = "http2")]
@@ -294,6 +288,20 @@ impl<T: Send> Opener<T> {
             return Box::pin(read_either(pending)).await;
         }
         Ok(First::Request(Incoming::read(pending).await?))
+    }
+
+    /// TLS, where that is wanted, up to this deadline.
+    async fn secure(&self, stream: TcpStream, by: Instant) -> Result<Transport, AcceptError> {
+        socket::prepare(&stream)?;
+        #[cfg(not(feature = "tls"))]
+        let _ = by;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            // Boxed: it would be most of the state of every handshake.
+            let mut securing = Box::pin(tls.accept(stream));
+            return until(by, securing.as_mut()).await?.map_err(AcceptError::Tls);
+        }
+        Ok(Transport::plain(stream))
     }
 }
 

@@ -6,17 +6,16 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+use super::Server;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 use super::front::Front;
 use super::opening::{Arrived, Opened, Opener, start};
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
-use super::{Server, listen};
 use crate::connections::Connections;
 use crate::error::BoxError;
 use crate::limits::Opening;
-use crate::transport::Peer;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -63,15 +62,15 @@ where
         max_connections: settings.max_connections,
     });
     let accept_turns = turns.clone();
+    let mut listeners = settings.listeners;
     let accepting = async move {
         loop {
             front.places.fewer_than(front.max_connections).await;
             gate.room_for_handshake().await;
             accept_turns.take().await;
-            let (stream, addr) = listen::accept(&settings.listener).await;
-            let peer = Peer::from(addr);
+            let (stream, peer) = listeners.accept().await;
             let Some(client) = gate.admit(&peer) else {
-                listen::reset(&stream);
+                stream.reset();
                 continue;
             };
             let under_way = Opening::new(gate.clone(), client);
@@ -106,7 +105,7 @@ where
         }
     };
     let stopped = async {
-        // This also drops the listener.
+        // This also drops the listeners.
         tokio::select! {
             () = accepting => {}
             () = settings.stop => {}
