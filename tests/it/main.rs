@@ -34,6 +34,8 @@ mod http2_fallback;
 mod http2_faults;
 mod http2_server;
 mod incoming;
+mod limits;
+mod listeners;
 mod origin;
 mod per_core;
 #[cfg(unix)] // started by a shell

@@ -19,9 +19,9 @@ use tautline_handshake::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-pub(crate) use self::asked::Asked;
 #[cfg(feature = "http2")]
 pub(crate) use self::asked::turn_away;
+pub(crate) use self::asked::{Asked, too_many};
 pub use self::error::AcceptError;
 #[cfg(feature = "http2")]
 pub(crate) use self::handshake::Acceptance;

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tracing::Instrument;
 
 use crate::error::Chain;
 use crate::handler::HandlerResult;
+use crate::limits::{Gate, Key};
 use crate::parting::{Ended, hand_to_server, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
@@ -57,6 +59,8 @@ const ABORT_GRACE: Duration = Duration::from_millis(200);
 pub struct Connections {
     tasks: Tasks,
     shutdown: Shutdown,
+    /// Whose connections are added: see `of_client`.
+    client: Option<Key>,
 }
 
 impl Connections {
@@ -81,7 +85,8 @@ impl Connections {
         let signal = self.shutdown.signal();
         // Boxed: it is dropped when the handler starts.
         let opening = Box::pin(opening);
-        self.tasks.spawn(|place| {
+        self.tasks.take_over(self.client);
+        self.tasks.spawn(self.client, |place| {
             let task = async move {
                 let Some(mut ws) = opening.await else { return };
                 ws.watch(signal);
@@ -130,6 +135,17 @@ impl Connections {
                 "leaving behind handlers that block their thread, or connections that others hold"
             );
         }
+    }
+
+    /// The connections of a server with these limits.
+    pub(crate) fn with_gate(gate: Arc<Gate>) -> Self {
+        Self { tasks: Tasks::with_gate(gate), ..Self::default() }
+    }
+
+    /// The same set, for connections of this client, who holds one already: they take it over.
+    #[cfg(feature = "service")]
+    pub(crate) fn of_client(&self, client: Option<Key>) -> Self {
+        Self { client, ..self.clone() }
     }
 
     pub(crate) const fn tasks(&self) -> &Tasks {

@@ -98,8 +98,7 @@ impl TrustedProxies {
     /// not from a trusted proxy: then the headers are the client's own, and mean nothing.
     #[must_use]
     pub fn resolve(&self, connection: &Peer, headers: &HeaderMap) -> Option<Forwarded> {
-        let proxy = connection.addr()?;
-        if !self.networks.contains(proxy.ip()) {
+        if !self.have(connection) {
             return None;
         }
         let hop = match self.kind {
@@ -118,6 +117,11 @@ impl TrustedProxies {
 
     fn trusts(&self, node: &Node) -> bool {
         matches!(node, Node::Addr(addr) if self.networks.contains(addr.ip()))
+    }
+
+    /// Whether the peer is one of them.
+    pub(crate) fn have(&self, peer: &Peer) -> bool {
+        self.networks.have(peer)
     }
 
     fn walk_forwarded(&self, headers: &HeaderMap) -> Hop {

@@ -19,6 +19,7 @@ mod handshake_io;
 mod headers;
 #[cfg(feature = "http2")]
 mod http2;
+mod limits;
 #[cfg(all(test, tautline_loom))]
 mod loom_tests;
 mod message_reader;
@@ -49,12 +50,13 @@ pub use forwarded::{Forwarded, TrustedProxies};
 pub use handler::HandlerResult;
 #[cfg(feature = "http2")]
 pub use http2::{Http2, Http2Config, Http2Error};
+pub use limits::{LimitCounts, Limits};
 pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
-pub use server::Server;
+pub use server::{ListenOptions, Server, ServerHandle};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
@@ -82,6 +84,8 @@ pub use tautline_handshake::{
 // Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
+// Networks, of `Limits::exempt`.
+pub use ipnet;
 // For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this
 // very version.
 #[cfg(feature = "tls")]

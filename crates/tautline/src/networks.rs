@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::transport::Peer;
+
 /// A set of networks: whose word about a client's address is taken. Cheap to clone.
 ///
 /// ```
@@ -43,6 +45,11 @@ impl Networks {
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|network| network.contains(&ip))
+    }
+
+    /// Whether the address of this peer is in one of them.
+    pub(crate) fn have(&self, peer: &Peer) -> bool {
+        peer.addr().is_some_and(|addr| self.contains(addr.ip()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server: accepts connections and runs a handler for each.
 
 mod front;
+mod handle;
 #[cfg(feature = "service")]
 mod http1;
 #[cfg(feature = "http2")]
@@ -8,6 +9,7 @@ mod http2;
 mod listen;
 mod local;
 mod opening;
+mod options;
 mod per_core;
 mod proxied;
 #[cfg(feature = "http2")]
@@ -31,13 +33,17 @@ use bytes::Bytes;
 use http::Response;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
+pub use self::handle::ServerHandle;
+use self::listen::{Listener, Listeners};
 use self::opening::{BoxFuture, Decision, Fallback};
+pub use self::options::ListenOptions;
 #[cfg(feature = "router")]
 pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
 use crate::handler::HandlerResult;
+use crate::limits::Gate;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -99,12 +105,13 @@ pub struct Server<T = ()> {
 
 /// Settings that do not depend on the data of the connections.
 struct Settings {
-    listener: TcpListener,
+    listeners: Listeners,
     acceptor: Acceptor,
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
     fallback: Option<Fallback>,
     max_connections: usize,
+    gate: Arc<Gate>,
     handshake_steps: usize,
     drain_timeout: Duration,
     #[cfg(feature = "http2")]
@@ -150,19 +157,44 @@ impl Server {
     /// # Errors
     /// The system's, such as an address in use.
     pub async fn bind_with_backlog(address: impl ToSocketAddrs, backlog: u32) -> io::Result<Self> {
-        Ok(Self::from_listener(listen::bind(address, backlog).await?))
+        let options = ListenOptions::new().backlog(backlog);
+        Ok(Self::from_listener(options.listen(address).await?))
     }
 
-    /// Uses an existing listener: one with options of its own, or one that a supervisor passed on.
+    /// Uses an existing listener: one with options of its own (see [`ListenOptions`]), or one that a
+    /// supervisor passed on.
     #[must_use]
     pub fn from_listener(listener: TcpListener) -> Self {
+        Self::listening_on(Listener::Tcp(listener))
+    }
+
+    /// Listens on a Unix socket. See [`and_unix_listener`](Self::and_unix_listener).
+    ///
+    /// ```no_run
+    /// use tokio::net::UnixListener;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = UnixListener::bind("/run/app/websocket")?;
+    /// let server = tautline::Server::from_unix_listener(listener);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[must_use]
+    pub fn from_unix_listener(listener: tokio::net::UnixListener) -> Self {
+        Self::listening_on(Listener::Unix(listener))
+    }
+
+    fn listening_on(listener: Listener) -> Self {
         let settings = Settings {
-            listener,
+            listeners: Listeners::new(listener),
             acceptor: Acceptor::new(),
             #[cfg(feature = "tls")]
             tls: None,
             fallback: None,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            gate: Arc::default(),
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             #[cfg(feature = "http2")]
@@ -241,7 +273,7 @@ impl<T> fmt::Debug for Server<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { settings, .. } = self;
         f.debug_struct("Server")
-            .field("listener", &settings.listener)
+            .field("listeners", &settings.listeners)
             .field("acceptor", &settings.acceptor)
             .field("max_connections", &settings.max_connections)
             .field("drain_timeout", &settings.drain_timeout)

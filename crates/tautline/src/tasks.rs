@@ -10,7 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::limits::{Gate, Key};
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::transport::Peer;
 
 /// A set of places. Each is held by a connection, by the task of its handler, or by both, and is
 /// free when both are gone: a handler may pass its connection on and return, or keep running after
@@ -26,6 +28,8 @@ struct Shared {
     freed: Notify,
     /// The tasks were aborted: no new one is started.
     over: AtomicBool,
+    /// Whose limits the places count for.
+    gate: Option<Arc<Gate>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +38,8 @@ struct Taken {
     handler: Option<AbortHandle>,
     /// What closes the connection that a handler left open.
     closer: Option<AbortHandle>,
+    /// The client for which the connection counts at the gate.
+    client: Option<Key>,
 }
 
 /// Which of a place's two tasks.
@@ -44,13 +50,38 @@ enum Part {
 }
 
 impl Tasks {
+    /// Places that count for the limits of this gate.
+    pub(crate) fn with_gate(gate: Arc<Gate>) -> Self {
+        Self(Arc::new(Shared { gate: Some(gate), ..Shared::default() }))
+    }
+
+    /// Lets in one more connection of a client that has one already, and logs if not.
+    #[cfg(feature = "http2")]
+    pub(crate) fn admit_another(&self, client: Option<Key>, peer: &Peer) -> bool {
+        self.0.gate.as_ref().is_none_or(|gate| gate.admit_another(client, peer))
+    }
+
+    /// Lets in a client whose connection is that of a proxy.
+    #[cfg(feature = "http2")]
+    pub(crate) fn admit(&self, peer: &Peer) -> Option<Option<Key>> {
+        self.0.gate.as_ref().map_or(Some(None), |gate| gate.admit_client(peer))
+    }
+
+    /// Counts a place for the client, who is about to give up another.
+    pub(crate) fn take_over(&self, client: Option<Key>) {
+        if let (Some(client), Some(gate)) = (client, &self.0.gate) {
+            gate.take_over(client);
+        }
+    }
+
     /// Spawns the task that `make` returns for a new place, which the task may share. Within a
-    /// runtime, as `tokio::spawn`.
-    pub(crate) fn spawn<F>(&self, make: impl FnOnce(Place) -> F)
+    /// runtime, as `tokio::spawn`. When the place is free again, the client is released at the
+    /// gate, which has let it in.
+    pub(crate) fn spawn<F>(&self, client: Option<Key>, make: impl FnOnce(Place) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let key = self.lock().insert(Taken { holders: 1, ..Taken::default() });
+        let key = self.lock().insert(Taken { holders: 1, client, ..Taken::default() });
         let place = Place { tasks: self.clone(), key };
         // Until the task's handle is stored, the place must not become another's.
         let _held = place.share();
@@ -128,6 +159,20 @@ impl Place {
         Self { tasks: self.tasks.clone(), key: self.key }
     }
 
+    /// Counts the place for this client instead, if the gate lets it in.
+    pub(crate) fn admit(&self, peer: &Peer) -> Option<Option<Key>> {
+        let Some(gate) = &self.tasks.0.gate else { return Some(None) };
+        let client = gate.admit_client(peer)?;
+        let before = match self.tasks.lock().get_mut(self.key) {
+            Some(taken) => std::mem::replace(&mut taken.client, client),
+            None => client,
+        };
+        if let Some(before) = before {
+            gate.release(before);
+        }
+        Some(client)
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.key == other.key && Arc::ptr_eq(&self.tasks.0, &other.tasks.0)
     }
@@ -179,7 +224,10 @@ impl Drop for Place {
                 _ => places.try_remove(self.key),
             }
         };
-        if gone.is_some() {
+        if let Some(gone) = gone {
+            if let (Some(client), Some(gate)) = (gone.client, &self.tasks.0.gate) {
+                gate.release(client);
+            }
             self.tasks.0.freed.notify_waiters();
         }
     }

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
+use tautline_handshake::text_response;
 use tautline_handshake::{BuildError, HandshakeError, ServerRequest};
 use tokio::time::Instant;
 
@@ -110,4 +112,13 @@ async fn answer_with<A: Asked, D>(
 pub(crate) async fn turn_away(asked: impl Asked, error: HandshakeError) -> AcceptError {
     told(asked.respond(error.to_response()).await);
     error.into()
+}
+
+/// What a client is told that has as many connections as it may have. Another is possible as soon as
+/// one ends.
+pub(crate) fn too_many() -> Response<Bytes> {
+    let why = "there are too many connections from this address\n";
+    let mut response = text_response(StatusCode::TOO_MANY_REQUESTS, why);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    response
 }

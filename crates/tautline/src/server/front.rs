@@ -11,6 +11,7 @@ use {
     super::task::serve_one,
     crate::accept::AcceptError,
     crate::handler::HandlerResult,
+    crate::limits::Key,
     crate::shutdown::ShutdownSignal,
     crate::tasks::Place,
     crate::transport::Peer,
@@ -42,10 +43,11 @@ where
     /// Runs this in a place of its own, for as long as the server runs. `held` is kept as long.
     pub(super) fn spawn(
         &self,
+        client: Option<Key>,
         task: impl Future<Output = ()> + Send + 'static,
         held: impl Send + 'static,
     ) {
-        self.places.spawn(|place| {
+        self.places.spawn(client, |place| {
             async move {
                 task.await;
                 drop((place, held));
@@ -54,12 +56,12 @@ where
         });
     }
 
-    /// Answers a request of this sender in a task of its own, and runs the handler if it becomes a WebSocket.
-    /// `decide` is [`Opener::decide`] with that request: for a type that is known, the compiler sees
-    /// that its future is `Send`. `kept` is kept until the handler has ended.
+    /// Answers a request of this sender in a task of its own, and runs the handler if it becomes a
+    /// WebSocket. `decide` is [`Opener::decide`] with that request: for a type that is known, the
+    /// compiler sees that its future is `Send`. `kept` is kept until the handler has ended.
     pub(super) fn open<D>(
         &self,
-        sender: &Peer,
+        (sender, client): (&Peer, Option<Key>),
         decide: impl FnOnce(Arc<Opener<T>>, ShutdownSignal, Place) -> D + Send + 'static,
         kept: impl Send + 'static,
     ) where
@@ -67,7 +69,7 @@ where
     {
         let (opener, handler) = (self.opener.clone(), self.handler.clone());
         let span = opener.proxied.span(sender);
-        self.places.spawn(|place| {
+        self.places.spawn(client, |place| {
             let held = place.share();
             let signal = opener.shutdown.signal();
             // Boxed: the state of a handshake is large, and dropped when the handler starts.

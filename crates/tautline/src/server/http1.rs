@@ -21,9 +21,10 @@ use super::front::Front;
 use super::opening::Shared;
 use super::received::{Received, Responder};
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded, whole};
-use crate::accept::{AcceptError, internal_error};
+use crate::accept::{AcceptError, internal_error, too_many};
 use crate::builder::WebSocketBuilder;
 use crate::handler::HandlerResult;
+use crate::limits::Key;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport};
@@ -41,7 +42,7 @@ where
     /// Serves a connection until its end, or until one of its requests takes it over.
     pub(super) async fn serve_http1(self: Arc<Self>, accepted: Shared) {
         let Some(application) = self.opener.service.clone() else { return };
-        let Shared { io, peer, mut signal, .. } = accepted;
+        let Shared { io, peer, client, mut signal, .. } = accepted;
         let acceptor = &self.opener.acceptor;
         let mut builder = Builder::new();
         builder
@@ -54,7 +55,9 @@ where
         let front = self.clone();
         let answering = service_fn(move |request| {
             let (front, application, peer) = (front.clone(), application.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(front.answer_http1(request, &application, peer).await) }
+            async move {
+                Ok::<_, Infallible>(front.answer_http1(request, &application, peer, client).await)
+            }
         });
         let mut serving = pin!(builder.serve_connection(io, answering).with_upgrades());
         let result = tokio::select! {
@@ -78,14 +81,28 @@ where
         mut request: Request<Incoming>,
         application: &Service,
         peer: Peer,
+        client: Option<Key>,
     ) -> Response<ResponseBody> {
-        let peer = self.opener.proxied.sender_of(&mut request, peer);
+        let connection = peer;
+        let peer = self.opener.proxied.sender_of(&mut request, connection.clone());
         // hyper leaves it to its user which hosts a request may name (RFC 9112 section 3.2).
         if let Err(error) = RequestHead::from(&request).authority() {
             return whole(error.to_response());
         }
         if !self.opener.service_only && is_upgrade_request(&request) {
-            return self.upgrade_later(request, peer).await;
+            if self.is_full() {
+                let why = "there are too many connections\n";
+                return whole(text_response(StatusCode::SERVICE_UNAVAILABLE, why));
+            }
+            if peer == connection {
+                // The connection, which ends where the WebSocket begins, counts already.
+                self.places.take_over(client);
+                return self.upgrade_later(request, peer, client).await;
+            }
+            return match self.places.admit(&peer) {
+                Some(client) => self.upgrade_later(request, peer, client).await,
+                None => whole(too_many()),
+            };
         }
         let switching = request.headers().contains_key(UPGRADE);
         let switching = switching.then(|| hyper::upgrade::on(&mut request)).map(|on| {
@@ -93,7 +110,7 @@ where
             request.extensions_mut().insert(handle);
             (on, sender)
         });
-        self.opener.tell_service(request.extensions_mut(), peer);
+        self.opener.tell_service(request.extensions_mut(), peer, client);
         let response = application.answer(request.map(RequestBody::http1)).await;
         if let Some((on, sender)) = switching
             && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -109,23 +126,21 @@ where
         response
     }
 
-    /// A WebSocket on a connection that was used for other requests before.
+    /// A WebSocket on a connection that was used for other requests before; this client was let in
+    /// for it.
     async fn upgrade_later(
         &self,
         mut request: Request<Incoming>,
         peer: Peer,
+        client: Option<Key>,
     ) -> Response<ResponseBody> {
-        if self.is_full() {
-            let why = "there are too many connections\n";
-            return whole(text_response(StatusCode::SERVICE_UNAVAILABLE, why));
-        }
         let on = hyper::upgrade::on(&mut request);
         let (respond, response) = oneshot::channel();
         let responder = LaterResponder { on, respond };
         let request = request.map(|_| ());
         let asked = Received::new(&self.opener.acceptor, request, peer.clone(), responder);
         self.open(
-            &peer,
+            (&peer, client),
             |opener, signal, place| async move { opener.decide(asked, signal, place).await },
             (),
         );

@@ -29,13 +29,12 @@ use super::proxied::Proxied;
 use super::received::{Received, Responder};
 #[cfg(feature = "service")]
 use super::service::{OnUpgrade, RequestBody, ResponseBody, Service, Upgraded};
-#[cfg(feature = "service")]
-use crate::accept::Asked;
-use crate::accept::{AcceptError, Acceptor, turn_away};
+use crate::accept::{AcceptError, Acceptor, Asked, too_many, turn_away};
 use crate::builder::WebSocketBuilder;
 use crate::handler::HandlerResult;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
+use crate::limits::Key;
 use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
@@ -98,7 +97,8 @@ where
 {
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
     pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {
-        let Shared { io, peer, deadline, mut signal } = accepted;
+        let Shared { io, peer, client, deadline, mut signal } = accepted;
+        let source = Source { peer, client };
         let Some(config) = &self.opener.http2 else { return };
         let acceptor = &self.opener.acceptor;
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
@@ -121,7 +121,7 @@ where
         loop {
             tokio::select! {
                 accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.take(request, respond, &peer, &streams),
+                    Some(Ok((request, respond))) => self.take(request, respond, &source, &streams),
                     Some(Err(error)) => {
                         break tracing::debug!(%error, "HTTP/2 connection failed");
                     }
@@ -155,7 +155,7 @@ where
         &self,
         request: Request<RecvStream>,
         mut respond: SendResponse<Data>,
-        peer: &Peer,
+        source: &Source,
         streams: &Streams,
     ) {
         let stream = streams.take().filter(|_| !self.is_full());
@@ -163,26 +163,51 @@ where
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
         let Opener { acceptor, proxied, .. } = &*self.opener;
-        let asked = Received::on_stream(request, respond, peer.clone(), acceptor, proxied);
+        let asked = Received::on_stream(request, respond, source.peer.clone(), acceptor, proxied);
         if let Err(error) = asked.check_limits() {
             let refusing = async move { drop(turn_away(asked, error.into()).await) };
-            return self.spawn(refusing, stream);
+            return self.spawn(None, refusing, stream);
         }
+        let Some(client) = self.admit(&asked, source) else {
+            let refusing = async move { drop(asked.answer(too_many()).await) };
+            return self.spawn(None, refusing, stream);
+        };
         #[cfg(feature = "service")]
         if let Some(service) = &self.opener.service
             && (self.opener.service_only || !asked.is_for_websocket())
             && !asked.is_tunnel()
         {
             let (service, opener) = (service.clone(), self.opener.clone());
-            return self.spawn(async move { asked.serve(service, &opener).await }, stream);
+            let serving = async move { asked.serve(service, &opener, client).await };
+            return self.spawn(client, serving, stream);
         }
         let sender = asked.peer.clone();
         self.open(
-            &sender,
+            (&sender, client),
             |opener, signal, place| async move { opener.decide(asked, signal, place).await },
             stream,
         );
     }
+
+    /// For whom a request counts as a connection, if it is let in.
+    fn admit(&self, asked: &Received<StreamResponder>, source: &Source) -> Option<Option<Key>> {
+        // Other requests end soon, and the connection that carries them counts.
+        if !StreamResponder::is_for_websocket(&asked.request) {
+            return Some(None);
+        }
+        if asked.peer != source.peer {
+            // The connection is that of a proxy.
+            return self.places.admit(&asked.peer);
+        }
+        self.places.admit_another(source.client, &source.peer).then_some(source.client)
+    }
+}
+
+/// Where the requests of a connection come from.
+struct Source {
+    peer: Peer,
+    /// For whom the connection counts.
+    client: Option<Key>,
 }
 
 /// Answers a request on its stream.
@@ -289,13 +314,13 @@ impl Received<StreamResponder> {
     }
 
     /// Has the application answer.
-    async fn serve<T: Send>(self, service: Service, opener: &Opener<T>) {
+    async fn serve<T: Send>(self, service: Service, opener: &Opener<T>, client: Option<Key>) {
         let Self { acceptor, request, peer, responder, .. } = self;
         let StreamResponder { incoming, mut respond } = responder;
         let mut request = Arc::unwrap_or_clone(request);
         let head_only = request.method() == Method::HEAD;
         let connecting = request.method() == Method::CONNECT;
-        opener.tell_service(request.extensions_mut(), peer);
+        opener.tell_service(request.extensions_mut(), peer, client);
         let (switching, body) = if connecting {
             let (sender, handle) = OnUpgrade::new();
             request.extensions_mut().insert(handle);

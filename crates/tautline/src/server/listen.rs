@@ -1,49 +1,115 @@
-//! The listening socket: how long its queue is, and accepting whatever happens to single
-//! connections.
+//! The listening sockets of a server, and accepting whatever happens to single connections.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::transport::Peer;
 
 /// How long accepting pauses if the system is out of file descriptors or memory: it would fail
 /// again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on the first of these addresses that is available.
-pub(super) async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Result<TcpListener> {
-    let mut failure = None;
-    for address in tokio::net::lookup_host(address).await? {
-        match listen(address, backlog) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = Some(error),
+/// A listening socket.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+        match self {
+            Self::Tcp(listener) => {
+                let tcp = |(stream, addr): (_, SocketAddr)| (Stream::Tcp(stream), addr.into());
+                listener.poll_accept(cx).map_ok(tcp)
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                let unix = |(stream, _)| (Stream::Unix(stream), Peer::unknown());
+                listener.poll_accept(cx).map_ok(unix)
+            }
         }
     }
-    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restarted server gets its port although connections of the previous one linger. On Windows
-    // the same option would let two servers share a port.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
+/// All that a server listens on; at least one.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    all: Vec<Listener>,
+    /// Which is asked first.
+    next: usize,
 }
 
-/// The next connection, whatever happens to others: a peer that has left already is skipped, and a
-/// system that is out of file descriptors is given time.
-pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "accepting failed, and is tried again after a pause");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Listeners {
+    pub(super) fn new(listener: Listener) -> Self {
+        Self { all: vec![listener], next: 0 }
+    }
+
+    pub(super) fn add(&mut self, listener: Listener) {
+        self.all.push(listener);
+    }
+
+    /// The addresses of those that have one.
+    pub(super) fn local_addrs(&self) -> impl Iterator<Item = io::Result<SocketAddr>> {
+        self.all.iter().filter_map(|listener| match listener {
+            Listener::Tcp(listener) => Some(listener.local_addr()),
+            #[cfg(unix)]
+            Listener::Unix(_) => None,
+        })
+    }
+
+    /// The next connection, whatever happens to others: a peer that has left already is skipped,
+    /// and a system that is out of file descriptors is given time.
+    pub(super) async fn accept(&mut self) -> (Stream, Peer) {
+        loop {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accepting failed, and is tried again after a pause");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
+        }
+    }
+
+    /// Asks each in turn, so that none waits for one that always has another connection.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+        for _ in 0..self.all.len() {
+            let listener = &self.all[self.next];
+            self.next = (self.next + 1) % self.all.len();
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Stream {
+    /// Has this connection end with a reset, when it is dropped: it was not let in. An orderly end
+    /// would leave a part of it in the system for a minute, for each one of a flood.
+    pub(super) fn reset(self) {
+        if let Self::Tcp(stream) = self
+            && let Err(error) = stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection cannot be reset");
         }
     }
 }

@@ -16,15 +16,17 @@ use tautline_handshake::{RequestHead, text_response};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::listen::Stream;
 use super::proxied::tell_events;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
     AcceptError, Acceptor, Asked, Incoming, ServerHandshake, Upgrade, UpgradeRequest,
-    internal_error, until,
+    internal_error, too_many, until,
 };
 #[cfg(feature = "service")]
 use crate::connections::Connections;
+use crate::limits::{Key, Opening};
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
@@ -71,6 +73,15 @@ pub(super) struct Opener<T> {
     pub(super) connections: Connections,
 }
 
+/// A connection that was accepted and let in.
+pub(super) struct Arrived {
+    pub(super) peer: Peer,
+    /// For whom it counts.
+    pub(super) client: Option<Key>,
+    /// Its handshake, until its request is read: from then on it is the application's.
+    pub(super) under_way: Opening,
+}
+
 /// What an accepted stream turned out to be.
 pub(super) enum Opened<T> {
     WebSocket(WebSocket, T),
@@ -90,17 +101,22 @@ pub(super) enum Opened<T> {
 pub(super) struct Shared {
     pub(super) io: Rewound<Transport>,
     pub(super) peer: Peer,
+    pub(super) client: Option<Key>,
     pub(super) deadline: Instant,
     pub(super) signal: ShutdownSignal,
 }
 
 #[cfg(feature = "http2")]
 impl Shared {
-    fn new(pending: ServerHandshake<Transport>, peer: Peer, signal: ShutdownSignal) -> Self {
+    fn new(
+        pending: ServerHandshake<Transport>,
+        (peer, client): (Peer, Option<Key>),
+        signal: ShutdownSignal,
+    ) -> Self {
         let peer = pending.get_ref().secured(peer);
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
-        Self { io: Rewound::new(stream, read), peer, deadline, signal }
+        Self { io: Rewound::new(stream, read), peer, client, deadline, signal }
     }
 }
 
@@ -114,17 +130,17 @@ enum First {
 impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
-        stream: TcpStream,
-        peer: Peer,
+        stream: Stream,
+        arrived: Arrived,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
+        let Arrived { peer, client, under_way } = arrived;
         let deadline = self.acceptor.deadline();
-        socket::prepare(&stream)?;
         // The connection keeps it: since nearly every handshake waits for its request, it is
         // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
-            let reading = pin!(self.read_from(stream, peer, deadline));
+            let reading = pin!(self.read_from(stream, (peer, client), &place, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
                 // A request that has arrived is taken, without registering in the list.
@@ -133,10 +149,13 @@ impl<T: Send> Opener<T> {
                 () = going_down => None,
             }
         };
+        drop(under_way);
         let Some(read) = read else {
             return Ok(Opened::Nothing);
         };
-        let (first, peer) = read?;
+        let Some((first, peer, client)) = read? else {
+            return Ok(Opened::Nothing);
+        };
         match first {
             First::Request(incoming) => {
                 #[cfg(feature = "service")]
@@ -146,15 +165,23 @@ impl<T: Send> Opener<T> {
                     }
                     let (pending, request) = incoming.into_parts();
                     let pending = pending.with_head(&request);
-                    return Ok(Opened::Http1(Box::new(Shared::new(pending, peer, signal))));
+                    return Ok(Opened::Http1(Box::new(Shared::new(
+                        pending,
+                        (peer, client),
+                        signal,
+                    ))));
                 }
                 let peer = incoming.get_ref().secured(peer);
                 let incoming = self.with_sender(incoming, &peer);
+                if *incoming.peer() != peer && place.admit(incoming.peer()).is_none() {
+                    incoming.answer(too_many()).await?;
+                    return Ok(Opened::Nothing);
+                }
                 self.decide(incoming, signal, place).await
             }
             #[cfg(feature = "http2")]
             First::Http2(pending) => {
-                Ok(Opened::Http2(Box::new(Shared::new(pending, peer, signal))))
+                Ok(Opened::Http2(Box::new(Shared::new(pending, (peer, client), signal))))
             }
         }
     }
@@ -162,11 +189,16 @@ impl<T: Send> Opener<T> {
     /// What a service learns of the server with each request: who asks, and, where it opens
     /// WebSockets, how, and whose they are.
     #[cfg(feature = "service")]
-    pub(super) fn tell_service(&self, extensions: &mut http::Extensions, peer: Peer) {
+    pub(super) fn tell_service(
+        &self,
+        extensions: &mut http::Extensions,
+        peer: Peer,
+        client: Option<Key>,
+    ) {
         extensions.insert(peer);
         if self.service_only {
             extensions.insert(self.acceptor.clone());
-            extensions.insert(self.connections.clone());
+            extensions.insert(self.connections.of_client(client));
         }
     }
 
@@ -216,15 +248,27 @@ impl<T: Send> Opener<T> {
         Ok(Opened::WebSocket(ws, data))
     }
 
-    /// The same, from the client that a proxy names ahead of it.
+    /// The same, from the client that a proxy names ahead of it, if that one is let in.
     async fn read_from(
         &self,
-        mut stream: TcpStream,
-        peer: Peer,
+        mut stream: Stream,
+        (peer, client): (Peer, Option<Key>),
+        place: &Place,
         deadline: Instant,
-    ) -> Result<(First, Peer), AcceptError> {
-        let peer = self.proxied.client_of(&mut stream, peer, deadline).await?;
-        Ok((self.read(stream, deadline).await?, peer))
+    ) -> Result<Option<(First, Peer, Option<Key>)>, AcceptError> {
+        let named = match &mut stream {
+            Stream::Tcp(stream) => self.proxied.client_of(stream, &peer, deadline).await?,
+            #[cfg(unix)]
+            Stream::Unix(_) => None,
+        };
+        let (peer, client) = match named {
+            Some(named) => match place.admit(&named) {
+                Some(client) => (named, client),
+                None => return Ok(None),
+            },
+            None => (peer, client),
+        };
+        Ok(Some((self.read(stream, deadline).await?, peer, client)))
     }
 
     /// The request with who sent it, by this connection.
@@ -238,18 +282,12 @@ impl<T: Send> Opener<T> {
         })
     }
 
-    async fn read(&self, stream: TcpStream, deadline: Instant) -> Result<First, AcceptError> {
-        #[cfg(feature = "tls")]
-        let transport = match &self.tls {
-            Some(tls) => {
-                // Boxed: it would be most of the state of every handshake.
-                let mut securing = Box::pin(tls.accept(stream));
-                until(deadline, securing.as_mut()).await?.map_err(AcceptError::Tls)?
-            }
-            None => Transport::plain(stream),
+    async fn read(&self, stream: Stream, deadline: Instant) -> Result<First, AcceptError> {
+        let transport = match stream {
+            Stream::Tcp(stream) => self.secure(stream, deadline).await?,
+            #[cfg(unix)]
+            Stream::Unix(stream) => Transport::boxed(stream),
         };
-        #[cfg(not(feature = "tls"))]
-        let transport = Transport::plain(stream);
         let acceptor = self.acceptor.clone();
         let pending = ServerHandshake::new(transport, acceptor, deadline, Transport::reset_at_end);
         #[cfg(feature = "http2")]
@@ -257,6 +295,20 @@ impl<T: Send> Opener<T> {
             return Box::pin(read_either(pending)).await;
         }
         Ok(First::Request(Incoming::read(pending).await?))
+    }
+
+    /// TLS, where that is wanted, up to this deadline.
+    async fn secure(&self, stream: TcpStream, by: Instant) -> Result<Transport, AcceptError> {
+        socket::prepare(&stream)?;
+        #[cfg(not(feature = "tls"))]
+        let _ = by;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            // Boxed: it would be most of the state of every handshake.
+            let mut securing = Box::pin(tls.accept(stream));
+            return until(by, securing.as_mut()).await?.map_err(AcceptError::Tls);
+        }
+        Ok(Transport::plain(stream))
     }
 }
 

@@ -82,21 +82,27 @@ impl<T> Server<T> {
 }
 
 impl Proxied {
-    /// Who has connected, by the header that a proxy must send ahead of everything else.
+    /// Whether others connect through this peer.
+    pub(super) fn is_proxy(&self, peer: &Peer) -> bool {
+        let by_protocol = self.protocol.as_ref().is_some_and(|proxies| proxies.have(peer));
+        by_protocol || self.headers.as_ref().is_some_and(|proxies| proxies.have(peer))
+    }
+
+    /// Who has connected, by the header that a proxy must send ahead of everything else. `None` if
+    /// it is this peer itself.
     pub(super) async fn client_of(
         &self,
         stream: &mut TcpStream,
-        peer: Peer,
+        peer: &Peer,
         deadline: Instant,
-    ) -> Result<Peer, AcceptError> {
-        let is_proxy = |proxies: &Networks| peer.addr().is_some_and(|a| proxies.contains(a.ip()));
-        if !self.protocol.as_ref().is_some_and(is_proxy) {
-            return Ok(peer);
+    ) -> Result<Option<Peer>, AcceptError> {
+        if !self.protocol.as_ref().is_some_and(|proxies| proxies.have(peer)) {
+            return Ok(None);
         }
         // Boxed: it would be most of the state of every handshake.
         let mut reading = Box::pin(read_header(stream));
-        let Some(client) = until(deadline, reading.as_mut()).await?? else { return Ok(peer) };
-        tell_events(&client);
+        let client = until(deadline, reading.as_mut()).await??;
+        client.iter().for_each(tell_events);
         Ok(client)
     }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+use super::Server;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 use super::front::Front;
-use super::opening::{Opened, Opener, start};
+use super::opening::{Arrived, Opened, Opener, start};
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
-use super::{Server, listen};
 use crate::connections::Connections;
 use crate::handler::HandlerResult;
-use crate::transport::Peer;
+use crate::limits::Opening;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -28,7 +28,8 @@ where
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
-    let connections = Connections::new();
+    let gate = settings.gate.clone();
+    let connections = Connections::with_gate(gate.clone());
     let turns = Arc::new(Turns::new(settings.handshake_steps));
     #[cfg(all(feature = "tls", feature = "http2"))]
     let settings = match settings.http2 {
@@ -62,21 +63,31 @@ where
         max_connections: settings.max_connections,
     });
     let accept_turns = turns.clone();
+    let mut listeners = settings.listeners;
     let accepting = async move {
         loop {
             front.places.fewer_than(front.max_connections).await;
+            gate.room_for_handshake().await;
             accept_turns.take().await;
-            let (stream, addr) = listen::accept(&settings.listener).await;
-            let peer = Peer::from(addr);
+            let (stream, peer) = listeners.accept().await;
+            // A proxy's connection counts for the client that it is from, once that is known.
+            let from_proxy = front.opener.proxied.is_proxy(&peer);
+            let admitted = if from_proxy { Some(gate.admit_proxy()) } else { gate.admit(&peer) };
+            let Some(client) = admitted else {
+                stream.reset();
+                continue;
+            };
+            let under_way = Opening::new(gate.clone(), client);
             let (front, turns) = (front.clone(), accept_turns.clone());
             let span = tracing::debug_span!("connection", %peer, client = tracing::field::Empty);
             let places = front.places.clone();
-            places.spawn(|place| {
+            places.spawn(client, |place| {
                 let held = place.share();
+                let arrived = Arrived { peer, client, under_way };
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
                     let opener = front.opener.clone();
-                    match turns.of(pin!(opener.open(stream, peer, held))).await? {
+                    match turns.of(pin!(opener.open(stream, arrived, held))).await? {
                         Opened::WebSocket(ws, data) => {
                             return Ok(start(&*front.handler, ws, data));
                         }
@@ -93,7 +104,7 @@ where
         }
     };
     let stopped = async {
-        // This also drops the listener.
+        // This also drops the listeners.
         tokio::select! {
             () = accepting => {}
             () = settings.stop => {}

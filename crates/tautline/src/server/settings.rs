@@ -10,20 +10,65 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tautline_frame::Config;
 use tautline_handshake::OriginPolicy;
+use tokio::net::TcpListener;
 
-use super::Server;
+use super::listen::Listener;
+use super::{Server, ServerHandle};
 use crate::accept::Acceptor;
+use crate::limits::Limits;
 use crate::transport::Peer;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 
 impl<T> Server<T> {
-    /// The address that the server listens on.
+    /// The address that the server listens on: the first, if there are several.
+    ///
+    /// # Errors
+    /// The system's. `AddrNotAvailable` if it listens on Unix sockets alone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let first = self.settings.listeners.local_addrs().next();
+        first.unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
+    }
+
+    /// All addresses that the server listens on, in the order in which they were added; Unix sockets
+    /// have none.
     ///
     /// # Errors
     /// The system's.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.settings.listener.local_addr()
+    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.settings.listeners.local_addrs().collect()
+    }
+
+    /// Serves the connections of this listener too: another address, port or version of IP. All
+    /// settings and limits are for all listeners together. See [`ListenOptions`](crate::ListenOptions).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tautline::{ListenOptions, Server};
+    ///
+    /// let server = Server::bind("127.0.0.1:0").await?;
+    /// let server = server.and_listener(ListenOptions::new().listen("127.0.0.1:0").await?);
+    /// assert_eq!(server.local_addrs()?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn and_listener(mut self, listener: TcpListener) -> Self {
+        self.settings.listeners.add(Listener::Tcp(listener));
+        self
+    }
+
+    /// Serves the connections of this Unix socket too, such as those of a proxy on the same
+    /// machine. They are never encrypted, also where [`tls`](Self::tls) is set: who may connect is
+    /// up to the permissions of the file. Their [`Peer`] is unknown, and no limit by address applies
+    /// to them. The file remains when the server ends, and must be removed before the next one
+    /// listens.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn and_unix_listener(mut self, listener: tokio::net::UnixListener) -> Self {
+        self.settings.listeners.add(Listener::Unix(listener));
+        self
     }
 
     /// How requests are checked and answered, with all settings of an [`Acceptor`]. This replaces
@@ -84,7 +129,8 @@ impl<T> Server<T> {
         self.with_acceptor(|acceptor| acceptor.compression(settings))
     }
 
-    /// Serves `wss` with these settings. Connections without TLS are refused then.
+    /// Serves `wss` with these settings. Connections without TLS are refused then, but for those of
+    /// Unix sockets.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: ServerTls) -> Self {
@@ -170,6 +216,21 @@ impl<T> Server<T> {
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.max(1);
         self
+    }
+
+    /// How much of the server one client address may take, and how many handshakes may be in
+    /// flight. Default: [`Limits::new`]. The limits can be changed while the server runs:
+    /// see [`ServerHandle::set_limits`].
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        self.settings.gate.set_limits(limits);
+        self
+    }
+
+    /// What can be asked of the server, and changed, while it runs.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(self.settings.gate.clone())
     }
 
     /// How many steps of opening handshakes run before everything else on the runtime gets a turn;

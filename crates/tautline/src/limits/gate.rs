@@ -1,0 +1,200 @@
+//! Where the connections of a server are let in, or not.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::network::Key;
+use super::table::Table;
+use super::{Limit, LimitCounts, Limits};
+use crate::sync::{Mutex, lock};
+use crate::timer::now;
+use crate::transport::Peer;
+
+/// How long it is quiet about a limit after a warning.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The limits of a server, and who takes how much of them.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    /// A handshake has ended, or the limits have changed.
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    limits: Limits,
+    table: Table,
+    counts: LimitCounts,
+    warnings: Warnings,
+}
+
+impl Gate {
+    pub(crate) fn limits(&self) -> Limits {
+        lock(&self.state).limits.clone()
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        lock(&self.state).limits = limits;
+        self.freed.notify_waiters();
+    }
+
+    pub(crate) fn counts(&self) -> LimitCounts {
+        lock(&self.state).counts
+    }
+
+    /// Waits until a handshake may begin.
+    pub(crate) async fn room_for_handshake(&self) {
+        let mut struck = false;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // Before looking, or one that ends in between would be missed.
+            freed.as_mut().enable();
+            let has_room = {
+                let state = lock(&self.state);
+                state.table.has_room_for_handshake(&state.limits)
+            };
+            if has_room {
+                return;
+            }
+            if !std::mem::replace(&mut struck, true) {
+                self.strike(Limit::Handshakes, None);
+            }
+            freed.await;
+        }
+    }
+
+    /// Lets a connection in, or counts and logs why not. Whom it counts for is for
+    /// [`release`](Self::release), once it has ended.
+    pub(crate) fn admit(&self, peer: &Peer) -> Option<Option<Key>> {
+        let address: Option<IpAddr> = peer.addr().map(|addr| addr.ip());
+        let admitted = {
+            let State { limits, table, .. } = &mut *lock(&self.state);
+            table.admit(address, limits, now())
+        };
+        admitted.map_err(|limit| self.strike(limit, Some(peer))).ok()
+    }
+
+    /// Lets a proxy's connection in. It counts for nobody until the client is known that it is from.
+    pub(crate) fn admit_proxy(&self) -> Option<Key> {
+        lock(&self.state).table.begin_handshake();
+        None
+    }
+
+    /// Lets in the client that a proxy's connection is from, whose handshake counts already.
+    pub(crate) fn admit_client(&self, peer: &Peer) -> Option<Option<Key>> {
+        let key = self.admit(peer)?;
+        self.handshake_over(key);
+        Some(key)
+    }
+
+    /// Lets in one more connection of a client that has one already: a stream of HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) fn admit_another(&self, key: Option<Key>, peer: &Peer) -> bool {
+        let Some(key) = key else { return true };
+        let admitted = {
+            let State { limits, table, .. } = &mut *lock(&self.state);
+            table.admit_another(key, limits)
+        };
+        admitted.map_err(|limit| self.strike(limit, Some(peer))).is_ok()
+    }
+
+    /// Counts a connection that takes over from one that is about to be released.
+    pub(crate) fn take_over(&self, key: Key) {
+        lock(&self.state).table.take_over(key);
+    }
+
+    pub(crate) fn release(&self, key: Key) {
+        lock(&self.state).table.release(key);
+    }
+
+    fn handshake_over(&self, key: Option<Key>) {
+        lock(&self.state).table.handshake_over(key);
+        self.freed.notify_waiters();
+    }
+
+    fn strike(&self, limit: Limit, peer: Option<&Peer>) {
+        let due = {
+            let State { counts, warnings, .. } = &mut *lock(&self.state);
+            let count = counts.of(limit);
+            *count = count.saturating_add(1);
+            warnings.strike(limit, now())
+        };
+        let peer = peer.map(tracing::field::display);
+        tracing::debug!(limit = limit.name(), peer, "a limit has struck");
+        if let Some(times) = due {
+            tracing::warn!(
+                limit = limit.name(),
+                times,
+                peer,
+                "a limit strikes; others are told of at DEBUG for ten seconds"
+            );
+        }
+    }
+}
+
+/// Which limits may be warned of again.
+#[derive(Debug, Default)]
+struct Warnings([Quiet; 5]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Quiet {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Warnings {
+    /// Returns how often it has struck since the last warning, if it is time for another.
+    fn strike(&mut self, limit: Limit, now: Instant) -> Option<u64> {
+        let quiet = &mut self.0[limit as usize];
+        quiet.since = quiet.since.saturating_add(1);
+        if quiet.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+            return None;
+        }
+        quiet.last = Some(now);
+        Some(std::mem::take(&mut quiet.since))
+    }
+}
+
+/// A handshake that is in flight, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    gate: Arc<Gate>,
+    key: Option<Key>,
+}
+
+impl Opening {
+    /// The handshake of a connection that was [admitted](Gate::admit).
+    pub(crate) const fn new(gate: Arc<Gate>, key: Option<Key>) -> Self {
+        Self { gate, key }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.gate.handshake_over(self.key);
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    // A flood of connections must not be one of warnings.
+    #[test]
+    fn a_warning_tells_how_often_and_is_not_repeated_at_once() {
+        let (mut warnings, start) = (Warnings::default(), Instant::now());
+        let strikes = |warnings: &mut Warnings, seconds| {
+            let now = start + Duration::from_secs(seconds);
+            [(); 3].map(|()| warnings.strike(Limit::ConnectionRate, now))
+        };
+        assert_eq!(strikes(&mut warnings, 0), [Some(1), None, None]);
+        assert_eq!(strikes(&mut warnings, 9), [None; 3]);
+        assert_eq!(warnings.strike(Limit::Handshakes, start), Some(1), "each has its own");
+        assert_eq!(strikes(&mut warnings, 10), [Some(6), None, None]);
+    }
+}

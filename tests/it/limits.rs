@@ -1,0 +1,400 @@
+//! How much of a server one client address may take: each limit strikes, is counted, leaves the
+//! neighbour alone, and lets the client in again.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{FutureExt, future};
+use http::Request;
+use tautline::{
+    Acceptor, Client, ConnectError, Http2Config, LimitCounts, Limits, Role, Server, ServerHandle,
+    Upgrade, WebSocket,
+};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::handshake::{
+    Http, Identity, REQUEST, bind, echo, expect_echo, request_but, uri,
+};
+use crate::support::http2::{RawClient, connect_request, connect_to};
+use crate::support::log::Log;
+
+/// An attacker, and a client that has nothing to do with it.
+const ONE: &str = "127.0.0.1";
+const OTHER: &str = "127.0.0.2";
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// All limits off, and nobody exempt.
+fn none() -> Limits {
+    Limits::none().exempt([])
+}
+
+/// A running echo server with these limits, for HTTP/1.1 and HTTP/2.
+async fn serve(
+    limits: Limits,
+    set_up: impl FnOnce(Server) -> Server,
+) -> (SocketAddr, ServerHandle) {
+    let (server, address) = bind().await;
+    // No handshake ends because it is late: then a limit would seem to have been lifted.
+    let acceptor = Acceptor::new().handshake_timeout(2 * DEADLINE);
+    let server = server.acceptor(acceptor).limits(limits).http2(Http2Config::new());
+    let server = set_up(server);
+    let handle = server.handle();
+    tokio::spawn(server.serve(echo));
+    (address, handle)
+}
+
+async fn stream_from(source: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+type Opened = Result<WebSocket, ConnectError>;
+
+async fn connect_from(source: &str, address: SocketAddr) -> Opened {
+    let stream = stream_from(source, address).await;
+    let client = Client::new();
+    timeout(DEADLINE, client.connect_over(uri(address), stream)).await.expect("an answer")
+}
+
+/// A WebSocket that works.
+async fn open_from(source: &str, address: SocketAddr) -> WebSocket {
+    let mut ws = connect_from(source, address).await.unwrap();
+    expect_echo(&mut ws, "hello").await;
+    ws
+}
+
+/// Tries until a connection is let in: what the server still holds of an earlier one ends soon.
+async fn let_in<F: Future<Output = Option<T>>, T>(mut tries: impl FnMut() -> F) -> T {
+    let trying = async {
+        loop {
+            if let Some(opened) = tries().await {
+                return opened;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, trying).await.expect("it is let in again")
+}
+
+/// The connection is gone, without an answer.
+async fn expect_reset(mut peer: Http) {
+    // The request may arrive after the end.
+    let _ = peer.stream.try_write(REQUEST.as_bytes());
+    let rest = async { while !matches!(read(&mut peer).await, Ok(0) | Err(_)) {} };
+    timeout(DEADLINE, rest).await.expect("the end");
+    assert!(peer.read.is_empty(), "{:?}", peer.read);
+}
+
+async fn read(peer: &mut Http) -> std::io::Result<usize> {
+    peer.stream.read_buf(&mut peer.read).await
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_its_neighbour_its_own() {
+    let (address, handle) = serve(none().connections_per_address(2), |server| server).await;
+    let mut first = open_from(ONE, address).await;
+    let mut second = open_from(ONE, address).await;
+    expect_reset(Http::over(stream_from(ONE, address).await)).await;
+    let error = connect_from(ONE, address).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    let _neighbours = (open_from(OTHER, address).await, open_from(OTHER, address).await);
+    expect_echo(&mut first, "still here").await;
+    expect_echo(&mut second, "and here").await;
+    assert_eq!(handle.counts().connections_per_address, 2);
+    first.close().await.unwrap();
+    let mut again = let_in(|| connect_from(ONE, address).map(Result::ok)).await;
+    expect_echo(&mut again, "again").await;
+    connect_from(ONE, address).await.unwrap_err();
+}
+
+// The limit must hold before the work of TLS is done.
+#[tokio::test]
+async fn the_limit_holds_under_tls() {
+    let identity = Identity::for_names(&["localhost"]);
+    let tls = identity.server();
+    let limits = none().connections_per_address(1);
+    let (address, handle) = serve(limits, |server| server.tls(tls)).await;
+    let uri = format!("wss://localhost:{}/", address.port());
+    let connect = async |source: &str| {
+        let stream = stream_from(source, address).await;
+        timeout(DEADLINE, identity.client().connect_over(&uri, stream)).await.expect("an answer")
+    };
+    let mut ws = connect(ONE).await.unwrap();
+    let error = connect(ONE).await.unwrap_err();
+    assert!(!matches!(error, ConnectError::Refused(_)), "{error:?}");
+    expect_echo(&mut connect(OTHER).await.unwrap(), "neighbour").await;
+    ws.close().await.unwrap();
+    let_in(|| connect(ONE).map(Result::ok)).await;
+    assert!(handle.counts().connections_per_address >= 1);
+}
+
+// What is bounded by the number of cores is the work of TLS, not those who wait for their client:
+// else a few silent clients would stop all others.
+#[tokio::test]
+async fn silent_clients_do_not_stop_the_handshakes_of_others() {
+    let identity = Identity::for_names(&["localhost"]);
+    let tls = identity.server();
+    let (address, _) = serve(none(), |server| server.tls(tls)).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(stream_from(ONE, address).await);
+    }
+    let uri = format!("wss://localhost:{}/", address.port());
+    let client = identity.client();
+    let connecting = client.connect_over(&uri, stream_from(OTHER, address).await);
+    let mut ws = timeout(DEADLINE, connecting).await.expect("an answer").unwrap();
+    expect_echo(&mut ws, "hello").await;
+    drop(silent);
+}
+
+#[tokio::test]
+async fn an_address_has_a_burst_of_new_connections_and_then_so_many_per_second() {
+    let limits = none().connection_rate(2).connection_burst(3);
+    let (address, handle) = serve(limits, |server| server).await;
+    for _ in 0..3 {
+        open_from(ONE, address).await.close().await.unwrap();
+    }
+    connect_from(ONE, address).await.unwrap_err();
+    open_from(OTHER, address).await;
+    assert!(handle.counts().connection_rate >= 1);
+    // Half a second.
+    let_in(|| connect_from(ONE, address).map(Result::ok)).await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_handshakes_in_flight() {
+    let (address, handle) = serve(none().handshakes_per_address(2), |server| server).await;
+    // A handshake ends with its request, so these do not count.
+    let _open = (open_from(ONE, address).await, open_from(ONE, address).await);
+    let first = stream_from(ONE, address).await;
+    let second = stream_from(ONE, address).await;
+    expect_reset(Http::over(stream_from(ONE, address).await)).await;
+    open_from(OTHER, address).await;
+    assert_eq!(handle.counts().handshakes_per_address, 1);
+    drop(first);
+    let_in(|| connect_from(ONE, address).map(Result::ok)).await;
+    drop(second);
+}
+
+// What an application takes its time for is not in flight any more: nor is an answer that is read
+// slowly, with which few clients could keep all others out.
+#[tokio::test]
+async fn a_handshake_is_in_flight_until_its_request_is_read() {
+    let (server, address) = bind().await;
+    let (asked, mut asking) = mpsc::unbounded_channel();
+    let server = server.acceptor(Acceptor::new().handshake_timeout(2 * DEADLINE));
+    let server = server.limits(none().handshakes(1).handshakes_per_address(1));
+    let undecided = move |_| {
+        asked.send(()).unwrap();
+        future::pending::<Result<Upgrade, _>>()
+    };
+    tokio::spawn(server.authorize(undecided).serve(echo));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut http = Http::over(stream_from(ONE, address).await);
+        http.write(REQUEST).await;
+        held.push(http);
+        timeout(DEADLINE, asking.recv()).await.expect("the request is asked about").unwrap();
+    }
+}
+
+// From as many addresses as an attacker likes: nobody is turned away then, but all wait.
+#[tokio::test]
+async fn handshakes_in_flight_are_bounded_in_all_and_others_wait() {
+    // Loopback is exempt from limits by address, and not from this one.
+    let (address, handle) = serve(Limits::new().handshakes(2), |server| server).await;
+    let mut open = open_from(ONE, address).await;
+    let first = Http::over(stream_from(ONE, address).await);
+    let _second = Http::over(stream_from(OTHER, address).await);
+    let mut late = Http::over(stream_from("127.0.0.3", address).await);
+    late.write(REQUEST).await;
+    let struck = async {
+        while handle.counts().handshakes == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, struck).await.expect("the limit strikes");
+    expect_echo(&mut open, "those that are open go on").await;
+    assert!(late.is_silent());
+    drop(first);
+    assert_eq!(timeout(DEADLINE, late.head()).await.expect("an answer").status(), 101);
+    // Or until there is more room.
+    let third = Http::over(stream_from(ONE, address).await);
+    let mut late = Http::over(stream_from(OTHER, address).await);
+    late.write(REQUEST).await;
+    handle.set_limits(handle.limits().handshakes(None));
+    assert_eq!(timeout(DEADLINE, late.head()).await.expect("an answer").status(), 101);
+    drop(third);
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_counts_beside_the_connection_that_carries_it() {
+    let (address, handle) = serve(none().connections_per_address(3), |server| server).await;
+    let builder = h2::client::Builder::new();
+    let mut client = RawClient::over(stream_from(ONE, address).await, &builder).await;
+    let (mut first, mut second) = (client.open().await, client.open().await);
+    let (response, mut stream) = client.ask(connect_request()).await.unwrap();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "10");
+    assert_eq!(stream.body().await, "there are too many connections from this address\n");
+    expect_reset(Http::over(stream_from(ONE, address).await)).await;
+    let mut other = RawClient::over(stream_from(OTHER, address).await, &builder).await;
+    other.open().await.expect_echo("neighbour").await;
+    first.expect_echo("one").await;
+    second.expect_echo("two").await;
+    assert_eq!(handle.counts().connections_per_address, 2);
+    drop(first);
+    let again = async {
+        loop {
+            let (response, stream) = client.ask(connect_request()).await.unwrap();
+            if response.status() == 200 {
+                return stream;
+            }
+        }
+    };
+    timeout(DEADLINE, again).await.expect("it is let in again").expect_echo("three").await;
+}
+
+/// A page at `/page` and an echo at `/`.
+fn application() -> axum::Router {
+    let route = axum::routing::get(|| async { "a page" });
+    axum::Router::new().route("/page", route).route(
+        "/",
+        axum::routing::any(|upgrade: tautline_axum::WebSocketUpgrade| async {
+            upgrade.on_upgrade(echo)
+        }),
+    )
+}
+
+/// A connection that has had a page.
+async fn page_from(source: &str, address: SocketAddr) -> Http {
+    let mut http = Http::over(stream_from(source, address).await);
+    http.write("GET /page HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
+    assert_eq!(http.head().await.status(), 200);
+    while http.read.len() < "a page".len() {
+        assert!(read(&mut http).await.unwrap() > 0);
+    }
+    assert_eq!(http.read.split(), "a page");
+    http
+}
+
+// The connection that a WebSocket takes over counts once, and for as long as the WebSocket lives:
+// whether the server's handler has it, or the service's.
+#[tokio::test]
+async fn a_websocket_behind_a_service_counts_until_its_end() {
+    for service_only in [false, true] {
+        let (server, address) = bind().await;
+        let server = server.limits(none().connections_per_address(1));
+        let handle = server.handle();
+        if service_only {
+            tokio::spawn(server.serve_service(application()));
+        } else {
+            tokio::spawn(server.service(application()).serve(echo));
+        }
+        let mut http = page_from(ONE, address).await;
+        http.write(request_but("/chat", "/")).await;
+        assert_eq!(http.head().await.status(), 101);
+        let mut ws = WebSocket::builder(Role::Client).leftover(http.read).build(http.stream);
+        expect_echo(&mut ws, "hello").await;
+        expect_reset(Http::over(stream_from(ONE, address).await)).await;
+        let _neighbour = page_from(OTHER, address).await;
+        expect_echo(&mut ws, "still here").await;
+        assert_eq!(handle.counts().connections_per_address, 1);
+        ws.close().await.unwrap();
+        let_in(|| connect_from(ONE, address).map(Result::ok)).await;
+    }
+}
+
+// Its task has ended with the response, and the WebSocket is in a task of the service.
+#[tokio::test]
+async fn a_websocket_over_http2_behind_a_service_counts_until_its_end() {
+    let (server, address) = bind().await;
+    let server = server.limits(none().connections_per_address(2));
+    tokio::spawn(server.serve_service(application()));
+    let builder = h2::client::Builder::new();
+    let mut client = RawClient::over(stream_from(ONE, address).await, &builder).await;
+    let request = || connect_to("http://example.com/", Some("websocket"), &[]);
+    let (response, mut stream) = client.ask(request()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    stream.expect_echo("hello").await;
+    assert_eq!(client.answer_to(request()).await.0, 429);
+    // A page is let in: it counts as part of the connection.
+    let page = Request::get("http://example.com/page").body(()).unwrap();
+    let (response, mut page) = client.ask_and(page, true).await.unwrap();
+    assert_eq!((response.status().as_u16(), page.body().await.as_str()), (200, "a page"));
+    drop(stream);
+    let again = async { while client.ask(request()).await.unwrap().0.status() != 200 {} };
+    timeout(DEADLINE, again).await.expect("it is let in again");
+}
+
+// An attacker has all of a /64, or of a /48.
+#[tokio::test]
+async fn ipv6_addresses_are_limited_by_network() {
+    let server = Server::bind("[::1]:0").await.unwrap().limits(none().connections_per_site(1));
+    let (address, handle) = (server.local_addr().unwrap(), server.handle());
+    tokio::spawn(server.serve(echo));
+    let mut first = tautline::connect(uri(address)).await.unwrap();
+    expect_echo(&mut first, "hello").await;
+    tautline::connect(uri(address)).await.unwrap_err();
+    handle.set_limits(none().connections_per_address(2));
+    let mut second = tautline::connect(uri(address)).await.unwrap();
+    tautline::connect(uri(address)).await.unwrap_err();
+    let counts = handle.counts();
+    assert_eq!((counts.connections_per_site, counts.connections_per_address), (1, 1));
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+    let connect = || tautline::connect(uri(address)).map(Result::ok);
+    let_in(connect).await;
+}
+
+#[tokio::test]
+async fn limits_change_while_the_server_runs() {
+    let (address, handle) = serve(none(), |server| server).await;
+    assert_eq!(handle.limits(), none());
+    let mut open = (open_from(ONE, address).await, open_from(ONE, address).await);
+    handle.set_limits(none().connections_per_address(1));
+    connect_from(ONE, address).await.unwrap_err();
+    expect_echo(&mut open.0, "those that are open stay").await;
+    handle.set_limits(handle.limits().exempt(["127.0.0.0/8".parse().unwrap()]));
+    open_from(ONE, address).await;
+    assert_eq!(handle.counts().connections_per_address, 1);
+    open.0.close().await.unwrap();
+    open.1.close().await.unwrap();
+}
+
+// A page opens several connections at once, and tests on one machine hundreds.
+#[tokio::test]
+async fn loopback_is_exempt_by_default() {
+    let (server, address) = bind().await;
+    let handle = server.handle();
+    assert_eq!(handle.limits(), Limits::new());
+    handle.set_limits(Limits::new().connections_per_address(1).handshakes_per_address(1));
+    tokio::spawn(server.serve(echo));
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(open_from(ONE, address).await);
+    }
+    assert_eq!(handle.counts(), LimitCounts::default());
+}
+
+// A flood of connections must not become one of warnings.
+#[tokio::test]
+async fn what_strikes_is_logged_and_warned_of_once() {
+    let log = Log::default();
+    let _collecting = log.start();
+    let (address, _) = serve(none().connections_per_address(1), |server| server).await;
+    let _open = open_from(ONE, address).await;
+    for _ in 0..5 {
+        connect_from(ONE, address).await.unwrap_err();
+    }
+    let text = log.text();
+    assert_eq!(text.matches("a limit has struck").count(), 5, "{text}");
+    assert_eq!(text.matches(" WARN ").count(), 1, "{text}");
+    assert!(text.contains("limit=\"connections_per_address\" peer=127.0.0.1:"), "{text}");
+}
