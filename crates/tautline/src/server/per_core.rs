@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::Server;
+use crate::limits::Gate;
 
 impl Server {
     /// Runs a server on each of so many threads, which share the port: the system gives each new
@@ -23,7 +25,8 @@ impl Server {
     /// `LocalSet` on a runtime of that thread alone. What it captures is shared by all of them; so
     /// is what ends them: clone the signal of
     /// [`with_graceful_shutdown`](Self::with_graceful_shutdown) into each. Limits such as
-    /// [`max_connections`](Self::max_connections) are those of one thread.
+    /// [`max_connections`](Self::max_connections) are those of one thread; but [`Limits`](crate::Limits) are
+    /// for all threads together, with those that were set last.
     ///
     /// The system does not look at how busy a thread is. With few long connections, or with some that
     /// cost much more than others, the runtime of several threads that `#[tokio::main]` starts
@@ -64,13 +67,14 @@ impl Server {
         F: Fn(Self) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = io::Result<()>> + 'static,
     {
+        let gate: Arc<Gate> = Arc::default();
         let mut ends = Vec::new();
         for (number, listener) in listen(address, cores).await?.into_iter().enumerate() {
-            let serve = serve.clone();
+            let (serve, gate) = (serve.clone(), gate.clone());
             let (sender, end) = oneshot::channel();
             thread::Builder::new().name(format!("tautline-{number}")).spawn(move || {
                 // Nobody receives it if the caller has given up.
-                let _ = sender.send(run(listener, serve));
+                let _ = sender.send(run(listener, gate, serve));
             })?;
             ends.push(end);
         }
@@ -84,7 +88,7 @@ impl Server {
 }
 
 /// Serves on this thread.
-fn run<F, Fut>(listener: std::net::TcpListener, serve: F) -> io::Result<()>
+fn run<F, Fut>(listener: std::net::TcpListener, gate: Arc<Gate>, serve: F) -> io::Result<()>
 where
     F: Fn(Server) -> Fut,
     Fut: Future<Output = io::Result<()>> + 'static,
@@ -92,7 +96,9 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serving = async move {
         let listener = TcpListener::from_std(listener)?;
-        serve(Server::from_listener(listener)).await
+        let mut server = Server::from_listener(listener);
+        server.settings.gate = gate;
+        serve(server).await
     };
     LocalSet::new().block_on(&runtime, serving)
 }
