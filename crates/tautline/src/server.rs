@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod listen;
 mod local;
+mod memory;
 mod opening;
 mod per_core;
 #[cfg(feature = "router")]
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use tautline_frame::MemoryBudget;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::opening::{BoxFuture, Decision, Fallback};
@@ -105,6 +107,7 @@ struct Settings {
     max_connections: usize,
     handshake_steps: usize,
     drain_timeout: Duration,
+    memory_budget: Option<MemoryBudget>,
     #[cfg(feature = "http2")]
     http2: Option<crate::http2::Http2Config>,
     #[cfg(feature = "service")]
@@ -162,6 +165,7 @@ impl Server {
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            memory_budget: Some(memory::budget()),
             #[cfg(feature = "http2")]
             http2: None,
             #[cfg(feature = "service")]

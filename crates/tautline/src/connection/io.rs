@@ -123,6 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if paused && !self.session.protocol().is_paused() {
             // The task that reads may be another one, and the transport does not wake it.
             wakers.read.wake_by_ref();
+            if self.session.protocol().pauses() == 1 {
+                let peer = &self.info.peer;
+                tracing::debug!(%peer, "peer was slowed down for the first time");
+            }
         }
         self.end_if_done();
         Poll::Ready(())
