@@ -201,7 +201,7 @@ impl Protocol {
     #[must_use]
     #[inline]
     pub fn is_paused(&self) -> bool {
-        self.limited.as_ref().is_some_and(|limited| limited.pause.is_some()) && self.is_open()
+        self.limited.as_ref().is_some_and(|limited| limited.pause.is_some())
     }
 
     /// How many times the peer had to wait, by [`Config::message_rate`], [`Config::byte_rate`] or
