@@ -1,16 +1,21 @@
 //! How much memory the process may use, as the system says.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tautline_frame::MemoryBudget;
 
 /// What is assumed where the system does not say.
-const UNKNOWN: usize = 2 << 30;
+const UNKNOWN: usize = 1 << 30;
 
-/// Half of what the process may use.
+/// Half of what the process may use, for all servers of the process together.
 pub(super) fn budget() -> MemoryBudget {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    MemoryBudget::new(available(read).unwrap_or(UNKNOWN) / 2)
+    static SHARED: OnceLock<MemoryBudget> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        MemoryBudget::new(available(read).unwrap_or(UNKNOWN) / 2)
+    });
+    shared.clone()
 }
 
 /// The smallest of the machine's memory and the limits of the control groups that the process is

@@ -177,9 +177,9 @@ impl<T> Server<T> {
     /// much is held, or to share it with other servers. A budget in the [`Config`] takes precedence.
     /// `None`: no limit but those of each connection.
     ///
-    /// Default: half of the memory that the process may use. On Linux that is the smallest of the
-    /// machine's memory and the limits of the control groups that it is in; 2 GiB are assumed where
-    /// the system does not say.
+    /// Default: half of the memory that the process may use, for all servers of the process that
+    /// set none. On Linux the process may use the least of the machine's memory and the limits of
+    /// the control groups that it is in; 1 GiB is assumed where the system does not say.
     ///
     /// ```
     /// use tautline::{MemoryBudget, Server};
