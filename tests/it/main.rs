@@ -16,6 +16,7 @@ mod idle_half;
 mod keepalive;
 mod leaving;
 mod pieces;
+mod rates;
 mod senders;
 mod slow_reader;
 mod split;

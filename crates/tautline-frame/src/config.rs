@@ -1,6 +1,11 @@
 //! Every number that we choose, with its reason.
 
+mod rates;
+
 use std::time::Duration;
+
+use crate::budget::MemoryBudget;
+use crate::rate::{Excess, Rate};
 
 /// The longest wait for a peer that accepts the remaining data slowly, as a multiple of
 /// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
@@ -25,6 +30,18 @@ pub(crate) const LAST_READS: u8 = 16;
 /// is about the most that deflate can make of a byte: to have 16 MiB, inflated from 16 KiB, held
 /// for as long again takes another 16 KiB.
 pub(crate) const HELD_PER_BYTE: usize = 1 << 10;
+
+/// How long a connection that holds much of a memory budget that is used up waits before it looks
+/// again: it is not told when others have let go.
+pub(crate) const BUDGET_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection waits so before it is given up. As long as an unfinished message may take
+/// by default.
+pub(crate) const BUDGET_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many times in [`Config::idle_timeout`] a connection is checked for messages. Activity is not
+/// noted as it happens, which would cost something for each message.
+pub(crate) const IDLE_CHECKS: u32 = 4;
 
 /// The smallest value that can be set: with less room, each message would wait for the one before
 /// it.
@@ -167,6 +184,13 @@ pub struct Config {
     pub(crate) close_timeout: Duration,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) write_mark: usize,
+    pub(crate) message_rate: Option<Rate>,
+    pub(crate) byte_rate: Option<Rate>,
+    pub(crate) control_rate: Option<Rate>,
+    pub(crate) excess: Excess,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) memory_budget: Option<MemoryBudget>,
 }
 
 impl Default for Config {
@@ -225,6 +249,13 @@ impl Config {
             close_timeout: Self::DEFAULT_CLOSE_TIMEOUT,
             send_timeout: Some(Self::DEFAULT_SEND_TIMEOUT),
             write_mark: Self::DEFAULT_WRITE_MARK,
+            message_rate: Some(Self::DEFAULT_MESSAGE_RATE),
+            byte_rate: Some(Self::DEFAULT_BYTE_RATE),
+            control_rate: Some(Self::DEFAULT_CONTROL_RATE),
+            excess: Excess::ReadLater,
+            idle_timeout: None,
+            max_lifetime: None,
+            memory_budget: None,
         }
     }
 

@@ -55,6 +55,18 @@ pub enum ProtocolError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The peer sends more bytes than [`Config::byte_rate`](crate::Config::byte_rate) allows, and
+    /// [`Excess::Close`](crate::Excess::Close) is set.
+    TooManyBytes {
+        /// The rate, in bytes per second.
+        per_second: u64,
+    },
+    /// The peer sends more control frames than
+    /// [`Config::control_rate`](crate::Config::control_rate) allows.
+    TooManyControlFrames {
+        /// The rate, in frames per second.
+        per_second: u64,
+    },
     /// A message in more frames than [`Config::max_fragments`](crate::Config::max_fragments)
     /// allows.
     TooManyFragments {
@@ -65,6 +77,12 @@ pub enum ProtocolError {
     /// 7692 section 7.2.3.4 allows them). One at the end of each flush of a few hundred bytes is
     /// accepted.
     TooManyLastBlocks,
+    /// The peer sends more messages than [`Config::message_rate`](crate::Config::message_rate)
+    /// allows, and [`Excess::Close`](crate::Excess::Close) is set.
+    TooManyMessages {
+        /// The rate, in messages per second.
+        per_second: u64,
+    },
     /// A text message is not UTF-8 (RFC 6455 section 8.1).
     Utf8,
 }
@@ -97,7 +115,11 @@ impl ProtocolError {
             Self::FrameTooLong { .. }
             | Self::MessageTooLong { .. }
             | Self::StreamTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments { .. } | Self::TooManyLastBlocks => CloseCode::POLICY_VIOLATION,
+            Self::TooManyBytes { .. }
+            | Self::TooManyControlFrames { .. }
+            | Self::TooManyFragments { .. }
+            | Self::TooManyLastBlocks
+            | Self::TooManyMessages { .. } => CloseCode::POLICY_VIOLATION,
         }
     }
 }
@@ -127,6 +149,15 @@ impl fmt::Display for ProtocolError {
             Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
             Self::StreamTooLong { limit } => {
                 write!(f, "message over max_streamed_size ({limit} bytes)")
+            }
+            Self::TooManyBytes { per_second } => {
+                write!(f, "more bytes than byte_rate ({per_second} per second)")
+            }
+            Self::TooManyControlFrames { per_second } => {
+                write!(f, "more control frames than control_rate ({per_second} per second)")
+            }
+            Self::TooManyMessages { per_second } => {
+                write!(f, "more messages than message_rate ({per_second} per second)")
             }
             Self::TooManyFragments { limit } => {
                 write!(f, "message in more than max_fragments ({limit}) frames")
@@ -194,6 +225,9 @@ pub enum Timeout {
     /// The connection did not end within [`Config::close_timeout`](crate::Config::close_timeout) of
     /// the first Close.
     Close,
+    /// The connections of a [`MemoryBudget`](crate::MemoryBudget) held too much for 30 s, this one
+    /// no less than the average. The peer is told with 1013, "try again later".
+    Memory,
     /// An unfinished message made no progress for
     /// [`Config::message_timeout`](crate::Config::message_timeout).
     Message,
@@ -210,6 +244,7 @@ impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Close => "the closing handshake took longer than close_timeout",
+            Self::Memory => "the memory of all connections was used up for too long",
             Self::Message => "an unfinished message made no progress for message_timeout",
             Self::Ping => "no answer to a ping within ping_timeout",
             Self::Send => "the peer took no data for send_timeout",
@@ -228,6 +263,8 @@ mod tests {
         let error = ProtocolError::TooManyFragments { limit: u32::MAX };
         assert_eq!(CloseFrame::from(error).reason(), error.to_string());
         let error = ProtocolError::MessageTooLong { limit: usize::MAX };
+        assert_eq!(CloseFrame::from(error).reason(), error.to_string());
+        let error = ProtocolError::TooManyControlFrames { per_second: u64::MAX };
         assert_eq!(CloseFrame::from(error).reason(), error.to_string());
     }
 }

@@ -35,6 +35,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod budget;
 pub mod buffers;
 mod close;
 mod codec;
@@ -54,6 +55,7 @@ mod opcode;
 #[cfg_attr(not(feature = "deflate"), expect(dead_code, reason = "nothing is compressed"))]
 mod prepared;
 mod protocol;
+mod rate;
 mod role;
 pub mod session;
 mod state;
@@ -65,6 +67,7 @@ mod turn;
 pub mod utf8;
 mod write_queue;
 
+pub use budget::MemoryBudget;
 pub use close::{CloseCode, CloseFrame, InvalidCloseFrame};
 pub use codec::{Codec, Frame};
 pub use compression::{Compress, Compression};
@@ -75,6 +78,7 @@ pub use message::{Kind, Message};
 pub use opcode::{MAX_CONTROL_PAYLOAD, OpCode};
 pub use prepared::Prepared;
 pub use protocol::{Ending, Piece, Protocol};
+pub use rate::{Excess, Rate};
 pub use role::Role;
 pub use text::Text;
 pub use write_queue::WriteQueue;

@@ -5,6 +5,7 @@ mod closing;
 mod compressed;
 mod fast_path;
 mod incoming;
+mod limited;
 mod outgoing;
 mod pieces;
 mod pings;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use self::closing::Closing;
 pub use self::incoming::Piece;
 use self::incoming::{Delivery, Incoming};
+use self::limited::Limited;
 use self::outgoing::Outgoing;
 use self::pings::{PingState, Pings};
 use self::underway::Underway;
@@ -113,6 +115,8 @@ pub struct Protocol {
     pings: Pings,
     timers: Timers,
     turn: Turn,
+    /// What has to be remembered of rates and other limits.
+    limited: Option<Box<Limited>>,
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
@@ -186,6 +190,7 @@ impl Protocol {
             pings: Pings::default(),
             timers: Timers { keepalive, ..Timers::default() },
             turn: Turn::WHOLE,
+            limited: Limited::from_config(&config, now),
             last_received,
             peer_close: None,
             sent_close: None,
@@ -332,7 +337,10 @@ impl Protocol {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // Called at every wake-up, and the keepalive is nearly always the only deadline.
-        let boxed = self.deflate.is_some() | self.underway.is_some() | self.closing.is_some();
+        let boxed = self.deflate.is_some()
+            | self.underway.is_some()
+            | self.closing.is_some()
+            | self.limited.is_some();
         let pings = self.pings.asked.is_some() | (self.pings.keepalive != PingState::None);
         if !(boxed | pings | self.timers.send.is_some()) {
             return self.timers.keepalive;
@@ -342,8 +350,9 @@ impl Protocol {
         let pong = self.pings.asked.as_ref().and_then(|asked| asked.deadline);
         let compressor = self.deflate.as_ref().and_then(|deflate| deflate.deadline());
         let message = self.underway.as_ref().and_then(|underway| underway.deadline());
-        for other in [ping, pong, compressor, message, self.close_deadline()].into_iter().flatten()
-        {
+        let limit = self.limited.as_ref().and_then(|limited| limited.deadline());
+        let boxed = [ping, pong, compressor, message, limit, self.close_deadline()];
+        for other in boxed.into_iter().flatten() {
             first = Some(first.map_or(other, |first| first.min(other)));
         }
         first
@@ -352,8 +361,8 @@ impl Protocol {
     /// Does what is due: pings a silent peer, or gives up on it.
     ///
     /// # Errors
-    /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`] and
-    /// [`Timeout::Message`] a Close is to be written if the transport accepts it. After
+    /// The deadline that passed. The connection has failed then. After [`Timeout::Ping`],
+    /// [`Timeout::Message`] and [`Timeout::Memory`] a Close is to be written if the transport accepts it. After
     /// [`Timeout::Send`] it can no longer be written to: see
     /// [`handle_broken`](Self::handle_broken).
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
@@ -376,6 +385,7 @@ impl Protocol {
             self.check_for_life(&ping, now)?;
         }
         self.check_underway(now)?;
+        self.check_limited(now)?;
         if is_due(self.timers.keepalive, now) {
             self.keep_alive(now);
         }
@@ -450,6 +460,7 @@ impl Protocol {
         self.state = self.state.on(event).0;
         self.close = Some(Box::new(frame));
         self.stop_compressing();
+        self.stop_limits();
         self.begin_closing(now);
     }
 
@@ -484,5 +495,6 @@ impl Protocol {
         self.pings.stop();
         self.timers.keepalive = None;
         self.underway = None;
+        self.stop_limits();
     }
 }

@@ -8,10 +8,38 @@ use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
 pub(crate) struct Turn {
     /// 0 or less: the turn is over.
     left: i32,
+    /// Frames that were received and not counted by a rate, control frames included. It may wrap.
+    frames: u32,
+    /// How many of them were control frames.
+    controls: u32,
 }
 
 impl Turn {
-    pub(crate) const WHOLE: Self = Self { left: TURN };
+    pub(crate) const WHOLE: Self = Self { left: TURN, frames: 0, controls: 0 };
+
+    /// The next one.
+    #[inline]
+    pub(crate) const fn renew(&mut self) {
+        self.left = TURN;
+    }
+
+    /// Nothing more is done in this one.
+    pub(crate) const fn end(&mut self) {
+        self.left = 0;
+    }
+
+    /// How many frames of messages, and how many control frames, were received since the last call.
+    #[inline]
+    pub(crate) const fn take_frames(&mut self) -> (u32, u32) {
+        let counts = (self.frames.wrapping_sub(self.controls), self.controls);
+        (self.frames, self.controls) = (0, 0);
+        counts
+    }
+
+    /// One of the frames was a control frame.
+    pub(crate) const fn note_control(&mut self) {
+        self.controls = self.controls.wrapping_add(1);
+    }
 
     #[inline]
     pub(crate) const fn is_over(&self) -> bool {
@@ -27,6 +55,7 @@ impl Turn {
     #[inline]
     pub(crate) fn charge_frame(&mut self) {
         self.left -= FRAME_COST;
+        self.frames = self.frames.wrapping_add(1);
     }
 
     /// Counts bytes that are unmasked, checked, copied or discarded.
@@ -46,6 +75,7 @@ impl Turn {
     #[inline(always)]
     pub(crate) fn charge_short(&mut self, bytes: usize) {
         self.left -= FRAME_COST + bytes as i32;
+        self.frames = self.frames.wrapping_add(1);
     }
 
     /// How many bytes may be unmasked, checked or copied at once when `there` bytes have arrived;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tautline_frame::{Compression, Config, Role};
+use tautline_frame::{Compression, Config, MemoryBudget, Role};
 use tautline_handshake::{
     Agreed, BuildError, HandshakeError, HeadLimits, OriginError, OriginPolicy, RequestHead,
     ServerRequest,
@@ -112,6 +112,15 @@ impl Acceptor {
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.settings().config = config.into();
+        self
+    }
+
+    /// Connections share this budget, unless their limits have one.
+    pub(crate) fn within(mut self, budget: Option<MemoryBudget>) -> Self {
+        if budget.is_some() && self.settings.config.get_memory_budget().is_none() {
+            let config = Config::clone(&self.settings.config);
+            self.settings().config = Arc::new(config.memory_budget(budget));
+        }
         self
     }
 

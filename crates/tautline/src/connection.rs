@@ -190,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             received = protocol.peer_close().map(tracing::field::display),
             sent = protocol.sent_close().map(tracing::field::display),
             by,
+            pauses = Some(protocol.pauses()).filter(|pauses| *pauses > 0),
             error = self.session.failure().map(|error| tracing::field::display(Chain(error))),
             "connection closed"
         );

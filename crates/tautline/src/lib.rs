@@ -72,8 +72,8 @@ pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};
 
 pub use tautline_frame::{
-    CloseCode, CloseFrame, Compress, Compression, Config, InvalidCloseFrame, Kind, Message,
-    Prepared, ProtocolError, Role, Text, Timeout,
+    CloseCode, CloseFrame, Compress, Compression, Config, Excess, InvalidCloseFrame, Kind,
+    MemoryBudget, Message, Prepared, ProtocolError, Rate, Role, Text, Timeout,
 };
 pub use tautline_handshake::{
     Agreed, BuildError, ForwardedHost, HandshakeError, HeadError, HeadLimits, InvalidOrigin,

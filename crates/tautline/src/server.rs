@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod listen;
 mod local;
+mod memory;
 mod opening;
 mod options;
 mod per_core;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use tautline_frame::MemoryBudget;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 pub use self::handle::ServerHandle;
@@ -114,6 +116,7 @@ struct Settings {
     gate: Arc<Gate>,
     handshake_steps: usize,
     drain_timeout: Duration,
+    memory_budget: Option<MemoryBudget>,
     #[cfg(feature = "http2")]
     http2: Option<crate::http2::Http2Config>,
     #[cfg(feature = "service")]
@@ -197,6 +200,7 @@ impl Server {
             gate: Arc::default(),
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            memory_budget: Some(memory::budget()),
             #[cfg(feature = "http2")]
             http2: None,
             #[cfg(feature = "service")]

@@ -353,6 +353,7 @@ impl Protocol {
         payload: Bytes,
         now: Instant,
     ) -> Result<(), ProtocolError> {
+        self.turn.note_control();
         if !self.state.allows(Event::ReceiveControl) {
             return Ok(());
         }

@@ -286,7 +286,11 @@ impl Protocol {
     #[inline]
     pub(super) fn push(&mut self, fin: bool, rsv: Rsv, opcode: OpCode, payload: Bytes) {
         let header = self.header(fin, rsv, opcode, payload.len());
+        let start = self.queue.end();
         self.queue.push(&header, payload);
+        if self.limited.is_some() && opcode.is_control() {
+            self.note_queued_control(self.queue.end() - start);
+        }
     }
 
     #[inline]

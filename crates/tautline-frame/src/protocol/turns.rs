@@ -1,7 +1,7 @@
 //! Turns: the driver of a connection asks whether one is over, and says when the next begins.
 
 use super::Protocol;
-use crate::turn::Turn;
+use crate::config::FRAME_COST;
 
 impl Protocol {
     /// Whether this turn has used up its allowance: see [Turns](Self#turns). If so, `handle_data`
@@ -19,7 +19,7 @@ impl Protocol {
 
     /// Counts what was kept and is delivered now: delivering many of those is work too.
     pub(crate) fn charge_taken(&mut self, len: usize) {
-        self.turn.charge_frame();
+        self.turn.charge(FRAME_COST as usize);
         self.turn.charge_plain(len);
     }
 
@@ -52,6 +52,8 @@ impl Protocol {
     /// ```
     #[inline]
     pub fn begin_turn(&mut self) {
-        self.turn = Turn::WHOLE;
+        if !self.is_paused() {
+            self.turn.renew();
+        }
     }
 }

@@ -110,14 +110,16 @@ impl Session {
         if let Some(action) = self.write_action() {
             return action;
         }
-        self.read.rest();
         self.protocol.begin_turn();
-        Action::Wait
+        self.wait()
     }
 
     /// What is queued waits while there is more to read, but not for long.
     #[cold]
     fn next_to_yield(&mut self) -> Action {
+        if self.protocol.is_paused() {
+            return self.write_action().unwrap_or_else(|| self.wait());
+        }
         let due = self.reads.saturating_add(1) >= MAX_READS || self.protocol.should_write();
         if due && let Some(action) = self.write_action() {
             return action;
@@ -170,7 +172,17 @@ impl Session {
     #[inline(never)]
     fn wait(&mut self) -> Action {
         self.read.rest();
+        if self.protocol.has_budget() {
+            self.note_held();
+        }
         Action::Wait
+    }
+
+    /// What is received and not taken, or queued to be sent.
+    #[inline(never)]
+    fn note_held(&mut self) {
+        let inbox = self.inbox.as_ref().map_or(0, |inbox| inbox.size);
+        self.protocol.note_held(self.protocol.held() + self.read.held() + inbox);
     }
 
     /// Ends the transport without waiting. What the peer was still sending is read first: closing a
@@ -276,7 +288,11 @@ impl Session {
         self.filled = self.read.handle_filled(count);
         self.reads = if self.filled { MAX_READS } else { self.reads.saturating_add(1) };
         self.unread = true;
+        let charged = self.protocol.charge_rates(count, now);
         self.protocol.handle_received(now);
+        if let Err(error) = charged {
+            self.fail(error);
+        }
     }
 
     /// There is nothing to read for now.
@@ -380,7 +396,13 @@ impl Session {
     }
 
     /// Others have had their turn.
-    pub fn handle_turn(&mut self) {
+    pub fn handle_turn(&mut self, now: Instant) {
+        if self.protocol.has_budget() {
+            self.note_held();
+        }
+        if let Err(error) = self.protocol.charge_rates(0, now) {
+            self.fail(error);
+        }
         self.protocol.begin_turn();
         self.reads = self.reads.saturating_add(1);
     }
@@ -429,6 +451,7 @@ impl Session {
         self.phase = Phase::Done;
         self.read.end();
         self.protocol.drop_queue();
+        self.protocol.release_memory();
         if self.protocol.peer_close().is_some() {
             // The peer has sent its Close: that the transport failed afterwards is not an error.
             self.failure = None;

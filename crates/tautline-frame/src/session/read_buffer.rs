@@ -209,6 +209,11 @@ impl ReadBuffer {
         self.large = None;
     }
 
+    /// How much memory it takes.
+    pub(super) fn held(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.capacity())
+    }
+
     /// Drops the bytes, but keeps the buffer.
     pub(super) fn clear(&mut self) {
         if let Some(block) = &mut self.block {

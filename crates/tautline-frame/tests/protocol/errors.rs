@@ -88,6 +88,8 @@ fn every_error_is_among_the_cases() {
     names.extend(["Inflate", "TooManyLastBlocks"].map(str::to_owned));
     // Only of messages in pieces: see `pieces`.
     names.push("StreamTooLong".to_owned());
+    // Only of a `Session`: see its tests, `rates`.
+    names.extend(["TooManyBytes", "TooManyControlFrames", "TooManyMessages"].map(str::to_owned));
     names.sort();
     names.dedup();
     let source = include_str!("../../src/error.rs");

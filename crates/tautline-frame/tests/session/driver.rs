@@ -53,7 +53,7 @@ impl End {
                 }
                 Action::Yield => {
                     self.turns += 1;
-                    self.session.handle_turn();
+                    self.session.handle_turn(now);
                     return None;
                 }
                 Action::Wait if self.session.poll_timeout().is_some_and(|due| due <= now) => {

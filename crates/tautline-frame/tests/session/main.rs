@@ -7,3 +7,4 @@ mod conversations;
 mod driver;
 mod ending;
 mod pieces;
+mod rates;

@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// them. Waking it at once would only put it behind the tasks that are ready already.
     #[cold]
     pub(super) fn poll_turn_of_others(&mut self, wakers: Wakers<'_>) -> Poll<()> {
-        self.session.handle_turn();
+        self.session.handle_turn(now());
         let _ = pin!(yield_now()).poll(&mut Context::from_waker(wakers.read));
         self.poll_deadline(wakers)
     }
@@ -118,7 +118,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.session.should_probe() {
             self.probe(wakers);
         }
+        let paused = self.session.protocol().is_paused();
         self.session.handle_timeout(now());
+        if paused && !self.session.protocol().is_paused() {
+            // The task that reads may be another one, and the transport does not wake it.
+            wakers.read.wake_by_ref();
+            if self.session.protocol().pauses() == 1 {
+                let peer = &self.info.peer;
+                tracing::debug!(%peer, "peer was slowed down for the first time");
+            }
+        }
         self.end_if_done();
         Poll::Ready(())
     }

@@ -40,7 +40,7 @@ where
         None => settings,
     };
     let opener = Arc::new(Opener {
-        acceptor: settings.acceptor,
+        acceptor: settings.acceptor.within(settings.memory_budget),
         #[cfg(feature = "tls")]
         tls: settings.tls,
         decision,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tautline_frame::Config;
+use tautline_frame::{Config, MemoryBudget};
 use tautline_handshake::OriginPolicy;
 use tokio::net::TcpListener;
 
@@ -231,6 +231,32 @@ impl<T> Server<T> {
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         ServerHandle::new(self.settings.gate.clone())
+    }
+
+    /// How many bytes all connections of the server together may hold, received and not taken, or
+    /// queued to be sent: see [`MemoryBudget`] for what happens beyond that. Keep a clone to see how
+    /// much is held, or to share it with other servers. A budget in the [`Config`] takes precedence.
+    /// `None`: no limit but those of each connection.
+    ///
+    /// Default: half of the memory that the process may use, for all servers of the process that
+    /// set none. On Linux the process may use the least of the machine's memory and the limits of
+    /// the control groups that it is in; 1 GiB is assumed where the system does not say.
+    ///
+    /// ```
+    /// use tautline::{MemoryBudget, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let budget = MemoryBudget::new(512 << 20);
+    /// let server = Server::bind("127.0.0.1:0").await?.memory_budget(budget.clone());
+    /// println!("{} of {} bytes are held", budget.used(), budget.limit());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn memory_budget(mut self, budget: impl Into<Option<MemoryBudget>>) -> Self {
+        self.settings.memory_budget = budget.into();
+        self
     }
 
     /// How many steps of opening handshakes run before everything else on the runtime gets a turn;
