@@ -29,6 +29,7 @@ mod certificates;
 mod client;
 mod client_auth;
 mod events;
+mod drain;
 mod http2_client;
 mod http2_fallback;
 mod http2_faults;

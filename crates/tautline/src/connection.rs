@@ -161,9 +161,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(shutdown) = &mut self.shutdown
             && shutdown.poll(wakers.write)
         {
+            let code = shutdown.code();
             self.shutdown = None;
-            // A server may send 1001. A connection that is already closing continues with that.
-            let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
+            // A connection that is already closing continues with that. With a code that a server
+            // must not send, the peer sees the end of the stream at the deadline.
+            if self.session.close(code.into(), now()).is_err() {
+                let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
+            }
         }
     }
 

@@ -6,10 +6,12 @@ use std::pin::pin;
 use std::task::Context;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use crate::error::Chain;
 use crate::handler::HandlerResult;
+use crate::drain::{Drain, Due, Schedule};
 use crate::parting::{Ended, hand_to_server, poll_handler};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
@@ -129,6 +131,33 @@ impl Connections {
                 connections = tasks.count(),
                 "leaving behind handlers that block their thread, or connections that others hold"
             );
+        }
+    }
+
+    /// Closes all as these settings say, from the third stage of a [`Drain`] on: one after the other
+    /// within its window, and then waits as [`drain`](Self::drain) does. Those that are added later
+    /// are closed at once.
+    pub async fn shut_down(&self, drain: &Drain) {
+        self.shutdown.set_code(drain.get_code());
+        tokio::select! {
+            biased;
+            () = self.tell(drain.get_spread()) => {}
+            () = self.tasks.fewer_than(1) => {}
+        }
+        self.close();
+        self.drain(drain.get_timeout()).await;
+    }
+
+    async fn tell(&self, spread: Duration) {
+        let schedule = Schedule::new(spread, self.shutdown.count());
+        let begun = Instant::now();
+        while let Due::First(told, next) = schedule.at(begun.elapsed()) {
+            self.shutdown.tell(told);
+            // Past the end of time it is not woken: then all are told already.
+            match begun.checked_add(next) {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod builder;
 mod client;
 mod connection;
 mod connections;
+mod drain;
 mod error;
 mod forwarded;
 pub mod futures;
@@ -44,6 +45,7 @@ pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accep
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use connections::Connections;
+pub use drain::Drain;
 pub use error::{BoxError, TryFeedError};
 pub use forwarded::{Forwarded, TrustedProxies};
 pub use handler::HandlerResult;
@@ -54,11 +56,11 @@ pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
-pub use server::Server;
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
+pub use server::{Server, ServerHandle, ServerStage};
 pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]

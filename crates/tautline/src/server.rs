@@ -1,6 +1,7 @@
 //! A server: accepts connections and runs a handler for each.
 
 mod front;
+mod handle;
 #[cfg(feature = "service")]
 mod http1;
 #[cfg(feature = "http2")]
@@ -31,6 +32,8 @@ use bytes::Bytes;
 use http::Response;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
+use self::handle::Shared;
+pub use self::handle::{ServerHandle, ServerStage};
 use self::opening::{BoxFuture, Decision, Fallback};
 #[cfg(feature = "router")]
 pub use self::routes::{Params, RouteError, Router};
@@ -38,6 +41,7 @@ pub use self::routes::{Params, RouteError, Router};
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
 use crate::handler::HandlerResult;
+use crate::drain::Drain;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -106,7 +110,7 @@ struct Settings {
     fallback: Option<Fallback>,
     max_connections: usize,
     handshake_steps: usize,
-    drain_timeout: Duration,
+    drain: Drain,
     #[cfg(feature = "http2")]
     http2: Option<crate::http2::Http2Config>,
     #[cfg(feature = "service")]
@@ -115,6 +119,8 @@ struct Settings {
     service_only: bool,
     proxied: self::proxied::Proxied,
     stop: BoxFuture<()>,
+    /// What handles share with the server.
+    shared: Arc<Shared>,
 }
 
 impl Server {
@@ -122,9 +128,8 @@ impl Server {
     /// memory runs out.
     pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
-    /// Twice the default close timeout: every connection whose handler cooperates has ended by
-    /// then.
-    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+    /// [`Drain::DEFAULT_TIMEOUT`].
+    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Drain::DEFAULT_TIMEOUT;
 
     /// As many as the system allows: it applies its own limit (`net.core.somaxconn` on Linux, 4,096
     /// by default) if this is more.
@@ -164,7 +169,7 @@ impl Server {
             fallback: None,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
-            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            drain: Drain::new(),
             #[cfg(feature = "http2")]
             http2: None,
             #[cfg(feature = "service")]
@@ -173,6 +178,7 @@ impl Server {
             service_only: false,
             proxied: self::proxied::Proxied::default(),
             stop: Box::pin(std::future::pending()),
+            shared: Arc::default(),
         };
         Self { settings, decision: Decision::Accept(|| ()) }
     }
@@ -201,8 +207,8 @@ impl Server {
 }
 
 impl Server {
-    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends it,
-    /// or forever. The handler runs in a task for each connection. It returns nothing, or a `Result`
+    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) or
+    /// [`ServerHandle::shutdown`] ends it, or forever. The handler runs in a task for each connection. It returns nothing, or a `Result`
     /// whose error is logged. It may drop the connection at any time: a connection that is still
     /// open is then closed in order, after everything that was queued, with 1000 if the handler
     /// returns nothing or `Ok`, and with 1011 after an error or a panic. Dropping this future
@@ -244,7 +250,7 @@ impl<T> fmt::Debug for Server<T> {
             .field("listener", &settings.listener)
             .field("acceptor", &settings.acceptor)
             .field("max_connections", &settings.max_connections)
-            .field("drain_timeout", &settings.drain_timeout)
+            .field("drain", &settings.drain)
             .finish_non_exhaustive()
     }
 }

@@ -9,11 +9,11 @@ use tracing::Instrument;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 use super::front::Front;
+use super::handle::Serving;
 use super::opening::{Opened, Opener, start};
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
 use super::{Server, listen};
-use crate::connections::Connections;
 use crate::handler::HandlerResult;
 use crate::transport::Peer;
 #[cfg(all(feature = "tls", feature = "http2"))]
@@ -28,7 +28,6 @@ where
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
-    let connections = Connections::new();
     let turns = Arc::new(Turns::new(settings.handshake_steps));
     #[cfg(all(feature = "tls", feature = "http2"))]
     let settings = match settings.http2 {
@@ -38,6 +37,8 @@ where
         }
         None => settings,
     };
+    let shared = settings.shared;
+    let connections = shared.connections().clone();
     let opener = Arc::new(Opener {
         acceptor: settings.acceptor,
         #[cfg(feature = "tls")]
@@ -92,15 +93,17 @@ where
             });
         }
     };
+    let serving = Serving::begin(&shared);
     let stopped = async {
-        // This also drops the listener.
+        // This also drops the listener. What is in its queue is accepted first, or the system would
+        // reset it.
         tokio::select! {
+            biased;
             () = accepting => {}
-            () = settings.stop => {}
+            () = serving.until_closing(settings.stop, settings.drain.get_notice()) => {}
         }
         tracing::info!(connections = connections.count(), "shutting down");
-        connections.close();
-        connections.drain(settings.drain_timeout).await;
+        connections.shut_down(&settings.drain).await;
     };
     // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);

@@ -11,8 +11,9 @@ use http::{Request, Response};
 use tautline_frame::Config;
 use tautline_handshake::OriginPolicy;
 
-use super::Server;
+use super::{Server, ServerHandle};
 use crate::accept::Acceptor;
+use crate::drain::Drain;
 use crate::transport::Peer;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
@@ -185,8 +186,8 @@ impl<T> Server<T> {
     }
 
     /// Shuts down when this future completes: stops accepting, closes every connection with 1001 as
-    /// soon as its handler awaits it, and waits for connections and handlers to end. Opening
-    /// handshakes have one second.
+    /// soon as its handler awaits it, and waits for connections and handlers to end, in the stages
+    /// of [`drain`](Self::drain). Opening handshakes have one second.
     #[must_use]
     pub fn with_graceful_shutdown(
         mut self,
@@ -196,8 +197,15 @@ impl<T> Server<T> {
         self
     }
 
-    /// How long a shutdown waits for connections and handlers before it aborts them. Default:
-    /// [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
+    /// How the server shuts down. Default: [`Drain::new`].
+    #[must_use]
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.settings.drain = drain;
+        self
+    }
+
+    /// How long a shutdown waits for connections and handlers before it aborts them:
+    /// [`Drain::timeout`]. Default: [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
     ///
     /// Then handlers are dropped at their next await, with a last attempt to send a Close. A
     /// handler that never awaits cannot be aborted, and neither can a connection that was passed to
@@ -205,8 +213,37 @@ impl<T> Server<T> {
     /// at WARN.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.drain_timeout = timeout;
+        self.settings.drain = self.settings.drain.timeout(timeout);
         self
+    }
+
+    /// A handle by which the server is asked and told things while it serves.
+    ///
+    /// ```
+    /// use tautline::Server;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::bind("127.0.0.1:0").await?;
+    /// let handle = server.handle();
+    /// let health = handle.clone();
+    /// let serving = server
+    ///     .fallback(move |_, _| {
+    ///         let status = if health.is_ready() { 200 } else { 503 };
+    ///         async move { tautline::text_response(status.try_into().unwrap(), "") }
+    ///     })
+    ///     .serve(|mut ws| async move { Ok(ws.close().await?) });
+    /// let serving = tokio::spawn(serving);
+    /// // On a signal:
+    /// handle.shutdown();
+    /// serving.await??;
+    /// assert!(!handle.is_ready());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(self.settings.shared.clone())
     }
 
     fn with_acceptor(mut self, change: impl FnOnce(Acceptor) -> Acceptor) -> Self {
