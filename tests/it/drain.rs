@@ -115,6 +115,7 @@ async fn connections_are_told_one_after_the_other_and_the_others_go_on() {
         }
         drop(clients);
         running.end().await;
+        tokio::time::resume();
     }
 }
 

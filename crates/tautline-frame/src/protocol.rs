@@ -3,6 +3,7 @@
 
 mod closing;
 mod compressed;
+mod counts;
 mod fast_path;
 mod incoming;
 mod outgoing;
@@ -113,6 +114,9 @@ pub struct Protocol {
     pings: Pings,
     timers: Timers,
     turn: Turn,
+    /// Messages received and sent, each to its end. They wrap.
+    received: u32,
+    sent: u32,
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
@@ -186,6 +190,8 @@ impl Protocol {
             pings: Pings::default(),
             timers: Timers { keepalive, ..Timers::default() },
             turn: Turn::WHOLE,
+            received: 0,
+            sent: 0,
             last_received,
             peer_close: None,
             sent_close: None,

@@ -3,16 +3,20 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+#[cfg(feature = "metrics")]
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
+use crate::drain::{Drain, Due, Schedule};
 use crate::error::Chain;
 use crate::handler::HandlerResult;
-use crate::drain::{Drain, Due, Schedule};
+use crate::observe::Observers;
 use crate::parting::{Ended, hand_to_server, poll_handler};
+use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
 use crate::websocket::WebSocket;
@@ -59,6 +63,7 @@ const ABORT_GRACE: Duration = Duration::from_millis(200);
 pub struct Connections {
     tasks: Tasks,
     shutdown: Shutdown,
+    observers: Observers,
 }
 
 impl Connections {
@@ -66,6 +71,22 @@ impl Connections {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same connections: what is added by this or its clones is in the registry too.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.observers.registry = Some(registry);
+        self
+    }
+
+    /// The same connections: what is added by this or its clones is counted in
+    /// [metrics](crate::metrics) too.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_metrics(mut self) -> Self {
+        self.observers.instruments = Some(Arc::default());
+        self
     }
 
     /// Runs a handler in a task of its own, on the connection that `opening` returns; if it returns
@@ -81,12 +102,15 @@ impl Connections {
         Fut: Future<Output: HandlerResult> + Send + 'static,
     {
         let signal = self.shutdown.signal();
+        let observers = self.observers.clone();
         // Boxed: it is dropped when the handler starts.
         let opening = Box::pin(opening);
         self.tasks.spawn(|place| {
             let task = async move {
                 let Some(mut ws) = opening.await else { return };
                 ws.watch(signal);
+                ws.observe(&observers);
+                drop(observers);
                 ws.keep_place(place.share(), hand_to_server);
                 let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
                 match started {
@@ -159,6 +183,14 @@ impl Connections {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    pub(crate) const fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    pub(crate) fn with_observers(&self, observers: Observers) -> Self {
+        Self { observers, ..self.clone() }
     }
 
     pub(crate) const fn tasks(&self) -> &Tasks {

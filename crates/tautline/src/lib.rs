@@ -24,9 +24,13 @@ mod http2;
 mod loom_tests;
 mod message_reader;
 mod message_writer;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod networks;
+mod observe;
 mod parting;
 mod proxy_protocol;
+mod registry;
 mod runtime;
 mod seats;
 mod senders;
@@ -55,6 +59,7 @@ pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
+pub use registry::{ConnectionId, ConnectionInfo, Registry};
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};

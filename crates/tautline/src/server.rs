@@ -19,6 +19,7 @@ mod serve;
 #[cfg(feature = "service")]
 mod service;
 mod settings;
+mod span;
 mod task;
 mod turns;
 
@@ -40,8 +41,9 @@ pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
-use crate::handler::HandlerResult;
 use crate::drain::Drain;
+use crate::handler::HandlerResult;
+use crate::observe::Observers;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -119,6 +121,7 @@ struct Settings {
     service_only: bool,
     proxied: self::proxied::Proxied,
     stop: BoxFuture<()>,
+    observers: Observers,
     /// What handles share with the server.
     shared: Arc<Shared>,
 }
@@ -178,6 +181,7 @@ impl Server {
             service_only: false,
             proxied: self::proxied::Proxied::default(),
             stop: Box::pin(std::future::pending()),
+            observers: Observers::default(),
             shared: Arc::default(),
         };
         Self { settings, decision: Decision::Accept(|| ()) }

@@ -10,7 +10,8 @@ use tracing::Instrument;
 use super::Settings;
 use super::front::Front;
 use super::handle::Serving;
-use super::opening::{Opened, Opener, start};
+use super::opening::{Opened, Opener, outcome, start};
+use super::span;
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
 use super::{Server, listen};
@@ -38,7 +39,7 @@ where
         None => settings,
     };
     let shared = settings.shared;
-    let connections = shared.connections().clone();
+    let connections = shared.connections().with_observers(settings.observers);
     let opener = Arc::new(Opener {
         acceptor: settings.acceptor,
         #[cfg(feature = "tls")]
@@ -47,6 +48,7 @@ where
         fallback: settings.fallback,
         proxied: settings.proxied,
         shutdown: connections.shutdown().clone(),
+        observers: connections.observers().clone(),
         #[cfg(feature = "http2")]
         http2: settings.http2,
         #[cfg(feature = "service")]
@@ -65,19 +67,25 @@ where
     let accept_turns = turns.clone();
     let accepting = async move {
         loop {
+            if front.places.count() >= front.max_connections {
+                front.opener.observers.full();
+            }
             front.places.fewer_than(front.max_connections).await;
             accept_turns.take().await;
             let (stream, addr) = listen::accept(&settings.listener).await;
             let peer = Peer::from(addr);
             let (front, turns) = (front.clone(), accept_turns.clone());
-            let span = tracing::debug_span!("connection", %peer, client = tracing::field::Empty);
+            let span = span::of(&peer);
             let places = front.places.clone();
             places.spawn(|place| {
                 let held = place.share();
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
                     let opener = front.opener.clone();
-                    match turns.of(pin!(opener.open(stream, peer, held))).await? {
+                    let begun = opener.observers.begin();
+                    let opened = turns.of(pin!(opener.open(stream, peer, held))).await;
+                    front.opener.observers.opened(begun, outcome(&opened));
+                    match opened? {
                         Opened::WebSocket(ws, data) => {
                             return Ok(start(&*front.handler, ws, data));
                         }

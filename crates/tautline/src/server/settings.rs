@@ -14,6 +14,7 @@ use tautline_handshake::OriginPolicy;
 use super::{Server, ServerHandle};
 use crate::accept::Acceptor;
 use crate::drain::Drain;
+use crate::registry::Registry;
 use crate::transport::Peer;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
@@ -244,6 +245,23 @@ impl<T> Server<T> {
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         ServerHandle::new(self.settings.shared.clone())
+    }
+
+    /// Keeps the open WebSockets in this registry, to list, to message and to close them. Default:
+    /// none.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.settings.observers.registry = Some(registry);
+        self
+    }
+
+    /// Counts connections, messages, bytes and more through the [`metrics`](mod@crate::metrics)
+    /// facade. Call it after a recorder was installed. Default: nothing is counted.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self) -> Self {
+        self.settings.observers.instruments = Some(Arc::default());
+        self
     }
 
     fn with_acceptor(mut self, change: impl FnOnce(Acceptor) -> Acceptor) -> Self {
