@@ -6,6 +6,7 @@ use tautline::{
     Client, CloseCode, CloseFrame, Config, ConnectionInfo, Http2, Http2Config, Message, Registry,
     Server, WebSocket, connect,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::support::handshake::{HandlerResult, bind, echo, expect_echo, uri};
@@ -55,10 +56,10 @@ async fn it_tells_what_has_passed_through_a_connection() {
     expect_echo(&mut ws, "hello").await;
     expect_echo(&mut ws, &"x".repeat(1000)).await;
     // A message in fragments is one, compressed or not, and a ping is none.
-    let mut writer = ws.message_writer(tautline::Kind::Binary).await.unwrap();
-    writer.write(b"one part, ").await.unwrap();
+    let mut writer = ws.message_writer(tautline::Kind::Binary);
+    writer.write_all(b"one part, ").await.unwrap();
     writer.flush().await.unwrap();
-    writer.write(b"and another").await.unwrap();
+    writer.write_all(b"and another").await.unwrap();
     writer.finish().await.unwrap();
     assert_eq!(ws.next().await.unwrap().unwrap().as_bytes().len(), 21);
     ws.ping().await.unwrap();

@@ -5,13 +5,13 @@ use std::time::Instant;
 #[cfg(feature = "metrics")]
 use {
     crate::metrics::{Instruments, Meter},
+    crate::timer::now,
     std::sync::Arc,
 };
 
 use tautline_frame::Protocol;
 
 use crate::registry::{ConnectionId, ConnectionInfo, Member, Registry, Totals};
-use crate::timer::now;
 
 /// Those of a server.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,6 @@ pub(crate) struct Observers {
 
 /// How an opening handshake ended.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody counts"))]
 pub(crate) enum Outcome {
     Opened,
     /// Otherwise than with a WebSocket: by the application, or not at all at a shutdown.
