@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::metrics::{Counter, Gauge, Unit, counter, gauge, histogram};
-use tautline_frame::Protocol;
+use tautline_frame::{CloseFrame, Protocol};
 
 use crate::observe::Outcome;
 use crate::registry::Totals;
@@ -227,7 +227,7 @@ impl Meter {
         self.add(totals);
         // The code of whoever closed first, which the other echoes; 1006 as RFC 6455 section 7.1.5
         // has it for an end without any.
-        let (peer, ours) = (protocol.peer_close().map(|frame| frame.code()), protocol.sent_close());
+        let (peer, ours) = (protocol.peer_close().map(CloseFrame::code), protocol.sent_close());
         let (code, by) = match (protocol.closed_first(), peer, ours) {
             (true, _, Some(code)) | (false, None, Some(code)) => (code.as_u16(), "server"),
             (_, Some(code), _) => (code.as_u16(), "client"),

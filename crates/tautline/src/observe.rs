@@ -148,7 +148,6 @@ impl Observed {
         let (received, sent) = (protocol.received_messages(), protocol.sent_messages());
         self.totals.messages_received += u64::from(received.wrapping_sub(self.received));
         self.totals.messages_sent += u64::from(sent.wrapping_sub(self.sent));
-        // It begins anew if the transport has failed.
         let written = protocol.written_bytes();
         self.totals.bytes_sent += written.saturating_sub(self.written);
         (self.received, self.sent, self.written) = (received, sent, written);

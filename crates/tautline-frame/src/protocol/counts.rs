@@ -31,7 +31,7 @@ impl Protocol {
         self.sent
     }
 
-    /// How many bytes of frames the transport has taken. It begins anew when the transport fails.
+    /// How many bytes of frames the transport has taken.
     #[must_use]
     pub const fn written_bytes(&self) -> u64 {
         self.queue.written()
