@@ -45,6 +45,7 @@ mod registry;
 mod request;
 mod respond;
 mod routes;
+mod running;
 mod runtime;
 mod secrets;
 mod secure;
