@@ -12,7 +12,7 @@ use crate::conversation::pattern;
 use crate::support::handshake::{Http, REQUEST, answer_to, echo_server, expect_echo, uri};
 
 /// The path of a built example.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.set_file_name("examples");

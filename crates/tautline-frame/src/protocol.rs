@@ -3,6 +3,7 @@
 
 mod closing;
 mod compressed;
+mod counts;
 mod fast_path;
 mod incoming;
 mod limited;
@@ -117,6 +118,9 @@ pub struct Protocol {
     turn: Turn,
     /// What has to be remembered of rates and other limits.
     limited: Option<Box<Limited>>,
+    /// Messages received and sent, each to its end. They wrap.
+    received: u32,
+    sent: u32,
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
@@ -191,6 +195,8 @@ impl Protocol {
             timers: Timers { keepalive, ..Timers::default() },
             turn: Turn::WHOLE,
             limited: Limited::from_config(&config, now),
+            received: 0,
+            sent: 0,
             last_received,
             peer_close: None,
             sent_close: None,

@@ -82,6 +82,11 @@ impl WriteQueue {
         self.tail.take()
     }
 
+    /// Drops what is queued. Its place in the stream stays as it is.
+    pub(crate) fn drop_all(&mut self) {
+        *self = Self { written: self.written, ..Self::default() };
+    }
+
     /// Whether the queue already has a buffer.
     #[must_use]
     #[inline]

@@ -3,6 +3,7 @@
 
 mod io;
 mod leaving;
+mod observed;
 mod seated;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::leaving::{OnDrop, close_on_drop};
 use crate::error::Chain;
+use crate::observe::Observed;
 use crate::seats::Seats;
 use crate::shutdown::ShutdownSignal;
 use crate::tasks::Place;
@@ -42,6 +44,8 @@ pub(crate) struct Connection<S> {
     shutdown: Option<ShutdownSignal>,
     /// The connection counts in a server until the end.
     place: Option<Place>,
+    /// Who watches it, if anybody does.
+    observed: Option<Box<Observed>>,
     /// What to do if it is dropped before its end.
     on_drop: OnDrop<S>,
     /// How to write large payloads, for a transport that keeps them.
@@ -66,6 +70,7 @@ impl<S> Connection<S> {
             info,
             shutdown: None,
             place: None,
+            observed: None,
             on_drop: close_on_drop,
             give: None,
         }
@@ -132,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Poll<T> {
         self.session.handle_wake();
         self.check_shutdown(wakers);
+        self.check_mail();
         loop {
             let interest = match wanted(&mut self.session) {
                 Progress::Done(given) => return Poll::Ready(given),
@@ -161,9 +167,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(shutdown) = &mut self.shutdown
             && shutdown.poll(wakers.write)
         {
+            let code = shutdown.code();
             self.shutdown = None;
-            // A server may send 1001. A connection that is already closing continues with that.
-            let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
+            // A connection that is already closing continues with that. With a code that a server
+            // must not send, the peer sees the end of the stream at the deadline.
+            if self.session.close(code.into(), now()).is_err() {
+                let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
+            }
         }
     }
 
@@ -177,6 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(io) = self.io.take() else { return };
         self.drop_transport(io);
         self.shutdown = None;
+        self.end_observing();
         self.place = None;
         self.timer = Timer::default();
         let protocol = self.session.protocol();

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
+use crate::drain::{Drain, Due, Schedule};
 use crate::error::Chain;
 use crate::handler::HandlerResult;
 use crate::limits::{Gate, Key};
+use crate::observe::Observers;
 use crate::parting::{Ended, hand_to_server, poll_handler};
+use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::tasks::{Place, Tasks};
 use crate::websocket::WebSocket;
@@ -61,6 +65,7 @@ pub struct Connections {
     shutdown: Shutdown,
     /// Whose connections are added: see `of_client`.
     client: Option<Key>,
+    observers: Observers,
 }
 
 impl Connections {
@@ -68,6 +73,22 @@ impl Connections {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same connections: what is added by this or its clones is in the registry too.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.observers.registry = Some(registry);
+        self
+    }
+
+    /// The same connections: what is added by this or its clones is counted in
+    /// [metrics](crate::metrics) too.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_metrics(mut self) -> Self {
+        self.observers.instruments = Some(Arc::default());
+        self
     }
 
     /// Runs a handler in a task of its own, on the connection that `opening` returns; if it returns
@@ -83,6 +104,7 @@ impl Connections {
         Fut: Future<Output: HandlerResult> + Send + 'static,
     {
         let signal = self.shutdown.signal();
+        let observers = self.observers.clone();
         // Boxed: it is dropped when the handler starts.
         let opening = Box::pin(opening);
         self.tasks.take_over(self.client);
@@ -90,6 +112,8 @@ impl Connections {
             let task = async move {
                 let Some(mut ws) = opening.await else { return };
                 ws.watch(signal);
+                ws.observe(&observers);
+                drop(observers);
                 ws.keep_place(place.share(), hand_to_server);
                 let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
                 match started {
@@ -146,6 +170,41 @@ impl Connections {
     #[cfg(feature = "service")]
     pub(crate) fn of_client(&self, client: Option<Key>) -> Self {
         Self { client, ..self.clone() }
+    }
+
+    /// Closes all as these settings say, from the third stage of a [`Drain`] on: one after the other
+    /// within its window, and then waits as [`drain`](Self::drain) does. Those that are added later
+    /// are closed at once.
+    pub async fn shut_down(&self, drain: &Drain) {
+        self.shutdown.set_code(drain.get_code());
+        tokio::select! {
+            biased;
+            () = self.tell(drain.get_spread()) => {}
+            () = self.tasks.fewer_than(1) => {}
+        }
+        self.close();
+        self.drain(drain.get_timeout()).await;
+    }
+
+    async fn tell(&self, spread: Duration) {
+        let schedule = Schedule::new(spread, self.shutdown.count());
+        let begun = Instant::now();
+        while let Due::First(told, next) = schedule.at(begun.elapsed()) {
+            self.shutdown.tell(told);
+            // Past the end of time it is not woken: then all are told already.
+            match begun.checked_add(next) {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    pub(crate) const fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    pub(crate) fn with_observers(&self, observers: Observers) -> Self {
+        Self { observers, ..self.clone() }
     }
 
     pub(crate) const fn tasks(&self) -> &Tasks {

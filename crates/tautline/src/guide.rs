@@ -8,6 +8,7 @@
 //! [HTTP/2, and pages on the same port]: http2
 //! [Limits and deadlines]: limits
 //! [Errors and reconnecting]: errors
+//! [In production]: production
 //! [Moving from other libraries]: migrating
 #![doc = include_str!("../docs/guide/README.md")]
 // The links above are for rustdoc. The page has its own ones, to files, for those who read it in
@@ -43,6 +44,9 @@ pub mod limits {}
 
 #[doc = include_str!("../docs/guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/guide/production.md")]
+pub mod production {}
 
 #[doc = include_str!("../docs/guide/migrating.md")]
 pub mod migrating {}

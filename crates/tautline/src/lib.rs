@@ -9,6 +9,7 @@ mod builder;
 mod client;
 mod connection;
 mod connections;
+mod drain;
 mod error;
 mod forwarded;
 pub mod futures;
@@ -24,9 +25,13 @@ mod limits;
 mod loom_tests;
 mod message_reader;
 mod message_writer;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod networks;
+mod observe;
 mod parting;
 mod proxy_protocol;
+mod registry;
 mod runtime;
 mod seats;
 mod senders;
@@ -45,6 +50,7 @@ pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accep
 pub use builder::WebSocketBuilder;
 pub use client::{Client, ConnectError, IntoRequest, connect};
 pub use connections::Connections;
+pub use drain::Drain;
 pub use error::{BoxError, TryFeedError};
 pub use forwarded::{Forwarded, TrustedProxies};
 pub use handler::HandlerResult;
@@ -55,8 +61,9 @@ pub use message_reader::MessageReader;
 pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
+pub use registry::{ConnectionId, ConnectionInfo, Registry};
 pub use senders::{DroppingSender, LatestSender, SenderCounts};
-pub use server::{ListenOptions, Server, ServerHandle};
+pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]

@@ -21,6 +21,7 @@ mod serve;
 #[cfg(feature = "service")]
 mod service;
 mod settings;
+mod span;
 mod task;
 mod turns;
 
@@ -35,7 +36,8 @@ use http::Response;
 use tautline_frame::MemoryBudget;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-pub use self::handle::ServerHandle;
+use self::handle::Shared;
+pub use self::handle::{ServerHandle, ServerStage};
 use self::listen::{Listener, Listeners};
 use self::opening::{BoxFuture, Decision, Fallback};
 pub use self::options::ListenOptions;
@@ -44,8 +46,9 @@ pub use self::routes::{Params, RouteError, Router};
 #[cfg(feature = "service")]
 pub use self::service::{OnUpgrade, RequestBody};
 use crate::accept::{Acceptor, Upgrade, UpgradeRequest};
+use crate::drain::Drain;
 use crate::handler::HandlerResult;
-use crate::limits::Gate;
+use crate::observe::Observers;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -113,9 +116,8 @@ struct Settings {
     tls: Option<ServerTls>,
     fallback: Option<Fallback>,
     max_connections: usize,
-    gate: Arc<Gate>,
     handshake_steps: usize,
-    drain_timeout: Duration,
+    drain: Drain,
     memory_budget: Option<MemoryBudget>,
     #[cfg(feature = "http2")]
     http2: Option<crate::http2::Http2Config>,
@@ -125,6 +127,9 @@ struct Settings {
     service_only: bool,
     proxied: self::proxied::Proxied,
     stop: BoxFuture<()>,
+    observers: Observers,
+    /// What handles share with the server.
+    shared: Arc<Shared>,
 }
 
 impl Server {
@@ -132,9 +137,8 @@ impl Server {
     /// memory runs out.
     pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
-    /// Twice the default close timeout: every connection whose handler cooperates has ended by
-    /// then.
-    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+    /// [`Drain::DEFAULT_TIMEOUT`].
+    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Drain::DEFAULT_TIMEOUT;
 
     /// As many as the system allows: it applies its own limit (`net.core.somaxconn` on Linux, 4,096
     /// by default) if this is more.
@@ -197,9 +201,8 @@ impl Server {
             tls: None,
             fallback: None,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
-            gate: Arc::default(),
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
-            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            drain: Drain::new(),
             memory_budget: Some(memory::budget()),
             #[cfg(feature = "http2")]
             http2: None,
@@ -209,6 +212,8 @@ impl Server {
             service_only: false,
             proxied: self::proxied::Proxied::default(),
             stop: Box::pin(std::future::pending()),
+            observers: Observers::default(),
+            shared: Arc::new(Shared::new(Arc::default())),
         };
         Self { settings, decision: Decision::Accept(|| ()) }
     }
@@ -237,8 +242,8 @@ impl Server {
 }
 
 impl Server {
-    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends it,
-    /// or forever. The handler runs in a task for each connection. It returns nothing, or a `Result`
+    /// Serves connections until [`with_graceful_shutdown`](Self::with_graceful_shutdown) or
+    /// [`ServerHandle::shutdown`] ends it, or forever. The handler runs in a task for each connection. It returns nothing, or a `Result`
     /// whose error is logged. It may drop the connection at any time: a connection that is still
     /// open is then closed in order, after everything that was queued, with 1000 if the handler
     /// returns nothing or `Ok`, and with 1011 after an error or a panic. Dropping this future
@@ -280,7 +285,7 @@ impl<T> fmt::Debug for Server<T> {
             .field("listeners", &settings.listeners)
             .field("acceptor", &settings.acceptor)
             .field("max_connections", &settings.max_connections)
-            .field("drain_timeout", &settings.drain_timeout)
+            .field("drain", &settings.drain)
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,8 @@ use crate::error::TryFeedError;
 use crate::futures::{self, Feed, FeedWith, Next, Send, SendWith, Transmit};
 use crate::message_reader::MessageReader;
 use crate::message_writer::MessageWriter;
+use crate::observe::Observers;
+use crate::registry::ConnectionId;
 use crate::shutdown::ShutdownSignal;
 use crate::split;
 use crate::split::{Reader, ReuniteError, Writer};
@@ -169,6 +171,17 @@ impl<S> WebSocket<S> {
 
     pub(crate) const fn place(&self) -> Option<&Place> {
         self.connection.place()
+    }
+
+    /// The number of the connection in the [`Registry`](crate::Registry) of its server; `None`
+    /// without one, and after the end.
+    #[must_use]
+    pub fn id(&self) -> Option<ConnectionId> {
+        self.connection.registered()
+    }
+
+    pub(crate) fn observe(&mut self, observers: &Observers) {
+        self.connection.observe(observers);
     }
 
     pub(crate) fn keep_place(&mut self, place: Place, on_drop: OnDrop<S>) {

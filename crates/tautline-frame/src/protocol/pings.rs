@@ -16,6 +16,8 @@ pub(super) struct Pings {
     pub(super) keepalive: PingState,
     /// Whether a ping is due, or encoded and not written: checked at every write.
     pub(super) under_way: bool,
+    /// How long the last pong took, in microseconds; 0 before the first.
+    pub(super) round_trip: u32,
     /// Set from a user's first ping on. Boxed, since most connections never have one.
     pub(super) asked: Option<Box<AskedPings>>,
 }
@@ -38,6 +40,11 @@ impl Pings {
         let is_under_way = |ping: &_| matches!(ping, PingState::Due | PingState::Queued(_));
         let asked = self.asked.as_ref().is_some_and(|asked| is_under_way(&asked.state));
         self.under_way = asked || is_under_way(&self.keepalive);
+    }
+
+    /// A pong has taken this long.
+    pub(super) fn measured(&mut self, time: Duration) {
+        self.round_trip = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
     }
 
     /// Stops all pings.

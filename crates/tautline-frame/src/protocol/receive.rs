@@ -340,6 +340,7 @@ impl Protocol {
     #[inline]
     pub(super) fn end_message(&mut self, kind: Kind) -> Result<(), ProtocolError> {
         self.underway = None;
+        self.received = self.received.wrapping_add(1);
         match kind {
             // RFC 6455 section 8.1: a character must not be cut off by the end of the message.
             Kind::Text => self.utf8.finish().map_err(|_| ProtocolError::Utf8),
@@ -387,6 +388,11 @@ impl Protocol {
 
     /// RFC 6455 section 5.5.3: a pong that answers no ping of ours is legal and has no effect.
     fn handle_pong(&mut self, payload: &[u8], now: Instant) {
+        if payload.is_empty()
+            && let PingState::Written(at) = self.pings.keepalive
+        {
+            self.pings.measured(now.saturating_duration_since(at));
+        }
         let Some(asked) = &mut self.pings.asked else { return };
         let PingState::Written(at) = asked.state else { return };
         if payload == asked.id.to_be_bytes() {
@@ -394,6 +400,7 @@ impl Protocol {
             asked.answered = Some((asked.id, Ok(time)));
             asked.state = PingState::None;
             asked.deadline = None;
+            self.pings.measured(time);
         }
     }
 }

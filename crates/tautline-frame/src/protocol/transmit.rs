@@ -60,6 +60,7 @@ impl Protocol {
         if self.is_writing() {
             return Err(SendError::Unfinished);
         }
+        self.sent = self.sent.wrapping_add(1);
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, compress),
@@ -128,7 +129,7 @@ impl Protocol {
 
     /// Drops what is queued, for a transport that has ended.
     pub fn drop_queue(&mut self) {
-        self.queue = WriteQueue::default();
+        self.queue.drop_all();
     }
 
     /// How many bytes wait to be written: what is encoded, and the rest of a message that is sent
@@ -205,7 +206,7 @@ impl Protocol {
         self.outgoing = None;
         self.pong = None;
         self.close = None;
-        self.queue = WriteQueue::default();
+        self.queue.drop_all();
         self.stop_liveness();
         self.stop_compressing();
         self.timers.send = None;

@@ -27,7 +27,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             poll_read_buf(io, &mut cx, &mut buffer.limit(most))
         };
         match read {
-            Poll::Ready(Ok(count @ 1..)) => self.session.handle_read(count, now()),
+            Poll::Ready(Ok(count @ 1..)) => {
+                if let Some(observed) = &mut self.observed {
+                    observed.note_read(count);
+                }
+                self.session.handle_read(count, now());
+            }
             Poll::Ready(Ok(0)) => self.session.handle_eof(now()),
             Poll::Ready(Err(error)) => {
                 self.session.handle_read_error(error, now());
@@ -110,9 +115,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.poll_deadline(wakers)
     }
 
-    /// Ready when a deadline has passed.
+    /// Ready when a deadline has passed, or when something was asked of the connection meanwhile.
     #[inline]
     pub(super) fn poll_deadline(&mut self, wakers: Wakers<'_>) -> Poll<()> {
+        if self.observed.is_some() && self.report(wakers) {
+            return Poll::Ready(());
+        }
         let Some(deadline) = self.session.poll_timeout() else { return Poll::Pending };
         ready!(self.timer.poll(deadline, wakers.write));
         if self.session.should_probe() {

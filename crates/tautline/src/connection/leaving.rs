@@ -50,6 +50,7 @@ impl<S> Connection<S> {
     pub(crate) fn take_stream(&mut self) -> Option<(S, BytesMut)> {
         self.io.as_ref()?;
         let rest = self.session.leave()?;
+        self.end_observing();
         self.io.take().map(|io| (io, rest))
     }
 }

@@ -7,7 +7,7 @@ use super::opening::Opener;
 use crate::tasks::Tasks;
 #[cfg(feature = "http2")]
 use {
-    super::opening::{Opened, start},
+    super::opening::{Opened, outcome, start},
     super::task::serve_one,
     crate::accept::AcceptError,
     crate::handler::HandlerResult,
@@ -74,7 +74,10 @@ where
             let signal = opener.shutdown.signal();
             // Boxed: the state of a handshake is large, and dropped when the handler starts.
             let opening = Box::pin(async move {
-                match decide(opener, signal, held).await? {
+                let begun = opener.observers.begin();
+                let opened = decide(opener.clone(), signal, held).await;
+                opener.observers.opened(begun, outcome(&opened));
+                match opened? {
                     Opened::WebSocket(ws, data) => Ok(start(&*handler, ws, data)),
                     _ => Ok(None),
                 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::listen::Stream;
 use super::proxied::tell_events;
+use super::span;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
@@ -27,6 +28,7 @@ use crate::accept::{
 #[cfg(feature = "service")]
 use crate::connections::Connections;
 use crate::limits::{Key, Opening};
+use crate::observe::{Observers, Outcome};
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
@@ -62,6 +64,7 @@ pub(super) struct Opener<T> {
     pub(super) fallback: Option<Fallback>,
     pub(super) proxied: super::proxied::Proxied,
     pub(super) shutdown: Shutdown,
+    pub(super) observers: Observers,
     #[cfg(feature = "http2")]
     pub(super) http2: Option<crate::http2::Http2Config>,
     #[cfg(feature = "service")]
@@ -218,6 +221,7 @@ impl<T: Send> Opener<T> {
         mut signal: ShutdownSignal,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
+        span::record_request(asked.request());
         if let Some(fallback) = &self.fallback
             && !asked.is_for_websocket()
         {
@@ -233,6 +237,7 @@ impl<T: Send> Opener<T> {
                     Ok(Ok(upgrade)) => asked.open_checked(upgrade).await?,
                     Ok(Err(response)) => {
                         let status = asked.answer(response).await?;
+                        span::record_answer(status);
                         tracing::debug!(%status, "the application refused the connection");
                         return Ok(Opened::Nothing);
                     }
@@ -242,7 +247,9 @@ impl<T: Send> Opener<T> {
                 }
             }
         };
+        span::record_opened(ws.http_version());
         ws.watch(signal);
+        ws.observe(&self.observers);
         ws.keep_place(place, hand_to_server);
         tracing::debug!(subprotocol = ws.subprotocol(), "connection opened");
         Ok(Opened::WebSocket(ws, data))
@@ -403,6 +410,25 @@ async fn decided<R>(
 pub(super) async fn out_of_grace(signal: &mut ShutdownSignal) {
     signal.fired().await;
     tokio::time::sleep(OPENING_GRACE).await;
+}
+
+/// How an opening handshake ended, for observers; `None` if it has not: what follows is on the
+/// requests of a connection that carries several.
+pub(super) fn outcome<T>(opened: &Result<Opened<T>, AcceptError>) -> Option<Outcome> {
+    Some(match opened {
+        Ok(Opened::WebSocket(..)) => Outcome::Opened,
+        #[cfg(feature = "http2")]
+        Ok(Opened::Http2(_)) => return None,
+        #[cfg(feature = "service")]
+        Ok(Opened::Http1(_)) => return None,
+        Ok(Opened::Nothing) => Outcome::Answered,
+        Err(AcceptError::Handshake(_)) => Outcome::Invalid,
+        Err(AcceptError::ProxyHeader(_)) => Outcome::Proxy,
+        Err(AcceptError::Timeout) => Outcome::Timeout,
+        Err(AcceptError::Tls(_)) => Outcome::Tls,
+        Err(AcceptError::Io(_)) => Outcome::Io,
+        Err(AcceptError::Response(_) | AcceptError::Runtime(_)) => Outcome::Internal,
+    })
 }
 
 /// Calls the handler, which may do work before it returns its future.

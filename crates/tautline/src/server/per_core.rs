@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::Server;
+use super::handle::Shared;
 use crate::limits::Gate;
 
 impl Server {
@@ -97,7 +98,7 @@ where
     let serving = async move {
         let listener = TcpListener::from_std(listener)?;
         let mut server = Server::from_listener(listener);
-        server.settings.gate = gate;
+        server.settings.shared = Arc::new(Shared::new(gate));
         serve(server).await
     };
     LocalSet::new().block_on(&runtime, serving)

@@ -121,16 +121,19 @@ impl Proxied {
     /// The span of a request on a connection that carries those of several clients.
     #[cfg(feature = "http2")]
     pub(super) fn span(&self, sender: &Peer) -> Span {
-        match self.headers {
-            Some(_) => tracing::debug_span!("request", client = %sender),
-            None => Span::current(),
+        let span = super::span::of(sender);
+        if self.headers.is_some() {
+            span.record("client", tracing::field::display(sender));
         }
+        span
     }
 }
 
 /// Names the client in the span of its connection.
 pub(super) fn tell_events(client: &Peer) {
-    Span::current().record("client", tracing::field::display(client));
+    let span = Span::current();
+    span.record("client", tracing::field::display(client));
+    super::span::record_client(&span, client);
 }
 
 /// Reads the header and no byte beyond it: what follows is TLS or HTTP.

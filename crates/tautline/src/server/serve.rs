@@ -10,10 +10,11 @@ use super::Server;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use super::Settings;
 use super::front::Front;
-use super::opening::{Arrived, Opened, Opener, start};
+use super::handle::Serving;
+use super::opening::{Arrived, Opened, Opener, outcome, start};
+use super::span;
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
-use crate::connections::Connections;
 use crate::handler::HandlerResult;
 use crate::limits::Opening;
 #[cfg(all(feature = "tls", feature = "http2"))]
@@ -28,8 +29,6 @@ where
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
-    let gate = settings.gate.clone();
-    let connections = Connections::with_gate(gate.clone());
     let turns = Arc::new(Turns::new(settings.handshake_steps));
     #[cfg(all(feature = "tls", feature = "http2"))]
     let settings = match settings.http2 {
@@ -39,6 +38,9 @@ where
         }
         None => settings,
     };
+    let shared = settings.shared;
+    let gate = shared.gate().clone();
+    let connections = shared.connections().with_observers(settings.observers);
     let opener = Arc::new(Opener {
         acceptor: settings.acceptor.within(settings.memory_budget),
         #[cfg(feature = "tls")]
@@ -47,6 +49,7 @@ where
         fallback: settings.fallback,
         proxied: settings.proxied,
         shutdown: connections.shutdown().clone(),
+        observers: connections.observers().clone(),
         #[cfg(feature = "http2")]
         http2: settings.http2,
         #[cfg(feature = "service")]
@@ -66,6 +69,9 @@ where
     let mut listeners = settings.listeners;
     let accepting = async move {
         loop {
+            if front.places.count() >= front.max_connections {
+                front.opener.observers.full();
+            }
             front.places.fewer_than(front.max_connections).await;
             gate.room_for_handshake().await;
             accept_turns.take().await;
@@ -79,7 +85,7 @@ where
             };
             let under_way = Opening::new(gate.clone(), client);
             let (front, turns) = (front.clone(), accept_turns.clone());
-            let span = tracing::debug_span!("connection", %peer, client = tracing::field::Empty);
+            let span = span::of(&peer);
             let places = front.places.clone();
             places.spawn(client, |place| {
                 let held = place.share();
@@ -87,7 +93,10 @@ where
                 // Boxed: the state of a handshake is large, and dropped when the handler starts.
                 let opening = Box::pin(async move {
                     let opener = front.opener.clone();
-                    match turns.of(pin!(opener.open(stream, arrived, held))).await? {
+                    let begun = opener.observers.begin();
+                    let opened = turns.of(pin!(opener.open(stream, arrived, held))).await;
+                    front.opener.observers.opened(begun, outcome(&opened));
+                    match opened? {
                         Opened::WebSocket(ws, data) => {
                             return Ok(start(&*front.handler, ws, data));
                         }
@@ -103,15 +112,17 @@ where
             });
         }
     };
+    let serving = Serving::begin(&shared);
     let stopped = async {
-        // This also drops the listeners.
+        // This also drops the listeners. What is in their queues is accepted first, or the system
+        // would reset it.
         tokio::select! {
+            biased;
             () = accepting => {}
-            () = settings.stop => {}
+            () = serving.until_closing(settings.stop, settings.drain.get_notice()) => {}
         }
         tracing::info!(connections = connections.count(), "shutting down");
-        connections.close();
-        connections.drain(settings.drain_timeout).await;
+        connections.shut_down(&settings.drain).await;
     };
     // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);

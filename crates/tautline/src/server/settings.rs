@@ -15,7 +15,9 @@ use tokio::net::TcpListener;
 use super::listen::Listener;
 use super::{Server, ServerHandle};
 use crate::accept::Acceptor;
+use crate::drain::Drain;
 use crate::limits::Limits;
+use crate::registry::Registry;
 use crate::transport::Peer;
 #[cfg(feature = "tls")]
 use crate::transport::ServerTls;
@@ -223,14 +225,8 @@ impl<T> Server<T> {
     /// see [`ServerHandle::set_limits`].
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
-        self.settings.gate.set_limits(limits);
+        self.settings.shared.gate().set_limits(limits);
         self
-    }
-
-    /// What can be asked of the server, and changed, while it runs.
-    #[must_use]
-    pub fn handle(&self) -> ServerHandle {
-        ServerHandle::new(self.settings.gate.clone())
     }
 
     /// How many bytes all connections of the server together may hold, received and not taken, or
@@ -272,8 +268,8 @@ impl<T> Server<T> {
     }
 
     /// Shuts down when this future completes: stops accepting, closes every connection with 1001 as
-    /// soon as its handler awaits it, and waits for connections and handlers to end. Opening
-    /// handshakes have one second.
+    /// soon as its handler awaits it, and waits for connections and handlers to end, in the stages
+    /// of [`drain`](Self::drain). Opening handshakes have one second.
     #[must_use]
     pub fn with_graceful_shutdown(
         mut self,
@@ -283,8 +279,15 @@ impl<T> Server<T> {
         self
     }
 
-    /// How long a shutdown waits for connections and handlers before it aborts them. Default:
-    /// [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
+    /// How the server shuts down. Default: [`Drain::new`].
+    #[must_use]
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.settings.drain = drain;
+        self
+    }
+
+    /// How long a shutdown waits for connections and handlers before it aborts them:
+    /// [`Drain::timeout`]. Default: [`DEFAULT_DRAIN_TIMEOUT`](Server::DEFAULT_DRAIN_TIMEOUT).
     ///
     /// Then handlers are dropped at their next await, with a last attempt to send a Close. A
     /// handler that never awaits cannot be aborted, and neither can a connection that was passed to
@@ -292,7 +295,53 @@ impl<T> Server<T> {
     /// at WARN.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.drain_timeout = timeout;
+        self.settings.drain = self.settings.drain.timeout(timeout);
+        self
+    }
+
+    /// A handle by which the server is asked and told things while it serves.
+    ///
+    /// ```
+    /// use tautline::Server;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::bind("127.0.0.1:0").await?;
+    /// let handle = server.handle();
+    /// let health = handle.clone();
+    /// let serving = server
+    ///     .fallback(move |_, _| {
+    ///         let status = if health.is_ready() { 200 } else { 503 };
+    ///         async move { tautline::text_response(status.try_into().unwrap(), "") }
+    ///     })
+    ///     .serve(|mut ws| async move { Ok(ws.close().await?) });
+    /// let serving = tokio::spawn(serving);
+    /// // On a signal:
+    /// handle.shutdown();
+    /// serving.await??;
+    /// assert!(!handle.is_ready());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(self.settings.shared.clone())
+    }
+
+    /// Keeps the open WebSockets in this registry, to list, to message and to close them. Default:
+    /// none.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.settings.observers.registry = Some(registry);
+        self
+    }
+
+    /// Counts connections, messages, bytes and more through the [`metrics`](mod@crate::metrics)
+    /// facade. Call it after a recorder was installed. Default: nothing is counted.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self) -> Self {
+        self.settings.observers.instruments = Some(Arc::default());
         self
     }
 
