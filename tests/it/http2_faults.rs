@@ -12,7 +12,7 @@ use h2::Reason;
 use tautline::{Client, Config, Error, Http2, Http2Config, Http2Error, Server, Timeout, Upgrade};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::handshake::{bind, echo, expect_echo, uri};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tautline::{BoxError, CloseCode, Server, WebSocket};
+use tautline::{BoxError, CloseCode, CloseFrame, Server, WebSocket};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ async fn close_code(mut ws: WebSocket) -> Option<CloseCode> {
     while let Some(message) = timeout(SOON, ws.next()).await.expect("in time") {
         message.expect("no error");
     }
-    ws.close_frame().map(|close| close.code())
+    ws.close_frame().map(CloseFrame::code)
 }
 
 #[tokio::test]

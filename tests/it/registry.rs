@@ -216,7 +216,14 @@ async fn streams_of_http_2_are_connections_of_their_own() {
 
 #[tokio::test]
 async fn a_connection_that_is_dropped_or_taken_apart_leaves_it() {
-    let (registry, uri) = start(|server| server, |ws| async move { Ok(drop(ws)) }).await;
+    let (registry, uri) = start(
+        |server| server,
+        |ws| async move {
+            drop(ws);
+            Ok(())
+        },
+    )
+    .await;
     connect(&uri).await.unwrap().next().await;
     until(|| registry.is_empty().then_some(())).await;
 

@@ -156,6 +156,10 @@ impl<T: Send> Opener<T> {
         let Some(read) = read else {
             return Ok(Opened::Nothing);
         };
+        #[cfg_attr(
+            not(feature = "http2"),
+            expect(unused_variables, reason = "one connection has one request")
+        )]
         let Some((first, peer, client)) = read? else {
             return Ok(Opened::Nothing);
         };
