@@ -5,8 +5,7 @@ mod rates;
 use std::time::Duration;
 
 use crate::budget::MemoryBudget;
-use crate::rate::{Excess, Rate};
-use crate::turn::Counts;
+use crate::rate::{Counts, Excess, Rate};
 
 /// The longest wait for a peer that accepts the remaining data slowly, as a multiple of
 /// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.

@@ -72,6 +72,16 @@ impl Rate {
     }
 }
 
+/// What rates apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Counts {
+    pub(crate) bytes: u32,
+    /// Frames of messages.
+    pub(crate) messages: u32,
+    /// Control frames.
+    pub(crate) controls: u32,
+}
+
 /// What happens to a peer that sends more messages, or more bytes, than [`Rate`]s allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

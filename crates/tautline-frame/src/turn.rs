@@ -2,16 +2,7 @@
 
 use crate::buffers;
 use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
-
-/// What rates apply to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Counts {
-    pub(crate) bytes: u32,
-    /// Frames of messages.
-    pub(crate) messages: u32,
-    /// Control frames.
-    pub(crate) controls: u32,
-}
+use crate::rate::Counts;
 
 /// What is left of a turn, in units of work of some 0.4 ns.
 #[derive(Debug)]

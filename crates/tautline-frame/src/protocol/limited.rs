@@ -8,9 +8,8 @@ use crate::budget::Share;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{BUDGET_PATIENCE, BUDGET_PAUSE, Config, IDLE_CHECKS};
 use crate::error::{ProtocolError, Timeout};
-use crate::rate::{Bucket, Excess, nanoseconds};
+use crate::rate::{Bucket, Counts, Excess, nanoseconds};
 use crate::timers::{is_due, jittered};
-use crate::turn::Counts;
 
 /// After this long without a byte, what counts the rates is dropped if it says nothing.
 const QUIET: u64 = 1_000_000_000;
