@@ -92,7 +92,7 @@ async fn a_flood_of_messages_blocks_its_sender_and_nobody_else() {
     let frames = Peer::of(Role::Server, tokio::io::empty()).encode(FIN | BINARY, b"x").repeat(1000);
     flood_until_blocked(address, &[], &frames).await;
     let count = received.load(Ordering::SeqCst);
-    assert!((100_000..=100_512).contains(&count), "{count}: the burst, and what a turn takes");
+    assert!((100_000..=107_000).contains(&count), "{count}: the burst, and a part of it");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod rates;
 use std::time::Duration;
 
 use crate::budget::MemoryBudget;
-use crate::rate::{Excess, Rate};
+use crate::rate::{Counts, Excess, Rate};
 
 /// The longest wait for a peer that accepts the remaining data slowly, as a multiple of
 /// [`Config::close_timeout`]: a minute by default, enough for 16 MiB at 2 Mbit/s.
@@ -187,6 +187,8 @@ pub struct Config {
     pub(crate) message_rate: Option<Rate>,
     pub(crate) byte_rate: Option<Rate>,
     pub(crate) control_rate: Option<Rate>,
+    /// What need not be counted at once, by the rates.
+    pub(crate) few: Counts,
     pub(crate) excess: Excess,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -252,6 +254,11 @@ impl Config {
             message_rate: Some(Self::DEFAULT_MESSAGE_RATE),
             byte_rate: Some(Self::DEFAULT_BYTE_RATE),
             control_rate: Some(Self::DEFAULT_CONTROL_RATE),
+            few: Counts {
+                bytes: Rate::few(Some(Self::DEFAULT_BYTE_RATE)),
+                messages: Rate::few(Some(Self::DEFAULT_MESSAGE_RATE)),
+                controls: Rate::few(Some(Self::DEFAULT_CONTROL_RATE)),
+            },
             excess: Excess::ReadLater,
             idle_timeout: None,
             max_lifetime: None,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Which part of a burst is counted at once. Counting takes 100 instructions, a tenth of all that
+/// a connection does for a read.
+const UNCOUNTED: u64 = 16;
+
 /// So much per second, and so much at once: a token bucket. For messages, bytes or frames.
 ///
 /// Over any time, at most the amount of that time and one burst go through.
@@ -47,6 +51,17 @@ impl Rate {
         self.burst
     }
 
+    /// So little of what came may be left uncounted for a while that nobody notices: a part of the
+    /// burst.
+    pub(crate) const fn few(rate: Option<Self>) -> u32 {
+        match rate {
+            Some(rate) if rate.burst / UNCOUNTED < u32::MAX as u64 => {
+                (rate.burst / UNCOUNTED) as u32
+            }
+            _ => u32::MAX,
+        }
+    }
+
     /// The time in which so much may come, in nanoseconds.
     #[inline]
     pub(crate) const fn time(self, amount: u64) -> u64 {
@@ -55,6 +70,16 @@ impl Rate {
             None => (amount / self.per_second).saturating_mul(SECOND),
         }
     }
+}
+
+/// What rates apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Counts {
+    pub(crate) bytes: u32,
+    /// Frames of messages.
+    pub(crate) messages: u32,
+    /// Control frames.
+    pub(crate) controls: u32,
 }
 
 /// What happens to a peer that sends more messages, or more bytes, than [`Rate`]s allow.

@@ -2,6 +2,7 @@
 
 use crate::buffers;
 use crate::config::{FRAME_COST, PLAIN_PER_UNIT, PLAIN_STEP, TURN};
+use crate::rate::Counts;
 
 /// What is left of a turn, in units of work of some 0.4 ns.
 #[derive(Debug)]
@@ -12,10 +13,12 @@ pub(crate) struct Turn {
     frames: u32,
     /// How many of them were control frames.
     controls: u32,
+    /// Bytes that were read and not counted by a rate.
+    bytes: u32,
 }
 
 impl Turn {
-    pub(crate) const WHOLE: Self = Self { left: TURN, frames: 0, controls: 0 };
+    pub(crate) const WHOLE: Self = Self { left: TURN, frames: 0, controls: 0, bytes: 0 };
 
     /// The next one.
     #[inline]
@@ -28,11 +31,24 @@ impl Turn {
         self.left = 0;
     }
 
-    /// How many frames of messages, and how many control frames, were received since the last call.
+    /// So many bytes were read.
     #[inline]
-    pub(crate) const fn take_frames(&mut self) -> (u32, u32) {
-        let counts = (self.frames.wrapping_sub(self.controls), self.controls);
-        (self.frames, self.controls) = (0, 0);
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Whether no more was received than this since it was taken.
+    #[inline]
+    pub(crate) const fn is_within(&self, few: &Counts) -> bool {
+        self.bytes <= few.bytes && self.frames <= few.messages && self.controls <= few.controls
+    }
+
+    /// What was received since the last call.
+    #[inline]
+    pub(crate) const fn take_counts(&mut self) -> Counts {
+        let messages = self.frames.wrapping_sub(self.controls);
+        let counts = Counts { bytes: self.bytes, messages, controls: self.controls };
+        (self.frames, self.controls, self.bytes) = (0, 0, 0);
         counts
     }
 

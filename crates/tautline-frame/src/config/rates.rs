@@ -50,7 +50,7 @@ impl Config {
 
     /// How many messages the peer may send per second; beyond that, [`excess`](Self::excess)
     /// applies. Every frame of a message counts, since each is work. They are counted when they are
-    /// taken, up to 512 at a time. Default: [`DEFAULT_MESSAGE_RATE`](Self::DEFAULT_MESSAGE_RATE).
+    /// taken, up to 512, or a sixteenth of the burst, at a time. Default: [`DEFAULT_MESSAGE_RATE`](Self::DEFAULT_MESSAGE_RATE).
     /// `None`: any number.
     ///
     /// This and the other rates are applied by [`Session`](crate::session::Session), and by all of
@@ -59,15 +59,17 @@ impl Config {
     #[must_use]
     pub fn message_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.message_rate = rate.into();
+        self.few.messages = Rate::few(self.message_rate);
         self
     }
 
     /// How many bytes the peer may send per second, as they come from the transport; beyond that,
-    /// [`excess`](Self::excess) applies. They are counted when they are read, up to 256 KiB at a
-    /// time. Default: [`DEFAULT_BYTE_RATE`](Self::DEFAULT_BYTE_RATE). `None`: any number.
+    /// [`excess`](Self::excess) applies. They are counted when they are read, up to 256 KiB, or a
+    /// sixteenth of the burst, at a time. Default: [`DEFAULT_BYTE_RATE`](Self::DEFAULT_BYTE_RATE). `None`: any number.
     #[must_use]
     pub fn byte_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.byte_rate = rate.into();
+        self.few.bytes = Rate::few(self.byte_rate);
         self
     }
 
@@ -78,6 +80,7 @@ impl Config {
     #[must_use]
     pub fn control_rate(mut self, rate: impl Into<Option<Rate>>) -> Self {
         self.control_rate = rate.into();
+        self.few.controls = Rate::few(self.control_rate);
         self
     }
 

@@ -8,7 +8,7 @@ use crate::budget::Share;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{BUDGET_PATIENCE, BUDGET_PAUSE, Config, IDLE_CHECKS};
 use crate::error::{ProtocolError, Timeout};
-use crate::rate::{Bucket, Excess, Rate, nanoseconds};
+use crate::rate::{Bucket, Counts, Excess, nanoseconds};
 use crate::timers::{is_due, jittered};
 
 /// After this long without a byte, what counts the rates is dropped if it says nothing.
@@ -103,25 +103,25 @@ impl Limited {
     fn charge(
         &mut self,
         config: &Config,
-        (bytes, frames, controls): (usize, u32, u32),
+        counts: Counts,
         elapsed: u64,
     ) -> Result<u64, ProtocolError> {
         let mut wait = 0;
         if let Some(rate) = config.message_rate {
-            wait = self.messages.charge(rate, frames.into(), elapsed);
+            wait = self.messages.charge(rate, counts.messages.into(), elapsed);
             if wait > 0 && config.excess == Excess::Close {
                 let per_second = rate.get_per_second();
                 return Err(ProtocolError::TooManyMessages { per_second });
             }
         }
         if let Some(rate) = config.byte_rate {
-            wait = wait.max(self.bytes.charge(rate, bytes as u64, elapsed));
+            wait = wait.max(self.bytes.charge(rate, counts.bytes.into(), elapsed));
             if wait > 0 && config.excess == Excess::Close {
                 return Err(ProtocolError::TooManyBytes { per_second: rate.get_per_second() });
             }
         }
         if let Some(rate) = config.control_rate
-            && self.controls.charge(rate, controls.into(), elapsed) > 0
+            && self.controls.charge(rate, counts.controls.into(), elapsed) > 0
         {
             return Err(ProtocolError::TooManyControlFrames { per_second: rate.get_per_second() });
         }
@@ -132,43 +132,28 @@ impl Limited {
 /// Rates.
 impl Protocol {
     /// So many bytes were read, none at the end of a turn. Counts them and the frames that were
-    /// taken since the last call; a peer that is ahead of its rates has to wait.
+    /// taken since the last call, unless they are few; a peer that is ahead of its rates has to
+    /// wait.
     ///
     /// # Errors
     /// The rate that the peer exceeded. The connection has failed.
     #[inline]
     pub(crate) fn charge_rates(&mut self, bytes: usize, now: Instant) -> Result<(), ProtocolError> {
-        let (frames, controls) = self.turn.take_frames();
-        let since = self.limited.as_ref().map_or(self.last_received, |limited| limited.charged);
-        let elapsed = nanoseconds(now.saturating_duration_since(since));
-        if self.limited.is_none() && self.keeps_to_rates(bytes, frames, controls, elapsed) {
-            return Ok(());
+        self.turn.note_read(bytes);
+        match self.turn.is_within(&self.config.few) {
+            true => Ok(()),
+            false => self.charge_counted(now),
         }
-        self.charge_limited((bytes, frames, controls), elapsed, now)
-    }
-
-    /// Whether so much may come in this time, from a peer that was not ahead.
-    #[inline]
-    fn keeps_to_rates(&self, bytes: usize, frames: u32, controls: u32, elapsed: u64) -> bool {
-        let config = &self.config;
-        let keeps =
-            |rate: Option<Rate>, amount: u64| rate.is_none_or(|rate| rate.time(amount) <= elapsed);
-        keeps(config.byte_rate, bytes as u64)
-            && (frames == 0 || keeps(config.message_rate, frames.into()))
-            && (controls == 0 || keeps(config.control_rate, controls.into()))
     }
 
     #[inline(never)]
-    fn charge_limited(
-        &mut self,
-        counts: (usize, u32, u32),
-        elapsed: u64,
-        now: Instant,
-    ) -> Result<(), ProtocolError> {
+    fn charge_counted(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let counts = self.turn.take_counts();
         let limited = self.limited.get_or_insert_with(|| Box::new(Limited::new(now)));
+        let elapsed = nanoseconds(now.saturating_duration_since(limited.charged));
         limited.charged = limited.charged.max(now);
         if let Some(idle) = &mut limited.idle {
-            idle.received |= counts.1 > 0;
+            idle.received |= counts.messages > 0;
         }
         let charged = limited.charge(&self.config, counts, elapsed);
         if elapsed > QUIET && limited.is_void() {
@@ -307,7 +292,7 @@ impl Protocol {
     fn check_idle(&mut self, now: Instant) {
         let under_way = self.may_be_mid_message() || self.queued() > 0 || self.is_writing();
         // Counted here, or the last message before silence would count again at each check.
-        let (received, _) = self.turn.take_frames();
+        let received = self.turn.take_counts().messages;
         let end = self.queue.end();
         let timeout = self.config.idle_timeout;
         let Some(idle) = self.limited.as_mut().and_then(|limited| limited.idle.as_mut()) else {

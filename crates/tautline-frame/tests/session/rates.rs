@@ -35,8 +35,8 @@ fn ping() -> [u8; 6] {
     [0x89, 0x80, 0, 0, 0, 0]
 }
 
-fn is_limit(error: Option<Error>, limit: ProtocolError) -> bool {
-    matches!(error, Some(Error::Protocol(error)) if error == limit)
+fn is_limit(error: Option<&Error>, limit: ProtocolError) -> bool {
+    matches!(error, Some(Error::Protocol(error)) if *error == limit)
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn by_choice_the_connection_is_closed_instead() {
         // The driver is told after the transport has ended.
         pair.up.ended = true;
         let (_, later) = taken(&mut pair);
-        assert!(is_limit(error.or(later), limit), "{limit:?}");
+        assert!(is_limit(error.or(later).as_ref(), limit), "{limit:?}");
         assert!(messages.len() <= 512, "{}", messages.len());
         assert_eq!(limit.close_code(), CloseCode::POLICY_VIOLATION);
         let sent = pair.server.session.protocol().sent_close();
@@ -152,7 +152,7 @@ fn a_flood_of_control_frames_ends_with_1008_whatever_is_chosen_for_messages() {
     pair.up.bytes.extend_from_slice(&ping().repeat(10_000));
     pair.up.ended = true;
     let (_, error) = taken(&mut pair);
-    assert!(is_limit(error, limit));
+    assert!(is_limit(error.as_ref(), limit));
     let sent = pair.server.session.protocol().sent_close();
     assert_eq!(sent, Some(CloseCode::POLICY_VIOLATION));
 }
