@@ -37,7 +37,7 @@ use crate::error::{SendError, Timeout};
 use crate::frame_reader::FrameReader;
 use crate::header::Rsv;
 use crate::role::Role;
-use crate::state::{Event, State, Verdict};
+use crate::state::{Event, State};
 use crate::timers::{Timers, is_due, jittered};
 use crate::turn::Turn;
 use crate::utf8::Utf8Checker;
@@ -437,50 +437,6 @@ impl Protocol {
             (false, true) => Ending::AwaitEof,
             (false, false) => Ending::Shutdown,
         })
-    }
-
-    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tells the peer why, and processes no
-    /// more of its data.
-    fn fail(&mut self, frame: CloseFrame, now: Instant) {
-        let (next, verdict) = self.state.on(Event::Fail);
-        self.incoming = None;
-        let cut_off = self.has_rest();
-        self.outgoing = None;
-        self.pong = None;
-        self.must_drain = true;
-        if verdict == Verdict::Act {
-            self.start_close(frame, Event::Fail, now);
-        } else {
-            if cut_off && self.close.is_some() {
-                // Our Close waited behind a message that goes out in fragments. The peer is told
-                // why it gets no more of it.
-                self.close = Some(Box::new(frame));
-            }
-            self.state = next;
-        }
-        self.end_compression();
-        self.stop_liveness();
-    }
-
-    fn start_close(&mut self, frame: CloseFrame, event: Event, now: Instant) {
-        self.state = self.state.on(event).0;
-        self.close = Some(Box::new(frame));
-        self.stop_compressing();
-        self.stop_limits();
-        self.begin_closing(now);
-    }
-
-    /// Nothing more can be sent to the peer.
-    fn abandon(&mut self) {
-        self.state = State::Closed;
-        self.incoming = None;
-        self.close = None;
-        self.outgoing = None;
-        self.pong = None;
-        self.timers = Timers::default();
-        self.closing = None;
-        self.end_compression();
-        self.stop_liveness();
     }
 
     /// Nothing more is compressed or inflated; the settings are kept.

@@ -29,6 +29,7 @@ mod message_writer;
 pub mod metrics;
 mod networks;
 mod observe;
+mod outcome;
 mod parting;
 mod proxy_protocol;
 mod registry;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ::metrics::{Counter, Gauge, Unit, counter, gauge, histogram};
 use tautline_frame::{CloseFrame, Protocol};
 
-use crate::observe::Outcome;
+use crate::outcome::Outcome;
 use crate::registry::Totals;
 
 /// How often a connection adds what it has counted.

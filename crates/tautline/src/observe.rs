@@ -11,6 +11,7 @@ use {
 
 use tautline_frame::Protocol;
 
+use crate::outcome::Outcome;
 use crate::registry::{ConnectionId, ConnectionInfo, Member, Registry, Totals};
 
 /// Those of a server.
@@ -19,21 +20,6 @@ pub(crate) struct Observers {
     pub(crate) registry: Option<Registry>,
     #[cfg(feature = "metrics")]
     pub(crate) instruments: Option<Arc<Instruments>>,
-}
-
-/// How an opening handshake ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
-    Opened,
-    /// Otherwise than with a WebSocket: by the application, or not at all at a shutdown.
-    Answered,
-    Invalid,
-    /// A proxy that is trusted did not name its client.
-    Proxy,
-    Timeout,
-    Tls,
-    Io,
-    Internal,
 }
 
 impl Observers {

@@ -1,9 +1,13 @@
-//! How long closing a connection may take (RFC 6455 section 7.1.1), whatever the peer does.
+//! How a connection begins to close, and how long that may take (RFC 6455 section 7.1.1), whatever
+//! the peer does.
 
 use std::time::Instant;
 
 use super::Protocol;
+use crate::close::CloseFrame;
 use crate::config::MAX_CLOSE_TIMEOUTS;
+use crate::state::{Event, State, Verdict};
+use crate::timers::Timers;
 
 /// What the deadline for closing depends on.
 #[derive(Debug)]
@@ -69,5 +73,51 @@ impl Protocol {
         }
         let close = now.checked_add(self.config.close_timeout);
         closing.deadline = close.min(closing.last.or(close));
+    }
+}
+
+impl Protocol {
+    /// RFC 6455 section 7.1.7, Fail the WebSocket Connection: tells the peer why, and processes no
+    /// more of its data.
+    pub(super) fn fail(&mut self, frame: CloseFrame, now: Instant) {
+        let (next, verdict) = self.state.on(Event::Fail);
+        self.incoming = None;
+        let cut_off = self.has_rest();
+        self.outgoing = None;
+        self.pong = None;
+        self.must_drain = true;
+        if verdict == Verdict::Act {
+            self.start_close(frame, Event::Fail, now);
+        } else {
+            if cut_off && self.close.is_some() {
+                // Our Close waited behind a message that goes out in fragments. The peer is told
+                // why it gets no more of it.
+                self.close = Some(Box::new(frame));
+            }
+            self.state = next;
+        }
+        self.end_compression();
+        self.stop_liveness();
+    }
+
+    pub(super) fn start_close(&mut self, frame: CloseFrame, event: Event, now: Instant) {
+        self.state = self.state.on(event).0;
+        self.close = Some(Box::new(frame));
+        self.stop_compressing();
+        self.stop_limits();
+        self.begin_closing(now);
+    }
+
+    /// Nothing more can be sent to the peer.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Closed;
+        self.incoming = None;
+        self.close = None;
+        self.outgoing = None;
+        self.pong = None;
+        self.timers = Timers::default();
+        self.closing = None;
+        self.end_compression();
+        self.stop_liveness();
     }
 }

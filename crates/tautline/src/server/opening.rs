@@ -28,7 +28,8 @@ use crate::accept::{
 #[cfg(feature = "service")]
 use crate::connections::Connections;
 use crate::limits::{Key, Opening};
-use crate::observe::{Observers, Outcome};
+use crate::observe::Observers;
+use crate::outcome::Outcome;
 use crate::parting::hand_to_server;
 use crate::shutdown::{Shutdown, ShutdownSignal};
 use crate::tasks::Place;
