@@ -25,7 +25,7 @@ pub(crate) use self::asked::{Asked, too_many};
 pub use self::error::AcceptError;
 #[cfg(feature = "http2")]
 pub(crate) use self::handshake::Acceptance;
-pub(crate) use self::handshake::{ServerHandshake, internal_error, until};
+pub(crate) use self::handshake::{Opening, ServerHandshake, internal_error, until};
 pub use self::incoming::Incoming;
 pub use self::upgrade::{Upgrade, UpgradeRequest};
 use crate::builder::WebSocketBuilder;
@@ -200,8 +200,7 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = self.clone();
-        // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(async move {
+        Opening::new(async move {
             let incoming = acceptor.read_request(stream).await?;
             Ok(incoming.open(Upgrade::default()).await?.0)
         })
@@ -245,7 +244,7 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = self.clone();
-        // Boxed, as above.
+        // Boxed: the state of a handshake is large.
         Box::pin(async move { acceptor.read_request(stream).await?.checked().await })
     }
 
@@ -275,8 +274,7 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (acceptor, tls) = (self.clone(), tls.clone());
-        // Boxed, as above.
-        Box::pin(async move {
+        Opening::new(async move {
             crate::runtime::check().map_err(AcceptError::Runtime)?;
             let deadline = acceptor.deadline();
             let transport = {

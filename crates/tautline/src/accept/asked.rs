@@ -14,14 +14,13 @@ use tokio::time::Instant;
 use super::handshake::{Acceptance, internal_error, told};
 use super::{AcceptError, Acceptor, Upgrade};
 use crate::transport::Peer;
-use crate::websocket::WebSocket;
 
 /// How its request is answered is up to each version; which answers there are is here.
 ///
 /// The futures are `Send` if the stream is.
 pub(crate) trait Asked: Sized {
-    /// What the WebSocket runs on.
-    type Stream;
+    /// The WebSocket, or what it is built of.
+    type Opened;
 
     fn acceptor(&self) -> &Acceptor;
 
@@ -39,13 +38,13 @@ pub(crate) trait Asked: Sized {
     async fn respond(self, response: Response<Bytes>) -> io::Result<()>;
 
     /// Sends the response that opens the WebSocket, and opens it.
-    async fn switch(self, answer: Acceptance) -> Result<WebSocket<Self::Stream>, AcceptError>;
+    async fn switch(self, answer: Acceptance) -> Result<Self::Opened, AcceptError>;
 
     /// Checks and answers it. Returns the data of the `Upgrade` too.
     fn open<D>(
         self,
         upgrade: Upgrade<D>,
-    ) -> impl Future<Output = Result<(WebSocket<Self::Stream>, D), AcceptError>> {
+    ) -> impl Future<Output = Result<(Self::Opened, D), AcceptError>> {
         let checked = self.acceptor().check((&**self.request()).into());
         let answer = checked.map(|request| self.acceptor().accept_with(&request, upgrade));
         answer_with(self, answer)
@@ -66,7 +65,7 @@ pub(crate) trait Asked: Sized {
     fn open_checked<D>(
         self,
         upgrade: Upgrade<D>,
-    ) -> impl Future<Output = Result<(WebSocket<Self::Stream>, D), AcceptError>> {
+    ) -> impl Future<Output = Result<(Self::Opened, D), AcceptError>> {
         let checked = ServerRequest::check(&**self.request());
         let answer = checked.map(|request| self.acceptor().accept_with(&request, upgrade));
         answer_with(self, answer)
@@ -98,7 +97,7 @@ type Answer<D> = Result<Result<(Acceptance, D), BuildError>, HandshakeError>;
 async fn answer_with<A: Asked, D>(
     asked: A,
     answer: Answer<D>,
-) -> Result<(WebSocket<A::Stream>, D), AcceptError> {
+) -> Result<(A::Opened, D), AcceptError> {
     let (response, error) = match answer {
         Ok(Ok((answer, data))) => return Ok((asked.switch(answer).await?, data)),
         Ok(Err(error)) => (internal_error(), error.into()),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{AcceptError, Acceptor};
+use crate::builder::WebSocketBuilder;
 #[cfg(feature = "service")]
 use tautline_handshake::encode_request;
 
@@ -130,18 +132,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerHandshake<S> {
         Box::pin(answer.refuse(response, head_only, patience)).await
     }
 
-    /// Answers with 101, and opens the connection.
-    pub(crate) async fn switch(
+    /// Answers with 101.
+    pub(crate) fn switch(
         mut self,
         (response, agreed): Acceptance,
         peer: Peer,
-    ) -> Result<WebSocket<S>, AcceptError> {
+    ) -> impl Future<Output = Result<Unbuilt<S>, AcceptError>> {
         let mut wire = BytesMut::with_capacity(RESPONSE_SIZE);
         encode_response(&response.map(|()| ""), &mut wire);
-        let patience = self.patience();
-        let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
-        answer.switch(&wire, patience).await.map_err(AcceptError::of_answer)?;
-        Ok(self.acceptor.connection(agreed).peer(peer).leftover(self.buffer).build(self.stream))
+        // Not an `async fn`, which has room for its arguments twice.
+        async move {
+            let patience = self.patience();
+            let answer = Answer::new(&mut self.stream, self.reset, StatusCode::SWITCHING_PROTOCOLS);
+            answer.switch(&wire, patience).await.map_err(AcceptError::of_answer)?;
+            let builder = self.acceptor.connection(agreed).peer(peer);
+            Ok(Unbuilt { builder: builder.leftover(self.buffer), stream: self.stream })
+        }
+    }
+}
+
+/// A WebSocket whose handshake is done.
+pub(crate) struct Unbuilt<S> {
+    builder: WebSocketBuilder,
+    stream: S,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> From<Unbuilt<S>> for WebSocket<S> {
+    fn from(Unbuilt { builder, stream }: Unbuilt<S>) -> Self {
+        builder.build(stream)
+    }
+}
+
+/// A handshake in a box: its state is large. It is dropped before the connection is built, which
+/// then takes its place in memory: what came behind it would leave a hole there, for each connection.
+pub(crate) struct Opening<F>(Option<Pin<Box<F>>>);
+
+impl<F> Opening<F> {
+    pub(crate) fn new(handshake: F) -> Self {
+        Self(Some(Box::pin(handshake)))
+    }
+}
+
+impl<F, S> Future for Opening<F>
+where
+    F: Future<Output = Result<Unbuilt<S>, AcceptError>>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = Result<WebSocket<S>, AcceptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(handshake) = &mut self.0 else {
+            // Polled again after it was ready.
+            return Poll::Pending;
+        };
+        let done = ready!(handshake.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(done.map(Into::into))
     }
 }
 

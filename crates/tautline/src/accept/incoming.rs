@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::handshake::Acceptance;
+use super::handshake::{Acceptance, Opening, Unbuilt};
 use super::{AcceptError, Acceptor, ServerHandshake, Upgrade};
 use crate::transport::Peer;
 use crate::websocket::WebSocket;
@@ -85,8 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self,
         upgrade: Upgrade,
     ) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
-        // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(async move { Ok(Asked::open_checked(self, upgrade).await?.0) })
+        Opening::new(async move { Ok(Asked::open_checked(self, upgrade).await?.0) })
     }
 
     /// Answers with a refusal, and closes the stream once the client has it. Returns the status
@@ -104,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
-    type Stream = S;
+    type Opened = Unbuilt<S>;
 
     fn acceptor(&self) -> &Acceptor {
         &self.handshake.acceptor
@@ -131,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Asked for Incoming<S> {
         self.handshake.refuse(&response, head_only).await
     }
 
-    fn switch(self, answer: Acceptance) -> impl Future<Output = Result<WebSocket<S>, AcceptError>> {
+    fn switch(self, answer: Acceptance) -> impl Future<Output = Result<Unbuilt<S>, AcceptError>> {
         self.handshake.switch(answer, self.peer)
     }
 }

@@ -220,7 +220,7 @@ impl<T: Send> Opener<T> {
     }
 
     /// Lets the application decide about a request, and answers it.
-    pub(super) async fn decide<A: Asked<Stream = Transport>>(
+    pub(super) async fn decide<A: Asked<Opened: Into<WebSocket>>>(
         &self,
         asked: A,
         mut signal: ShutdownSignal,
@@ -233,7 +233,7 @@ impl<T: Send> Opener<T> {
             fall_back(fallback, asked, &mut signal).await?;
             return Ok(Opened::Nothing);
         }
-        let (mut ws, data) = match &self.decision {
+        let (opened, data) = match &self.decision {
             Decision::Accept(data) => asked.open(Upgrade::new(data())).await?,
             Decision::Ask(authorize) => {
                 let asked = asked.checked().await?;
@@ -252,6 +252,7 @@ impl<T: Send> Opener<T> {
                 }
             }
         };
+        let mut ws: WebSocket = opened.into();
         span::record_opened(ws.http_version());
         ws.watch(signal);
         ws.observe(&self.observers);

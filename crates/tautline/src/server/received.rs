@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::accept::{AcceptError, Acceptance, Acceptor, Asked};
 use crate::builder::WebSocketBuilder;
-use crate::transport::{Peer, Transport};
+use crate::transport::Peer;
 use crate::websocket::WebSocket;
 
 /// Sends the answer of a [`Received`], in its version of HTTP.
@@ -52,7 +52,7 @@ impl<R> Received<R> {
 }
 
 impl<R: Responder> Asked for Received<R> {
-    type Stream = Transport;
+    type Opened = WebSocket;
 
     fn acceptor(&self) -> &Acceptor {
         &self.acceptor
