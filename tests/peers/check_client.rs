@@ -13,20 +13,17 @@
 #[path = "../../examples/support/mod.rs"]
 mod support;
 
-use std::error::Error;
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+mod report;
 
+use std::process::{Command, ExitCode};
+
+use report::{Outcome, Report, noise, same};
 use support::{arguments, flag};
 use tautline::bytes::Bytes;
 use tautline::http::Version;
 use tautline::{Client, ClientTls, CloseCode, CloseFrame, Compression, Http2, Message, WebSocket};
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-
 const TEXT: &str = "grüße, 世界, 🦀";
-/// Bounds each check.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// A small one, what is longer than a window of 64 KiB, and what is several times as long.
 const SIZES: [usize; 6] = [0, 20, 65_535, 70_000, 300_000, 1 << 20];
 /// WebSockets at once.
@@ -60,7 +57,7 @@ async fn main() -> Outcome<ExitCode> {
     }
     let alone = flag("--alone");
     let target = Target { client, url, version };
-    let mut report = Report { name, failed: false };
+    let mut report = Report::new(name);
 
     report.add("compression as expected", target.compression(deflate)).await;
     for text in [TEXT, ""] {
@@ -94,60 +91,7 @@ async fn main() -> Outcome<ExitCode> {
     if let Some(server) = stop {
         report.add("the server is stopped", target.stopped(&server)).await;
     }
-    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-struct Report {
-    name: String,
-    failed: bool,
-}
-
-impl Report {
-    async fn add(&mut self, what: &str, check: impl Future<Output = Outcome>) {
-        let outcome = match tokio::time::timeout(PATIENCE, check).await {
-            Ok(outcome) => outcome.map_err(|error| causes(&*error)),
-            Err(_) => Err(format!("no end within {} s", PATIENCE.as_secs())),
-        };
-        let name = &self.name;
-        match outcome {
-            Ok(()) => println!("ok   {name}: {what}"),
-            Err(error) => {
-                self.failed = true;
-                println!("FAIL {name}: {what}: {error}");
-            }
-        }
-    }
-}
-
-/// An error with its causes, on one line.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text.replace('\n', " ")
-}
-
-/// Bytes that no compression makes much smaller, the same in each run.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()[1]
-    };
-    std::iter::repeat_with(next).take(size).collect()
-}
-
-/// An error unless both are equal.
-fn same<T: Copy + PartialEq + std::fmt::Debug>(found: T, wanted: T) -> Outcome {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(format!("{found:.200?} instead of {wanted:.200?}").into())
+    Ok(report.exit_code())
 }
 
 impl Target {

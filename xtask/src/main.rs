@@ -16,6 +16,7 @@ mod licenses;
 mod package;
 mod project;
 mod proxies;
+mod proxy_files;
 mod rules;
 mod rust;
 mod scripts;
@@ -100,6 +101,11 @@ const CHECKS: &[Check] = &[
         name: "interop",
         about: "other implementations, as clients and as servers [--http2]",
         run: interop::check,
+    },
+    Check {
+        name: "proxies",
+        about: "behind nginx, HAProxy and Caddy, with the files of docs/proxies",
+        run: |args| none(args).and_then(|()| proxy_files::check()),
     },
     Check {
         name: "browser",

@@ -49,18 +49,24 @@ impl Proxy {
             Self::Nghttpx => nghttpx(address, front, back, backend, &certificate)?,
             Self::HaProxy => haproxy(address, front, back, backend, &certificate)?,
         };
-        let running = cmd.background()?;
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            if Instant::now() > deadline {
-                return Err(Failure::Failed(format!("{} does not listen", self.name())));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let running = listening(cmd, self.name(), address)?;
         let (scheme, host) = if front.tls { ("wss", "localhost") } else { ("ws", "127.0.0.1") };
         let url = format!("{scheme}://{host}:{}", address.port());
         Ok(Started { url, _running: running })
     }
+}
+
+/// Starts a program, and returns once it listens there.
+pub(crate) fn listening(cmd: Cmd, name: &str, address: SocketAddr) -> Outcome<Running> {
+    let running = cmd.background()?;
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > deadline {
+            return Err(Failure::Failed(format!("{name} does not listen")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(running)
 }
 
 /// Its front knows both versions of HTTP, by ALPN and by the first bytes.
@@ -94,9 +100,7 @@ fn haproxy(
     let program = suites::need("haproxy", "haproxy")?;
     let home = project::suites().join("haproxy");
     project::create_dir(&home)?;
-    let both = home.join("both.pem");
-    let pem = project::read(&certificate.cert)? + &project::read(&certificate.key)?;
-    project::write(&both, &pem)?;
+    let both = certificate.with_key()?;
     let bind = match (front.tls, front.http2) {
         (true, true) => format!("ssl crt {} alpn h2", both.display()),
         (true, false) => format!("ssl crt {} alpn http/1.1", both.display()),
@@ -121,6 +125,17 @@ fn haproxy(
 
 /// Where nobody listens yet.
 pub(crate) fn free_address() -> Outcome<SocketAddr> {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    address.map_err(|error| Failure::Failed(format!("no free port: {error}")))
+    free_addresses().map(|[address]| address)
+}
+
+/// Several at once, which differ.
+pub(crate) fn free_addresses<const N: usize>() -> Outcome<[SocketAddr; N]> {
+    let no_port = |error| Failure::Failed(format!("no free port: {error}"));
+    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let listeners: Vec<_> = listeners.collect::<Result<_, _>>().map_err(no_port)?;
+    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
+    for (address, listener) in addresses.iter_mut().zip(&listeners) {
+        *address = listener.local_addr().map_err(no_port)?;
+    }
+    Ok(addresses)
 }

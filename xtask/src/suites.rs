@@ -105,6 +105,15 @@ pub(crate) struct Certificate {
     pub(crate) ca: PathBuf,
 }
 
+impl Certificate {
+    /// A file with both the certificate and its key, as HAProxy wants it.
+    pub(crate) fn with_key(&self) -> Outcome<PathBuf> {
+        let both = self.cert.with_file_name("both.pem");
+        project::write(&both, &(project::read(&self.cert)? + &project::read(&self.key)?))?;
+        Ok(both)
+    }
+}
+
 pub(crate) fn certificate() -> Outcome<Certificate> {
     let home = project::suites().join("certificate");
     let file = |name: &str| home.join(name);
@@ -198,6 +207,11 @@ pub(crate) fn need(program: &str, package: &str) -> Outcome<PathBuf> {
     }
     apt(package)?;
     which(program).ok_or_else(|| Failure::Missing(format!("there is no {program}")))
+}
+
+/// A file of a package of Debian's, which is installed where that is possible.
+pub(crate) fn need_file(path: &str, package: &str) -> Outcome {
+    if Path::new(path).exists() { Ok(()) } else { apt(package) }
 }
 
 /// Installs a package of Debian's, as root.

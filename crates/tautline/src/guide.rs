@@ -1,6 +1,7 @@
 //! [Connections]: connections
 //! [Servers]: servers
 //! [Who may come in]: access
+//! [Behind a proxy]: proxies
 //! [With axum, hyper and tower]: http
 //! [TLS]: tls
 //! [Compression]: compression
@@ -22,6 +23,9 @@ pub mod servers {}
 
 #[doc = include_str!("../docs/guide/access.md")]
 pub mod access {}
+
+#[doc = include_str!("../docs/guide/proxies.md")]
+pub mod proxies {}
 
 #[doc = include_str!("../docs/guide/http.md")]
 pub mod http {}
