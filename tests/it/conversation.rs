@@ -364,7 +364,8 @@ async fn room_for_a_message_grows_with_what_arrives_and_not_with_what_is_declare
 #[tokio::test]
 async fn a_peer_that_floods_with_pings_and_reads_nothing_fills_no_memory() {
     for role in ROLES {
-        let (mut ws, mut peer) = duplex(role, Config::new().write_mark(1024), 64);
+        let config = Config::new().write_mark(1024).control_rate(None);
+        let (mut ws, mut peer) = duplex(role, config, 64);
         let last = 9_999u32.to_be_bytes();
         let flood = async {
             for number in 0..10_000u32 {
@@ -403,7 +404,7 @@ async fn a_peer_that_never_lets_up_gets_all_its_pongs() {
         let reader = Measured { reads, most: Arc::default() };
         let (near, far) = tokio::io::duplex(8 << 20);
         // Room for the answers to two reads, not for all of them.
-        let config = Config::new().write_mark(128 << 10);
+        let config = Config::new().write_mark(128 << 10).control_rate(None);
         let mut ws = open(tokio::io::join(reader, near), role, config);
         let mut peer = Peer::of(role, far);
         // A separate task, so that what it reads does not count towards the other one's budget.

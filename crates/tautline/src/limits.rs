@@ -14,8 +14,9 @@ pub(crate) use self::network::Key;
 /// `None` switches one off.
 ///
 /// An address is a network: by default one IPv4 address, or the /64 of an IPv6 address, of which a
-/// client has 2^64 of its own. IPv4 addresses that are mapped into IPv6 count as IPv4. Behind a
-/// proxy, all clients have the proxy's address: make that one [`exempt`](Self::exempt).
+/// client has 2^64 of its own. IPv4 addresses that are mapped into IPv6 count as IPv4. The
+/// connection of a proxy that the server [trusts](crate::Server::trusted_proxies) counts for the
+/// client that the proxy names; make any other proxy [`exempt`](Self::exempt).
 ///
 /// A connection beyond a limit is reset as soon as it was accepted, before TLS and before its
 /// request: answering it would cost what the limit is there to protect. A WebSocket over HTTP/2 is

@@ -1,4 +1,4 @@
-//! What a server counts through the facade of the [`metrics`](::metrics) crate: feature `metrics`,
+//! What a server counts through the facade of the `metrics` crate: feature `metrics`,
 //! and [`Server::metrics`](crate::Server::metrics).
 //!
 //! [`ALL`] has the names; `docs/operations/metrics.md` of the repository has them with their
