@@ -6,15 +6,16 @@ use std::io;
 use std::net::SocketAddr;
 #[cfg(target_os = "linux")]
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt, future};
-use http::Request;
+use http::{Request, StatusCode};
 use tautline::{
-    Acceptor, BoxError, Client, Http2Config, LimitCounts, Limits, Role, Server, ServerHandle,
-    Upgrade, WebSocket,
+    Acceptor, BoxError, Client, ConnectError, Http2, Http2Config, LimitCounts, Limits, Networks,
+    Role, Server, ServerHandle, TrustedProxies, Upgrade, WebSocket,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 #[cfg(target_os = "linux")]
@@ -435,4 +436,52 @@ async fn threads_for_each_core_have_their_limits_together() {
     drop(open);
     stop.send(()).unwrap();
     timeout(DEADLINE, serving).await.expect("both end").unwrap().unwrap();
+}
+
+/// What the limits are told of, behind a proxy: this client, by a header.
+fn through_proxy(client: &str, address: SocketAddr, http2: Http2) -> Connecting {
+    let client = Client::new().header("forwarded", format!("for={client}")).http2(http2);
+    Box::pin(async move { client.connect(uri(address)).await })
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<WebSocket, ConnectError>> + Send>>;
+
+// All clients of a proxy have its address, and would share one allowance.
+#[tokio::test]
+async fn behind_a_proxy_the_clients_count_that_it_names() {
+    for http2 in [Http2::Never, Http2::Prior] {
+        let proxies = TrustedProxies::forwarded(Networks::parse([ONE]).unwrap());
+        let limits = none().connections_per_address(1);
+        let (address, handle) = serve(limits, |server| server.trusted_proxies(proxies)).await;
+        let mut first = through_proxy("192.0.2.7", address, http2).await.unwrap();
+        let refused = through_proxy("192.0.2.7", address, http2).await.unwrap_err();
+        assert_eq!(refused.status(), Some(StatusCode::TOO_MANY_REQUESTS), "{refused}");
+        let mut other = through_proxy("192.0.2.8", address, http2).await.unwrap();
+        expect_echo(&mut other, "the neighbour").await;
+        expect_echo(&mut first, "and who is there").await;
+        assert_eq!(handle.counts().connections_per_address, 1);
+        first.close().await.unwrap();
+        let_in(|| async { through_proxy("192.0.2.7", address, http2).await.ok() }).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_clients_count_that_the_proxy_protocol_names() {
+    let limits = none().connections_per_address(1).handshakes_per_address(1);
+    let proxies = Networks::parse([ONE]).unwrap();
+    let (address, handle) = serve(limits, |server| server.proxy_protocol(proxies)).await;
+    let connect = |client: &'static str| async move {
+        let mut stream = stream_from(ONE, address).await;
+        let header = format!("PROXY TCP4 {client} 10.0.0.1 50000 443\r\n");
+        stream.write_all(header.as_bytes()).await.ok()?;
+        let mut ws = Client::new().connect_over(uri(address), stream).await.ok()?;
+        expect_echo(&mut ws, "hello").await;
+        Some(ws)
+    };
+    let first = connect("192.0.2.7").await.expect("let in");
+    assert!(connect("192.0.2.7").await.is_none());
+    let _other = connect("192.0.2.8").await.expect("another address");
+    assert_eq!(handle.counts().connections_per_address, 1);
+    drop(first);
+    let_in(|| connect("192.0.2.7")).await;
 }
