@@ -85,10 +85,8 @@ impl Transport {
     /// Turns the end of the connection into a reset, so that the peer does not take what it
     /// received for complete.
     pub(crate) fn reset_at_end(&self) {
-        if let Some(stream) = self.tcp()
-            && let Err(error) = stream.set_zero_linger()
-        {
-            tracing::debug!(%error, "a connection cannot be reset");
+        if let Some(stream) = self.tcp() {
+            socket::reset_at_end(stream);
         }
     }
 }

@@ -105,6 +105,9 @@ impl Http2Stream {
             let wanted = wanted.min(MOST);
             self.outgoing.reserve_capacity(wanted);
             let room = match self.outgoing.poll_capacity(cx) {
+                // The peer has made its window smaller meanwhile. It was told without being asked
+                // to wake.
+                Poll::Ready(Some(Ok(0))) => continue,
                 Poll::Ready(Some(Ok(room))) => room,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.explain(error))),
                 Poll::Ready(None) => return Poll::Ready(Err(self.why_closed(cx))),

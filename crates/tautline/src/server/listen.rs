@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::transport::Peer;
+use crate::transport::{Peer, socket};
 
 /// How long accepting pauses if the system is out of file descriptors or memory: it would fail
 /// again at once.
@@ -106,10 +106,8 @@ impl Stream {
     /// Has this connection end with a reset, when it is dropped: it was not let in. An orderly end
     /// would leave a part of it in the system for a minute, for each one of a flood.
     pub(super) fn reset(self) {
-        if let Self::Tcp(stream) = self
-            && let Err(error) = stream.set_zero_linger()
-        {
-            tracing::debug!(%error, "a connection cannot be reset");
+        if let Self::Tcp(stream) = self {
+            socket::reset_at_end(&stream);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Server<T> {
             let _ = opened.send((ws, data));
             async { Ok(()) }
         });
-        let handler = Arc::new(handler);
+        let handler = Rc::new(handler);
         let starting = async {
             while let Some((ws, data)) = connections.recv().await {
                 start(&handler, ws, data);
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Server<T> {
 }
 
 /// Runs the handler in a task of this thread, which the server ends if it does not end in time.
-fn start<T, F, Fut>(handler: &Arc<F>, ws: WebSocket, data: T)
+fn start<T, F, Fut>(handler: &Rc<F>, ws: WebSocket, data: T)
 where
     T: 'static,
     F: Fn(WebSocket, T) -> Fut + 'static,

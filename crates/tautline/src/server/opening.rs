@@ -261,7 +261,8 @@ impl<T: Send> Opener<T> {
         Ok(Opened::WebSocket(ws, data))
     }
 
-    /// The same, from the client that a proxy names ahead of it, if that one is let in.
+    /// Reads the first request. If a proxy names its client ahead of that, the connection is from
+    /// there on that client's, and ends if the client is not let in.
     async fn read_from(
         &self,
         mut stream: Stream,

@@ -2,19 +2,16 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use tokio::net::TcpSocket;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use super::Server;
 use super::handle::Shared;
+use super::{ListenOptions, Server};
 use crate::limits::Gate;
 
 impl Server {
@@ -109,38 +106,17 @@ async fn listen(
     address: impl ToSocketAddrs,
     count: NonZeroUsize,
 ) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut failure = None;
-    for address in tokio::net::lookup_host(address).await? {
-        match listen_all(address, count.get()) {
-            Ok(listeners) => return Ok(listeners),
-            Err(error) => failure = Some(error),
-        }
+    // Elsewhere the last listener would get all connections.
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return Err(io::ErrorKind::Unsupported.into());
     }
-    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
-}
-
-fn listen_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let first = listen_once(address)?;
+    let options = ListenOptions::new().reuse_port(true);
+    let first = options.listen(address).await?;
     // Port 0: the others get what the first one got.
     let address = first.local_addr()?;
-    let mut listeners = vec![first];
-    while listeners.len() < count {
-        listeners.push(listen_once(address)?);
+    let mut listeners = vec![first.into_std()?];
+    while listeners.len() < count.get() {
+        listeners.push(options.listen(address).await?.into_std()?);
     }
     Ok(listeners)
-}
-
-/// Only Linux and FreeBSD share connections out; elsewhere the last listener has them all.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn listen_once(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(Server::DEFAULT_BACKLOG)?.into_std()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn listen_once(_: SocketAddr) -> io::Result<std::net::TcpListener> {
-    Err(io::ErrorKind::Unsupported.into())
 }

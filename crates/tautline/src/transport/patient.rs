@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::timer::{Timer, now};
 
 /// How much is read before other tasks run. Those that take what was read find it in the cache, and
-/// no peer that always has more delays the others: of 16, 64, 128 and 256 KiB, this is what costs
-/// least for messages of 16 KiB on 16 and on 256 streams of HTTP/2, 15 % less than without a limit.
+/// no peer that always has more delays the others. For messages of 16 KiB on 16 and on 256 streams
+/// of HTTP/2, 64 to 128 KiB cost least, and less and more cost more (`docs/performance.md`).
 const TURN: usize = 64 << 10;
 
 /// Fails with `TimedOut` when the peer has taken no byte for as long as its patience lasts, and is
