@@ -330,10 +330,10 @@ async fn silent() -> SocketAddr {
 async fn a_server_without_settings_is_given_up_in_time() {
     let client = prior().connect_timeout(Duration::from_millis(100));
     let error = client.connect(uri(silent().await)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
     // Nothing is left that would keep the next from trying.
     let error = client.connect(uri(silent().await)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -383,7 +383,7 @@ async fn a_connection_whose_server_did_not_answer_is_not_asked_again() {
     // The clone has the same connections.
     let hasty = client.clone().connect_timeout(Duration::from_millis(100));
     let error = hasty.connect(uri(address)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
     let _unanswered = silent.request().await.unwrap();
     let accepting = async {
         tokio::select! {

@@ -29,8 +29,10 @@ mod bounds;
 mod certificates;
 mod client;
 mod client_auth;
+mod connect_errors;
 mod drain;
 mod events;
+mod forward_proxy;
 mod http2_client;
 mod http2_fallback;
 mod http2_faults;
@@ -43,6 +45,7 @@ mod per_core;
 #[cfg(unix)] // started by a shell
 mod process;
 mod proxies;
+mod reach;
 mod refusal;
 mod registry;
 mod request;

@@ -1,13 +1,23 @@
 //! A client: from a URI to an open connection.
 
+mod attempts;
+mod connector;
 mod dial;
+mod endpoint;
 mod error;
 #[cfg(feature = "http2")]
 mod http2;
 #[cfg(feature = "http2")]
 mod link;
+mod local;
 mod open;
+mod proxy;
+mod reach;
+mod reaching;
+mod resolve;
+mod status;
 mod target;
+mod timing;
 
 use std::fmt;
 use std::future::Future;
@@ -21,12 +31,18 @@ use tautline_frame::Config;
 use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Headers, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::attempts::{DialAttempt, DialError};
+use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
 use self::link::Pool;
 use self::open::Security;
+pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
+use self::reach::Reach;
+pub use self::resolve::Resolve;
 pub use self::target::IntoRequest;
 use self::target::Target;
+pub use self::timing::ConnectStage;
 use crate::headers::header_setters;
 #[cfg(feature = "http2")]
 use crate::http2::{Http2, Http2Config};
@@ -89,6 +105,7 @@ pub struct Client {
     subprotocols: Vec<String>,
     subprotocol_required: bool,
     connect_timeout: Duration,
+    reach: Reach,
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
@@ -109,6 +126,7 @@ impl fmt::Debug for Client {
             .field("headers", &self.headers)
             .field("subprotocols", &self.subprotocols.len())
             .field("connect_timeout", &self.connect_timeout)
+            .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
 }
@@ -122,6 +140,7 @@ impl Default for Client {
             subprotocols: Vec::new(),
             subprotocol_required: true,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            reach: Reach::default(),
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
@@ -137,11 +156,12 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Thirty seconds for name resolution, TCP, TLS and the opening handshake together: about as
-    /// long as a user of a browser waits.
+    /// Thirty seconds for name resolution, TCP, a proxy, TLS and the opening handshake together:
+    /// about as long as a user of a browser waits.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The defaults.
+    /// The defaults. The proxies of the environment are read now: see
+    /// [`Proxies::from_env`] and [`no_proxy`](Self::no_proxy).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -204,7 +224,8 @@ impl Client {
     }
 
     /// How long opening a connection may take in total. Default:
-    /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT).
+    /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT). For single stages there is
+    /// [`stage_timeout`](Self::stage_timeout).
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -290,9 +311,11 @@ impl Client {
         if self.http2 != Http2::Never {
             return self.open_tcp_shared(target).await;
         }
-        let (uri, request) = self.prepare(target)?;
-        let security = Security::of(&uri)?;
-        self.in_time(self.open_own(&uri, request, security)).await
+        let (endpoint, request) = self.prepare(target)?;
+        let security = Security::of(&endpoint.uri)?;
+        let timing = self.timing();
+        let reply = self.open_own(&endpoint, request, security, &timing).await?;
+        Self::outcome(reply, &timing).await
     }
 
     #[cfg(feature = "http2")]
@@ -301,11 +324,14 @@ impl Client {
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let Target { uri, headers } = target?;
-        let upgrade = self.request(&uri, headers.clone())?.build()?;
-        let connect = self.request(&uri, headers)?.build_connect()?;
-        let security = Security::of(&uri)?;
-        self.in_time(Box::pin(self.open_shared(&uri, upgrade, connect, security))).await
+        let Target { endpoint, headers } = target?;
+        let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
+        let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
+        let security = Security::of(&endpoint.uri)?;
+        let timing = self.timing();
+        let opening = self.open_shared(&endpoint, upgrade, connect, security, &timing);
+        let reply = Box::pin(opening).await?;
+        Self::outcome(reply, &timing).await
     }
 
     /// Opens a connection over a stream of your own: a Unix socket, a tunnel through a proxy, one
@@ -339,14 +365,13 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (uri, request) = self.prepare(target)?;
+            let (Endpoint { uri, .. }, request) = self.prepare(target)?;
             let security = Security::of(&uri)?;
-            let opening = async {
-                let transport = self.secure(stream, &uri, security).await?;
-                let peer = Peer::unknown().with_secure(transport.is_tls());
-                self.upgrade(request, transport, peer).await
-            };
-            Ok(self.in_time(opening).await?.0)
+            let timing = self.timing();
+            let transport = self.secure(stream, &uri, security, &timing).await?;
+            let peer = Peer::unknown().with_secure(transport.is_tls());
+            let reply = self.upgrade(request, transport, peer, &timing).await?;
+            Ok(Self::outcome(reply, &timing).await?.0)
         })
     }
 
@@ -367,7 +392,9 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (_, request) = self.prepare(target)?;
-            Ok(self.in_time(self.upgrade(request, stream, Peer::unknown())).await?.0)
+            let timing = self.timing();
+            let reply = self.upgrade(request, stream, Peer::unknown(), &timing).await?;
+            Ok(Self::outcome(reply, &timing).await?.0)
         })
     }
 
@@ -375,11 +402,11 @@ impl Client {
     fn prepare(
         &self,
         target: Result<Target, ConnectError>,
-    ) -> Result<(WsUri, (Request<()>, Expectation)), ConnectError> {
+    ) -> Result<(Endpoint, (Request<()>, Expectation)), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let Target { uri, headers } = target?;
-        let request = self.request(&uri, headers)?.build()?;
-        Ok((uri, request))
+        let Target { endpoint, headers } = target?;
+        let request = self.request(&endpoint.uri, headers)?.build()?;
+        Ok((endpoint, request))
     }
 
     /// The request for this URI.

@@ -49,7 +49,10 @@ mod websocket;
 // The public face.
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
-pub use client::{Client, ConnectError, IntoRequest, connect};
+pub use client::{
+    Client, ConnectError, ConnectStage, DialAttempt, DialError, IntoRequest, InvalidProxy, Proxies,
+    Proxy, ProxyError, Resolve, SocksReply, connect,
+};
 pub use connections::Connections;
 pub use drain::Drain;
 pub use error::{BoxError, TryFeedError};

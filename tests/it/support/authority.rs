@@ -25,6 +25,8 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = rcgen::CertificateParams::default();
+        // Apart from certificates that sign themselves, all of which have one name.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         Self { issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
@@ -45,6 +47,25 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         ClientCertificate { der: certificate.der().clone(), key: key.serialize_der() }
+    }
+
+    /// Settings of a client that trusts whom it vouches for, and nobody else.
+    pub(crate) fn client_tls(&self) -> ClientTls {
+        ClientTls::from_ca_pem(self.issuer.pem().as_bytes()).unwrap()
+    }
+
+    /// A certificate for a server of these names.
+    pub(crate) fn identity(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = rcgen::CertificateParams::new(names).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate: certificate.der().clone(),
+            key_der: key.serialize_der(),
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
     }
 
     pub(crate) fn auth(&self) -> ClientAuth {

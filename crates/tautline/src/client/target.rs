@@ -7,11 +7,15 @@ use http::{HeaderMap, Method, Request, Uri};
 use tautline_handshake::{BuildError, WsUri};
 
 use super::ConnectError;
+use super::endpoint::Endpoint;
 
 /// What [`Client::connect`](crate::Client::connect) and similar functions take: where to connect
 /// to, and optionally headers.
 ///
-/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference.
+/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference. It is a
+///   `ws` or `wss` URI, or on Unix `ws+unix:/path/of/socket:/path?query`: a Unix socket, and what to
+///   request there. The path of the socket is absolute; write `%3A` for a colon in it, and `%3F` for
+///   a question mark. Without the second path it is `/`. The host of the request is `localhost`.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
 /// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers.
 ///   For this connection, they replace the headers of the same name that are set on the
@@ -40,13 +44,13 @@ pub trait IntoRequest: Sealed {}
 /// Where to connect to, and with which headers.
 #[expect(missing_debug_implementations, reason = "the headers hold credentials")]
 pub struct Target {
-    pub(super) uri: WsUri,
+    pub(super) endpoint: Endpoint,
     pub(super) headers: HeaderMap,
 }
 
-impl From<WsUri> for Target {
-    fn from(uri: WsUri) -> Self {
-        Self { uri, headers: HeaderMap::new() }
+impl From<Endpoint> for Target {
+    fn from(endpoint: Endpoint) -> Self {
+        Self { endpoint, headers: HeaderMap::new() }
     }
 }
 
@@ -61,7 +65,7 @@ macro_rules! text {
 
         impl Sealed for $text {
             fn into_target(self) -> Result<Target, ConnectError> {
-                Ok(WsUri::parse(self.as_ref())?.into())
+                Ok(Endpoint::parse(self.as_ref())?.into())
             }
         }
     )*};
@@ -76,7 +80,7 @@ macro_rules! uri {
 
         impl Sealed for $uri {
             fn into_target(self) -> Result<Target, ConnectError> {
-                Ok(WsUri::try_from(self)?.into())
+                Ok(Endpoint::from(WsUri::try_from(self)?).into())
             }
         }
     )*};
@@ -88,7 +92,7 @@ impl IntoRequest for WsUri {}
 
 impl Sealed for WsUri {
     fn into_target(self) -> Result<Target, ConnectError> {
-        Ok(self.into())
+        Ok(Endpoint::from(self).into())
     }
 }
 
@@ -96,7 +100,7 @@ impl IntoRequest for &WsUri {}
 
 impl Sealed for &WsUri {
     fn into_target(self) -> Result<Target, ConnectError> {
-        Ok(self.clone().into())
+        self.clone().into_target()
     }
 }
 
@@ -108,7 +112,8 @@ impl Sealed for Request<()> {
         if parts.method != Method::GET {
             return Err(BuildError::Method.into());
         }
-        Ok(Target { uri: WsUri::try_from(parts.uri)?, headers: parts.headers })
+        let endpoint = WsUri::try_from(parts.uri)?.into();
+        Ok(Target { endpoint, headers: parts.headers })
     }
 }
 

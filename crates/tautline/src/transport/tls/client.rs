@@ -14,8 +14,8 @@ use tokio_rustls::TlsConnector;
 use super::settings::ALPN_HTTP2;
 use super::settings::{ALPN, WRITE_LIMIT, provider};
 use super::{TlsError, roots};
-use crate::transport::Transport;
 use crate::transport::read_ahead::ReadAhead;
+use crate::transport::{Base, Transport};
 
 /// TLS settings of a client. Clones share sessions, which makes later connections faster.
 ///
@@ -101,9 +101,37 @@ impl ClientTls {
         connect(self.config().await?, stream, host).await
     }
 
+    /// The same over the stream of a [`Client`](crate::Client), of whatever kind it is.
+    pub(crate) async fn secure(
+        &self,
+        stream: Transport,
+        host: &str,
+    ) -> Result<Transport, TlsError> {
+        match stream.into_base() {
+            Base::Tcp(stream) => self.connect(stream, host).await,
+            Base::Boxed(stream) => Ok(self.connect(stream, host).await?.of_any_stream()),
+        }
+    }
+
+    /// The same with HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn secure_http2(
+        &self,
+        stream: Transport,
+        host: &str,
+        only: bool,
+    ) -> Result<Transport, TlsError> {
+        match stream.into_base() {
+            Base::Tcp(stream) => self.connect_http2(stream, host, only).await,
+            Base::Boxed(stream) => {
+                Ok(self.connect_http2(stream, host, only).await?.of_any_stream())
+            }
+        }
+    }
+
     /// Offers HTTP/2, and, unless it is to be the only one, HTTP/1.1.
     #[cfg(feature = "http2")]
-    pub(crate) async fn connect_http2<S>(
+    async fn connect_http2<S>(
         &self,
         stream: S,
         host: &str,
