@@ -18,6 +18,7 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring,idna",
         "-p tautline --no-default-features --features jwt",
+        "-p tautline --no-default-features --features socks",
         "-p tautline-http --no-default-features",
         "-p tautline-axum --no-default-features",
     ];
@@ -54,6 +55,7 @@ pub(crate) fn features(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring",
         "-p tautline --no-default-features --features jwt",
+        "-p tautline --no-default-features --features socks",
         // All but aws-lc-rs, which takes minutes to compile.
         "-p tautline --features idna",
         "-p tautline-http --no-default-features",

@@ -334,8 +334,9 @@ impl Client {
         Self::outcome(reply, &timing).await
     }
 
-    /// Opens a connection over a stream of your own: a Unix socket, a tunnel through a proxy, one
-    /// end of a duplex. The URI says what to request; with `wss:`, TLS runs over the stream, and
+    /// Opens a connection over a stream of your own: one end of a tunnel, of a pipe, or of a duplex.
+    /// For Unix sockets and proxies it is not needed: see [`IntoRequest`] and
+    /// [`proxy`](Self::proxy). The URI says what to request; with `wss:`, TLS runs over the stream, and
     /// the certificate must be for the URI's host. No part of a `wss:` request is ever sent
     /// unencrypted.
     ///

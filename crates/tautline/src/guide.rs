@@ -4,6 +4,7 @@
 //! [Behind a proxy]: proxies
 //! [With axum, hyper and tower]: http
 //! [TLS]: tls
+//! [Reaching the server]: reaching
 //! [Compression]: compression
 //! [Large messages and many receivers]: large
 //! [HTTP/2, and pages on the same port]: http2
@@ -32,6 +33,9 @@ pub mod http {}
 
 #[doc = include_str!("../docs/guide/tls.md")]
 pub mod tls {}
+
+#[doc = include_str!("../docs/guide/reaching.md")]
+pub mod reaching {}
 
 #[cfg_attr(feature = "deflate", doc = include_str!("../docs/guide/compression.md"))]
 #[cfg_attr(not(feature = "deflate"), doc = "This page is there with the feature `deflate`.")]

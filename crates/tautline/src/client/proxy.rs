@@ -310,7 +310,7 @@ impl Proxies {
     ///   with or without a dot in front (`example.com`, `.example.com`). An IP address stands for
     ///   itself, and a network (`10.0.0.0/8`, `fd00::/8`) for its addresses; names are not resolved
     ///   for that. Ports are not supported: an entry with one matches nothing.
-    /// - Apart from curl, `localhost`, names below it, and loopback addresses are always reached
+    /// - Unlike with curl, `localhost`, names below it, and loopback addresses are always reached
     ///   without a proxy: a proxy could only reach its own.
     #[must_use]
     pub fn from_env() -> Self {
