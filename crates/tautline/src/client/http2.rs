@@ -8,11 +8,12 @@ use http::{Request, Version};
 use tautline_frame::Role;
 use tautline_handshake::{Expectation, ResponseError};
 use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::time::timeout_at;
 
 use super::endpoint::Endpoint;
 use super::link::{Known, Link, Opened, StreamError};
 use super::open::{Reply, Security};
-use super::timing::{ConnectStage, Timing};
+use super::timing::{ConnectStage, Timing, TooLate};
 use super::{Client, ConnectError};
 use crate::handshake_io::NEVER;
 use crate::http2::{Http2, Http2Error};
@@ -56,9 +57,9 @@ impl Client {
         let slot = self.pool.slot(endpoint);
         let mut attempts = 1;
         loop {
-            // Another one may be connecting: to those who wait for it, that is their own connecting.
-            let locking = timing.stage(ConnectStage::Connect, slot.clone().lock_owned());
-            let mut known = locking.await?;
+            // Another one may be connecting, in all stages of it, each with its own deadline.
+            let locking = timeout_at(timing.until(), slot.clone().lock_owned());
+            let mut known = locking.await.map_err(|_| TooLate(ConnectStage::Connect))?;
             let link = match known.link() {
                 Some(link) => link,
                 None if !only && known.lacks_http2() => {

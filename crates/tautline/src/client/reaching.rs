@@ -76,7 +76,8 @@ impl Client {
     /// `ws+unix:` URI does not ask it.
     ///
     /// An error of it is [`ConnectError::Connector`](crate::ConnectError::Connector). It must not add
-    /// TLS by itself. For a single connection there is [`connect_over`](Self::connect_over).
+    /// TLS by itself, and sets what options the stream needs: for a TCP stream there is
+    /// [`Transport::from_tcp`](crate::Transport::from_tcp). For a single connection there is [`connect_over`](Self::connect_over).
     ///
     /// ```
     /// use tautline::{Acceptor, Client};
