@@ -209,9 +209,9 @@ async fn certificates_that_are_not_trusted() {
             assert!(!error.is_retryable());
         }
         // The proxies had opened their tunnels.
-        asked.recv().await.unwrap();
-        asked_too.recv().await.unwrap();
-        asked_last.recv().await.unwrap();
+        asked.try_recv().unwrap();
+        asked_too.try_recv().unwrap();
+        asked_last.try_recv().unwrap();
         // The certificate of a proxy is checked in the same way.
         let (address, _asked) = tunnelling_under_tls(&identity).await;
         let known = Known(vec![address.ip()]);
