@@ -6,6 +6,7 @@ mod support;
 
 // The connection.
 mod at_random;
+mod calls;
 mod cancel;
 mod conversation;
 mod deflate;

@@ -6,6 +6,7 @@
 mod accept;
 pub mod auth;
 mod builder;
+pub mod calls;
 mod client;
 mod connection;
 mod connections;
