@@ -40,7 +40,7 @@ function check(name, body) {
 }
 
 function evaluate(url, expression) {
-  return execFileSync(DEVTOOLS_BIN, [url, expression], { encoding: "utf8", timeout: LIMIT / 2 });
+  return execFileSync(DEVTOOLS_BIN, [url, expression], { encoding: "utf8", timeout: LIMIT / 2, maxBuffer: 64 << 20 });
 }
 
 let url;
