@@ -72,12 +72,14 @@ impl Authority {
             .args(["-dns01", &dns.to_string(), "-management", &dns_management.to_string()])
             .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]);
         let resolving = listening(cmd, "pebble-challtestsrv", dns)?;
+        // Later versions of Pebble have the validity in profiles.
         let config = format!(
             "{{ \"pebble\": {{\n  \"listenAddress\": \"{listen}\",\n  \
              \"managementListenAddress\": \"{management}\",\n  \"certificate\": \"{}\",\n  \
              \"privateKey\": \"{}\",\n  \"httpPort\": {},\n  \"tlsPort\": {},\n  \
              \"ocspResponderURL\": \"\",\n  \"externalAccountBindingRequired\": false,\n  \
-             \"certificateValidityPeriod\": {VALIDITY}\n}} }}\n",
+             \"certificateValidityPeriod\": {VALIDITY},\n  \"profiles\": {{ \"default\": {{ \
+             \"description\": \"short\", \"validityPeriod\": {VALIDITY} }} }}\n}} }}\n",
             certificate.cert.display(),
             certificate.key.display(),
             http.port(),
