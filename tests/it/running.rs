@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tautline::http::StatusCode;
 use tautline::metrics::ALL;
-use tautline::{CloseCode, Http2Config, connect, text_response};
+use tautline::{CloseCode, Config, Http2Config, Limits, Rate, connect, text_response};
 
 use crate::support::handshake::{Http, bind, echo, echo_server, expect_echo, uri};
 use crate::support::log::Log;
@@ -65,6 +65,45 @@ async fn metrics_count_what_has_passed() {
         ("tautline_server_queued ", 0.0),
     ] {
         assert_eq!(value(&text, start), expected, "{start}\n{text}");
+    }
+    limits_that_strike_are_counted_by_reason(&prometheus).await;
+}
+
+/// Part of the test above, since a process has one recorder.
+async fn limits_that_strike_are_counted_by_reason(prometheus: &PrometheusHandle) {
+    let struck = |reason: &str| {
+        let start = format!("tautline_server_limits{{reason=\"{reason}\"}} ");
+        value(&prometheus.render(), &start)
+    };
+    // One that is never struck is known all the same.
+    assert!(prometheus.render().contains(r#"tautline_server_limits{reason="handshakes"} 0"#));
+
+    let (server, address) = bind().await;
+    let config = Config::new()
+        .message_rate(Rate::per_second(1000).burst(10))
+        .control_rate(Rate::per_second(1).burst(1));
+    let limits = Limits::none().exempt([]).connections_per_address(2);
+    let server = server.config(config).limits(limits).metrics();
+    let handle = server.handle();
+    tokio::spawn(server.serve(echo));
+    let mut one = connect(uri(address)).await.unwrap();
+    let mut other = connect(uri(address)).await.unwrap();
+    connect(uri(address)).await.unwrap_err();
+    assert_eq!(struck("connections_per_address"), 1.0);
+    assert_eq!(handle.counts().connections_per_address, 1);
+
+    for _ in 0..200 {
+        one.feed("hello").await.unwrap();
+    }
+    for _ in 0..200 {
+        one.next().await.unwrap().unwrap();
+    }
+    one.close().await.unwrap();
+    until(|| struck("message_rate") >= 1.0).await;
+    while other.ping().await.is_ok() {}
+    until(|| struck("control_rate") == 1.0).await;
+    for reason in ["byte_rate", "memory_budget", "connection_rate", "handshakes_per_address"] {
+        assert_eq!(struck(reason), 0.0, "{reason}");
     }
 }
 

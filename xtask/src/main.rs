@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod acme;
 mod api;
 mod arrows;
 mod autobahn;
@@ -106,6 +107,11 @@ const CHECKS: &[Check] = &[
         name: "proxies",
         about: "behind nginx, HAProxy and Caddy, with the files of docs/proxies",
         run: |args| none(args).and_then(|()| proxy_files::check()),
+    },
+    Check {
+        name: "acme",
+        about: "certificates of an ACME authority, and their renewal",
+        run: |args| none(args).and_then(|()| acme::check()),
     },
     Check {
         name: "browser",

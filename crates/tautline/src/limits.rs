@@ -286,6 +286,16 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    /// In the order of their declaration.
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 5] = [
+        Self::ConnectionsPerAddress,
+        Self::ConnectionsPerSite,
+        Self::ConnectionRate,
+        Self::Handshakes,
+        Self::HandshakesPerAddress,
+    ];
+
     /// The name of its setting.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -308,5 +318,28 @@ impl LimitCounts {
             Limit::Handshakes => &mut self.handshakes,
             Limit::HandshakesPerAddress => &mut self.handshakes_per_address,
         }
+    }
+}
+
+#[cfg(all(test, feature = "metrics", not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_own_place() {
+        let mut counts = LimitCounts::default();
+        for (place, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, place, "{limit:?}");
+            *counts.of(limit) += 1;
+        }
+        let LimitCounts {
+            connections_per_address,
+            connections_per_site,
+            connection_rate,
+            handshakes,
+            handshakes_per_address,
+        } = counts;
+        assert_eq!([connections_per_address, connections_per_site, connection_rate], [1; 3]);
+        assert_eq!([handshakes, handshakes_per_address], [1; 2]);
     }
 }

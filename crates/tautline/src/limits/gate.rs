@@ -31,6 +31,19 @@ struct State {
     table: Table,
     counts: LimitCounts,
     warnings: Warnings,
+    #[cfg(feature = "metrics")]
+    counters: Option<Counters>,
+}
+
+/// One for each limit.
+#[cfg(feature = "metrics")]
+struct Counters([::metrics::Counter; Limit::ALL.len()]);
+
+#[cfg(feature = "metrics")]
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counters")
+    }
 }
 
 impl Gate {
@@ -45,6 +58,13 @@ impl Gate {
 
     pub(crate) fn counts(&self) -> LimitCounts {
         lock(&self.state).counts
+    }
+
+    /// Counts in metrics too, from now on. Servers that share their limits count once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) {
+        let counter = |limit: Limit| crate::metrics::limit_counter(limit.name());
+        lock(&self.state).counters = Some(Counters(Limit::ALL.map(counter)));
     }
 
     /// Waits until a handshake may begin.
@@ -119,10 +139,14 @@ impl Gate {
 
     fn strike(&self, limit: Limit, peer: Option<&Peer>) {
         let due = {
-            let State { counts, warnings, .. } = &mut *lock(&self.state);
-            let count = counts.of(limit);
+            let state = &mut *lock(&self.state);
+            let count = state.counts.of(limit);
             *count = count.saturating_add(1);
-            warnings.strike(limit, now())
+            #[cfg(feature = "metrics")]
+            if let Some(Counters(counters)) = &state.counters {
+                counters[limit as usize].increment(1);
+            }
+            state.warnings.strike(limit, now())
         };
         let peer = peer.map(tracing::field::display);
         tracing::debug!(limit = limit.name(), peer, "a limit has struck");

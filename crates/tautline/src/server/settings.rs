@@ -336,12 +336,13 @@ impl<T> Server<T> {
         self
     }
 
-    /// Counts connections, messages, bytes and more through the [`metrics`](mod@crate::metrics)
+    /// Counts connections, messages, bytes, limits that strike and more through the [`metrics`](mod@crate::metrics)
     /// facade. Call it after a recorder was installed. Default: nothing is counted.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self) -> Self {
         self.settings.observers.instruments = Some(Arc::default());
+        self.settings.shared.gate().meter();
         self
     }
 
