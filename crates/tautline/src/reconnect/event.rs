@@ -85,12 +85,12 @@ impl Connected {
     }
 }
 
-/// A connection that ended or was not opened, with another attempt to follow.
+/// A connection that ended or was not opened, with another attempt to follow. Messages that it was
+/// handed and had not written are gone: they are not sent again.
 #[derive(Clone, Debug)]
 pub struct Disconnected {
     pub(super) cause: Arc<Cause>,
     pub(super) retry_in: Duration,
-    pub(super) unwritten: usize,
 }
 
 impl Disconnected {
@@ -104,14 +104,6 @@ impl Disconnected {
     #[must_use]
     pub const fn retry_in(&self) -> Duration {
         self.retry_in
-    }
-
-    /// How many messages the connection was handed and had not written to their end. They are not
-    /// sent again. Those that were written may not have arrived either: only the peer can tell, by
-    /// messages of its own.
-    #[must_use]
-    pub const fn unwritten(&self) -> usize {
-        self.unwritten
     }
 }
 

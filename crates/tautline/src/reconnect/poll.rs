@@ -174,11 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reconnecting<S> {
     /// The connection has ended, or none was opened.
     fn ended(&mut self, cause: Cause) -> Item {
         self.shared.disconnected(None);
-        let phase = mem::replace(&mut self.phase, Phase::Start);
-        let mut unwritten = 0;
-        if let Phase::Live(live) = phase {
+        if let Phase::Live(live) = mem::replace(&mut self.phase, Phase::Start) {
             self.backoff.note_lasted(now().saturating_duration_since(live.since));
-            unwritten = live.writer.queued_messages();
         }
         if self.closing {
             return self.end(&Stopped::by(Why::Closed, None));
@@ -190,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reconnecting<S> {
             Some(delay) => {
                 tracing::debug!(cause = %Chain(&*cause), ?delay, "disconnected");
                 self.wait(delay, &cause);
-                Some(Ok(Event::Disconnected(Disconnected { cause, retry_in: delay, unwritten })))
+                Some(Ok(Event::Disconnected(Disconnected { cause, retry_in: delay })))
             }
             None => {
                 let why = match verdict {
@@ -225,11 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reconnecting<S> {
         self.backoff.reset();
         let Phase::Live(live) = mem::replace(&mut self.phase, Phase::Start) else { return None };
         self.shared.disconnected(None);
-        let unwritten = live.writer.queued_messages();
         live.leave();
         let cause = Arc::new(Cause::Requested);
         self.attempt.last = Some(cause.clone());
-        let event = Disconnected { cause, retry_in: Duration::ZERO, unwritten };
+        let event = Disconnected { cause, retry_in: Duration::ZERO };
         self.shared.state.send_replace(State::Connecting);
         Some(Some(Ok(Event::Disconnected(event))))
     }
