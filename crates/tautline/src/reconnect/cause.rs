@@ -175,19 +175,21 @@ mod tests {
     use std::io;
 
     use bytes::Bytes;
-    use http::Response;
+    use http::header::RETRY_AFTER;
+    use http::{HeaderValue, Response};
     use tautline_frame::{ProtocolError, Timeout};
     use tautline_handshake::UriError;
 
     use super::*;
     use crate::error::tests::assert_one_level_each;
 
-    fn refused(status: u16, retry_after: Option<&str>) -> Cause {
-        let mut response = Response::builder().status(status);
+    fn refused(status: u16, retry_after: Option<&'static str>) -> Cause {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
         if let Some(value) = retry_after {
-            response = response.header("retry-after", value);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(value));
         }
-        ConnectError::Refused(Box::new(response.body(Bytes::new()).unwrap())).into()
+        ConnectError::Refused(Box::new(response)).into()
     }
 
     fn closed(code: u16) -> Cause {
