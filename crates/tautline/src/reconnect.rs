@@ -13,7 +13,7 @@
 //!
 //! Everything is done by whoever polls the stream: no task is started, and dropping the stream ends
 //! the connection. So keep a task in [`next`](Reconnecting::next), as for a
-//! [`WebSocket`](crate::WebSocket): only then is a dead connection noticed, within
+//! [`WebSocket`]: only then is a dead connection noticed, within
 //! [`ping_interval`](crate::Config::ping_interval) and
 //! [`ping_timeout`](crate::Config::ping_timeout), and replaced.
 
