@@ -135,7 +135,7 @@ async fn a_message_waits_for_a_connection_and_one_that_was_given_up_is_not_sent(
     assert_eq!(before.elapsed().as_secs(), FIRST.as_secs());
     assert!(waiting.await.unwrap().unwrap().is_handed_over());
     assert_eq!(text(&mut server).await, "waited");
-    // One that waits for room when the connection ends waits for the next one.
+    // One that waits when the stream is dropped is returned.
     drop(server);
     lab.disconnected().await;
     let waiting = tokio::spawn(async move { sender.send("never sent").await });
@@ -239,6 +239,40 @@ async fn a_message_of_a_connection_that_is_lost_is_reported_and_not_sent_again()
     let mut server = lab.connect().await;
     sender.send("next").await.unwrap();
     assert_eq!(text(&mut server).await, "next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_for_room_when_the_connection_is_lost_was_not_handed_over() {
+    for mode in [WhileAway::Fail, WhileAway::Wait, WhileAway::keep(1000)] {
+        let mut lab = Lab::new(quiet().write_mark(1024));
+        lab.feed = lab.feed.while_away(mode);
+        lab.then(Network::Up(100));
+        assert!(matches!(lab.feed.next().await, Some(Ok(Event::Connected(_)))));
+        let server = lab.servers.recv().await.unwrap();
+        let send = |message: Message| {
+            let sender = lab.feed.sender();
+            tokio::spawn(async move { sender.send(message).await })
+        };
+        let first = send(vec![7; 5000].into());
+        tokio::task::yield_now().await;
+        let second = send("no room".into());
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished());
+        drop(server);
+        lab.disconnected().await;
+        assert!(matches!(first.await.unwrap(), Err(SendError::Interrupted(_))));
+        if mode == WhileAway::Fail {
+            let Err(SendError::NotConnected(message)) = second.await.unwrap() else { panic!() };
+            assert_eq!(message.as_text(), Some("no room"));
+            continue;
+        }
+        let mut server = lab.connect().await;
+        tokio::select! {
+            event = lab.feed.next() => panic!("{event:?}"),
+            text = text(&mut server) => assert_eq!(text, "no room"),
+        }
+        second.await.unwrap().unwrap().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
