@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use tautline_frame::Message;
 
-/// What a message that waits counts in addition to its payload, for what else is allocated for it:
-/// its slot in the queue, which doubles as it grows, the channel to its sender, and what the
-/// payload's own allocation is shared by.
-pub(super) const OVERHEAD: usize = 256;
+/// What a message that waits counts in addition to its payload: its slot in the queue, which doubles
+/// as it grows, the channel to its sender, and what its payload is shared by. That is some 300
+/// bytes; the rest is for what the allocator adds.
+pub(super) const OVERHEAD: usize = 512;
 
 /// What becomes of messages that are sent while there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum WhileAway {
     /// they were sent. Sending fails if there is no room.
     #[non_exhaustive]
     Keep {
-        /// How much is kept: for each message its payload and 256 bytes for what else it takes.
+        /// How much is kept: for each message its payload and 512 bytes for what else it takes.
         max_bytes: usize,
     },
 }

@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
             let (mut writer, generation) = match self.shared.way(&message)? {
                 Way::Live(writer, generation) => (writer, generation),
                 Way::Kept(outcome) => return Ok(Handover(Outcome::Kept(outcome))),
-                Way::Wait | Way::Behind => {
+                Way::Wait => {
                     changed.await;
                     continue;
                 }
@@ -139,7 +139,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
             let (mut writer, generation) = match self.shared.way(&message)? {
                 Way::Live(writer, generation) => (writer, generation),
                 Way::Kept(outcome) => return Ok(Handover(Outcome::Kept(outcome))),
-                Way::Behind => return Err(SendError::Full(message)),
                 Way::Wait => return Err(SendError::NotConnected(message)),
             };
             match writer.try_feed(message.clone()) {

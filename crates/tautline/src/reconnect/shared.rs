@@ -58,8 +58,6 @@ pub(super) enum Way<S> {
     Live(Writer<S>, u64),
     /// It waits for a connection: the sender holds it.
     Wait,
-    /// It waits until kept messages have been handed to the connection.
-    Behind,
     /// It waits for a connection in the outbox.
     Kept(oneshot::Receiver<Result<(), SendError>>),
 }
@@ -92,8 +90,8 @@ impl<S> Shared<S> {
         lock(&self.inner).outbox.bytes()
     }
 
-    /// Where this message goes. While kept messages are handed to a connection, others wait: order
-    /// is kept.
+    /// Where this message goes. While kept messages are handed to a connection, others are kept
+    /// behind them: nothing overtakes.
     pub(super) fn way(&self, message: &Message) -> Result<Way<S>, SendError> {
         let mut inner = lock(&self.inner);
         let inner = &mut *inner;
@@ -104,10 +102,9 @@ impl<S> Shared<S> {
             (Link::Live(writer), _) if !inner.handing_over => {
                 Ok(Way::Live(writer.clone(), inner.generation))
             }
-            (Link::Live(_), _) => Ok(Way::Behind),
-            (Link::Away, WhileAway::Wait) => Ok(Way::Wait),
-            (Link::Away, WhileAway::Fail) => Err(SendError::NotConnected(message.clone())),
-            (Link::Away, WhileAway::Keep { max_bytes }) => {
+            (_, WhileAway::Wait) => Ok(Way::Wait),
+            (_, WhileAway::Fail) => Err(SendError::NotConnected(message.clone())),
+            (_, WhileAway::Keep { max_bytes }) => {
                 let (ticket, outcome) = oneshot::channel();
                 match inner.outbox.push(message.clone(), ticket, max_bytes) {
                     Ok(()) => Ok(Way::Kept(outcome)),
