@@ -44,6 +44,8 @@ mod per_core;
 #[cfg(unix)] // started by a shell
 mod process;
 mod proxies;
+mod reconnect;
+mod reconnect_sender;
 mod refusal;
 mod registry;
 mod request;

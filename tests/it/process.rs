@@ -69,6 +69,36 @@ async fn many_websockets_share_an_http_2_connection() {
 }
 
 #[tokio::test]
+async fn a_feed_goes_on_after_cuts_and_after_the_server_was_killed() {
+    let server_words = ["--every", "1", "--cut", "400", "--listen"];
+    let (mut first, address) =
+        server("feed_server", &[&server_words[..], &["127.0.0.1:0"]].concat()).await;
+    let mut client = Command::new(built("feed_client"))
+        .args(["--server", &uri(address), "--updates", "1000"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let mut next = async || lines.next_line().await.unwrap().unwrap();
+    // After a cut it resumes; then the server is killed, and the next one has another market.
+    while said.iter().filter(|line| *line == "connected").count() < 2 {
+        said.push(next().await);
+    }
+    first.kill().await.unwrap();
+    let address = address.to_string();
+    let (_second, _) = server("feed_server", &[&server_words[..], &[&address]].concat()).await;
+    while !said.last().unwrap().contains(" updates in order over ") {
+        said.push(next().await);
+    }
+    assert!(client.wait().await.unwrap().success());
+    let last = said.last().unwrap();
+    assert!(last.starts_with("1000 updates in order over "), "{last}");
+    assert!(last.ends_with(" with 2 whole books"), "{said:#?}");
+}
+
+#[tokio::test]
 async fn files_are_sent_and_fetched_through_a_bridge() {
     let directory = std::env::temp_dir().join(format!("tautline-files-{}", std::process::id()));
     let stored = directory.join("stored");

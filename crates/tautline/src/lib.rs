@@ -33,6 +33,7 @@ mod observe;
 mod outcome;
 mod parting;
 mod proxy_protocol;
+pub mod reconnect;
 mod registry;
 mod runtime;
 mod seats;

@@ -38,6 +38,7 @@ use super::ConnectError;
 pub trait IntoRequest: Sealed {}
 
 /// Where to connect to, and with which headers.
+#[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "the headers hold credentials")]
 pub struct Target {
     pub(super) uri: WsUri,
@@ -47,6 +48,14 @@ pub struct Target {
 impl From<WsUri> for Target {
     fn from(uri: WsUri) -> Self {
         Self { uri, headers: HeaderMap::new() }
+    }
+}
+
+impl IntoRequest for Target {}
+
+impl Sealed for Target {
+    fn into_target(self) -> Result<Target, ConnectError> {
+        Ok(self)
     }
 }
 
