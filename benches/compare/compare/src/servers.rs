@@ -15,6 +15,8 @@ pub(crate) use participants::{ALL, Kind, Participant, STACKS};
 pub(crate) const SERVER_CORE: usize = 0;
 /// The core of the generator.
 pub(crate) const GENERATOR_CORE: usize = 1;
+/// Where a server is measured that uses more than one, and the generator runs beside it.
+pub(crate) const BOTH_CORES: &[usize] = &[SERVER_CORE, GENERATOR_CORE];
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -81,8 +83,14 @@ pub(crate) struct Extra<'a> {
     pub(crate) deflate: Option<&'a str>,
     /// Microseconds of work for each message of a flood.
     pub(crate) busy: Option<&'a str>,
-    /// Threads of the runtime, all on the server's core.
+    /// Threads of the runtime, on the server's core unless it has [both](Self::both_cores).
     pub(crate) threads: Option<&'a str>,
+    /// Threads with a listener and a runtime each, where the library has such a mode.
+    pub(crate) per_core: Option<&'a str>,
+    /// The port, which several processes share; 0 for the first of them.
+    pub(crate) shared_port: Option<&'a str>,
+    /// It may use the generator's core too.
+    pub(crate) both_cores: bool,
 }
 
 impl Running {
@@ -133,8 +141,14 @@ impl Running {
         if let Some(threads) = extra.threads {
             command.args(["--threads", threads]);
         }
+        if let Some(cores) = extra.per_core {
+            command.args(["--per-core", cores]);
+        }
+        if let Some(port) = extra.shared_port {
+            command.args(["--port", port]);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        sys::pin_child(&mut command, SERVER_CORE);
+        sys::pin_child(&mut command, if extra.both_cores { BOTH_CORES } else { &[SERVER_CORE] });
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         Ok(Self { child, _stdin: stdin, _stdout: None, address: None })
@@ -161,6 +175,25 @@ impl Running {
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no RssAnon"))
     }
+}
+
+/// How many sockets and other things each epoll instance of a process watches: one instance for
+/// each runtime, so that it is seen which of them got how many connections.
+pub(crate) fn watched(pid: u32) -> io::Result<Vec<usize>> {
+    let mut counts = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let path = entry?.path();
+        // It may have been closed meanwhile.
+        let Ok(target) = std::fs::read_link(&path) else { continue };
+        if target.to_str() != Some("anon_inode:[eventpoll]") {
+            continue;
+        }
+        let number = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))?;
+        counts.push((number, info.lines().filter(|line| line.starts_with("tfd:")).count()));
+    }
+    counts.sort();
+    Ok(counts.into_iter().map(|(_, count)| count).collect())
 }
 
 impl Drop for Running {
