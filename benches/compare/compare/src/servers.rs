@@ -1,6 +1,7 @@
 //! How a server is started and ended.
 
 mod participants;
+mod shares;
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use crate::sys;
 
 pub(crate) use participants::{ALL, Kind, Participant, STACKS};
+pub(crate) use shares::shares;
 
 /// The core of the server; the generator has [`GENERATOR_CORE`].
 pub(crate) const SERVER_CORE: usize = 0;
@@ -175,25 +177,6 @@ impl Running {
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no RssAnon"))
     }
-}
-
-/// How many sockets and other things each epoll instance of a process watches: one instance for
-/// each runtime, so that it is seen which of them got how many connections.
-pub(crate) fn watched(pid: u32) -> io::Result<Vec<usize>> {
-    let mut counts = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let path = entry?.path();
-        // It may have been closed meanwhile.
-        let Ok(target) = std::fs::read_link(&path) else { continue };
-        if target.to_str() != Some("anon_inode:[eventpoll]") {
-            continue;
-        }
-        let number = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))?;
-        counts.push((number, info.lines().filter(|line| line.starts_with("tfd:")).count()));
-    }
-    counts.sort();
-    Ok(counts.into_iter().map(|(_, count)| count).collect())
 }
 
 impl Drop for Running {

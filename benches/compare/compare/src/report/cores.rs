@@ -59,15 +59,16 @@ mod tests {
     fn time_and_throughput_are_compared_within_rounds() {
         let scenario = ALL_SCENARIOS.iter().find(|scenario| scenario.name == "cores").unwrap();
         let row = |server: &str, figures: &[(f64, f64, f64)]| {
-            let measured = |(round, &(value, rate, share)): (usize, &(f64, f64, f64))| Measurement {
-                scenario: "cores",
-                cell: "cell".to_owned(),
-                server: server.to_owned(),
-                round,
-                value,
-                more: vec![(super::RATE, rate), ("largest_share", share)],
-                note: String::new(),
-            };
+            let measured =
+                |(round, &(value, rate, share)): (usize, &(f64, f64, f64))| Measurement {
+                    scenario: "cores",
+                    cell: "cell".to_owned(),
+                    server: server.to_owned(),
+                    round,
+                    value,
+                    more: vec![(super::RATE, rate), ("largest_share", share)],
+                    note: String::new(),
+                };
             let all: Vec<_> = figures.iter().enumerate().map(measured).collect();
             summary(server, &all.iter().collect::<Vec<_>>()).unwrap()
         };

@@ -90,8 +90,7 @@ fn keep(
     run.record(cell, row, round, window.cpu_us(), more, shares.join(" + "));
 }
 
-/// Also returns how many connections each event loop got: the kernel shares out those of several
-/// listeners by a hash.
+/// Also returns how many connections each event loop got.
 fn one(
     run: &Run<'_>,
     participant: &Participant,
@@ -115,22 +114,11 @@ fn one(
         servers.push(run.start(participant, &["echo"], extra)?);
     }
     let pids: Vec<_> = servers.iter().map(Running::pid).collect();
-    let before = watched(&pids)?;
     let mut load = Load::open(&target, connections, pool)?.give_way()?;
-    let shares = watched(&pids)?.into_iter().zip(before).map(|(after, before)| after - before);
-    let shares = shares.filter(|share| *share > 0).collect();
+    let shares = servers::shares(&pids, target.address.port())?;
     load.start(in_flight)?;
     load.warm_up(&pids, run.options.warm_up(participant.kind) * longer)?;
     Ok((load.measure(&pids, run.options.long() * longer)?, shares))
-}
-
-/// What each event loop of these processes watches.
-fn watched(pids: &[u32]) -> Outcome<Vec<usize>> {
-    let mut all = Vec::new();
-    for pid in pids {
-        all.extend(servers::watched(*pid)?);
-    }
-    Ok(all)
 }
 
 #[cfg(test)]
