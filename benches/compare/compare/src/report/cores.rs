@@ -43,10 +43,8 @@ fn share(row: &Summary) -> String {
     let shares = row.figures_of("largest_share").into_iter().map(|(_, share)| share * 100.0);
     let (low, high) =
         shares.fold((f64::MAX, 0.0_f64), |(low, high), share| (low.min(share), high.max(share)));
-    match low < high {
-        true => format!("{low:.0} to {high:.0} %"),
-        false => format!("{high:.0} %"),
-    }
+    let (low, high) = (format!("{low:.0}"), format!("{high:.0} %"));
+    if high.starts_with(&format!("{low} ")) { high } else { format!("{low} to {high}") }
 }
 
 #[cfg(test)]
