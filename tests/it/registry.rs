@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::support::handshake::{HandlerResult, bind, echo, expect_echo, uri};
+use crate::support::wait::until;
 
 /// A server with a registry, and what to connect to.
 async fn start<F, Fut>(set_up: impl FnOnce(Server) -> Server, handler: F) -> (Registry, String)
@@ -22,19 +23,6 @@ where
     let server = set_up(server).registry(registry.clone());
     tokio::spawn(server.serve(handler));
     (registry, uri(address))
-}
-
-/// Waits, by giving others their turns, until this holds.
-async fn until<T>(mut holds: impl FnMut() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            match holds() {
-                Some(value) => return value,
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it never holds")
 }
 
 /// The only connection, once this holds of it.
