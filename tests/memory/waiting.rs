@@ -55,9 +55,9 @@ fn what_waits_for_each_key_takes_no_more_than_the_limit() {
 
 const PONGS: usize = 200_000;
 
-/// A server's connection whose peer sends unsolicited pongs and then a message, and all that it
-/// returns until then. Returns how many bytes more were held after the last pong than after the
-/// first thousand.
+/// A server's connection whose peer sends unsolicited pongs and then a message. Returns how many
+/// bytes more were held after the last pong than after the first thousand, and what came first of
+/// the message and an error.
 fn pongs(config: Config) -> (usize, Option<Result<Message, Error>>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -80,7 +80,13 @@ fn pongs(config: Config) -> (usize, Option<Result<Message, Error>>) {
             let _ = peer.shutdown().await;
             let _ = peer.read_to_end(&mut Vec::new()).await;
         };
-        let (end, ()) = tokio::join!(ws.next(), sending);
+        let receiving = async move {
+            let end = ws.next().await;
+            // The peer reads to the end.
+            drop(ws);
+            end
+        };
+        let (end, ()) = tokio::join!(receiving, sending);
         (last.saturating_sub(first), end)
     })
 }
