@@ -31,7 +31,8 @@ async fn only(registry: &Registry, holds: impl Fn(&ConnectionInfo) -> bool) -> C
 }
 
 async fn expect_end(ws: &mut WebSocket, code: CloseCode) {
-    let end = ws.next().await;
+    let next = tokio::time::timeout(Duration::from_secs(20), ws.next());
+    let end = next.await.expect("it is not closed");
     assert!(end.is_none(), "{end:?}");
     assert_eq!(ws.close_frame().unwrap().code(), code);
 }
@@ -183,7 +184,8 @@ async fn a_slow_reader_is_seen_by_its_queue_and_takes_no_more() {
         count
     };
     registry.close(id, CloseCode::NORMAL);
-    assert!(sent.await > Registry::MAX_WAITING);
+    let sent = tokio::time::timeout(Duration::from_secs(20), sent);
+    assert!(sent.await.expect("it is not closed") > Registry::MAX_WAITING);
 }
 
 #[tokio::test]
@@ -226,5 +228,24 @@ async fn a_connection_that_is_dropped_or_taken_apart_leaves_it() {
     )
     .await;
     let _ws = connect(&uri).await.unwrap();
+    until(|| registry.is_empty().then_some(())).await;
+}
+
+// What is over is in no list of what is open, whoever still holds it.
+#[tokio::test]
+async fn a_connection_that_has_ended_leaves_it_though_it_is_held() {
+    let (registry, uri) = start(
+        |server| server,
+        |mut ws| async move {
+            while ws.next().await.is_some() {}
+            std::future::pending::<()>().await;
+            drop(ws);
+            Ok(())
+        },
+    )
+    .await;
+    let mut ws = connect(&uri).await.unwrap();
+    only(&registry, |_| true).await;
+    ws.close().await.unwrap();
     until(|| registry.is_empty().then_some(())).await;
 }
