@@ -289,11 +289,10 @@ async fn a_slow_peer_gets_all_in_order_or_a_close() {
     }
 }
 
-/// The future of either way to make one.
-fn feeding(
-    writer: Writer<TcpStream>,
-    frame: Option<CloseFrame>,
-) -> (ClosingSender, Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>) {
+type Feeding = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// Either way to make one.
+fn feeding(writer: Writer<TcpStream>, frame: Option<CloseFrame>) -> (ClosingSender, Feeding) {
     match frame {
         Some(frame) => {
             let (sender, task) = writer.closing_sender_with(20_000, frame);
