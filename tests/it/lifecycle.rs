@@ -25,7 +25,7 @@ use crate::support::peer::{CLOSE, FIN, PING, PONG, Peer, ROLES, TEXT, close_body
 use crate::support::wait::until;
 
 /// The longest that a test waits. No passing test comes near it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 /// The sockets of a server that are open or wait for it to close them: for so long a peer's FIN
 /// is left unanswered (CLOSE_WAIT).
@@ -189,7 +189,8 @@ async fn what_is_sent_while_another_task_closes_goes_out_whole_or_not_at_all() {
             peer.expect_eof().await;
             closing.await.unwrap().unwrap();
             assert!(reading.await.unwrap());
-            for (sent, received) in future::join_all(sending).await.into_iter().zip(received) {
+            let sent = timeout(LONG, future::join_all(sending)).await.expect("all hear of the end");
+            for (sent, received) in sent.into_iter().zip(received) {
                 assert_eq!(sent.unwrap(), received, "sent in order, and received");
             }
         }
@@ -243,7 +244,7 @@ async fn a_second_request_behind_an_upgrade_of_a_service_is_no_request() {
 /// A 101, and then a Close with 1002 and the end.
 async fn expect_only_a_close(peer: &mut Http) {
     assert_eq!(peer.head().await.status(), 101);
-    let close = peer.rest().await;
+    let close = timeout(LONG, peer.rest()).await.expect("what follows is no frame");
     assert_eq!(close[..4], [FIN | CLOSE, close[1], 0x03, 0xEA], "{close:?}");
     assert_eq!(close.len(), 2 + usize::from(close[1]), "one frame and the end");
 }
