@@ -449,6 +449,7 @@ async fn a_writer_goes_on_when_a_window_that_was_made_smaller_opens() {
     }
     // Room for ten bytes, and in the same read none: 490 bytes less than none.
     server.write(&[window_update(streams[0], 10), window_setting(500)].concat()).await;
+    while !matches!(server.next().await.unwrap(), (SETTINGS, ACK, ..)) {}
     // The writer has looked by the time that another one is heard of.
     other.send("hello").await.unwrap();
     assert_eq!(server.expect(DATA).await.0, streams[1]);
