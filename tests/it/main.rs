@@ -16,6 +16,7 @@ mod halves;
 mod idle_half;
 mod keepalive;
 mod leaving;
+mod lifecycle;
 mod pieces;
 mod rates;
 mod senders;

@@ -65,7 +65,7 @@ pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
 pub use registry::{ConnectionId, ConnectionInfo, Registry};
-pub use senders::{DroppingSender, LatestSender, SenderCounts};
+pub use senders::{ClosingSender, DroppingSender, LatestSender, SenderCounts};
 pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};

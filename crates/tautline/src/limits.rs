@@ -167,8 +167,10 @@ impl Limits {
         self
     }
 
-    /// How many of them an address may have; at least 1. Default:
-    /// [`DEFAULT_HANDSHAKES_PER_ADDRESS`](Self::DEFAULT_HANDSHAKES_PER_ADDRESS).
+    /// How many of them an address may have; at least 1. Behind a proxy, they are those of the client
+    /// that the PROXY protocol names. A client that only the headers of its request name has none: its
+    /// handshake has ended by then, and is turned away only if others of that address are in flight.
+    /// Default: [`DEFAULT_HANDSHAKES_PER_ADDRESS`](Self::DEFAULT_HANDSHAKES_PER_ADDRESS).
     #[must_use]
     pub fn handshakes_per_address(mut self, handshakes: impl Into<Option<u32>>) -> Self {
         self.handshakes_per_address = at_least_one(handshakes);

@@ -138,13 +138,14 @@ impl<T: Send> Opener<T> {
         arrived: Arrived,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
-        let Arrived { peer, client, under_way } = arrived;
+        let Arrived { peer, client, mut under_way } = arrived;
         let deadline = self.acceptor.deadline();
         // The connection keeps it: since nearly every handshake waits for its request, it is
         // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
-            let reading = pin!(self.read_from(stream, (peer, client), &place, deadline));
+            let at = (&place, &mut under_way);
+            let reading = pin!(self.read_from(stream, (peer, client), at, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
                 // A request that has arrived is taken, without registering in the list.
@@ -181,7 +182,7 @@ impl<T: Send> Opener<T> {
                 }
                 let peer = incoming.get_ref().secured(peer);
                 let incoming = self.with_sender(incoming, &peer);
-                if *incoming.peer() != peer && place.admit(incoming.peer()).is_none() {
+                if *incoming.peer() != peer && place.admit(incoming.peer(), None).is_none() {
                     incoming.answer(too_many()).await?;
                     return Ok(Opened::Nothing);
                 }
@@ -261,13 +262,13 @@ impl<T: Send> Opener<T> {
         Ok(Opened::WebSocket(ws, data))
     }
 
-    /// Reads the first request. If a proxy names its client ahead of that, the connection is from
-    /// there on that client's, and ends if the client is not let in.
+    /// Reads the first request. If a proxy names its client ahead of that, the connection and its
+    /// handshake are from there on that client's, and end if the client is not let in.
     async fn read_from(
         &self,
         mut stream: Stream,
         (peer, client): (Peer, Option<Key>),
-        place: &Place,
+        (place, under_way): (&Place, &mut Opening),
         deadline: Instant,
     ) -> Result<Option<(First, Peer, Option<Key>)>, AcceptError> {
         let named = match &mut stream {
@@ -276,7 +277,7 @@ impl<T: Send> Opener<T> {
             Stream::Unix(_) => None,
         };
         let (peer, client) = match named {
-            Some(named) => match place.admit(&named) {
+            Some(named) => match place.admit(&named, Some(under_way)) {
                 Some(client) => (named, client),
                 None => return Ok(None),
             },
