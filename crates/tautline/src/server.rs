@@ -1,5 +1,6 @@
 //! A server: accepts connections and runs a handler for each.
 
+mod files;
 mod front;
 mod handle;
 #[cfg(feature = "service")]
@@ -28,6 +29,7 @@ mod turns;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +118,9 @@ struct Settings {
     tls: Option<ServerTls>,
     fallback: Option<Fallback>,
     max_connections: usize,
+    fit_open_files: bool,
+    /// How many servers share the files of the process: those of all cores.
+    servers: NonZeroUsize,
     handshake_steps: usize,
     drain: Drain,
     memory_budget: Option<MemoryBudget>,
@@ -133,8 +138,8 @@ struct Settings {
 }
 
 impl Server {
-    /// More than the limit of open files on most machines, but low enough that it applies before
-    /// memory runs out.
+    /// Low enough that it applies before memory runs out. The limit of open files is raised to it,
+    /// as far as the system allows: see [`fit_open_files`](Self::fit_open_files).
     pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
     /// [`Drain::DEFAULT_TIMEOUT`].
@@ -201,6 +206,8 @@ impl Server {
             tls: None,
             fallback: None,
             max_connections: Self::DEFAULT_MAX_CONNECTIONS,
+            fit_open_files: true,
+            servers: NonZeroUsize::MIN,
             handshake_steps: Self::DEFAULT_HANDSHAKE_STEPS,
             drain: Drain::new(),
             memory_budget: Some(memory::budget()),

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::Server;
-#[cfg(all(feature = "tls", feature = "http2"))]
-use super::Settings;
+use super::files::{Promise, Wanted};
 use super::front::Front;
 use super::handle::Serving;
 use super::opening::{Arrived, Opened, Opener, outcome, start};
 use super::span;
 use super::task::serve_one;
 use super::turns::{EndOfTurns, Turns};
+use super::{Server, Settings};
 use crate::handler::HandlerResult;
 use crate::limits::Opening;
 #[cfg(all(feature = "tls", feature = "http2"))]
@@ -30,6 +29,8 @@ where
 {
     let Server { settings, decision } = server;
     let turns = Arc::new(Turns::new(settings.handshake_steps));
+    let files = promise_of_files(&settings);
+    let max_connections = files.as_ref().map_or(settings.max_connections, Promise::connections);
     #[cfg(all(feature = "tls", feature = "http2"))]
     let settings = match settings.http2 {
         Some(_) => {
@@ -63,7 +64,7 @@ where
         opener,
         handler: Arc::new(handler),
         places: connections.tasks().clone(),
-        max_connections: settings.max_connections,
+        max_connections,
     });
     let accept_turns = turns.clone();
     let mut listeners = settings.listeners;
@@ -126,8 +127,23 @@ where
     };
     // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);
+    let _files = files;
     tokio::select! {
         () = stopped => {}
         () = turns.hand_out() => {}
     }
+}
+
+/// The files for the connections of this server, unless it is to leave the limit alone.
+fn promise_of_files(settings: &Settings) -> Option<Promise> {
+    settings.fit_open_files.then(|| {
+        Promise::of(Wanted {
+            connections: settings.max_connections,
+            servers: settings.servers,
+            #[cfg(feature = "http2")]
+            streams: settings.http2.is_some(),
+            #[cfg(not(feature = "http2"))]
+            streams: false,
+        })
+    })
 }
