@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::floods;
+use crate::run::go_last;
 use crate::server::PROXY;
 use crate::support::Result;
 
@@ -53,7 +53,7 @@ pub(crate) struct Target {
 /// `CASE one|many`, until the parent is gone or has enough: then it tells what it saw. A case that
 /// ends by itself tells so.
 pub(crate) async fn run(case: &str, uri: &str, part: usize) -> Result {
-    let _ = Command::new("renice").args(["-n", "10", "-p", &std::process::id().to_string()]).output();
+    go_last();
     rlimit::increase_nofile_limit(u64::MAX)?;
     let (kind, from) = case.split_once(' ').unwrap_or((case, "many"));
     let port = uri.trim_end_matches('/').rsplit_once(':').ok_or("no port")?.1.parse()?;
@@ -122,7 +122,8 @@ impl Target {
     /// Connects from this one's address.
     pub(crate) async fn connect(&self, number: usize) -> io::Result<TcpStream> {
         let number = number % self.addresses;
-        self.connect_from(Ipv4Addr::new(127, 2, (number / 250) as u8, (number % 250) as u8 + 1)).await
+        self.connect_from(Ipv4Addr::new(127, 2, (number / 250) as u8, (number % 250) as u8 + 1))
+            .await
     }
 
     async fn connect_from(&self, source: Ipv4Addr) -> io::Result<TcpStream> {
@@ -280,7 +281,8 @@ async fn client_hello() -> Result<Vec<u8>> {
     let connecting = tokio::spawn(async move { client.connect(uri).await.is_ok() });
     let (mut stream, _) = listener.accept().await?;
     let mut hello = Vec::new();
-    while hello.len() < 5 || hello.len() < 5 + usize::from(u16::from_be_bytes([hello[3], hello[4]])) {
+    while hello.len() < 5 || hello.len() < 5 + usize::from(u16::from_be_bytes([hello[3], hello[4]]))
+    {
         if stream.read_buf(&mut hello).await? == 0 {
             return Err("no ClientHello".into());
         }

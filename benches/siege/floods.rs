@@ -46,6 +46,11 @@ pub(crate) async fn life(target: Target, number: usize, flood: Arc<Flood>) -> io
     };
     let reading = target.until_end(&mut reader);
     // Its Close may be behind what cannot be written any more.
-    let (_, ()) = tokio::join!(async { let _: io::Result<()> = writing.await; }, reading);
+    let (_, ()) = tokio::join!(
+        async {
+            let _: io::Result<()> = writing.await;
+        },
+        reading
+    );
     Ok(())
 }

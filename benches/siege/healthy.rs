@@ -1,6 +1,5 @@
 //! Healthy connections, and how long their messages take.
 
-use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
+use crate::run::go_first;
 use crate::support::Result;
 
 const CONNECTIONS: u32 = 100;
@@ -46,12 +46,11 @@ type Stream = Transport<TcpStream>;
 /// Opens the connections, and writes a line about the time since the line before for each that it
 /// reads.
 pub(crate) async fn run(uri: &str, certificate: &str) -> Result {
-    go_first();
+    // Whatever the attacker does, what is measured is the server.
+    go_first(std::process::id());
     let client = match certificate {
         "none" => Client::new(),
-        pem => {
-            Client::new().tls(ClientTls::from_ca_pem(pem.replace('|', "\n").as_bytes())?)
-        }
+        pem => Client::new().tls(ClientTls::from_ca_pem(pem.replace('|', "\n").as_bytes())?),
     };
     let (seen, epoch) = (Shared::default(), Instant::now());
     for number in 0..CONNECTIONS {
@@ -80,18 +79,6 @@ pub(crate) async fn run(uri: &str, certificate: &str) -> Result {
     Ok(())
 }
 
-/// Whatever the attacker does, what is measured is the server.
-fn go_first() {
-    let pid = std::process::id().to_string();
-    let done = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).arg(&pid).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if !done("chrt", &["-a", "-f", "-p", "1"]) && !done("renice", &["-n", "-15", "-p"]) {
-        eprintln!("no priority for healthy clients: look at `own`");
-    }
-}
-
 /// A connection from this address.
 async fn open(client: &Client, uri: &str, source: [u8; 4]) -> Result<WebSocket<Stream>> {
     let port = uri.trim_end_matches('/').rsplit_once(':').ok_or("no port")?.1.parse::<u16>()?;
@@ -104,7 +91,8 @@ async fn open(client: &Client, uri: &str, source: [u8; 4]) -> Result<WebSocket<S
 
 /// By the clock, whatever has come back.
 async fn write(mut writer: Writer<Stream>, number: u32, epoch: Instant) -> Result {
-    let mut ticks = interval_at(tokio::time::Instant::now() + PERIOD * number / CONNECTIONS, PERIOD);
+    let mut ticks =
+        interval_at(tokio::time::Instant::now() + PERIOD * number / CONNECTIONS, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
         ticks.tick().await;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::time::Duration;
 
 use tautline::{
-    Compression, Config, Limits, Networks, Prepared, Server, ServerHandle, ServerTls,
-    Upgrade, WebSocket,
+    Compression, Config, Limits, Networks, Prepared, Server, ServerHandle, ServerTls, Upgrade,
+    WebSocket,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -15,7 +15,7 @@ use crate::support::Result;
 pub(crate) const PROXY: &str = "127.9.0.1";
 
 /// What is pushed to each reader, and how often.
-const PUSHED: usize = 4096;
+const PUSHED: u32 = 4096;
 const PUSH_EVERY: Duration = Duration::from_millis(50);
 
 /// Tells its URI and, in one line, its certificate; then it answers each line of its input.
@@ -35,7 +35,9 @@ pub(crate) async fn serve(secure: bool) -> Result {
         server
     };
     let handle = server.handle();
-    let pushed = Prepared::new(vec![7; PUSHED]);
+    // Nothing that compression makes shorter.
+    let bytes = (0..PUSHED).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8);
+    let pushed = Prepared::new(bytes.collect::<Vec<_>>());
     let serving = server
         .authorize(|request| async move { Ok(Upgrade::new(request.uri().path() == "/feed")) })
         .serve_with(move |ws, is_feed| {

@@ -7,7 +7,9 @@ const BOUND: f64 = 3.0;
 
 pub(crate) fn print(rows: &[Row]) {
     println!("\nHealthy messages, us: p50 / p99 / p99.9 (p99 without the server):\n");
-    println!("| attack | before | during | after | p99 during / before | |\n|---|---|---|---|---|---|");
+    println!(
+        "| attack | before | during | after | p99 during / before | |\n|---|---|---|---|---|---|"
+    );
     for row in rows {
         let ratio = row.during.p99 as f64 / row.before.p99.max(1) as f64;
         println!(
@@ -45,8 +47,7 @@ pub(crate) fn print(rows: &[Row]) {
     );
     for row in rows {
         let [_, counts @ ..] = row.counts;
-        let numbers: Vec<_> =
-            counts.iter().chain(&row.attacker).map(u64::to_string).collect();
+        let numbers: Vec<_> = counts.iter().chain(&row.attacker).map(u64::to_string).collect();
         println!("| {} | {} |", row.what, numbers.join(" | "));
     }
 }
