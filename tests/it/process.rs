@@ -131,7 +131,7 @@ fn open_files(child: &Child) -> usize {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_limit_of_open_files_is_raised_for_the_connections_of_a_server() {
-    let (child, address) = example("ulimit -H -n 400; ulimit -S -n 32;", "").await;
+    let (child, address) = example("ulimit -S -n 32; ulimit -H -n 400;", "").await;
     let mut open = Vec::new();
     for _ in 0..100 {
         open.push(connect(uri(address)).await.unwrap());
@@ -141,7 +141,7 @@ async fn the_limit_of_open_files_is_raised_for_the_connections_of_a_server() {
     }
     assert_eq!(open_files(&child), 400);
     // Unless the server is to leave it.
-    let (child, address) = example("ulimit -H -n 400; ulimit -S -n 32;", "--leave-files").await;
+    let (child, address) = example("ulimit -S -n 32; ulimit -H -n 400;", "--leave-files").await;
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
     assert_eq!(open_files(&child), 32);
 }

@@ -149,8 +149,9 @@ impl Server {
     /// by default) if this is more.
     pub const DEFAULT_BACKLOG: u32 = i32::MAX as u32;
 
-    /// Sixteen steps of TLS take 2 ms of computing, or 10 ms with RSA: that is how long an open
-    /// connection waits at most for the handshakes of others.
+    /// Sixteen short steps, or two of TLS on one thread, take a quarter of a millisecond of
+    /// computing, or 1.3 ms with RSA: that is how long an open connection waits at most for the
+    /// handshakes of others.
     pub const DEFAULT_HANDSHAKE_STEPS: usize = 16;
 
     /// Listens on this address, or on the first available one if a name has several. Port 0 selects

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(wanted(900, 1).fit(0, files(1024, 1024)), fits(None, None));
         assert_eq!(wanted(950, 1).fit(0, files(1024, 4096)), fits(None, None), "to the last file");
         let unlimited = files(u64::MAX, u64::MAX);
-        assert_eq!(wanted(usize::MAX, 4).fit(u64::MAX, unlimited), fits(None, None));
+        assert_eq!(wanted(1 << 30, 4).fit(u64::MAX, unlimited), fits(None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::handle::Serving;
 use super::opening::{Arrived, Opened, Opener, outcome, start};
 use super::span;
 use super::task::serve_one;
-use super::turns::{EndOfTurns, Turns};
+use super::turns::{EndOfTurns, SHORT, Turns};
 use super::{Server, Settings};
 use crate::handler::HandlerResult;
 use crate::limits::Opening;
@@ -67,6 +67,7 @@ where
         max_connections,
     });
     let accept_turns = turns.clone();
+    let weight = front.opener.weight_of_step();
     let mut listeners = settings.listeners;
     let accepting = async move {
         loop {
@@ -75,7 +76,7 @@ where
             }
             front.places.fewer_than(front.max_connections).await;
             gate.room_for_handshake().await;
-            accept_turns.take().await;
+            accept_turns.take(SHORT).await;
             let (stream, peer) = listeners.accept().await;
             // A proxy's connection counts for the client that it is from, once that is known.
             let from_proxy = front.opener.proxied.is_proxy(&peer);
@@ -95,7 +96,7 @@ where
                 let opening = Box::pin(async move {
                     let opener = front.opener.clone();
                     let begun = opener.observers.begin();
-                    let opened = turns.of(pin!(opener.open(stream, arrived, held))).await;
+                    let opened = turns.of(weight, pin!(opener.open(stream, arrived, held))).await;
                     front.opener.observers.opened(begun, outcome(&opened));
                     match opened? {
                         Opened::WebSocket(ws, data) => {

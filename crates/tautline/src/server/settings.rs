@@ -287,7 +287,9 @@ impl<T> Server<T> {
     /// How many steps of opening handshakes run before everything else on the runtime gets a turn;
     /// at least 1. Default: [`DEFAULT_HANDSHAKE_STEPS`](Server::DEFAULT_HANDSHAKE_STEPS).
     ///
-    /// A step is what can be done without waiting for the client; the long ones are those of TLS.
+    /// A step is what can be done without waiting for the client; the long ones are those of TLS. With
+    /// TLS, each counts as eight, divided by the number of the runtime's threads: on one thread, two
+    /// are a round by default.
     /// The limit keeps a burst of new clients from delaying open connections, and keeps accepting
     /// from outpacing the handshakes. A handshake that waits for its client uses no step.
     #[must_use]
