@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::conversation::pattern;
 use crate::support::handshake::{Http, REQUEST, answer_to, echo_server, expect_echo, uri};
+use crate::support::log::Log;
 
 /// The path of a built example.
 pub(crate) fn built(name: &str) -> PathBuf {
@@ -169,6 +170,22 @@ async fn where_the_limit_of_open_files_is_low_there_are_fewer_connections() {
     drop(open);
     for peer in &mut last[..20] {
         assert_eq!(peer.head().await.status(), 101);
+    }
+}
+
+// Whoever set a number has to be told that another one applies.
+#[tokio::test]
+async fn a_maximum_of_connections_that_is_lowered_is_warned_of_with_both_numbers() {
+    for (fit, warnings) in [(true, 1), (false, 0)] {
+        let log = Log::default();
+        let _collecting = log.start();
+        let most = usize::MAX;
+        let address = echo_server(|server| server.max_connections(most).fit_open_files(fit)).await;
+        expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+        let text = log.text();
+        assert_eq!(text.matches(" WARN ").count(), warnings, "{text}");
+        let told = text.contains(&format!("max_connections={most} lowered_to="));
+        assert_eq!(told, fit, "{text}");
     }
 }
 

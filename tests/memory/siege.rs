@@ -1,6 +1,9 @@
 //! A server of the open internet under attack, as `benches/siege` measures it, in a small form:
 //! whatever an attacker does, what the process holds is bounded, and a neighbour's echo comes back,
 //! and that of a new client. Attackers are bare sockets, so that what is held is the server's.
+//!
+//! Files that run out are the matter of `tests/it/process.rs`. What the limits do one by one is tested
+//! in `tests/it/limits.rs` and `tests/it/rates.rs`, floods of HTTP/2 in `http2.rs`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
