@@ -184,9 +184,11 @@ async fn serve(
         .serve_with(move |mut ws, is_feed| {
             let (message, pushed) = (message.clone(), pushed.clone());
             async move {
-                while is_feed {
-                    ws.send_prepared(&message).await?;
-                    pushed.fetch_add(1, Ordering::Relaxed);
+                if is_feed {
+                    loop {
+                        ws.send_prepared(&message).await?;
+                        pushed.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 while let Some(message) = ws.next().await {
                     ws.feed(message?).await?;
