@@ -10,8 +10,9 @@ use crate::support::Result;
 
 /// How often the server's memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// Until what an attacker left is gone, at most: deadlines of 30 s, and some more.
-const SETTLE: Duration = Duration::from_secs(45);
+/// Until what an attacker left is gone, at most: whoever is gone is found out by pings, and by deadlines
+/// of 30 s, and some more.
+const SETTLE: Duration = Duration::from_secs(120);
 /// The longest of an attack that ends by itself.
 const LONGEST: Duration = Duration::from_secs(180);
 /// Room for so many connections, where files are what runs out.

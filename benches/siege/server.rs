@@ -15,8 +15,8 @@ use crate::support::Result;
 pub(crate) const PROXY: &str = "127.9.0.1";
 
 /// What is pushed to each reader, and how often.
-const PUSHED: u32 = 4096;
-const PUSH_EVERY: Duration = Duration::from_millis(50);
+const PUSHED: u32 = 16 << 10;
+const PUSH_EVERY: Duration = Duration::from_millis(200);
 
 /// Tells its URI and, in one line, its certificate; then it answers each line of its input.
 pub(crate) async fn serve(secure: bool) -> Result {
