@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use super::listen::Stream;
 use super::proxied::tell_events;
 use super::span;
+use super::turns::SHORT;
+#[cfg(feature = "tls")]
+use super::turns::tls_weight;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
@@ -129,6 +132,23 @@ enum First {
     Request(Incoming<Transport>),
     #[cfg(feature = "http2")]
     Http2(ServerHandshake<Transport>),
+}
+
+impl<T> Opener<T> {
+    /// How much a step of an opening handshake weighs among turns.
+    #[cfg(feature = "tls")]
+    pub(super) fn weight_of_step(&self) -> u32 {
+        match &self.tls {
+            Some(_) => tls_weight(tokio::runtime::Handle::current().metrics().num_workers()),
+            None => SHORT,
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "it depends on TLS, where there is any")]
+    pub(super) const fn weight_of_step(&self) -> u32 {
+        SHORT
+    }
 }
 
 impl<T: Send> Opener<T> {

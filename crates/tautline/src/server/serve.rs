@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::Server;
+use super::files::{Promise, Wanted};
 use super::front::Front;
 use super::handle::Serving;
 use super::listen::{Listeners, Stream};
 use super::opening::{Arrived, Opened, Opener, outcome, start};
 use super::span;
 use super::task::serve_one;
-use super::turns::{EndOfTurns, Turns};
+use super::turns::{EndOfTurns, SHORT, Turns};
+use super::{Server, Settings};
 use crate::accept::AcceptError;
 use crate::handler::HandlerResult;
 use crate::limits::{Gate, Opening};
@@ -30,6 +31,8 @@ where
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
+    let files = promise_of_files(&settings);
+    let max_connections = files.as_ref().map_or(settings.max_connections, Promise::connections);
     let shared = settings.shared;
     let connections = shared.connections().with_observers(settings.observers);
     let opener = Arc::new(Opener {
@@ -59,7 +62,7 @@ where
         opener,
         handler: Arc::new(handler),
         places: connections.tasks().clone(),
-        max_connections: settings.max_connections,
+        max_connections,
     };
     let turns = Arc::new(Turns::new(settings.handshake_steps));
     let accepting = accept(settings.listeners, Arc::new(front), shared.gate(), &turns);
@@ -77,6 +80,7 @@ where
     };
     // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);
+    let _files = files;
     tokio::select! {
         () = stopped => {}
         () = turns.hand_out() => {}
@@ -100,7 +104,7 @@ async fn accept<T, F, Fut>(
         }
         front.places.fewer_than(front.max_connections).await;
         gate.room_for_handshake().await;
-        turns.take().await;
+        turns.take(SHORT).await;
         let (stream, peer) = listeners.accept().await;
         // A proxy's connection counts for the client that it is from, once that is known.
         let from_proxy = front.opener.proxied.is_proxy(&peer);
@@ -136,7 +140,8 @@ where
 {
     let opener = front.opener.clone();
     let begun = opener.observers.begin();
-    let opened = turns.of(pin!(opener.open(stream, arrived, held))).await;
+    let step = opener.weight_of_step();
+    let opened = turns.of(step, pin!(opener.open(stream, arrived, held))).await;
     front.opener.observers.opened(begun, outcome(&opened));
     match opened? {
         Opened::WebSocket(ws, data) => return Ok(start(&*front.handler, ws, data)),
@@ -147,4 +152,18 @@ where
         Opened::Nothing => {}
     }
     Ok(None)
+}
+
+/// The files for the connections of this server, unless it is to leave the limit alone.
+fn promise_of_files(settings: &Settings) -> Option<Promise> {
+    settings.fit_open_files.then(|| {
+        Promise::of(Wanted {
+            connections: settings.max_connections,
+            servers: settings.servers,
+            #[cfg(feature = "http2")]
+            streams: settings.http2.is_some(),
+            #[cfg(not(feature = "http2"))]
+            streams: false,
+        })
+    })
 }
