@@ -2,7 +2,7 @@
 //! its thread.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use tokio::sync::{Notify, Semaphore};
@@ -46,9 +46,17 @@ impl Turns {
         let permit = match self.permits.try_acquire_many(weight) {
             Ok(permit) => permit,
             Err(_) => {
-                self.used_up.notify_one();
+                let mut waiting = pin!(self.permits.acquire_many(weight));
+                let permit = poll_fn(|cx| {
+                    let polled = waiting.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        // Only now that it waits: new turns go to those that do.
+                        self.used_up.notify_one();
+                    }
+                    polled
+                });
                 // Closed: turns are no longer handed out, and not needed.
-                let Ok(permit) = self.permits.acquire_many(weight).await else { return };
+                let Ok(permit) = permit.await else { return };
                 permit
             }
         };
@@ -104,9 +112,9 @@ impl Drop for EndOfTurns<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Wake, Waker};
 
     use super::*;
 
@@ -176,5 +184,42 @@ mod tests {
         turns.take(SHORT).await;
         turns.end();
         assert_eq!(turns.of(SHORT, pin!(async { 7 })).await, 7);
+    }
+
+    /// Another thread that runs in the very moment in which it is woken: it hands out turns, and takes
+    /// all that nobody waits for.
+    struct OtherThread {
+        turns: Arc<Turns>,
+        handing_out: Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    }
+
+    impl Wake for OtherThread {
+        fn wake(self: Arc<Self>) {
+            // It wakes itself, too.
+            let Ok(mut handing_out) = self.handing_out.try_lock() else { return };
+            let waker = Waker::from(self.clone());
+            for _ in 0..3 {
+                let _ = handing_out.as_mut().poll(&mut Context::from_waker(&waker));
+            }
+            while let Ok(permit) = self.turns.permits.try_acquire() {
+                permit.forget();
+            }
+        }
+    }
+
+    // On a runtime of two threads, one handshake in a hundred bursts of 64 was never opened. It had
+    // said that no turn was left before it waited for one; those that were handed out in between went
+    // to others, and nobody said so again.
+    #[test]
+    fn who_waits_for_a_turn_is_seen_to_wait() {
+        let turns = Arc::new(Turns::new(1));
+        let handing_out = turns.clone();
+        let handing_out = Mutex::new(Box::pin(async move { handing_out.hand_out().await }) as _);
+        let other = Arc::new(OtherThread { turns: turns.clone(), handing_out });
+        other.wake();
+        let mut waiting = pin!(turns.take(SHORT));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending(), "the other has taken the only one");
+        assert!(waiting.as_mut().poll(&mut cx).is_ready());
     }
 }
