@@ -178,7 +178,7 @@ async fn serve(
     let (address, handle) = (server.local_addr().unwrap(), server.handle());
     // Nothing that compression makes shorter.
     let bytes = (0..16_u32 << 10).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8);
-    let message: Vec<_> = bytes.collect();
+    let message: Arc<[u8]> = bytes.collect();
     let serving = server
         .authorize(|request| async move { Ok(Upgrade::new(request.uri().path() == "/feed")) })
         .serve_with(move |mut ws, is_feed| {
@@ -187,7 +187,7 @@ async fn serve(
                 if is_feed {
                     loop {
                         // Each has a copy of its own.
-                        ws.feed(message.clone()).await?;
+                        ws.feed(message.to_vec()).await?;
                         pushed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
