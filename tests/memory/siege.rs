@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tautline::{
-    Client, ClientTls, Compression, Config, LimitCounts, Limits, Networks, Prepared, Server,
-    ServerHandle, ServerTls, Upgrade, WebSocket,
+    Client, ClientTls, Compression, Config, LimitCounts, Limits, Networks, Server, ServerHandle,
+    ServerTls, Upgrade, WebSocket,
 };
 use tautline_wire::{encode, head, with_head};
 use tokio::runtime::Runtime;
@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 use crate::{ALLOCATOR, alone};
 
 /// Runtime, client, neighbour, and what threads keep for connections to come.
-const REST: usize = 4 << 20;
+const REST: usize = 2 << 20;
 /// A server that takes nothing for this long has stopped reading.
 const STUCK: Duration = Duration::from_millis(100);
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 9, 0, 1);
@@ -178,7 +178,7 @@ async fn serve(
     let (address, handle) = (server.local_addr().unwrap(), server.handle());
     // Nothing that compression makes shorter.
     let bytes = (0..16_u32 << 10).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8);
-    let message = Prepared::new(bytes.collect::<Vec<_>>());
+    let message: Arc<[u8]> = bytes.collect();
     let serving = server
         .authorize(|request| async move { Ok(Upgrade::new(request.uri().path() == "/feed")) })
         .serve_with(move |mut ws, is_feed| {
@@ -186,7 +186,8 @@ async fn serve(
             async move {
                 if is_feed {
                     loop {
-                        ws.send_prepared(&message).await?;
+                        // Each has a copy of its own.
+                        ws.feed(message.to_vec()).await?;
                         pushed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -224,7 +225,7 @@ fn readers_that_never_read() {
     const READERS: usize = 100;
     let _alone = alone();
     let siege = Siege::new(Limits::new(), None);
-    siege.endure("readers that never read", REST + READERS * (128 << 10), |address| {
+    siege.endure("readers that never read", REST + READERS * (256 << 10), |address| {
         let held = (0..READERS).map(|number| open_from(source(number), address, "/feed").unwrap());
         held.collect::<Vec<_>>()
     });
@@ -332,7 +333,7 @@ fn client_hello(client: &Client) -> Vec<u8> {
 fn dribbles() {
     let _alone = alone();
     let siege = Siege::new(Limits::new(), None);
-    siege.endure("dribbles", REST, |address| {
+    siege.endure("dribbles", 2 * REST, |address| {
         let begun = (0..60).map(|number| match number % 3 {
             0 => {
                 let mut stream = connect_from(source(number), address).unwrap();

@@ -25,10 +25,12 @@ pub(super) struct Turns {
 pub(super) const SHORT: u32 = 1;
 
 /// How much longer a step of TLS takes: some 0.12 ms, with a key of ECDSA.
+#[cfg(feature = "tls")]
 const TLS: u32 = 8;
 
 /// The weight of a step of TLS on a runtime of so many threads, which take those of one round at the
 /// same time.
+#[cfg(feature = "tls")]
 pub(super) fn tls_weight(threads: usize) -> u32 {
     (TLS / u32::try_from(threads.max(1)).unwrap_or(u32::MAX)).max(SHORT)
 }
@@ -173,6 +175,7 @@ mod tests {
         assert!((1..=2).contains(&most), "{most} steps between two turns of another task");
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn threads_share_the_weight_of_tls() {
         assert_eq!([0, 1, 2, 4, 8, 64].map(tls_weight), [8, 8, 4, 2, 1, 1]);
