@@ -6,6 +6,7 @@ mod support;
 
 // The connection.
 mod at_random;
+mod calls;
 mod cancel;
 mod conversation;
 mod deflate;
@@ -15,6 +16,7 @@ mod halves;
 mod idle_half;
 mod keepalive;
 mod leaving;
+mod lifecycle;
 mod pieces;
 mod rates;
 mod senders;
@@ -46,6 +48,8 @@ mod per_core;
 mod process;
 mod proxies;
 mod reach;
+mod reconnect;
+mod reconnect_sender;
 mod refusal;
 mod registry;
 mod request;

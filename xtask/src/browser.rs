@@ -1,6 +1,6 @@
 //! The chat, by itself and under axum, and the echo server, used by a real browser
 //! (tests/browser/run.mjs), and the echo server over HTTP/2, ours and under axum, by two
-//! (tests/browser/http2.mjs).
+//! (tests/browser/http2.mjs). A browser as the server: its DevTools (tests/browser/devtools.mjs).
 
 use crate::project;
 use crate::rust;
@@ -16,7 +16,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
-    rust::examples(&["chat", "axum_chat", "echo_peer", "axum_peer"])?;
+    rust::examples(&["chat", "axum_chat", "devtools", "echo_peer", "axum_peer"])?;
     if !only_http2 {
         Cmd::new("node tests/browser/run.mjs")
             .env("CHROMIUM", &chromium)
@@ -25,6 +25,11 @@ pub(crate) fn check(args: &[String]) -> Outcome {
             .env("ECHO_BIN", project::example("echo_peer"))
             .env("SUITES_NODE", node)
             .limit(5 * 60)
+            .run()?;
+        Cmd::new("node tests/browser/devtools.mjs")
+            .env("CHROMIUM", &chromium)
+            .env("DEVTOOLS_BIN", project::example("devtools"))
+            .limit(2 * 60)
             .run()?;
     }
     let certificate = suites::certificate()?;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod acme;
 mod api;
 mod arrows;
 mod autobahn;
@@ -112,6 +113,11 @@ const CHECKS: &[Check] = &[
         name: "forward-proxies",
         about: "through Squid, tinyproxy, Dante and microsocks; the environment's rules against curl",
         run: |args| none(args).and_then(|()| forward_proxies::check()),
+    },
+    Check {
+        name: "acme",
+        about: "certificates of an ACME authority, and their renewal",
+        run: |args| none(args).and_then(|()| acme::check()),
     },
     Check {
         name: "browser",

@@ -399,6 +399,11 @@ impl Client {
         })
     }
 
+    /// See [`connect_timeout`](Self::connect_timeout).
+    pub(crate) const fn time_to_connect(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// What is checked before anything is connected: these are errors whatever the network does.
     fn prepare(
         &self,

@@ -9,7 +9,8 @@
 //! [Large messages and many receivers]: large
 //! [HTTP/2, and pages on the same port]: http2
 //! [Limits and deadlines]: limits
-//! [Errors and reconnecting]: errors
+//! [Errors]: errors
+//! [Staying connected]: reconnecting
 //! [In production]: production
 //! [Moving from other libraries]: migrating
 #![doc = include_str!("../docs/guide/README.md")]
@@ -52,6 +53,9 @@ pub mod limits {}
 
 #[doc = include_str!("../docs/guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/guide/reconnecting.md")]
+pub mod reconnecting {}
 
 #[doc = include_str!("../docs/guide/production.md")]
 pub mod production {}

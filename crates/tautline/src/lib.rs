@@ -6,6 +6,7 @@
 mod accept;
 pub mod auth;
 mod builder;
+pub mod calls;
 mod client;
 mod connection;
 mod connections;
@@ -32,6 +33,7 @@ mod observe;
 mod outcome;
 mod parting;
 mod proxy_protocol;
+pub mod reconnect;
 mod registry;
 mod runtime;
 mod seats;
@@ -66,7 +68,7 @@ pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
 pub use registry::{ConnectionId, ConnectionInfo, Registry};
-pub use senders::{DroppingSender, LatestSender, SenderCounts};
+pub use senders::{ClosingSender, DroppingSender, LatestSender, SenderCounts};
 pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
@@ -76,8 +78,8 @@ pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{
-    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
-    TlsInfo,
+    Certificates, ClientAuth, ClientTls, RevocationLists, ServerCertificate, ServerTls,
+    ServerTlsBuilder, TlsError, TlsInfo,
 };
 pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};

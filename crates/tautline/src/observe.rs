@@ -126,7 +126,7 @@ impl Observed {
         }
         #[cfg(feature = "metrics")]
         if let Some(meter) = &mut self.meter {
-            meter.report(&self.totals, queued, protocol.last_received());
+            meter.report(&self.totals, queued, protocol);
         }
     }
 

@@ -6,3 +6,4 @@ pub(crate) mod handshake;
 pub(crate) mod http2;
 pub(crate) mod log;
 pub(crate) mod peer;
+pub(crate) mod wait;

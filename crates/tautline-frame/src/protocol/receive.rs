@@ -375,11 +375,14 @@ impl Protocol {
     fn handle_close(&mut self, body: &[u8], now: Instant) -> Result<(), ProtocolError> {
         let frame = CloseFrame::decode(body)?;
         self.state = self.state.on(Event::ReceiveClose).0;
+        let closing = self.closing.get_or_insert_default();
         if self.state == State::CloseReceived {
-            self.close = Some(Box::new(frame.clone()));
+            closing.due = Some(frame.clone());
+        }
+        closing.theirs = Some(frame);
+        if self.state == State::CloseReceived {
             self.begin_closing(now);
         }
-        self.peer_close = Some(Box::new(frame));
         self.incoming = None;
         self.end_compression();
         self.stop_liveness();

@@ -42,6 +42,7 @@ use super::endpoint::Endpoint;
 pub trait IntoRequest: Sealed {}
 
 /// Where to connect to, and with which headers.
+#[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "the headers hold credentials")]
 pub struct Target {
     pub(super) endpoint: Endpoint,
@@ -51,6 +52,14 @@ pub struct Target {
 impl From<Endpoint> for Target {
     fn from(endpoint: Endpoint) -> Self {
         Self { endpoint, headers: HeaderMap::new() }
+    }
+}
+
+impl IntoRequest for Target {}
+
+impl Sealed for Target {
+    fn into_target(self) -> Result<Target, ConnectError> {
+        Ok(self)
     }
 }
 

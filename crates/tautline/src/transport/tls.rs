@@ -7,6 +7,7 @@ mod client_auth;
 mod error;
 mod info;
 mod names;
+mod revocation;
 mod roots;
 mod server;
 mod settings;
@@ -19,6 +20,7 @@ pub use self::client::ClientTls;
 pub use self::client_auth::ClientAuth;
 pub use self::error::TlsError;
 pub use self::info::TlsInfo;
+pub use self::revocation::RevocationLists;
 pub use self::server::{ServerTls, ServerTlsBuilder};
 
 #[cfg(all(test, not(tautline_loom)))]

@@ -31,8 +31,14 @@ pub(crate) const STACKS: &[&str] =
     &["tautline-hyper", "tautline-axum", "fastwebsockets-hyper", "axum-ws", "axum-ws-tuned"];
 
 /// Those that speak HTTP/2, by their names.
-const HTTP2: &[&str] =
-    &["h2", "tautline-http2", "tautline-http2-hyper", "fastwebsockets-http2", "yawc-http2"];
+const HTTP2: &[&str] = &[
+    "h2",
+    "h2-floor",
+    "tautline-http2",
+    "tautline-http2-hyper",
+    "fastwebsockets-http2",
+    "yawc-http2",
+];
 
 impl Participant {
     /// Whether it is Tautline in another loop or with another setting, or a library behind an HTTP
@@ -234,6 +240,14 @@ pub(crate) const ALL: &[Participant] = &[
         "h2",
         "raw",
         "an echo of DATA on the bare crate; no WebSocket",
+    ),
+    participant(
+        "h2-floor",
+        Kind::Yardstick,
+        "serve-http2",
+        "h2",
+        "floor",
+        "a hand-written echo on its streams, without limits or checks",
     ),
     participant(
         "tautline-http2",

@@ -1,5 +1,6 @@
 //! WebSockets over HTTP/2: `server` is Tautline's own server, `hyper` is tautline-http under
-//! hyper's. `raw` sends the DATA of a stream back as it is, on the bare `h2` crate.
+//! hyper's. On the bare `h2` crate, `raw` sends the DATA of a stream back as it is, and `floor`
+//! turns it into the frames of a server, without limits or checks.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -13,15 +14,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::{Failure, Handler, Outcome, Task, Transport};
 use tautline::{Acceptor, Connections, Http2Config, Server, WebSocket};
 use tautline_http::http;
+use wire::Turn;
 
 const MAX_STREAMS: u32 = Http2Config::DEFAULT_MAX_STREAMS;
 /// So that no stream waits for the window of all.
 const CONNECTION_WINDOW: u32 = 1 << 30;
 
-#[derive(Clone)]
-struct Raw;
+/// What comes back of the DATA of a stream.
+#[derive(Clone, Copy)]
+enum Bare {
+    Raw,
+    Floor,
+}
 
-impl Handler for Raw {
+impl Handler for Bare {
     async fn handle<S: Transport>(self, stream: S) -> Outcome {
         let mut connection = h2::server::Builder::new()
             .enable_connect_protocol()
@@ -32,26 +38,51 @@ impl Handler for Raw {
         while let Some(request) = connection.accept().await {
             let (request, mut respond) = request?;
             let outgoing = respond.send_response(http::Response::new(()), false)?;
-            tokio::spawn(echo_data(outgoing, request.into_body()));
+            tokio::spawn(self.echo(outgoing, request.into_body()));
         }
         Ok(())
     }
 }
 
-async fn echo_data(mut outgoing: SendStream<Bytes>, mut incoming: RecvStream) -> Outcome {
-    while let Some(data) = incoming.data().await {
-        let mut data = data?;
-        incoming.flow_control().release_capacity(data.len())?;
-        while !data.is_empty() {
-            while outgoing.capacity() == 0 {
-                outgoing.reserve_capacity(data.len());
-                poll_fn(|cx| outgoing.poll_capacity(cx)).await.ok_or("the stream ended")??;
-            }
-            let room = outgoing.capacity().min(data.len());
-            outgoing.send_data(data.split_to(room), false)?;
+impl Bare {
+    async fn echo(self, mut outgoing: SendStream<Bytes>, mut incoming: RecvStream) -> Outcome {
+        let mut turn = Turn::default();
+        while let Some(data) = incoming.data().await {
+            let data = data?;
+            incoming.flow_control().release_capacity(data.len())?;
+            let reply = match self {
+                Self::Raw => data,
+                Self::Floor => turned(&mut turn, &data),
+            };
+            send(&mut outgoing, reply).await?;
         }
+        Ok(outgoing.send_data(Bytes::new(), true)?)
     }
-    Ok(outgoing.send_data(Bytes::new(), true)?)
+}
+
+/// The frames of a client as those of a server. DATA is shared with that of other streams, so it is
+/// copied: once.
+fn turned(turn: &mut Turn, data: &[u8]) -> Bytes {
+    let mut buffer = Vec::with_capacity(wire::MAX_HEADER + data.len());
+    buffer.resize(wire::MAX_HEADER, 0);
+    let carried = turn.resume(&mut buffer);
+    buffer.truncate(carried);
+    buffer.extend_from_slice(data);
+    let filled = buffer.len();
+    let (replies, _) = turn.turn(&mut buffer, filled);
+    Bytes::from(buffer).slice(replies)
+}
+
+async fn send(outgoing: &mut SendStream<Bytes>, mut data: Bytes) -> Outcome {
+    while !data.is_empty() {
+        while outgoing.capacity() == 0 {
+            outgoing.reserve_capacity(data.len());
+            poll_fn(|cx| outgoing.poll_capacity(cx)).await.ok_or("the stream ended")??;
+        }
+        let room = outgoing.capacity().min(data.len());
+        outgoing.send_data(data.split_to(room), false)?;
+    }
+    Ok(())
 }
 
 /// All that a connection shares with the others.
@@ -104,7 +135,8 @@ async fn feed(mut ws: WebSocket) -> Result<(), Failure> {
 fn main() {
     kit::run(|options| async move {
         match (options.task, options.api.as_str()) {
-            (Task::Echo, "raw") => kit::serve(&options, Raw).await,
+            (Task::Echo, "raw") => kit::serve(&options, Bare::Raw).await,
+            (Task::Echo, "floor") => kit::serve(&options, Bare::Floor).await,
             (Task::Echo, "server") => server().await,
             (Task::Echo, "hyper") => kit::serve(&options, Hyper::default()).await,
             _ => Err(Failure::from("not here")),
