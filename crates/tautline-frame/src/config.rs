@@ -26,6 +26,14 @@ pub(crate) const PIECE: usize = 256 << 10;
 /// sending.
 pub(crate) const LAST_READS: u8 = 16;
 
+/// How many bytes are discarded without a pause when a connection has failed and its peer goes on
+/// sending: about one read. What it had on the way when our Close was sent is little more.
+pub(crate) const DISCARDED_AT_ONCE: usize = 256 << 10;
+
+/// How long that pause is: a peer that does not mind our Close has 2.5 MB/s until
+/// [`Config::close_timeout`] is over, which costs less than half a per cent of a core.
+pub(crate) const DISCARD_PAUSE: Duration = Duration::from_millis(100);
+
 /// How many bytes of an unfinished message each byte received before the deadline keeps alive. It
 /// is about the most that deflate can make of a byte: to have 16 MiB, inflated from 16 KiB, held
 /// for as long again takes another 16 KiB.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Protocol;
 use crate::close::CloseFrame;
-use crate::config::MAX_CLOSE_TIMEOUTS;
+use crate::config::{DISCARD_PAUSE, DISCARDED_AT_ONCE, MAX_CLOSE_TIMEOUTS};
 use crate::state::{Event, State, Verdict};
 use crate::timers::Timers;
 
@@ -21,6 +21,8 @@ pub(super) struct Closing {
     pub(super) deadline: Option<Instant>,
     /// How far the deadline may be extended.
     pub(super) last: Option<Instant>,
+    /// How many bytes were discarded since the last pause.
+    discarded: usize,
 }
 
 /// How far our Close has got.
@@ -62,6 +64,17 @@ impl Protocol {
         let last = last.and_then(|last| now.checked_add(last));
         let closing = self.closing.get_or_insert_default();
         (closing.deadline, closing.last) = (deadline, last);
+    }
+
+    /// So many bytes arrived that are nobody's any more. They are read, or a reset would destroy our
+    /// Close on its way; but a peer that goes on and on has others wait for that.
+    pub(super) fn note_discarded(&mut self, count: usize) {
+        let Some(closing) = &mut self.closing else { return };
+        closing.discarded += count;
+        if closing.discarded >= DISCARDED_AT_ONCE {
+            closing.discarded = 0;
+            self.pause_discarding(DISCARD_PAUSE);
+        }
     }
 
     /// Whether our Close is still to be encoded.

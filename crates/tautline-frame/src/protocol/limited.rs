@@ -206,8 +206,16 @@ impl Protocol {
         self.turn.end();
     }
 
-    /// Whether nothing more is read for now, since the peer is ahead of its rates, or too much
-    /// memory is in use.
+    /// Nothing more is read for this long. No rate has struck: the connection is over.
+    pub(super) fn pause_discarding(&mut self, time: Duration) {
+        let now = self.last_received;
+        let limited = self.limited.get_or_insert_with(|| Box::new(Limited::new(now)));
+        limited.pause = now.checked_add(time);
+        self.turn.end();
+    }
+
+    /// Whether nothing more is read for now, since the peer is ahead of its rates, too much memory
+    /// is in use, or what it sends is discarded.
     #[must_use]
     #[inline]
     pub fn is_paused(&self) -> bool {
@@ -310,7 +318,9 @@ impl Protocol {
         let Some(limited) = &mut self.limited else { return Ok(()) };
         if is_due(limited.pause, now) {
             limited.pause = None;
-            self.check_memory(now)?;
+            if self.is_open() {
+                self.check_memory(now)?;
+            }
             self.begin_turn();
         }
         let Some(limited) = &mut self.limited else { return Ok(()) };

@@ -137,7 +137,7 @@ impl Session {
         let shut = self.is_shut();
         if !shut && self.write_ready == Ready::No {
             // Messages kept for the user do not wait for the peer.
-            return if self.protocol.is_turn_over() { Action::Yield } else { self.wait() };
+            return self.next_turn().unwrap_or_else(|| self.wait());
         }
         let ended = self.read_side == ReadSide::Ended;
         match self.protocol.poll_ending() {
@@ -160,12 +160,19 @@ impl Session {
         }
         self.read.clear();
         self.unread = false;
-        if self.protocol.is_turn_over() {
-            return Action::Yield;
+        match self.next_turn() {
+            Some(action) => action,
+            None if self.read_ready == Ready::Yes => Action::Read,
+            None => self.wait(),
         }
-        match self.read_ready {
-            Ready::Yes => Action::Read,
-            Ready::No => self.wait(),
+    }
+
+    /// What comes before the next turn, if this one is over.
+    fn next_turn(&mut self) -> Option<Action> {
+        match (self.protocol.is_turn_over(), self.protocol.is_paused()) {
+            (false, _) => None,
+            (true, false) => Some(Action::Yield),
+            (true, true) => Some(self.wait()),
         }
     }
 

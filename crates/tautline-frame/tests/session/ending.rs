@@ -296,3 +296,49 @@ fn a_connection_that_is_dropped_waits_for_nobody() {
     leave(&mut pair);
     assert_eq!(pair.down.bytes.len(), 4);
 }
+
+// 100 peers that had exceeded their rate, and went on sending until the deadline of the Close, kept a
+// core busy with bytes that were discarded: everybody else waited 10 ms for each message.
+#[test]
+fn what_arrives_after_a_failure_is_discarded_at_a_pace() {
+    let config = Config::new().close_timeout(Duration::from_secs(5)).ping_interval(None);
+    let mut pair = Pair::new(&config, 1 << 20);
+    // A frame without a mask, and then no end of anything.
+    pair.up.bytes.extend_from_slice(b"\x82\x00");
+    let (mut at_once, mut steps, mut error) = (0, 0, None);
+    while error.is_none() {
+        pair.up.bytes.resize(1 << 20, 7);
+        let given = pair.server_next();
+        at_once += (1 << 20) - pair.up.bytes.len();
+        // What is discarded at once, and the read that went beyond it.
+        assert!(at_once <= 2 * (256 << 10), "{at_once} bytes at once");
+        match given {
+            Some(Some(Err(failed))) => error = Some(failed),
+            Some(other) => panic!("{other:?}"),
+            None if pair.server.turns > 0 => pair.server.turns = 0,
+            None => {
+                (at_once, steps) = (0, steps + 1);
+                assert!(!pair.server.session.is_done());
+                pair.pass(Duration::from_millis(100));
+            }
+        }
+    }
+    assert!((45..=55).contains(&steps), "{steps} times in 5 s");
+    assert!(matches!(error, Some(Error::Protocol(_))), "{error:?}");
+    assert!(matches!(pair.down.bytes[..], [0x88, _, 3, 234, ..]), "1002");
+}
+
+#[test]
+fn the_end_of_a_peer_that_has_failed_is_seen_behind_what_is_discarded() {
+    let mut pair = Pair::new(&Config::new().ping_interval(None), 1 << 20);
+    pair.up.bytes.extend_from_slice(b"\x82\x00");
+    pair.up.bytes.resize(1 << 20, 7);
+    pair.up.ended = true;
+    let mut waited = 0;
+    while pair.server_next().is_none() {
+        pair.pass(Duration::from_millis(100));
+        waited += 1;
+    }
+    assert!((1..=40).contains(&waited), "{waited}");
+    assert!(pair.server.session.is_done() && pair.up.bytes.is_empty());
+}
