@@ -1,6 +1,7 @@
 //! The server: it sends back every message, and pushes to those that ask for `/feed`.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tautline::{
@@ -8,6 +9,7 @@ use tautline::{
     WebSocket,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::{Instant, interval_at};
 
 use crate::support::Result;
 
@@ -57,8 +59,12 @@ async fn echo(mut ws: WebSocket) -> Result {
     Ok(())
 }
 
+/// Each reader has times of its own: a thousand messages at once would be work that others wait for,
+/// whoever reads.
 async fn feed(mut ws: WebSocket, pushed: Prepared) -> Result {
-    let mut ticks = tokio::time::interval(PUSH_EVERY);
+    static READERS: AtomicU32 = AtomicU32::new(0);
+    let place = READERS.fetch_add(1, Ordering::Relaxed) % 1000;
+    let mut ticks = interval_at(Instant::now() + PUSH_EVERY * place / 1000, PUSH_EVERY);
     loop {
         ticks.tick().await;
         ws.send_prepared(&pushed).await?;

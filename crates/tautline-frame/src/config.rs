@@ -27,11 +27,11 @@ pub(crate) const PIECE: usize = 256 << 10;
 pub(crate) const LAST_READS: u8 = 16;
 
 /// How many bytes are discarded without a pause when a connection has failed and its peer goes on
-/// sending: about one read. What it had on the way when our Close was sent is little more.
-pub(crate) const DISCARDED_AT_ONCE: usize = 256 << 10;
+/// sending: one read.
+pub(crate) const DISCARDED_AT_ONCE: usize = 64 << 10;
 
-/// How long that pause is: a peer that does not mind our Close has 2.5 MB/s until
-/// [`Config::close_timeout`] is over, which costs less than half a per cent of a core.
+/// How long that pause is, or half of it: a peer that does not mind our Close has some 1 MB/s until
+/// [`Config::close_timeout`] is over, which costs some tenth of a per cent of a core.
 pub(crate) const DISCARD_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many bytes of an unfinished message each byte received before the deadline keeps alive. It

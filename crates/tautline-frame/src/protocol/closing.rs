@@ -7,7 +7,7 @@ use super::Protocol;
 use crate::close::CloseFrame;
 use crate::config::{DISCARD_PAUSE, DISCARDED_AT_ONCE, MAX_CLOSE_TIMEOUTS};
 use crate::state::{Event, State, Verdict};
-use crate::timers::Timers;
+use crate::timers::{Timers, jittered};
 
 /// What is known of how a connection closes: in one box, since an open one has none of it.
 #[derive(Debug, Default)]
@@ -73,7 +73,8 @@ impl Protocol {
         closing.discarded += count;
         if closing.discarded >= DISCARDED_AT_ONCE {
             closing.discarded = 0;
-            self.pause_discarding(DISCARD_PAUSE);
+            // Those who began together do not go on together.
+            self.pause_discarding(jittered(DISCARD_PAUSE));
         }
     }
 

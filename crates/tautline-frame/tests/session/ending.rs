@@ -311,7 +311,7 @@ fn what_arrives_after_a_failure_is_discarded_at_a_pace() {
         let given = pair.server_next();
         at_once += (1 << 20) - pair.up.bytes.len();
         // What is discarded at once, and the read that went beyond it.
-        assert!(at_once <= 2 * (256 << 10), "{at_once} bytes at once");
+        assert!(at_once <= 3 * (64 << 10), "{at_once} bytes at once");
         match given {
             Some(Some(Err(failed))) => error = Some(failed),
             Some(other) => panic!("{other:?}"),
@@ -339,6 +339,6 @@ fn the_end_of_a_peer_that_has_failed_is_seen_behind_what_is_discarded() {
         pair.pass(Duration::from_millis(100));
         waited += 1;
     }
-    assert!((1..=40).contains(&waited), "{waited}");
+    assert!((1..=20).contains(&waited), "{waited}");
     assert!(pair.server.session.is_done() && pair.up.bytes.is_empty());
 }
