@@ -1,5 +1,7 @@
 //! `ws:` and `wss:` URIs (RFC 6455 section 3).
 
+mod join;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -307,6 +309,9 @@ pub enum UriError {
     PercentEncoding,
     /// A `\`, which some read as `/` and others do not.
     Backslash,
+    /// A user name or a password in a reference that somebody else made, where it mostly hides the
+    /// host (RFC 9110 section 4.2.4): see [`WsUri::join`].
+    Credentials,
 }
 
 impl fmt::Display for UriError {
@@ -324,6 +329,7 @@ impl fmt::Display for UriError {
             Self::Userinfo => "the URI's user name or password cannot be sent as Basic credentials",
             Self::PercentEncoding => "the URI has a `%` without two hexadecimal digits after it",
             Self::Backslash => "the URI has a backslash",
+            Self::Credentials => "the reference has a user name or a password",
         })
     }
 }
