@@ -44,6 +44,7 @@ mod per_core;
 #[cfg(unix)] // started by a shell
 mod process;
 mod proxies;
+mod redirect;
 mod refusal;
 mod registry;
 mod request;

@@ -1,5 +1,9 @@
 //! A client: from a URI to an open connection.
 
+mod asking;
+mod attempt;
+mod cookies;
+mod credentials;
 mod dial;
 mod error;
 #[cfg(feature = "http2")]
@@ -7,6 +11,7 @@ mod http2;
 #[cfg(feature = "http2")]
 mod link;
 mod open;
+mod redirect;
 mod target;
 
 use std::fmt;
@@ -21,10 +26,14 @@ use tautline_frame::Config;
 use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Headers, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::asking::Asking;
+pub use self::attempt::RequestAttempt;
+pub use self::cookies::CookieJar;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
 use self::link::Pool;
 use self::open::Security;
+pub use self::redirect::RedirectError;
 pub use self::target::IntoRequest;
 use self::target::Target;
 use crate::headers::header_setters;
@@ -89,6 +98,7 @@ pub struct Client {
     subprotocols: Vec<String>,
     subprotocol_required: bool,
     connect_timeout: Duration,
+    asking: Asking,
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
@@ -122,6 +132,7 @@ impl Default for Client {
             subprotocols: Vec::new(),
             subprotocol_required: true,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            asking: Asking::default(),
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
@@ -279,7 +290,7 @@ impl Client {
         request: impl IntoRequest,
     ) -> impl Future<Output = Result<(WebSocket, Response<()>), ConnectError>> {
         // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(self.open_tcp(request.into_target()))
+        Box::pin(self.ask(request.into_target()))
     }
 
     async fn open_tcp(
@@ -339,14 +350,17 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (uri, request) = self.prepare(target)?;
+            let (client, target) = self.ask_once(target).await?;
+            let (uri, request) = client.prepare(Ok(target))?;
             let security = Security::of(&uri)?;
             let opening = async {
-                let transport = self.secure(stream, &uri, security).await?;
+                let transport = client.secure(stream, &uri, security).await?;
                 let peer = Peer::unknown().with_secure(transport.is_tls());
-                self.upgrade(request, transport, peer).await
+                client.upgrade(request, transport, peer).await
             };
-            Ok(self.in_time(opening).await?.0)
+            let opened = client.in_time(opening).await;
+            self.asking.note_outcome(&uri, &opened);
+            Ok(opened?.0)
         })
     }
 
@@ -366,8 +380,12 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (_, request) = self.prepare(target)?;
-            Ok(self.in_time(self.upgrade(request, stream, Peer::unknown())).await?.0)
+            let (client, target) = self.ask_once(target).await?;
+            let (uri, request) = client.prepare(Ok(target))?;
+            let opening = client.upgrade(request, stream, Peer::unknown());
+            let opened = client.in_time(opening).await;
+            self.asking.note_outcome(&uri, &opened);
+            Ok(opened?.0)
         })
     }
 

@@ -50,7 +50,9 @@ mod websocket;
 // The public face.
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
-pub use client::{Client, ConnectError, IntoRequest, connect};
+pub use client::{
+    Client, ConnectError, CookieJar, IntoRequest, RedirectError, RequestAttempt, connect,
+};
 pub use connections::Connections;
 pub use drain::Drain;
 pub use error::{BoxError, TryFeedError};
@@ -93,6 +95,9 @@ pub use tautline_handshake::{
 // Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
+// For its `CookieStore` as a `CookieJar`.
+#[cfg(feature = "cookies")]
+pub use cookie_store;
 // Networks, of `Limits::exempt`.
 pub use ipnet;
 // For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this

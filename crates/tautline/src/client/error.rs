@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
 
+use super::redirect::RedirectError;
+use crate::error::BoxError;
 use crate::handshake_io::ReadHeadError;
 #[cfg(feature = "tls")]
 use crate::transport::TlsError;
@@ -64,9 +66,14 @@ pub enum ConnectError {
         status: Option<StatusCode>,
     },
     /// The server answered with a status other than 101: a refusal (see its status), a redirection
-    /// (see its `location`; it is not followed), a demand for credentials. The body holds up to 64
-    /// KiB, as far as it arrived within 2 seconds and before the deadline.
+    /// (see its `location`) that was not to be [followed](crate::Client::redirects), a demand for
+    /// credentials. The body holds up to 64 KiB, as far as it arrived within 2 seconds and before
+    /// the deadline.
     Refused(Box<Response<Bytes>>),
+    /// A redirection was to be [followed](crate::Client::redirects), but must not be.
+    Redirect(RedirectError),
+    /// The hook of [`Client::on_request`](crate::Client::on_request) failed. Nothing was sent.
+    OnRequest(BoxError),
     /// The server switched protocols, but not as the RFC requires: it is not a WebSocket server, or
     /// a broken one.
     Response(ResponseError),
@@ -91,7 +98,9 @@ impl ConnectError {
     /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
     ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
     ///   says when to try again, if the server sent it;
-    /// - `Tls`, if the stream failed in the middle of the handshake.
+    /// - `Tls`, if the stream failed in the middle of the handshake;
+    /// - [`OnRequest`](Self::OnRequest), if an error of the system ([`io::Error`]) is at its root,
+    ///   such as a failed connection to the server that has the tokens.
     ///
     /// It is `false` for what stays the same until somebody changes it: the URI, the request, the
     /// settings, a certificate that is not trusted, a redirection, 401, 403, 404, and a server that
@@ -105,7 +114,9 @@ impl ConnectError {
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => false,
-            Self::Uri(_)
+            Self::OnRequest(error) => is_of_the_system(&**error),
+            Self::Redirect(_)
+            | Self::Uri(_)
             | Self::Request(_)
             | Self::NoTls
             | Self::Runtime(_)
@@ -122,6 +133,10 @@ fn is_temporary(status: StatusCode) -> bool {
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
         status => status.is_server_error(),
     }
+}
+
+fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<io::Error>())
 }
 
 /// Without headers and body of a refusal, which may hold cookies and tokens.
@@ -145,6 +160,8 @@ impl fmt::Debug for ConnectError {
             Self::Runtime(error) => tuple("Runtime", error),
             Self::Refused(response) => tuple("Refused", &response.status()),
             Self::Response(error) => tuple("Response", error),
+            Self::Redirect(error) => tuple("Redirect", error),
+            Self::OnRequest(error) => tuple("OnRequest", error),
             Self::Head { error, status } => {
                 f.debug_struct("Head").field("error", error).field("status", status).finish()
             }
@@ -184,6 +201,8 @@ impl fmt::Display for ConnectError {
             Self::Refused(response) => {
                 return write!(f, "the server refused with {}", response.status());
             }
+            Self::Redirect(_) => "the server's redirection must not be followed",
+            Self::OnRequest(_) => "the hook that prepares requests failed",
             Self::Response(_) => "the server's response does not open a WebSocket",
         })
     }
@@ -200,6 +219,8 @@ impl std::error::Error for ConnectError {
             Self::Tls(error) => Some(error),
             Self::Head { error, .. } => Some(error),
             Self::Response(error) => Some(error),
+            Self::Redirect(error) => Some(error),
+            Self::OnRequest(error) => Some(&**error),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => None,
             Self::NoTls | Self::Timeout | Self::Refused(_) => None,
@@ -216,6 +237,12 @@ impl From<UriError> for ConnectError {
 impl From<BuildError> for ConnectError {
     fn from(error: BuildError) -> Self {
         Self::Request(error)
+    }
+}
+
+impl From<RedirectError> for ConnectError {
+    fn from(error: RedirectError) -> Self {
+        Self::Redirect(error)
     }
 }
 
@@ -274,6 +301,7 @@ mod tests {
             ConnectError::Tcp { host: "::1".into(), port: 80, error: io() },
             ConnectError::Io(io()),
             ConnectError::Timeout,
+            ConnectError::OnRequest(Box::new(ConnectError::Io(io()))),
             head(Some(503)),
         ] {
             assert!(error.is_retryable(), "{error}");
@@ -292,6 +320,9 @@ mod tests {
             ConnectError::NoTls,
             ConnectError::Runtime(io()),
             ConnectError::Response(ResponseError::WrongAccept),
+            ConnectError::Redirect(RedirectError::TooMany { limit: 3 }),
+            ConnectError::Redirect(RedirectError::Location(UriError::Scheme)),
+            ConnectError::OnRequest("logged out".into()),
             head(None),
             head(Some(400)),
         ] {

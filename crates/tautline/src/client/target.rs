@@ -13,6 +13,8 @@ use super::ConnectError;
 ///
 /// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
+/// - With the feature `url`, a `Url` of the crate `url`, by value or by reference. A fragment is
+///   refused, as everywhere.
 /// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers.
 ///   For this connection, they replace the headers of the same name that are set on the
 ///   [`Client`](crate::Client). The handshake's own headers, such as `sec-websocket-key`, must not
@@ -83,6 +85,9 @@ macro_rules! uri {
 }
 
 uri!(Uri, &Uri);
+
+#[cfg(feature = "url")]
+text!(url::Url, &url::Url);
 
 impl IntoRequest for WsUri {}
 
