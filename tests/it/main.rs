@@ -30,6 +30,7 @@ mod bounds;
 mod certificates;
 mod client;
 mod client_auth;
+mod client_tls;
 mod drain;
 mod events;
 mod http2_client;

@@ -212,7 +212,8 @@ async fn a_token_that_was_refused_is_replaced_by_a_fresh_one() {
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let noted = attempts.clone();
     let client = Client::new().header("x-tag", "tag").on_request(move |mut attempt| {
-        let challenge = attempt.previous().map(|answer| answer.headers()["www-authenticate"].clone());
+        let challenge =
+            attempt.previous().map(|answer| answer.headers()["www-authenticate"].clone());
         noted.lock().unwrap().push((attempt.number(), challenge.clone()));
         async move {
             assert_eq!(attempt.headers()["x-tag"], "tag");
@@ -236,7 +237,10 @@ async fn a_hook_without_other_credentials_ends_with_the_refusal() {
     });
     match client.connect(uri(address)).await {
         Err(ConnectError::Refused(answer)) => {
-            assert_eq!((answer.status(), &answer.body()[..]), (401.try_into().unwrap(), &b"who are you?"[..]));
+            assert_eq!(
+                (answer.status(), &answer.body()[..]),
+                (401.try_into().unwrap(), &b"who are you?"[..])
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -76,8 +76,8 @@ pub use split::{Reader, ReuniteError, Writer};
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{
-    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
-    TlsInfo,
+    Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
+    ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};

@@ -32,8 +32,8 @@ pub use self::peer::Peer;
 use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 pub use self::tls::{
-    Certificates, ClientAuth, ClientTls, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError,
-    TlsInfo,
+    Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
+    ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 #[cfg(feature = "http2")]
 use crate::http2::Http2Stream;

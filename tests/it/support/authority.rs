@@ -44,7 +44,12 @@ impl Authority {
         params.extended_key_usages = vec![purpose];
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        ClientCertificate { der: certificate.der().clone(), key: key.serialize_der() }
+        ClientCertificate {
+            der: certificate.der().clone(),
+            key: key.serialize_der(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
     }
 
     pub(crate) fn auth(&self) -> ClientAuth {
@@ -55,7 +60,9 @@ impl Authority {
 /// A certificate of a client and its key.
 pub(crate) struct ClientCertificate {
     pub(crate) der: CertificateDer<'static>,
-    key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) pem: String,
+    pub(crate) key_pem: String,
 }
 
 impl ClientCertificate {

@@ -4,21 +4,26 @@ mod certificate;
 mod certificates;
 mod client;
 mod client_auth;
+mod client_certificate;
 mod error;
 mod info;
 mod names;
+mod pins;
 mod roots;
 mod server;
 mod settings;
 mod staple;
+mod trust;
 mod watch;
 
 pub use self::certificate::ServerCertificate;
 pub use self::certificates::Certificates;
 pub use self::client::ClientTls;
 pub use self::client_auth::ClientAuth;
+pub use self::client_certificate::ClientCertificate;
 pub use self::error::TlsError;
 pub use self::info::TlsInfo;
+pub use self::pins::{InvalidPin, PublicKeyPin};
 pub use self::server::{ServerTls, ServerTlsBuilder};
 
 #[cfg(all(test, not(tautline_loom)))]

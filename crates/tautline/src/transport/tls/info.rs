@@ -28,6 +28,12 @@ impl<'a> TlsInfo<'a> {
         }
     }
 
+    /// The cipher suite, such as `"TLS13_AES_256_GCM_SHA384"`.
+    #[must_use]
+    pub fn cipher_suite(&self) -> Option<&'static str> {
+        self.common.negotiated_cipher_suite()?.suite().as_str()
+    }
+
     /// Whether an earlier session was resumed, which saves a round trip and most of the
     /// computation.
     #[must_use]
@@ -58,6 +64,7 @@ impl fmt::Debug for TlsInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsInfo")
             .field("version", &self.version())
+            .field("cipher_suite", &self.cipher_suite())
             .field("resumed", &self.is_resumed())
             .field("alpn", &self.alpn().map(String::from_utf8_lossy))
             .field("server_name", &self.server_name)
