@@ -33,6 +33,7 @@ mod client_auth;
 mod client_tls;
 mod drain;
 mod events;
+mod facts;
 mod http2_client;
 mod http2_fallback;
 mod http2_faults;

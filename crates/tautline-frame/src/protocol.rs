@@ -118,9 +118,11 @@ pub struct Protocol {
     turn: Turn,
     /// What has to be remembered of rates and other limits.
     limited: Option<Box<Limited>>,
-    /// Messages received and sent, each to its end. They wrap.
-    received: u32,
-    sent: u32,
+    /// Messages received and sent, each to its end.
+    received: u64,
+    sent: u64,
+    /// Bytes of frames that were read.
+    arrived: u64,
     last_received: Instant,
     peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
@@ -197,6 +199,7 @@ impl Protocol {
             limited: Limited::from_config(&config, now),
             received: 0,
             sent: 0,
+            arrived: 0,
             last_received,
             peer_close: None,
             sent_close: None,

@@ -40,6 +40,7 @@ mod senders;
 mod server;
 mod shutdown;
 mod split;
+mod stats;
 mod sync;
 mod tasks;
 mod timer;
@@ -73,6 +74,7 @@ pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
 pub use split::{Reader, ReuniteError, Writer};
+pub use stats::ConnectionStats;
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{

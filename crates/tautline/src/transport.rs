@@ -165,6 +165,17 @@ impl<S> Transport<S> {
         peer
     }
 
+    /// The peer of the streams of an HTTP/2 connection over this, with what TLS negotiated.
+    #[cfg(feature = "http2")]
+    pub(crate) fn shared(&self, peer: Peer) -> Peer {
+        let peer = peer.with_secure(self.is_tls());
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls() {
+            return peer.with_tls(tls.to_facts());
+        }
+        peer
+    }
+
     /// The protocol that was agreed on inside TLS (RFC 7301).
     #[cfg(feature = "http2")]
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
@@ -174,7 +185,8 @@ impl<S> Transport<S> {
         None
     }
 
-    /// What TLS negotiated. `None` for a connection without TLS.
+    /// What TLS negotiated. `None` for a connection without TLS, and for a stream of HTTP/2: see
+    /// [`WebSocket::tls`](crate::WebSocket::tls) there.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(&self) -> Option<TlsInfo<'_>> {

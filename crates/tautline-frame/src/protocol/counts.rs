@@ -1,12 +1,12 @@
-//! What has passed through a connection, for observers. Counted in words that wrap, so that counting
-//! costs one instruction for each message; an observer that looks often enough adds up differences.
+//! What has passed through a connection, for observers. Counting costs one instruction for each message
+//! and each read.
 
 use std::time::{Duration, Instant};
 
 use super::Protocol;
 
 impl Protocol {
-    /// How many messages have been received to their end, also those that were skipped. It wraps.
+    /// How many messages have been received to their end, also those that were skipped.
     ///
     /// ```
     /// use std::time::Instant;
@@ -21,14 +21,27 @@ impl Protocol {
     /// # Ok::<(), tautline_frame::ProtocolError>(())
     /// ```
     #[must_use]
-    pub const fn received_messages(&self) -> u32 {
+    pub const fn received_messages(&self) -> u64 {
         self.received
     }
 
-    /// How many messages have been queued to their end. It wraps.
+    /// How many messages have been queued to their end.
     #[must_use]
-    pub const fn sent_messages(&self) -> u32 {
+    pub const fn sent_messages(&self) -> u64 {
         self.sent
+    }
+
+    /// How many bytes of frames have been read, with those that came behind the opening handshake. Only
+    /// a [`Session`](crate::session::Session) counts them.
+    #[must_use]
+    pub const fn read_bytes(&self) -> u64 {
+        self.arrived
+    }
+
+    /// Bytes were read.
+    #[inline]
+    pub(crate) const fn note_arrived(&mut self, count: usize) {
+        self.arrived += count as u64;
     }
 
     /// How many bytes of frames the transport has taken.

@@ -136,7 +136,8 @@ fn is_temporary(status: StatusCode) -> bool {
 }
 
 fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<io::Error>())
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<io::Error>)
 }
 
 /// Without headers and body of a refusal, which may hold cookies and tokens.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+use super::tls::{TlsFacts, TlsInfo};
+
 /// The peer of a connection: its address, whether the connection to it is encrypted, and, on a
 /// server that asks for it, its certificate.
 ///
@@ -46,6 +49,9 @@ struct Rare {
     flowinfo: u32,
     scope_id: u32,
     certificate: Option<Arc<[u8]>>,
+    /// Of an HTTP/2 connection.
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<TlsFacts>>,
 }
 
 impl Peer {
@@ -72,10 +78,22 @@ impl Peer {
 
     /// On a server that asks for it (`ClientAuth`): the certificate of the client, in DER (RFC 5280),
     /// which was verified. Parse it with a crate for X.509. `None` if the client has none, and on a
-    /// client: see `TlsInfo::peer_certificates` there, which also has the rest of the chain.
+    /// client: see `WebSocket::tls` there, which also has the rest of the chain.
     #[must_use]
     pub fn certificate(&self) -> Option<&[u8]> {
         self.rare.as_ref()?.certificate.as_deref()
+    }
+
+    /// With what TLS negotiated for the connection, for those who do not see it.
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    pub(super) fn with_tls(mut self, facts: TlsFacts) -> Self {
+        Arc::make_mut(self.rare.get_or_insert_default()).tls = Some(Arc::new(facts));
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
+        self.rare.as_ref()?.tls.as_deref().map(TlsInfo::kept)
     }
 
     /// The network address. `None` if it is unknown, or if the connection does not use a network.
@@ -110,7 +128,7 @@ impl From<SocketAddr> for Peer {
             SocketAddr::V6(addr) => (addr.flowinfo(), addr.scope_id()),
         };
         let is_rare = (flowinfo, scope_id) != (0, 0);
-        let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, certificate: None }));
+        let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, ..Rare::default() }));
         Self { ip: Some(addr.ip()), port: addr.port(), secure: false, rare }
     }
 }

@@ -22,6 +22,7 @@ pub use self::client::ClientTls;
 pub use self::client_auth::ClientAuth;
 pub use self::client_certificate::ClientCertificate;
 pub use self::error::TlsError;
+pub(crate) use self::info::TlsFacts;
 pub use self::info::TlsInfo;
 pub use self::pins::{InvalidPin, PublicKeyPin};
 pub use self::server::{ServerTls, ServerTlsBuilder};
