@@ -140,7 +140,7 @@ mod tests {
         for (from, location, to, leaves_origin) in [
             ("ws://a/x", "/y?z", "ws://a/y?z", false),
             ("ws://a/x/", "y", "ws://a/x/y", false),
-            ("ws://a/x", "http://a:80/y", "ws://a/y", false),
+            ("ws://a/x", "http://a:80/y", "ws://a:80/y", false),
             ("wss://a/x", "https://A/y#z", "wss://a/y", false),
             ("ws://a/x", "ws://b/x", "ws://b/x", true),
             ("ws://a/x", "ws://a:81/x", "ws://a:81/x", true),
