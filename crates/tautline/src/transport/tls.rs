@@ -8,6 +8,7 @@ mod client_certificate;
 mod error;
 mod info;
 mod names;
+mod pinning;
 mod pins;
 mod roots;
 mod server;

@@ -17,7 +17,7 @@ use super::pins::PublicKeyPin;
 use super::settings::ALPN_HTTP2;
 use super::settings::{ALPN, WRITE_LIMIT};
 use super::trust::Trust;
-use super::{TlsError, pins, roots};
+use super::{TlsError, pinning, roots};
 use crate::transport::Transport;
 use crate::transport::read_ahead::ReadAhead;
 
@@ -187,7 +187,7 @@ impl ClientTls {
     ) -> Result<(), TlsError> {
         let Some(pins) = &self.pins else { return Ok(()) };
         let own = certificates.and_then(<[_]>::first).ok_or(TlsError::NoCertificate)?;
-        let found = pins::of(own, provider)?;
+        let found = pinning::of(own, provider)?;
         if pins.contains(&found) { Ok(()) } else { Err(TlsError::Pin { found }) }
     }
 

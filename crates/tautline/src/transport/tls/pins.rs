@@ -1,22 +1,10 @@
-//! Pinned public keys.
+//! The hashes of public keys.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::hash::HashAlgorithm;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, DigitallySignedStruct, OtherError, SignatureScheme, SupportedCipherSuite,
-};
-use webpki::EndEntityCert;
-
-use super::TlsError;
-use super::settings::provider;
 
 /// The SHA-256 of a server's public key, as its certificate has it (the `SubjectPublicKeyInfo` of RFC
 /// 5280 section 4.1, in DER): see [`ClientTls::pins`](crate::ClientTls::pins). It stays the same when the
@@ -46,34 +34,6 @@ impl PublicKeyPin {
     pub const fn sha256(hash: [u8; 32]) -> Self {
         Self(hash)
     }
-
-    /// That of a certificate in DER.
-    ///
-    /// # Errors
-    /// [`TlsError::Settings`] if it is not one; [`TlsError::NoProvider`].
-    pub fn of_certificate(certificate: &[u8]) -> Result<Self, TlsError> {
-        of(&certificate.into(), &*provider()?)
-    }
-}
-
-/// The pin of this certificate, hashed by one of the suites of TLS, which all providers have.
-pub(super) fn of(
-    certificate: &CertificateDer<'_>,
-    provider: &CryptoProvider,
-) -> Result<PublicKeyPin, TlsError> {
-    let parsed = EndEntityCert::try_from(certificate);
-    let parsed = parsed.map_err(|error| TlsError::Settings(Box::new(error)))?;
-    let hash = provider
-        .cipher_suites
-        .iter()
-        .map(|suite| match suite {
-            SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
-            SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
-        })
-        .find(|hash| hash.algorithm() == HashAlgorithm::SHA256)
-        .map(|hash| hash.hash(&parsed.subject_public_key_info()));
-    let hash = hash.and_then(|hash| hash.as_ref().try_into().ok());
-    hash.map(PublicKeyPin).ok_or(TlsError::NoProvider)
 }
 
 /// `sha256/` and Base64.
@@ -129,55 +89,6 @@ impl fmt::Display for UnknownKey {
 }
 
 impl std::error::Error for UnknownKey {}
-
-/// Trusts whoever proves to have one of these keys, whatever else the certificate says.
-#[derive(Debug)]
-pub(super) struct PinsAlone {
-    pub(super) pins: Arc<[PublicKeyPin]>,
-    pub(super) provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for PinsAlone {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _staple: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let pin = of(certificate, &self.provider).map_err(|_| CertificateError::BadEncoding)?;
-        if self.pins.contains(&pin) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(CertificateError::Other(OtherError(Arc::new(UnknownKey(pin)))).into())
-    }
-
-    // That it has the key is in the signature.
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
 
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {

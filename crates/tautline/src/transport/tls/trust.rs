@@ -7,7 +7,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::TlsError;
 use super::client_certificate::ClientCertificate;
-use super::pins::{PinsAlone, PublicKeyPin};
+use super::pinning::PinsAlone;
+use super::pins::PublicKeyPin;
 use super::settings::{ALPN, provider};
 
 /// How a client verifies the certificates of servers.
