@@ -1,8 +1,6 @@
 //! Frames of a client as bytes, and what is in them.
 
-use flate2::{Compress, Compression, FlushCompress};
-
-use crate::support::Result;
+pub(crate) use crate::compressed::{compressed, deflated};
 
 /// The last message of a flood, which is sent back: then all before it was worked through.
 pub(crate) const MARKER: &[u8] = b"that was all";
@@ -15,23 +13,6 @@ pub(crate) fn client(first: u8, payload: &[u8]) -> Vec<u8> {
 /// The header of a masked frame with a payload of that many bytes.
 pub(crate) fn header(first: u8, length: usize) -> Vec<u8> {
     tautline_wire::with_head(true, &tautline_wire::head(first, length as u64), &[])
-}
-
-/// A compressed binary message in one frame (RFC 7692 section 7.2.1), which refers to no other.
-pub(crate) fn compressed(message: &[u8]) -> Result<Vec<u8>> {
-    Ok(client(0xc2, &deflated(message)?))
-}
-
-/// The payload of such a message.
-pub(crate) fn deflated(message: &[u8]) -> Result<Vec<u8>> {
-    let mut compress = Compress::new(Compression::default(), false);
-    let mut out = Vec::with_capacity(message.len() + 64);
-    compress.compress_vec(message, &mut out, FlushCompress::Sync)?;
-    if !out.ends_with(&[0, 0, 0xff, 0xff]) {
-        return Err("an incomplete block".into());
-    }
-    out.truncate(out.len() - 4);
-    Ok(out)
 }
 
 /// The first frame in bytes of a server: its first byte, where its payload begins, and where it

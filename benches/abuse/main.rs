@@ -8,6 +8,8 @@
 //! The server is a process of its own with one thread on core 0, the peers run on core 1 (by
 //! `taskset`, where there is one). Figures compare within one run only.
 
+#[path = "../compressed.rs"]
+mod compressed;
 #[path = "../support.rs"]
 mod support;
 

@@ -18,10 +18,10 @@ const MESSAGES: u32 = 60;
 const EVER: Duration = Duration::from_secs(60);
 
 /// Pseudorandom numbers that a seed repeats (xorshift).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

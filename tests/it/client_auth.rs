@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tautline::{
-    Acceptor, Client, ClientAuth, ConnectError, Http2, Http2Config, ServerTls, TlsError, Upgrade,
-    http::Version,
+    Acceptor, Client, ClientAuth, ConnectError, Http2, Http2Config, RevocationLists, ServerTls,
+    TlsError, Upgrade, http::Version,
 };
 use tokio::io::duplex;
 use tokio::time::timeout;
@@ -181,11 +181,95 @@ async fn sessions_resume_with_the_identity_in_tickets_or_in_memory_or_not_at_all
     .await;
 }
 
+/// Refused by the server for its certificate.
+async fn expect_alert(client: &Client, server: SocketAddr, alert: &str) {
+    let error = format!("{:?}", known_as(client, server).await.unwrap_err());
+    assert!(error.contains(&format!("AlertReceived({alert})")), "{error}");
+}
+
+// The lists are replaced while the server runs. What is open stays; the same client, which has a
+// session that it could resume, is asked for its certificate again.
+#[tokio::test]
+async fn a_certificate_that_is_revoked_is_refused_from_then_on() {
+    in_time(async {
+        let (server, authority) = (Identity::for_names(&["localhost"]), Authority::new());
+        let (alice, bob) = (authority.issue("alice.test"), authority.issue("bob.test"));
+        let lists = RevocationLists::from_bytes(authority.revoke(&[&alice], 2100).der()).unwrap();
+        let auth = authority.auth().revocation_lists(lists.clone());
+        let address = naming_server(&server, auth).await;
+        let (revoked, known) = (client(&alice, &server), client(&bob, &server));
+        expect_alert(&revoked, address, "CertificateRevoked").await;
+        assert_eq!(known_as(&known, address).await.unwrap(), bob.der.as_ref());
+
+        let mut open = known.connect(format!("wss://localhost:{}/", address.port())).await.unwrap();
+        lists.replace(authority.revoke(&[&alice, &bob], 2100).der()).unwrap();
+        expect_alert(&known, address, "CertificateRevoked").await;
+        assert_eq!(open.next().await.unwrap().unwrap().into_bytes(), bob.der.as_ref());
+        assert!(open.next().await.is_none(), "it ends as it would otherwise");
+
+        // What cannot be read changes nothing; alice's suspension is over.
+        lists.replace(b"nonsense").unwrap_err();
+        expect_alert(&revoked, address, "CertificateRevoked").await;
+        lists.replace(authority.revoke(&[&bob], 2100).der()).unwrap();
+        assert_eq!(known_as(&revoked, address).await.unwrap(), alice.der.as_ref());
+        expect_alert(&known, address, "CertificateRevoked").await;
+    })
+    .await;
+}
+
+// RFC 5280 section 6.3.3: otherwise the status is not known.
+#[tokio::test]
+async fn lists_that_are_out_of_date_or_of_others_let_nobody_in_but_guests() {
+    in_time(async {
+        let (server, authority) = (Identity::for_names(&["localhost"]), Authority::new());
+        let alice = authority.issue("alice.test");
+        for list in [authority.revoke(&[], 2021), Authority::new().revoke(&[], 2100)] {
+            let lists = RevocationLists::from_bytes(list.der()).unwrap();
+            let auth = authority.auth().optional().revocation_lists(lists.clone());
+            let address = naming_server(&server, auth).await;
+            let error = known_as(&client(&alice, &server), address).await.unwrap_err();
+            assert!(format!("{error:?}").contains("AlertReceived"), "{error:?}");
+            assert_eq!(known_as(&server.client(), address).await.unwrap(), b"");
+            lists.replace(authority.revoke(&[], 2100).der()).unwrap();
+            let known = known_as(&client(&alice, &server), address).await.unwrap();
+            assert_eq!(known, alice.der.as_ref());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_are_read_again_from_their_file() {
+    in_time(async {
+        let (server, authority) = (Identity::for_names(&["localhost"]), Authority::new());
+        let alice = authority.issue("alice.test");
+        let file = std::env::temp_dir().join(format!("tautline-{}.crl", std::process::id()));
+        std::fs::write(&file, authority.revoke(&[], 2100).der()).unwrap();
+        let lists = RevocationLists::from_file(&file).unwrap();
+        let auth = authority.auth().revocation_lists(lists.clone());
+        let address = naming_server(&server, auth).await;
+        let client = client(&alice, &server);
+        assert_eq!(known_as(&client, address).await.unwrap(), alice.der.as_ref());
+
+        std::fs::write(&file, b"").unwrap();
+        lists.reload().unwrap_err();
+        assert_eq!(known_as(&client, address).await.unwrap(), alice.der.as_ref());
+        let others = Authority::new().revoke(&[], 2100);
+        let both =
+            [others, authority.revoke(&[&alice], 2100)].map(|list| list.pem().unwrap()).concat();
+        std::fs::write(&file, both).unwrap();
+        lists.reload().unwrap();
+        expect_alert(&client, address, "CertificateRevoked").await;
+        std::fs::remove_file(&file).unwrap();
+    })
+    .await;
+}
+
 #[test]
 fn authorities_are_checked_when_they_are_read() {
     assert!(matches!(ClientAuth::from_ca_pem(b""), Err(TlsError::NoRoots)));
     let error = ClientAuth::from_ca_file("/none/clients.pem").unwrap_err();
     assert_eq!(error.to_string(), "cannot read the certificates in /none/clients.pem");
     let auth = format!("{:?}", Authority::new().auth().optional());
-    assert_eq!(auth, "ClientAuth { authorities: 1, optional: true }");
+    assert_eq!(auth, "ClientAuth { authorities: 1, optional: true, revoked: None }");
 }

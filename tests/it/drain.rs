@@ -173,20 +173,41 @@ mod restart {
 
     use super::*;
     use crate::process::built;
+    use crate::support::handshake::{Http, REQUEST};
 
-    /// A process that serves on this socket, once it does.
+    /// The example, which is passed this socket as systemd does it: as file 3, with the number of
+    /// files and the id of the process. Returns once it serves.
     async fn serve(socket: &std::net::TcpListener) -> Child {
-        let socket = OwnedFd::from(socket.try_clone().unwrap());
-        let mut child = Command::new(built("inherited_peer"))
-            .stdin(Stdio::from(socket))
+        let passed = OwnedFd::from(socket.try_clone().unwrap());
+        let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 127.0.0.1:0";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .arg(built("socket_activation"))
+            .stdin(Stdio::from(passed))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let line = first_line(&mut child).await;
+        assert_eq!(line, format!("listening on ws://{}\n", socket.local_addr().unwrap()));
+        child
+    }
+
+    async fn first_line(child: &mut Child) -> String {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-        assert_eq!(line, "ready\n");
-        child
+        line
+    }
+
+    /// Ends a process in order.
+    async fn stop(mut process: Child) {
+        terminate(&process).await;
+        assert_eq!(process.wait().await.unwrap().code(), Some(0));
+    }
+
+    async fn terminate(process: &Child) {
+        let kill = format!("kill -s TERM {}", process.id().unwrap());
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
     }
 
     // A restart under load: the new process serves before the old one leaves. No client is refused
@@ -216,8 +237,7 @@ mod restart {
             })
             .collect();
         let _new = serve(&socket).await;
-        let kill = format!("kill -s TERM {}", old.id().unwrap());
-        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+        terminate(&old).await;
         for ws in &mut held {
             expect_end(ws, CloseCode::SERVICE_RESTART).await;
         }
@@ -226,6 +246,48 @@ mod restart {
         over.store(true, Ordering::SeqCst);
         for client in clients {
             assert!(client.await.unwrap() > 0);
+        }
+    }
+
+    // As `systemctl restart` does it: the old process has ended before the new one starts. Who comes
+    // in between waits in the queue of the socket.
+    #[tokio::test]
+    async fn between_two_processes_clients_wait_for_the_second() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let old = serve(&socket).await;
+        expect_echo(&mut connect(uri(address)).await.unwrap(), "to the old one").await;
+        stop(old).await;
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            // The system lets them in: refused, this would fail at once.
+            let mut peer = Http::connect(address).await;
+            peer.write(REQUEST).await;
+            waiting.push(peer);
+        }
+        let new = serve(&socket).await;
+        for peer in &mut waiting {
+            assert_eq!(peer.head().await.status(), 101);
+        }
+        drop(waiting);
+        stop(new).await;
+    }
+
+    // The variables of a parent are not for us: `LISTEN_PID` is another's.
+    #[tokio::test]
+    async fn without_sockets_of_its_own_it_listens_on_its_address() {
+        for variables in ["", "LISTEN_FDS=1 LISTEN_PID=1 "] {
+            let mut child = Command::new("sh")
+                .args(["-c", &format!("{variables}exec \"$0\" 127.0.0.1:0")])
+                .arg(built("socket_activation"))
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            let line = first_line(&mut child).await;
+            let address = line.trim_end().split_once("://").unwrap().1.parse().unwrap();
+            expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+            stop(child).await;
         }
     }
 }

@@ -39,7 +39,7 @@ fn protocol_error(error: Option<&Error>) -> Option<ProtocolError> {
 
 /// What a peer of this role's end sends, the rule that it breaks, and the close code that it must
 /// receive.
-fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
+pub(crate) fn violations(role: Role) -> Vec<(Vec<u8>, ProtocolError, u16)> {
     use ProtocolError as E;
     let masked = role == Role::Server;
     let frame = |first, payload: &[u8]| encode(masked, first, payload);

@@ -54,6 +54,7 @@ async fn both_ends_know_what_was_negotiated_over_both_versions_of_http() {
         let ws = client.connect(format!("wss://localhost:{}/", address.port())).await.unwrap();
         let (at_server, subprotocol, compressed) = seen.recv().await.unwrap();
         assert_eq!((ws.http_version(), ws.peer_addr()), (version, Some(address)));
+        assert!(!ws.peer().is_proxied() && ws.peer().is_secure());
         assert_eq!(ws.subprotocol(), subprotocol.as_deref());
         assert!(ws.compression().is_some() && compressed);
         let (at_client, at_server) = (tls(&ws).unwrap(), at_server.unwrap());

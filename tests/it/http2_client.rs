@@ -11,6 +11,7 @@ use http::{Method, Response, Version};
 use tautline::{Client, Config, ConnectError, Error, Http2, Http2Error, Message};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use crate::support::handshake::{expect_echo, uri};
@@ -27,6 +28,13 @@ const SOON: Duration = Duration::from_secs(20);
 /// What HTTP/2 says of a failure to connect.
 fn http2_error(error: &ConnectError) -> Http2Error {
     Http2Error::of(error).unwrap_or_else(|| panic!("{error:?}"))
+}
+
+/// The next connection to a raw server, and its first stream, which it accepts.
+async fn next_stream(servers: &mut UnboundedReceiver<RawServer>) -> (RawServer, RawStream) {
+    let mut server = servers.recv().await.unwrap();
+    let (_, stream) = server.accept().await;
+    (server, stream)
 }
 
 /// Echoes on every stream of a connection, until its end.
@@ -116,11 +124,7 @@ async fn connections_are_shared_and_end_with_their_last_stream() {
     assert!(server.request().await.is_none());
     server.driving.await.unwrap();
     // The next WebSocket has a new connection.
-    let serving = async {
-        let mut server = servers.recv().await.unwrap();
-        let accepted = server.accept().await;
-        (server, accepted)
-    };
+    let serving = next_stream(&mut servers);
     let (ws, _) = join(client.connect(uri(address)), serving).await;
     ws.unwrap();
 }
@@ -261,21 +265,13 @@ async fn a_server_that_refuses_every_stream_is_given_up() {
 async fn a_connection_that_goes_away_keeps_its_streams_and_gets_no_new_one() {
     let (address, mut servers) = raw_server(connecting()).await;
     let client = prior();
-    let accepting = async {
-        let mut server = servers.recv().await.unwrap();
-        let (_, stream) = server.accept().await;
-        (server, stream)
-    };
+    let accepting = next_stream(&mut servers);
     let (ws, (going, mut old)) = join(client.connect(uri(address)), accepting).await;
     let mut ws = ws.unwrap();
     going.order(Order::GoAway);
     old.send(FIN | TEXT, "behind GOAWAY");
     assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("behind GOAWAY"));
-    let accepting = async {
-        let mut server = servers.recv().await.unwrap();
-        let (_, stream) = server.accept().await;
-        (server, stream)
-    };
+    let accepting = next_stream(&mut servers);
     let (other, (_server, mut new)) = join(client.connect(uri(address)), accepting).await;
     let mut other = other.unwrap();
     new.send(FIN | TEXT, "new");
@@ -292,11 +288,7 @@ async fn the_end_of_the_connection_is_the_end_of_its_streams() {
     ] {
         let (address, mut servers) = raw_server(connecting()).await;
         let client = prior();
-        let accepting = async {
-            let mut server = servers.recv().await.unwrap();
-            let (_, stream) = server.accept().await;
-            (server, stream)
-        };
+        let accepting = next_stream(&mut servers);
         let (ws, (server, _stream)) = join(client.connect(uri(address)), accepting).await;
         let mut ws = ws.unwrap();
         server.order(order);
@@ -305,11 +297,7 @@ async fn the_end_of_the_connection_is_the_end_of_its_streams() {
         assert_eq!(Http2Error::of(&error), expected, "{order:?}: {error:?}");
         assert!(ws.next().await.is_none());
         // The client itself is none the worse for it.
-        let accepting = async {
-            let mut server = servers.recv().await.unwrap();
-            let accepted = server.accept().await;
-            (server, accepted)
-        };
+        let accepting = next_stream(&mut servers);
         join(client.connect(uri(address)), accepting).await.0.unwrap();
     }
 }
@@ -330,21 +318,17 @@ async fn silent() -> SocketAddr {
 async fn a_server_without_settings_is_given_up_in_time() {
     let client = prior().connect_timeout(Duration::from_millis(100));
     let error = client.connect(uri(silent().await)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
     // Nothing is left that would keep the next from trying.
     let error = client.connect(uri(silent().await)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_connect_that_is_dropped_resets_its_stream() {
     let (address, mut servers) = raw_server(connecting()).await;
     let client = prior();
-    let keeping = async {
-        let mut server = servers.recv().await.unwrap();
-        let (_, stream) = server.accept().await;
-        (server, stream)
-    };
+    let keeping = next_stream(&mut servers);
     let (ws, (mut server, _stream)) = join(client.connect(uri(address)), keeping).await;
     let _ws = ws.unwrap();
     let connecting = {
@@ -373,17 +357,13 @@ async fn headers_of_a_connection_are_refused_before_anything_is_sent() {
 async fn a_connection_whose_server_did_not_answer_is_not_asked_again() {
     let (address, mut servers) = raw_server(connecting()).await;
     let client = prior();
-    let accepting = async {
-        let mut server = servers.recv().await.unwrap();
-        let (_, stream) = server.accept().await;
-        (server, stream)
-    };
+    let accepting = next_stream(&mut servers);
     let (ws, (mut silent, mut stream)) = join(client.connect(uri(address)), accepting).await;
     let mut ws = ws.unwrap();
     // The clone has the same connections.
     let hasty = client.clone().connect_timeout(Duration::from_millis(100));
     let error = hasty.connect(uri(address)).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Timeout), "{error:?}");
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
     let _unanswered = silent.request().await.unwrap();
     let accepting = async {
         tokio::select! {
@@ -432,11 +412,7 @@ async fn a_client_ends_its_stream_behind_both_closes_without_waiting() {
     for server_first in [false, true] {
         let (address, mut servers) = raw_server(connecting()).await;
         let client = prior().config(Config::new().close_timeout(Duration::from_secs(3600)));
-        let accepting = async {
-            let mut server = servers.recv().await.unwrap();
-            let (_, stream) = server.accept().await;
-            (server, stream)
-        };
+        let accepting = next_stream(&mut servers);
         let (ws, (server, mut stream)) = join(client.connect(uri(address)), accepting).await;
         let mut ws = ws.unwrap();
         let closing = async {

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use crate::support::handshake::{bind, echo, expect_echo, uri};
 use crate::support::http2::{
-    ACK, END_HEADERS, Frames, HEADERS, PING, PREFACE, RawClient, RawStream, SETTINGS,
-    WINDOW_UPDATE, connect_request, connect_to, connecting, frame, raw_server, stoppable,
+    ACK, CONTINUATION, DATA, END_HEADERS, Frames, GOAWAY, HEADERS, PING, PREFACE, RawClient,
+    RawStream, SETTINGS, WINDOW_UPDATE, connect_request, connect_to, connecting, frame, raw_server,
+    stoppable,
 };
 use crate::support::peer::{BINARY, CLOSE, FIN, TEXT, close_body};
 
@@ -400,4 +401,109 @@ async fn a_server_that_takes_nothing_is_given_up() {
         let error = end.unwrap().unwrap_err();
         assert!(matches!(error, Error::Io(_)), "{error:?}");
     }
+}
+
+/// The identifier of SETTINGS_INITIAL_WINDOW_SIZE with this value (RFC 9113 section 6.5.2).
+fn window_setting(bytes: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[&[0, 4][..], &bytes.to_be_bytes()].concat())
+}
+
+fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+}
+
+// RFC 9113 section 6.9.2: SETTINGS may make a window smaller, even less than nothing. A writer that
+// was told of room, and found none because both came at once, was not woken again (h2 before
+// 0.4.15 reported room of 0 bytes then, and forgot who had asked).
+#[tokio::test]
+async fn a_writer_goes_on_when_a_window_that_was_made_smaller_opens() {
+    const LONG: usize = 5_000;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new().http2(Http2::Prior);
+    let target = uri(listener.local_addr().unwrap());
+    let opening = async {
+        let one = client.connect(&target).await.unwrap();
+        (one, client.connect(&target).await.unwrap())
+    };
+    let serving = async {
+        let mut server = Frames(listener.accept().await.unwrap().0);
+        let mut preface = vec![0; PREFACE.len()];
+        server.0.read_exact(&mut preface).await.unwrap();
+        // SETTINGS_ENABLE_CONNECT_PROTOCOL, and a window of 1,000 bytes for each stream.
+        server.write(&frame(SETTINGS, 0, 0, &[0, 8, 0, 0, 0, 1, 0, 4, 0, 0, 3, 0xE8])).await;
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            let (stream, _) = server.expect(HEADERS).await;
+            server.write(&frame(HEADERS, END_HEADERS, stream, &[0x88])).await;
+            streams.push(stream);
+        }
+        (server, streams)
+    };
+    let ((mut one, mut other), (mut server, streams)) = join(opening, serving).await;
+    let writing = tokio::spawn(async move { one.send(vec![7; LONG]).await.map(|()| one) });
+    let mut count = 0;
+    while count < 1_000 {
+        let (stream, data) = server.expect(DATA).await;
+        assert_eq!(stream, streams[0]);
+        count += data.len();
+    }
+    // Room for ten bytes, and in the same read none: 490 bytes less than none.
+    server.write(&[window_update(streams[0], 10), window_setting(500)].concat()).await;
+    while !matches!(server.next().await.unwrap(), (SETTINGS, ACK, ..)) {}
+    // The writer has looked by the time that another one is heard of.
+    other.send("hello").await.unwrap();
+    assert_eq!(server.expect(DATA).await.0, streams[1]);
+    let more = u32::try_from(LONG).unwrap();
+    server.write(&window_update(streams[0], more)).await;
+    // A header of 4 bytes and a mask of 4, in front of the payload.
+    let reading = async {
+        while count < LONG + 8 {
+            let (stream, data) = server.expect(DATA).await;
+            assert_eq!(stream, streams[0]);
+            count += data.len();
+            server.write(&window_update(streams[0], 100)).await;
+        }
+    };
+    timeout(SOON, reading).await.expect("the writer was not woken");
+    writing.await.unwrap().unwrap();
+}
+
+/// The code of the GOAWAY with which the server ends this connection.
+async fn code_of_the_end(client: &mut Frames<TcpStream>) -> u32 {
+    let mut code = None;
+    while let Ok((kind, _, _, payload)) = client.next().await {
+        if kind == GOAWAY {
+            code = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+        }
+    }
+    code.expect("GOAWAY comes before the end")
+}
+
+// Netty CVE-2026-33871: CONTINUATION without a byte counted towards no limit of a head.
+#[tokio::test]
+async fn empty_continuations_without_end_end_their_connection_alone() {
+    let (address, _ends) = server(|server| server).await;
+    let mut neighbour = RawClient::connect(address).await;
+    let mut healthy = open(&mut neighbour, "/").await;
+    let mut client = Frames::connect(address).await;
+    client.write(&frame(HEADERS, 0, 1, &[0x86])).await;
+    client.write(&frame(CONTINUATION, 0, 1, &[]).repeat(1_000)).await;
+    let code = timeout(SOON, code_of_the_end(&mut client)).await.expect("it waits for more");
+    assert_eq!(code, 11, "ENHANCE_YOUR_CALM");
+    healthy.expect_echo("undisturbed").await;
+}
+
+// Bandit CVE-2026-42788: a frame longer than SETTINGS_MAX_FRAME_SIZE was read into memory (RFC 9113
+// section 4.2).
+#[tokio::test]
+async fn a_frame_beyond_the_announced_size_ends_its_connection_alone() {
+    let (address, _ends) = server(|server| server).await;
+    let mut neighbour = RawClient::connect(address).await;
+    let mut healthy = open(&mut neighbour, "/").await;
+    let mut client = Frames::connect(address).await;
+    // The header of a frame of 16 MiB. Its payload never comes.
+    client.write(&[0xFF, 0xFF, 0xFF, DATA, 0, 0, 0, 0, 1]).await;
+    let code = timeout(SOON, code_of_the_end(&mut client)).await.expect("it waits for more");
+    assert_eq!(code, 6, "FRAME_SIZE_ERROR");
+    healthy.expect_echo("undisturbed").await;
 }

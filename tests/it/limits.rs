@@ -400,7 +400,9 @@ async fn loopback_is_exempt_by_default() {
 async fn what_strikes_is_logged_and_warned_of_once() {
     let log = Log::default();
     let _collecting = log.start();
-    let (address, _) = serve(none().connections_per_address(1), |server| server).await;
+    // Few enough for the system's limit of open files, of which it would warn too.
+    let few = |server: Server| server.max_connections(10);
+    let (address, _) = serve(none().connections_per_address(1), few).await;
     let _open = open_from(ONE, address).await;
     for _ in 0..5 {
         connect_from(ONE, address).await.unwrap_err();
@@ -484,4 +486,78 @@ async fn behind_a_proxy_the_clients_count_that_the_proxy_protocol_names() {
     assert_eq!(handle.counts().connections_per_address, 1);
     drop(first);
     let_in(|| connect("192.0.2.7")).await;
+}
+
+// A client that a proxy named had its handshake counted for nobody: behind a proxy, one address could
+// have all that the server has room for.
+#[tokio::test]
+async fn handshakes_in_flight_count_for_the_client_that_the_proxy_protocol_names() {
+    let proxies = Networks::parse([ONE]).unwrap();
+    let limits = none().handshakes_per_address(2);
+    let (address, handle) = serve(limits, |server| server.proxy_protocol(proxies)).await;
+    let named = |client: &'static str| async move {
+        let mut stream = stream_from(ONE, address).await;
+        let header = format!("PROXY TCP4 {client} 10.0.0.1 50000 443\r\n");
+        // One that is refused may be gone by now.
+        let _ = stream.write_all(header.as_bytes()).await;
+        stream
+    };
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(Box::pin(ended(named("192.0.2.7").await)));
+    }
+    // One of the three, whichever was looked at last.
+    let ending = future::select_all(silent);
+    let ((), _, mut silent) = timeout(DEADLINE, ending).await.expect("one is refused");
+    for stream in &mut silent {
+        assert!(stream.now_or_never().is_none(), "the others wait for their requests");
+    }
+    assert_eq!(handle.counts().handshakes_per_address, 1);
+    let client = Client::new();
+    let mut other = client.connect_over(uri(address), named("192.0.2.8").await).await.unwrap();
+    expect_echo(&mut other, "the neighbour").await;
+    // When one of them ends, there is room again; and who is through does not count.
+    drop(silent.pop());
+    let through = || async {
+        let stream = named("192.0.2.7").await;
+        Client::new().connect_over(uri(address), stream).await.ok()
+    };
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(let_in(through).await);
+    }
+    drop(silent);
+}
+
+/// Waits for the end of this connection.
+async fn ended(mut stream: TcpStream) {
+    while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
+}
+
+// Over HTTP/1.1, a WebSocket that a service opened on a proxy's connection counted for nobody.
+#[tokio::test]
+async fn behind_a_proxy_the_websockets_of_a_service_count_for_the_client_that_it_names() {
+    for http2 in [Http2::Never, Http2::Prior] {
+        let (server, address) = bind().await;
+        let proxies = TrustedProxies::forwarded(Networks::parse([ONE]).unwrap());
+        let server = server.limits(none().connections_per_address(1)).trusted_proxies(proxies);
+        let handle = server.handle();
+        tokio::spawn(server.serve_service(application()));
+        // What becomes no WebSocket counts for no longer than its answer takes.
+        for _ in 0..3 {
+            let client = Client::new().header("forwarded", "for=192.0.2.7").http2(http2);
+            let error = client.connect(format!("{}page", uri(address))).await.unwrap_err();
+            assert!(error.status().is_some_and(|it| it != 429), "{error}");
+        }
+        let mut first = through_proxy("192.0.2.7", address, http2).await.unwrap();
+        expect_echo(&mut first, "hello").await;
+        let refused = through_proxy("192.0.2.7", address, http2).await.unwrap_err();
+        assert_eq!(refused.status(), Some(StatusCode::TOO_MANY_REQUESTS), "{refused}");
+        let mut other = through_proxy("192.0.2.8", address, http2).await.unwrap();
+        expect_echo(&mut other, "the neighbour").await;
+        expect_echo(&mut first, "and who is there").await;
+        assert_eq!(handle.counts().connections_per_address, 1);
+        first.close().await.unwrap();
+        let_in(|| async { through_proxy("192.0.2.7", address, http2).await.ok() }).await;
+    }
 }

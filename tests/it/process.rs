@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::conversation::pattern;
 use crate::support::handshake::{Http, REQUEST, answer_to, echo_server, expect_echo, uri};
+use crate::support::log::Log;
 
 /// The path of a built example.
 pub(crate) fn built(name: &str) -> PathBuf {
@@ -29,10 +30,11 @@ async fn listening(child: &mut Child) -> SocketAddr {
     line.trim_end().split_once("://").unwrap().1.parse().unwrap()
 }
 
-/// The built `echo_peer`, started by the shell behind these words, and its address.
-async fn example(before: &str) -> (Child, SocketAddr) {
+/// The built `echo_peer`, started by the shell behind these words with these options, and its
+/// address.
+async fn example(before: &str, options: &str) -> (Child, SocketAddr) {
     let mut child = Command::new("sh")
-        .args(["-c", &format!("{before} exec \"$0\" --listen 127.0.0.1:0")])
+        .args(["-c", &format!("{before} exec \"$0\" --listen 127.0.0.1:0 {options}")])
         .arg(built("echo_peer"))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -69,6 +71,36 @@ async fn many_websockets_share_an_http_2_connection() {
 }
 
 #[tokio::test]
+async fn a_feed_goes_on_after_cuts_and_after_the_server_was_killed() {
+    let server_words = ["--every", "1", "--cut", "400", "--listen"];
+    let (mut first, address) =
+        server("feed_server", &[&server_words[..], &["127.0.0.1:0"]].concat()).await;
+    let mut client = Command::new(built("feed_client"))
+        .args(["--server", &uri(address), "--updates", "1000"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let mut next = async || lines.next_line().await.unwrap().unwrap();
+    // After a cut it resumes; then the server is killed, and the next one has another market.
+    while said.iter().filter(|line| *line == "connected").count() < 2 {
+        said.push(next().await);
+    }
+    first.kill().await.unwrap();
+    let address = address.to_string();
+    let (_second, _) = server("feed_server", &[&server_words[..], &[&address]].concat()).await;
+    while !said.last().unwrap().contains(" updates in order over ") {
+        said.push(next().await);
+    }
+    assert!(client.wait().await.unwrap().success());
+    let last = said.last().unwrap();
+    assert!(last.starts_with("1000 updates in order over "), "{last}");
+    assert!(last.ends_with(" with 2 whole books"), "{said:#?}");
+}
+
+#[tokio::test]
 async fn files_are_sent_and_fetched_through_a_bridge() {
     let directory = std::env::temp_dir().join(format!("tautline-files-{}", std::process::id()));
     let stored = directory.join("stored");
@@ -98,7 +130,7 @@ async fn files_are_sent_and_fetched_through_a_bridge() {
 
 #[tokio::test]
 async fn a_server_that_ran_out_of_files_goes_on_when_there_are_some_again() {
-    let (_child, address) = example("ulimit -n 32;").await;
+    let (_child, address) = example("ulimit -n 32;", "--leave-files").await;
     // All are in the system's queue, more than there can be open files, so the server runs out of
     // file descriptors.
     let mut peers = Vec::new();
@@ -117,10 +149,80 @@ async fn a_server_that_ran_out_of_files_goes_on_when_there_are_some_again() {
     expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
 }
 
+/// The limit of open files that applies to a process.
+#[cfg(target_os = "linux")]
+fn open_files(child: &Child) -> usize {
+    let path = format!("/proc/{}/limits", child.id().unwrap());
+    let limits = std::fs::read_to_string(path).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+// Most systems start a process with 1,024, and one that needs more has to ask.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_for_the_connections_of_a_server() {
+    let (child, address) = example("ulimit -S -n 32; ulimit -H -n 400;", "").await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(connect(uri(address)).await.unwrap());
+    }
+    for ws in &mut open {
+        expect_echo(ws, "hello").await;
+    }
+    assert_eq!(open_files(&child), 400);
+    // Unless the server is to leave it.
+    let (child, address) = example("ulimit -S -n 32; ulimit -H -n 400;", "--leave-files").await;
+    expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+    assert_eq!(open_files(&child), 32);
+}
+
+// A server that may not have more files has fewer connections, and some files left: it does not run
+// into the limit, where everything else that opens a file fails too.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_the_limit_of_open_files_is_low_there_are_fewer_connections() {
+    let (child, address) = example("ulimit -n 80;", "").await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let mut peer = Http::connect(address).await;
+        peer.write(REQUEST).await;
+        open.push(peer);
+    }
+    // Those that get in are answered in their order; the others wait.
+    for peer in &mut open[..40] {
+        assert_eq!(peer.head().await.status(), 101);
+    }
+    let files = std::fs::read_dir(format!("/proc/{}/fd", child.id().unwrap())).unwrap().count();
+    assert!((50..80).contains(&files), "{files} of 80 are open");
+    // As others leave.
+    let mut last = open.split_off(40);
+    drop(open);
+    for peer in &mut last[..20] {
+        assert_eq!(peer.head().await.status(), 101);
+    }
+}
+
+// Whoever set a number has to be told that another one applies.
+#[tokio::test]
+async fn a_maximum_of_connections_that_is_lowered_is_warned_of_with_both_numbers() {
+    for (fit, warnings) in [(true, 1), (false, 0)] {
+        let log = Log::default();
+        let _collecting = log.start();
+        let most = usize::MAX;
+        let address = echo_server(|server| server.max_connections(most).fit_open_files(fit)).await;
+        expect_echo(&mut connect(uri(address)).await.unwrap(), "hello").await;
+        let text = log.text();
+        assert_eq!(text.matches(" WARN ").count(), warnings, "{text}");
+        let told = text.contains(&format!("max_connections={most} lowered_to="));
+        assert_eq!(told, fit, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_signal_closes_connections_with_1001_and_ends_the_example_with_success() {
     for signal in ["INT", "TERM"] {
-        let (mut child, address) = example("").await;
+        let (mut child, address) = example("", "").await;
         let mut ws = connect(uri(address)).await.unwrap();
         expect_echo(&mut ws, "hello").await;
         stops(&mut child, signal, ws).await;

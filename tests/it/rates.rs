@@ -10,7 +10,7 @@ use tautline::{
     Client, CloseCode, Config, Error, Excess, Http2, Http2Config, MemoryBudget, Message,
     ProtocolError, Rate, Role,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -257,26 +257,31 @@ async fn a_reader_goes_on_after_each_pause_whoever_else_polls() {
     assert!(text.contains("slowed down for the first time") && text.contains("pauses="), "{text}");
 }
 
+/// A peer that answers pings, and in the end a Close with this code. Returns how long that took.
+async fn answer_pings_until_close(peer: &mut Peer<DuplexStream>, code: u16) -> Duration {
+    let start = tokio::time::Instant::now();
+    loop {
+        let frame = peer.recv().await.expect("a Close comes before the end");
+        if frame.first == FIN | PING {
+            peer.send(FIN | PONG, &frame.payload).await;
+            continue;
+        }
+        let lived = start.elapsed();
+        assert_eq!(frame.first, FIN | CLOSE);
+        assert_eq!(frame.payload[..2], code.to_be_bytes(), "{frame:?}");
+        peer.send(FIN | CLOSE, &frame.payload).await;
+        peer.expect_eof().await;
+        return lived;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_ends_with_1012_and_in_order() {
     let lifetime = Duration::from_secs(3600);
     let (mut ws, mut peer) = duplex(Role::Server, Config::new().max_lifetime(lifetime), 1 << 10);
-    let peer = async {
-        let start = tokio::time::Instant::now();
-        loop {
-            let frame = peer.recv().await.expect("a Close comes before the end");
-            if frame.first == FIN | PING {
-                peer.send(FIN | PONG, &frame.payload).await;
-                continue;
-            }
-            assert_eq!(frame.first, FIN | CLOSE);
-            assert_eq!(frame.payload[..2], 1012_u16.to_be_bytes());
-            assert!((lifetime / 2..=lifetime).contains(&start.elapsed()), "{:?}", start.elapsed());
-            peer.send(FIN | CLOSE, &frame.payload).await;
-            return peer.expect_eof().await;
-        }
-    };
-    let (end, ()) = timeout(2 * lifetime, join(ws.next(), peer)).await.expect("it ends");
+    let living = answer_pings_until_close(&mut peer, 1012);
+    let (end, lived) = timeout(2 * lifetime, join(ws.next(), living)).await.expect("it ends");
+    assert!((lifetime / 2..=lifetime).contains(&lived), "{lived:?}");
     assert!(end.is_none(), "{end:?}");
     assert_eq!(ws.close_frame().unwrap().code(), CloseCode::SERVICE_RESTART);
 }
@@ -285,21 +290,9 @@ async fn a_lifetime_ends_with_1012_and_in_order() {
 async fn a_connection_without_messages_ends_with_1001_though_it_is_pinged() {
     let idle = Duration::from_secs(300);
     let (mut ws, mut peer) = duplex(Role::Server, Config::new().idle_timeout(idle), 1 << 10);
-    let peer = async {
-        let start = tokio::time::Instant::now();
-        loop {
-            let frame = peer.recv().await.expect("a Close comes before the end");
-            if frame.first == FIN | PING {
-                peer.send(FIN | PONG, &frame.payload).await;
-                continue;
-            }
-            assert_eq!(frame.payload[..2], 1001_u16.to_be_bytes(), "{frame:?}");
-            assert!((idle..=idle * 5 / 4).contains(&start.elapsed()), "{:?}", start.elapsed());
-            peer.send(FIN | CLOSE, &frame.payload).await;
-            return peer.expect_eof().await;
-        }
-    };
-    let (end, ()) = timeout(LONG * 60, join(ws.next(), peer)).await.expect("it ends");
+    let living = answer_pings_until_close(&mut peer, 1001);
+    let (end, lived) = timeout(LONG * 60, join(ws.next(), living)).await.expect("it ends");
+    assert!((idle..=idle * 5 / 4).contains(&lived), "{lived:?}");
     assert!(end.is_none(), "{end:?}");
 }
 

@@ -10,7 +10,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tautline::cookie_store::CookieStore;
 use tautline::{
-    Client, ConnectError, CookieJar, Http2, Http2Config, RedirectError, Upgrade, UriError,
+    Client, ConnectError, ConnectStage, CookieJar, Http2, Http2Config, RedirectError, Upgrade,
+    UriError,
 };
 
 use crate::support::handshake::{Identity, answering, bind, switching, uri};
@@ -286,6 +287,9 @@ async fn a_hook_that_fails_or_takes_too_long_is_an_error_and_nothing_is_sent() {
         .connect_timeout(std::time::Duration::from_millis(1))
         .on_request(|_| std::future::pending());
     let result = client.connect(uri(address)).await;
-    assert!(matches!(result, Err(ConnectError::Timeout)), "{result:?}");
+    assert!(
+        matches!(result, Err(ConnectError::Timeout { stage: ConnectStage::Request, .. })),
+        "{result:?}"
+    );
     assert_eq!(paths(&asked), [""; 0]);
 }

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::support::handshake::{HandlerResult, bind, echo, expect_echo, uri};
+use crate::support::wait::until;
 
 /// A server with a registry, and what to connect to.
 async fn start<F, Fut>(set_up: impl FnOnce(Server) -> Server, handler: F) -> (Registry, String)
@@ -24,26 +25,14 @@ where
     (registry, uri(address))
 }
 
-/// Waits, by giving others their turns, until this holds.
-async fn until<T>(mut holds: impl FnMut() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            match holds() {
-                Some(value) => return value,
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it never holds")
-}
-
 /// The only connection, once this holds of it.
 async fn only(registry: &Registry, holds: impl Fn(&ConnectionInfo) -> bool) -> ConnectionInfo {
     until(|| registry.list().pop().filter(&holds)).await
 }
 
 async fn expect_end(ws: &mut WebSocket, code: CloseCode) {
-    let end = ws.next().await;
+    let next = tokio::time::timeout(Duration::from_secs(20), ws.next());
+    let end = next.await.expect("it is not closed");
     assert!(end.is_none(), "{end:?}");
     assert_eq!(ws.close_frame().unwrap().code(), code);
 }
@@ -195,7 +184,8 @@ async fn a_slow_reader_is_seen_by_its_queue_and_takes_no_more() {
         count
     };
     registry.close(id, CloseCode::NORMAL);
-    assert!(sent.await > Registry::MAX_WAITING);
+    let sent = tokio::time::timeout(Duration::from_secs(20), sent);
+    assert!(sent.await.expect("it is not closed") > Registry::MAX_WAITING);
 }
 
 #[tokio::test]
@@ -238,5 +228,24 @@ async fn a_connection_that_is_dropped_or_taken_apart_leaves_it() {
     )
     .await;
     let _ws = connect(&uri).await.unwrap();
+    until(|| registry.is_empty().then_some(())).await;
+}
+
+// What is over is in no list of what is open, whoever still holds it.
+#[tokio::test]
+async fn a_connection_that_has_ended_leaves_it_though_it_is_held() {
+    let (registry, uri) = start(
+        |server| server,
+        |mut ws| async move {
+            while ws.next().await.is_some() {}
+            std::future::pending::<()>().await;
+            drop(ws);
+            Ok(())
+        },
+    )
+    .await;
+    let mut ws = connect(&uri).await.unwrap();
+    only(&registry, |_| true).await;
+    ws.close().await.unwrap();
     until(|| registry.is_empty().then_some(())).await;
 }

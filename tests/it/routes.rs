@@ -74,8 +74,9 @@ async fn the_most_specific_route_wins_whatever_the_order() {
 async fn a_route_decides_about_its_own_requests() {
     let router = Router::new()
         .route_with(
-            "/users/{name}",
+            "/{group}/{name}",
             |request, params: Params| async move {
+                assert_eq!((params.get("group"), params.get("other")), (Some("users"), None));
                 match params.get("name") {
                     Some("ann") if request.headers().contains_key("x-key") => {
                         Ok(Upgrade::new(7).subprotocol("numbers").header("x-user", "ann"))
@@ -105,8 +106,8 @@ async fn a_route_decides_about_its_own_requests() {
     assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("7"));
     let refusal = status_of(first_message(&format!("{base}/users/ann")).await.unwrap_err());
     assert_eq!(refusal, (403, "not ann".to_owned()));
-    let refusal = status_of(first_message(&format!("{base}/other")).await.unwrap_err());
-    assert_eq!(refusal, (410, "nothing at /other".to_owned()));
+    let refusal = status_of(first_message(&format!("{base}/other/")).await.unwrap_err());
+    assert_eq!(refusal, (410, "nothing at /other/".to_owned()));
 }
 
 // What was set for the whole server must not be lost because routes decide too.

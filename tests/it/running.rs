@@ -6,10 +6,15 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tautline::http::StatusCode;
 use tautline::metrics::ALL;
-use tautline::{CloseCode, Http2Config, connect, text_response};
+use tautline::{CloseCode, Config, Http2Config, Limits, Rate, connect, text_response};
+use tokio::time::timeout;
 
 use crate::support::handshake::{Http, bind, echo, echo_server, expect_echo, uri};
 use crate::support::log::Log;
+use crate::support::wait::until;
+
+/// Until when what should happen at once must have happened.
+const SOON: Duration = Duration::from_secs(20);
 
 /// The recorder of this process. Only one test uses it, and another server counts with none.
 fn recorder() -> PrometheusHandle {
@@ -22,15 +27,6 @@ fn value(text: &str, start: &str) -> f64 {
     line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
 }
 
-async fn until(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it never holds");
-}
-
 #[tokio::test]
 async fn metrics_count_what_has_passed() {
     let prometheus = recorder();
@@ -41,15 +37,15 @@ async fn metrics_count_what_has_passed() {
         expect_echo(&mut ws, "hello").await;
     }
     let open = || value(&prometheus.render(), "tautline_server_connections ");
-    until(|| open() == 1.0).await;
+    until(|| (open() == 1.0).then_some(())).await;
     ws.close_with(CloseCode::new(4001).unwrap()).await.unwrap();
-    until(|| open() == 0.0).await;
+    until(|| (open() == 0.0).then_some(())).await;
     let mut other = Http::connect(address).await;
     other.write("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
     assert_eq!(other.last_response().await.0.status(), 426);
     drop(other);
     let invalid = r#"tautline_server_handshakes{outcome="invalid"} "#;
-    until(|| value(&prometheus.render(), invalid) == 1.0).await;
+    until(|| (value(&prometheus.render(), invalid) == 1.0).then_some(())).await;
 
     let text = prometheus.render();
     for (start, expected) in [
@@ -65,6 +61,112 @@ async fn metrics_count_what_has_passed() {
         ("tautline_server_queued ", 0.0),
     ] {
         assert_eq!(value(&text, start), expected, "{start}\n{text}");
+    }
+    let durations = r#"tautline_server_handshake_duration_sum{outcome="opened"} "#;
+    assert!(value(&text, durations) > 0.0, "{text}");
+    count_while_open(&prometheus).await;
+    count_slow_readers(&prometheus).await;
+    count_ends(&prometheus).await;
+    limits_that_strike_are_counted_by_reason(&prometheus).await;
+}
+
+/// Part of the test above, since a process has one recorder.
+async fn limits_that_strike_are_counted_by_reason(prometheus: &PrometheusHandle) {
+    let struck = |reason: &str| {
+        let start = format!("tautline_server_limits{{reason=\"{reason}\"}} ");
+        value(&prometheus.render(), &start)
+    };
+    // One that is never struck is known all the same.
+    assert!(prometheus.render().contains(r#"tautline_server_limits{reason="handshakes"} 0"#));
+
+    let (server, address) = bind().await;
+    let config = Config::new()
+        .message_rate(Rate::per_second(1000).burst(10))
+        .control_rate(Rate::per_second(1).burst(1));
+    let limits = Limits::none().exempt([]).connections_per_address(2);
+    let server = server.config(config).limits(limits).metrics();
+    let handle = server.handle();
+    tokio::spawn(server.serve(echo));
+    let mut one = connect(uri(address)).await.unwrap();
+    let mut other = connect(uri(address)).await.unwrap();
+    connect(uri(address)).await.unwrap_err();
+    assert_eq!(struck("connections_per_address"), 1.0);
+    assert_eq!(handle.counts().connections_per_address, 1);
+
+    for _ in 0..200 {
+        one.feed("hello").await.unwrap();
+    }
+    for _ in 0..200 {
+        one.next().await.unwrap().unwrap();
+    }
+    one.close().await.unwrap();
+    until(|| (struck("message_rate") >= 1.0).then_some(())).await;
+    while other.ping().await.is_ok() {}
+    until(|| (struck("control_rate") == 1.0).then_some(())).await;
+    for reason in ["byte_rate", "memory_budget", "connection_rate", "handshakes_per_address"] {
+        assert_eq!(struck(reason), 0.0, "{reason}");
+    }
+}
+
+/// What is added once a second while a connection is open is not added again at its end.
+async fn count_while_open(prometheus: &PrometheusHandle) {
+    let received = r#"tautline_server_messages{network_io_direction="receive"} "#;
+    let before = value(&prometheus.render(), received);
+    let (server, address) = bind().await;
+    tokio::spawn(server.metrics().serve(echo));
+    let mut ws = connect(uri(address)).await.unwrap();
+    let mut sent = 0;
+    let using = async {
+        while value(&prometheus.render(), received) == before {
+            expect_echo(&mut ws, "hello").await;
+            sent += 1;
+        }
+    };
+    timeout(SOON, using).await.expect("it is counted while it is open");
+    ws.close().await.unwrap();
+    until(|| (value(&prometheus.render(), "tautline_server_connections ") == 0.0).then_some(()))
+        .await;
+    assert_eq!(value(&prometheus.render(), received) - before, f64::from(sent));
+}
+
+/// What waits for a slow reader is counted until it has gone, and so is that there is no room for
+/// another connection.
+async fn count_slow_readers(prometheus: &PrometheusHandle) {
+    let (server, address) = bind().await;
+    let server = server.max_connections(1).metrics();
+    tokio::spawn(server.serve(|mut ws| async move {
+        loop {
+            ws.send(vec![7; 100_000]).await?;
+        }
+        #[expect(unreachable_code, reason = "the type of the handler")]
+        Ok(())
+    }));
+    let slow = connect(uri(address)).await.unwrap();
+    let queued = || value(&prometheus.render(), "tautline_server_queued ");
+    until(|| (queued() > 0.0).then_some(())).await;
+    until(|| (value(&prometheus.render(), "tautline_server_full ") > 0.0).then_some(())).await;
+    drop(slow);
+    until(|| (queued() == 0.0).then_some(())).await;
+}
+
+/// Whoever closes first is told, with the code; 1006 is an end without a Close.
+async fn count_ends(prometheus: &PrometheusHandle) {
+    let (server, address) = bind().await;
+    tokio::spawn(server.metrics().serve(|mut ws| async move {
+        match ws.next().await {
+            Some(Ok(_)) => Ok(ws.close_with(CloseCode::new(4002).unwrap()).await?),
+            _ => Ok(()),
+        }
+    }));
+    let mut ws = connect(uri(address)).await.unwrap();
+    ws.send("close").await.unwrap();
+    assert!(ws.next().await.is_none());
+    let mut lost = Http::connect(address).await;
+    lost.upgrade().await;
+    drop(lost);
+    for label in [r#"{code="4002",by="server"} "#, r#"{code="1006",by="none"} "#] {
+        let start = format!("tautline_server_closes{label}");
+        until(|| (value(&prometheus.render(), &start) >= 1.0).then_some(())).await;
     }
 }
 
@@ -112,7 +214,7 @@ async fn spans_tell_of_the_request_without_query_and_credentials() {
     client.write(request).await;
     assert_eq!(client.head().await.status(), 101);
     let told = || log.text().lines().any(|line| line.contains("connection opened"));
-    until(told).await;
+    until(|| told().then_some(())).await;
     let text = log.text();
     let line = text.lines().find(|line| line.contains("connection opened")).unwrap();
     for field in [

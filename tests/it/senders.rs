@@ -1,7 +1,14 @@
 //! Messages that many connections share, and senders that never wait.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use futures_util::FutureExt;
-use tautline::{Compress, Compression, Config, Error, Message, Prepared, Role, TryFeedError};
+use tautline::{
+    CloseCode, CloseFrame, ClosingSender, Compress, Compression, Config, Error, Message, Prepared,
+    Role, Timeout, TryFeedError, Writer,
+};
+use tokio::net::TcpStream;
 
 use crate::conversation::pattern;
 use crate::support::peer::{
@@ -216,4 +223,118 @@ async fn a_sender_ends_with_its_connection() {
         drop(task);
         assert!(matches!(sender.send("x"), Err(Error::Closed)));
     }
+}
+
+/// Sends until more waits than may. Returns how many messages were taken before.
+async fn overrun(sender: &ClosingSender) -> u64 {
+    let mut accepted = 0;
+    loop {
+        // It never waits: this is a call, not a future.
+        match sender.send(format!("{accepted:0>1000}")) {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert!(matches!(error, Error::Closed), "{error:?}");
+                return accepted;
+            }
+        }
+        assert!(accepted < 1_000_000, "a reader that does not read has taken 1 GB");
+        if accepted % 10 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+// A trading peer that misses one message is wrong from there on: it had to be found out by hand,
+// from `TryFeedError::Full`, and closed from a task that could wait.
+#[tokio::test]
+async fn a_slow_peer_gets_all_in_order_or_a_close() {
+    for role in ROLES {
+        for (frame, expected) in [
+            (None, CloseFrame::from(CloseCode::TRY_AGAIN_LATER)),
+            (Some(CloseFrame::new(CloseCode::POLICY_VIOLATION, "too slow").unwrap()), {
+                CloseFrame::new(CloseCode::POLICY_VIOLATION, "too slow").unwrap()
+            }),
+        ] {
+            let (ws, mut peer) = tcp(role, Config::new()).await;
+            let (mut reader, writer) = ws.split();
+            let reading = tokio::spawn(async move { reader.next().await.is_none() });
+            let (orders, task) = feeding(writer, frame);
+            let task = tokio::spawn(task);
+            let accepted = overrun(&orders).await;
+            assert!(orders.is_overrun());
+            assert!(matches!(orders.clone().send("late"), Err(Error::Closed)));
+            // It reads on: all that had left by then, without a gap, and the Close.
+            let mut count = 0;
+            loop {
+                let frame = peer.recv().await.expect("a Close comes before the end");
+                if frame.first == FIN | CLOSE {
+                    let body = close_body(expected.code().as_u16(), expected.reason());
+                    assert_eq!(frame.payload, body);
+                    break;
+                }
+                assert_eq!(frame.payload, format!("{count:0>1000}").as_bytes(), "in order");
+                count += 1;
+            }
+            let counts = orders.counts();
+            assert_eq!((counts.sent, counts.queued, counts.queued_bytes), (count, 0, 0));
+            // The message that was one too many is dropped as well.
+            assert_eq!(counts.sent + counts.dropped, accepted + 1);
+            assert!(counts.dropped > 9 && counts.dropped < 100, "{counts:?}");
+            peer.send(FIN | CLOSE, close_body(1000, "")).await;
+            tokio::io::AsyncWriteExt::shutdown(&mut peer.stream).await.unwrap();
+            peer.expect_eof().await;
+            assert!(matches!(task.await.unwrap(), Err(Error::Closed)));
+            assert!(reading.await.unwrap());
+        }
+    }
+}
+
+type Feeding = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// Either way to make one.
+fn feeding(writer: Writer<TcpStream>, frame: Option<CloseFrame>) -> (ClosingSender, Feeding) {
+    match frame {
+        Some(frame) => {
+            let (sender, task) = writer.closing_sender_with(20_000, frame);
+            (sender, Box::pin(task))
+        }
+        None => {
+            let (sender, task) = writer.closing_sender(20_000);
+            (sender, Box::pin(task))
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_gone_at_close_timeout() {
+    for role in ROLES {
+        let config = Config::new().close_timeout(Duration::from_millis(50));
+        let (ws, peer) = tcp(role, config).await;
+        let (mut reader, writer) = ws.split();
+        let (orders, task) = writer.closing_sender(20_000);
+        let task = tokio::spawn(task);
+        overrun(&orders).await;
+        let end = tokio::time::timeout(Duration::from_secs(20), task).await.expect("it ends");
+        assert!(matches!(end.unwrap(), Err(Error::Timeout(Timeout::Close))));
+        let end = reader.next().await;
+        assert!(matches!(end, Some(Err(Error::Timeout(Timeout::Close)))), "{end:?}");
+        assert!(reader.next().await.is_none());
+        drop(peer);
+    }
+}
+
+// The last handle was dropped with the message that was one too many: that must not look like the
+// end of what is to be sent, after which the connection stays open.
+#[tokio::test]
+async fn a_close_does_not_depend_on_who_holds_the_sender() {
+    let (near, mut far) = both_ends(tcp_streams().await);
+    let (mut reader, writer) = near.split();
+    let (orders, task) = writer.closing_sender(600);
+    orders.send("one").unwrap();
+    assert!(matches!(orders.send("two"), Err(Error::Closed)));
+    drop(orders);
+    let (task, end, _) = tokio::join!(task, far.next(), reader.next());
+    assert!(matches!(task, Err(Error::Closed)), "{task:?}");
+    assert!(end.is_none(), "{end:?}");
+    assert_eq!(far.close_frame().unwrap().code(), CloseCode::TRY_AGAIN_LATER);
 }

@@ -6,6 +6,7 @@
 mod bomb;
 mod http2;
 mod pinned;
+mod siege;
 mod waiting;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

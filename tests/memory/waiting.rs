@@ -1,7 +1,9 @@
-//! How much memory messages take that wait for a peer that does not read: no more than the limit.
+//! How much memory messages take that wait for a peer that does not read: no more than the limit;
+//! and what a peer leaves behind that sends what nobody asked for: nothing.
 
-use tautline::{Message, Role, WebSocket, Writer};
-use tokio::io::DuplexStream;
+use tautline::{CloseCode, Config, Error, Message, ProtocolError, Role, WebSocket, Writer};
+use tautline_wire::encode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{allocated, alone};
 
@@ -49,4 +51,56 @@ fn what_waits_for_each_key_takes_no_more_than_the_limit() {
         let held_by = held(|key| sender.send([key; 50], vec![7; size]).unwrap());
         assert!(held_by <= LIMIT, "{held_by} bytes held by messages of {size}, with long keys");
     }
+}
+
+const PONGS: usize = 200_000;
+
+/// A server's connection whose peer sends unsolicited pongs and then a message. Returns how many
+/// bytes more were held after the last pong than after the first thousand, and what came first of
+/// the message and an error.
+fn pongs(config: Config) -> (usize, Option<Result<Message, Error>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let (near, mut peer) = tokio::io::duplex(64 << 10);
+        let mut ws = WebSocket::builder(Role::Server).config(config).build(near);
+        let thousand = encode(true, 0x8A, &[7; 100]).repeat(1000);
+        let (mut first, mut last) = (0, 0);
+        let sending = async {
+            for count in 0..PONGS / 1000 {
+                // It may have closed the connection.
+                if peer.write_all(&thousand).await.is_err() {
+                    break;
+                }
+                last = allocated();
+                if count == 0 {
+                    first = last;
+                }
+            }
+            let _ = peer.write_all(&encode(true, 0x81, b"done")).await;
+            let _ = peer.shutdown().await;
+            let _ = peer.read_to_end(&mut Vec::new()).await;
+        };
+        let receiving = async move {
+            let end = ws.next().await;
+            // The peer reads to the end.
+            drop(ws);
+            end
+        };
+        let (end, ()) = tokio::join!(receiving, sending);
+        (last.saturating_sub(first), end)
+    })
+}
+
+// Undertow CVE-2021-3690: each pong left a buffer behind.
+#[test]
+fn pongs_that_nobody_asked_for_leave_nothing_behind() {
+    let _turn = alone();
+    let (held, end) = pongs(Config::new().control_rate(None));
+    assert!(matches!(end, Some(Ok(message)) if message.as_text() == Some("done")));
+    assert!(held < 64 << 10, "{held} bytes held by {PONGS} pongs");
+    // By default they end the connection, long before.
+    let (_, end) = pongs(Config::new());
+    let Some(Err(Error::Protocol(error))) = end else { panic!("{end:?}") };
+    assert!(matches!(error, ProtocolError::TooManyControlFrames { .. }), "{error:?}");
+    assert_eq!(error.close_code(), CloseCode::POLICY_VIOLATION);
 }

@@ -1,13 +1,14 @@
 //! The echo server that the Autobahn TestSuite, other implementations and browsers talk to: `cargo
 //! run --example echo_peer -- [--listen ADDR] [--cert FILE --key FILE] [--http2 | --http2-only]
-//! [--deflate | --takeover] [--pieces] [--send] [--page FILE]`
+//! [--deflate | --takeover] [--pieces] [--send] [--leave-files] [--page FILE]`
 //!
 //! With a certificate it serves `wss`. With `--http2` it serves HTTP/2 as well: by ALPN under TLS, and
 //! to clients that start with it otherwise. With `--http2-only` a WebSocket over HTTP/1.1 fails at once,
 //! which shows whether a proxy does what it is told. With `--deflate` it compresses for clients that offer it,
 //! without keeping context; with `--takeover` it accepts every offer, contexts included. With
 //! `--pieces` it sends back the pieces of a message as they arrive. With `--send` each reply, or
-//! each piece, is written before the next one is read. Any page may connect, because an echo
+//! each piece, is written before the next one is read. With `--leave-files` the limit of open files
+//! and the maximum of connections are left as they are. Any page may connect, because an echo
 //! reveals nothing.
 //!
 //! With `--page` it serves this page, and prints what a test wants to know: `opened VERSION PEER` for
@@ -25,13 +26,24 @@ use tautline::{BoxError, Compression, Http2Config, OriginPolicy, Server, ServerT
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let flags = ["--deflate", "--takeover", "--pieces", "--send", "--http2", "--http2-only"];
+    let flags = [
+        "--deflate",
+        "--takeover",
+        "--pieces",
+        "--send",
+        "--http2",
+        "--http2-only",
+        "--leave-files",
+    ];
     let names = ["--listen", "--cert", "--key", "--page"];
     let [listen, cert, key, page] = arguments(names, &flags)?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:9001".into());
     let mut server =
         Server::bind(listen).await?.origins(OriginPolicy::Any).with_graceful_shutdown(stopped());
     let mut scheme = "ws";
+    if flag("--leave-files") {
+        server = server.fit_open_files(false);
+    }
     if flag("--deflate") {
         server = server.compression(Compression::new());
     }

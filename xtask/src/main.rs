@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod acme;
 mod api;
 mod arrows;
 mod autobahn;
 mod browser;
 mod compare;
+mod forward_proxies;
 mod fuzz;
 mod instructions;
 mod interop;
@@ -108,6 +110,16 @@ const CHECKS: &[Check] = &[
         run: |args| none(args).and_then(|()| proxy_files::check()),
     },
     Check {
+        name: "forward-proxies",
+        about: "through Squid, tinyproxy, Dante and microsocks; the environment's rules against curl",
+        run: |args| none(args).and_then(|()| forward_proxies::check()),
+    },
+    Check {
+        name: "acme",
+        about: "certificates of an ACME authority, and their renewal",
+        run: |args| none(args).and_then(|()| acme::check()),
+    },
+    Check {
         name: "browser",
         about: "the chat and the echo server in Chromium, and over HTTP/2 in Firefox too [--http2]",
         run: browser::check,
@@ -181,10 +193,10 @@ fn all<'a>(checks: impl Iterator<Item = &'a Check>) -> Outcome {
     }
     println!();
     for (name, word, took) in &rows {
-        println!("{name:<12} {word:<8} {:>6.1} s", took.as_secs_f64());
+        println!("{name:<15} {word:<8} {:>6.1} s", took.as_secs_f64());
     }
     let total: Duration = rows.iter().map(|(_, _, took)| *took).sum();
-    println!("{:<12} {:<8} {:>6.1} s", "all", "", total.as_secs_f64());
+    println!("{:<15} {:<8} {:>6.1} s", "all", "", total.as_secs_f64());
     outcome
 }
 
@@ -230,14 +242,14 @@ fn none(args: &[String]) -> Outcome {
 
 fn help() {
     println!("cargo xtask COMMAND [OPTIONS]\n");
-    println!("  {:<12} everything below, in this order, up to the first failure", "test");
-    println!("  {:<12} the same with CI=true: what cannot run is a failure", "ci");
+    println!("  {:<15} everything below, in this order, up to the first failure", "test");
+    println!("  {:<15} the same with CI=true: what cannot run is a failure", "ci");
     for check in CHECKS {
-        println!("  {:<12} {}", check.name, check.about);
+        println!("  {:<15} {}", check.name, check.about);
     }
-    println!("  {:<12} memory of idle connections [--connections N] [--payload BYTES]", "bench");
+    println!("  {:<15} memory of idle connections [--connections N] [--payload BYTES]", "bench");
     println!(
-        "  {:<12} compare [--quick] [--only SCENARIO,..] [--rounds N]: with other libraries",
+        "  {:<15} compare [--quick] [--only SCENARIO,..] [--rounds N]: with other libraries",
         "bench"
     );
     println!("\nSeveral commands without options may stand in one line.");

@@ -18,8 +18,10 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring,idna",
         "-p tautline --no-default-features --features jwt",
+        "-p tautline --no-default-features --features socks",
         "-p tautline-http --no-default-features",
         "-p tautline-axum --no-default-features",
+        "-p tautline-bench --features paused --bin returns",
     ];
     let aws = aws_lc_rs(args)?.then_some("-p tautline --no-default-features --features aws-lc-rs");
     Cmd::new("cargo clippy --workspace --all-targets -- -D warnings").limit(20 * 60).run()?;
@@ -54,6 +56,7 @@ pub(crate) fn features(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features tls",
         "-p tautline --no-default-features --features ring",
         "-p tautline --no-default-features --features jwt",
+        "-p tautline --no-default-features --features socks",
         // All but aws-lc-rs, which takes minutes to compile.
         "-p tautline --features idna",
         "-p tautline-http --no-default-features",

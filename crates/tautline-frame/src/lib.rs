@@ -78,7 +78,7 @@ pub use message::{Kind, Message};
 pub use opcode::{MAX_CONTROL_PAYLOAD, OpCode};
 pub use prepared::Prepared;
 pub use protocol::{Ending, Piece, Protocol};
-pub use rate::{Excess, Rate};
+pub use rate::{Excess, Rate, Strikes};
 pub use role::Role;
 pub use text::Text;
 pub use write_queue::WriteQueue;

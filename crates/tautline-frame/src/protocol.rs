@@ -111,22 +111,19 @@ pub struct Protocol {
     /// One slot, never a queue: of several pings only the newest needs its answer (RFC 6455 section
     /// 5.5.3). Boxed, since it is set only while the queue is full.
     pong: Option<Box<Bytes>>,
-    /// The Close that is still to be encoded.
-    close: Option<Box<CloseFrame>>,
     pings: Pings,
     timers: Timers,
     turn: Turn,
     /// What has to be remembered of rates and other limits.
     limited: Option<Box<Limited>>,
-    /// Messages received and sent, each to its end.
-    received: u64,
-    sent: u64,
+    /// Messages received and sent, each to its end. They wrap, and `Limited` has how often.
+    received: u32,
+    sent: u32,
     /// Bytes of frames that were read.
     arrived: u64,
     last_received: Instant,
-    peer_close: Option<Box<CloseFrame>>,
     sent_close: Option<CloseCode>,
-    /// Set once closing has begun.
+    /// Set once closing has begun, and kept to the end.
     closing: Option<Box<Closing>>,
     /// This end started the closing handshake.
     closed_first: bool,
@@ -192,7 +189,6 @@ impl Protocol {
             outgoing: None,
             queue: WriteQueue::default(),
             pong: None,
-            close: None,
             pings: Pings::default(),
             timers: Timers { keepalive, ..Timers::default() },
             turn: Turn::WHOLE,
@@ -201,7 +197,6 @@ impl Protocol {
             sent: 0,
             arrived: 0,
             last_received,
-            peer_close: None,
             sent_close: None,
             closing: None,
             closed_first: false,
@@ -287,7 +282,7 @@ impl Protocol {
     /// The peer's Close, once received.
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.peer_close.as_deref()
+        self.closing.as_ref()?.theirs.as_ref()
     }
 
     /// The code of this end's Close, once it is encoded.
@@ -409,7 +404,7 @@ impl Protocol {
     /// [`Config::close_timeout`]: the peer may have ended only its half.
     pub fn handle_eof(&mut self, now: Instant) -> bool {
         let in_order = match self.state {
-            State::Closed => self.peer_close.is_some() || self.must_drain,
+            State::Closed => self.peer_close().is_some() || self.must_drain,
             State::CloseReceived => true,
             State::Open | State::CloseSent => false,
         };
@@ -432,7 +427,7 @@ impl Protocol {
     /// `None` before.
     #[must_use]
     pub fn poll_ending(&self) -> Option<Ending> {
-        if self.state != State::Closed || self.close.is_some() {
+        if self.state != State::Closed || self.owes_close() {
             return None;
         }
         Some(match (self.must_drain, self.awaits_eof) {

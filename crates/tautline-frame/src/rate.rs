@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::ProtocolError;
+
 const SECOND: u64 = 1_000_000_000;
 
 /// Which part of a burst is counted at once. Counting takes 100 instructions, a tenth of all that
@@ -92,6 +94,37 @@ pub enum Excess {
     ReadLater,
     /// The connection is failed with 1008.
     Close,
+}
+
+/// How many times each limit over time has struck a peer: it had to wait, or the connection was
+/// failed. See [`Protocol::strikes`](crate::Protocol::strikes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Strikes {
+    /// [`Config::message_rate`](crate::Config::message_rate).
+    pub message_rate: u64,
+    /// [`Config::byte_rate`](crate::Config::byte_rate).
+    pub byte_rate: u64,
+    /// [`Config::control_rate`](crate::Config::control_rate), once at most: it fails the connection.
+    pub control_rate: u64,
+    /// [`Config::memory_budget`](crate::Config::memory_budget): it had to wait for others to let go
+    /// of memory.
+    pub memory_budget: u64,
+}
+
+impl Strikes {
+    pub(crate) const NONE: Self =
+        Self { message_rate: 0, byte_rate: 0, control_rate: 0, memory_budget: 0 };
+
+    /// The connection was failed for this.
+    pub(crate) const fn note(&mut self, error: &ProtocolError) {
+        match error {
+            ProtocolError::TooManyMessages { .. } => self.message_rate += 1,
+            ProtocolError::TooManyBytes { .. } => self.byte_rate += 1,
+            ProtocolError::TooManyControlFrames { .. } => self.control_rate += 1,
+            _ => {}
+        }
+    }
 }
 
 /// How far a peer is ahead of its rate: 0 for one that is not.

@@ -101,13 +101,11 @@ pub struct Session {
     /// What arrived while a task waited for something else; usually `None`.
     inbox: Option<Box<Inbox>>,
     /// Why the connection ended, if not in order.
-    failure: Option<Error>,
+    failure: Option<Box<Error>>,
     /// Why what was queued will not be written.
     lost: Option<Box<Error>>,
     /// Counts writes, including those that failed. It may wrap.
     writes: u32,
-    /// The number of the newest ping that a user waits for; 0 before the first.
-    pinged: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -193,7 +191,6 @@ impl Session {
             failure: None,
             lost: None,
             writes: 0,
-            pinged: 0,
         }
     }
 
@@ -251,8 +248,7 @@ impl Session {
     /// # Errors
     /// [`Error::Closed`] when the connection is not open.
     pub fn ping(&mut self) -> Result<u64, Error> {
-        self.pinged = self.protocol.ping()?;
-        Ok(self.pinged)
+        Ok(self.protocol.ping()?)
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2). Does nothing on a connection that is
@@ -357,7 +353,15 @@ impl Session {
     /// Why the connection ended, if not in order.
     #[must_use]
     pub const fn failure(&self) -> Option<&Error> {
-        self.failure.as_ref()
+        match &self.failure {
+            Some(failure) => Some(failure),
+            None => None,
+        }
+    }
+
+    /// Something went wrong: the first counts.
+    fn note_failure(&mut self, error: Error) {
+        self.failure.get_or_insert_with(|| Box::new(error));
     }
 
     /// Why the connection ended, if not in order: returned once. `None` before the connection is
@@ -367,7 +371,7 @@ impl Session {
             return None;
         }
         self.phase = Phase::Told;
-        self.failure.clone()
+        self.failure().cloned()
     }
 }
 

@@ -1,6 +1,8 @@
 //! `ws:` and `wss:` URIs (RFC 6455 section 3).
 
+mod error;
 mod join;
+mod zone;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
+pub use self::error::UriError;
 use crate::authority::{Authority, AuthorityError};
 
 /// The longest URI that is accepted, in bytes: the longest that the `http` crate's `Uri` holds.
@@ -33,6 +36,8 @@ pub const MAX_URI_LEN: usize = 65_534;
 ///   `https`.
 /// - A fragment is refused (section 3: a `#` of the resource name must be written `%23`).
 /// - The host is lowercased. A name that is not ASCII needs the feature `idna`.
+/// - The zone of an IPv6 address, such as `ws://[fe80::1%25eth0]/`, is kept apart
+///   ([`zone`](Self::zone)).
 /// - An empty path is `/`. Dot segments are left as they are.
 /// - Characters of the path and the query that are not ASCII, and `"` `<` `>` `^` `` ` `` `{` `|`
 ///   `}`, are percent-encoded as browsers do. Control characters, spaces and `\` are refused, as is
@@ -45,6 +50,7 @@ pub const MAX_URI_LEN: usize = 65_534;
 pub struct WsUri {
     secure: bool,
     authority: Authority,
+    zone: Option<Box<str>>,
     path_and_query: PathAndQuery,
     authorization: Option<HeaderValue>,
 }
@@ -77,9 +83,11 @@ impl WsUri {
             Some((userinfo, host_port)) => (userinfo, host_port),
             None => ("", authority),
         };
+        let (host_port, zone) = zone::split(host_port)?;
         Ok(Self {
             secure,
-            authority: parse_authority(host_port)?,
+            authority: parse_authority(&host_port)?,
+            zone: zone.map(Into::into),
             path_and_query: parse_resource(resource)?,
             authorization: parse_userinfo(userinfo)?,
         })
@@ -95,6 +103,24 @@ impl WsUri {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.authority.host
+    }
+
+    /// The zone of the host, if that is an IPv6 address with one: the network interface of this
+    /// machine at which the address is, as a name or a number. It is written as in RFC 6874
+    /// section 2, `[fe80::1%25eth0]`, and it is not sent to anybody (section 4 there), since it
+    /// says nothing on another machine.
+    ///
+    /// ```
+    /// use tautline_handshake::WsUri;
+    ///
+    /// let uri = WsUri::parse("ws://[fe80::1%25eth0]:9001/")?;
+    /// assert_eq!((uri.host(), uri.zone()), ("fe80::1", Some("eth0")));
+    /// assert_eq!(uri.authority_for_host_header(), "[fe80::1]:9001");
+    /// # Ok::<(), tautline_handshake::UriError>(())
+    /// ```
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 
     /// The port, or the scheme's default: 80 for `ws`, 443 for `wss`.
@@ -292,58 +318,6 @@ fn percent_decode(text: &str) -> Result<Vec<u8>, UriError> {
     Ok(decoded)
 }
 
-/// Why a text is not a URI that can be connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum UriError {
-    /// Longer than [`MAX_URI_LEN`].
-    TooLong,
-    /// A space, a line break or another control character; percent-encode it.
-    ControlOrSpace,
-    /// A `#`: WebSocket URIs have no fragment (RFC 6455 section 3).
-    Fragment,
-    /// The text does not start with `ws://` or `wss://`.
-    Scheme,
-    /// The host is missing or is not a name, an IPv4 address or a bracketed IPv6 address.
-    Host,
-    /// The host has non-ASCII characters, and the feature `idna` is off.
-    InternationalHost,
-    /// The port is not a number from 1 to 65535.
-    Port,
-    /// The user name or password has a control character, or the user name a colon (RFC 7617
-    /// section 2).
-    Userinfo,
-    /// A `%` without two hexadecimal digits after it.
-    PercentEncoding,
-    /// A `\`, which some read as `/` and others do not.
-    Backslash,
-    /// A user name or a password in a reference that somebody else made, where it mostly hides the
-    /// host (RFC 9110 section 4.2.4): see [`WsUri::join`].
-    Credentials,
-}
-
-impl fmt::Display for UriError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLong => "the URI is longer than 65534 bytes",
-            Self::ControlOrSpace => "the URI has a space or a control character",
-            Self::Fragment => "the URI has a fragment; write a `#` of the path as `%23`",
-            Self::Scheme => "the URI does not start with ws:// or wss://",
-            Self::Host => "the URI's host is missing or malformed",
-            Self::InternationalHost => {
-                "the URI's host is not ASCII; turn on the feature `idna` of tautline-handshake"
-            }
-            Self::Port => "the URI's port is not a number from 1 to 65535",
-            Self::Userinfo => "the URI's user name or password cannot be sent as Basic credentials",
-            Self::PercentEncoding => "the URI has a `%` without two hexadecimal digits after it",
-            Self::Backslash => "the URI has a backslash",
-            Self::Credentials => "the reference has a user name or a password",
-        })
-    }
-}
-
-impl std::error::Error for UriError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,7 +381,7 @@ mod tests {
             ("ws://user@", UriError::Host),
             ("ws://a,b/", UriError::Host),
             ("ws://[::1/", UriError::Host),
-            ("ws://[fe80::1%25eth0]/", UriError::Host),
+            ("ws://[fe80::1%eth0]/", UriError::Host),
             ("ws://h:0", UriError::Port),
             ("ws://h:65536", UriError::Port),
             ("ws://h:-1", UriError::Port),

@@ -142,8 +142,7 @@ impl WebSocketBuilder {
         if let Some(agreed) = self.agreed.compression {
             session.set_compression(agreed);
         }
-        let subprotocol = self.agreed.subprotocol.map(Box::new);
-        let info = Info { peer: self.peer, version: self.version, subprotocol };
+        let info = Info::new(self.peer, self.version, self.agreed.subprotocol);
         Connection::new(Some(stream), session, info).into()
     }
 

@@ -2,17 +2,27 @@
 
 mod asking;
 mod attempt;
+mod attempts;
+mod connector;
 mod cookies;
 mod credentials;
 mod dial;
+mod endpoint;
 mod error;
 #[cfg(feature = "http2")]
 mod http2;
 #[cfg(feature = "http2")]
 mod link;
+mod local;
 mod open;
+mod proxy;
+mod reach;
+mod reaching;
 mod redirect;
+mod resolve;
+mod status;
 mod target;
+mod timing;
 
 use std::fmt;
 use std::future::Future;
@@ -28,14 +38,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::asking::Asking;
 pub use self::attempt::RequestAttempt;
+pub use self::attempts::{DialAttempt, DialError};
 pub use self::cookies::CookieJar;
+use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
 use self::link::Pool;
 use self::open::Security;
+pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
+use self::reach::Reach;
 pub use self::redirect::RedirectError;
+pub use self::resolve::Resolve;
 pub use self::target::IntoRequest;
 use self::target::Target;
+pub use self::timing::ConnectStage;
 use crate::headers::header_setters;
 #[cfg(feature = "http2")]
 use crate::http2::{Http2, Http2Config};
@@ -99,6 +115,7 @@ pub struct Client {
     subprotocol_required: bool,
     connect_timeout: Duration,
     asking: Asking,
+    reach: Reach,
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
     #[cfg(feature = "tls")]
@@ -119,6 +136,7 @@ impl fmt::Debug for Client {
             .field("headers", &self.headers)
             .field("subprotocols", &self.subprotocols.len())
             .field("connect_timeout", &self.connect_timeout)
+            .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
 }
@@ -133,6 +151,7 @@ impl Default for Client {
             subprotocol_required: true,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             asking: Asking::default(),
+            reach: Reach::default(),
             #[cfg(feature = "deflate")]
             compression: None,
             #[cfg(feature = "tls")]
@@ -148,11 +167,12 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Thirty seconds for name resolution, TCP, TLS and the opening handshake together: about as
-    /// long as a user of a browser waits.
+    /// Thirty seconds for name resolution, TCP, a proxy, TLS and the opening handshake together:
+    /// about as long as a user of a browser waits.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The defaults.
+    /// The defaults. The proxies of the environment are read now: see
+    /// [`Proxies::from_env`] and [`no_proxy`](Self::no_proxy).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -215,7 +235,8 @@ impl Client {
     }
 
     /// How long opening a connection may take in total. Default:
-    /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT).
+    /// [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT). For single stages there is
+    /// [`stage_timeout`](Self::stage_timeout).
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -301,9 +322,11 @@ impl Client {
         if self.http2 != Http2::Never {
             return self.open_tcp_shared(target).await;
         }
-        let (uri, request) = self.prepare(target)?;
-        let security = Security::of(&uri)?;
-        self.in_time(self.open_own(&uri, request, security)).await
+        let (endpoint, request) = self.prepare(target)?;
+        let security = Security::of(&endpoint.uri)?;
+        let timing = self.timing();
+        let reply = self.open_own(&endpoint, request, security, &timing).await?;
+        Self::outcome(reply, &timing).await
     }
 
     #[cfg(feature = "http2")]
@@ -312,15 +335,19 @@ impl Client {
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let Target { uri, headers } = target?;
-        let upgrade = self.request(&uri, headers.clone())?.build()?;
-        let connect = self.request(&uri, headers)?.build_connect()?;
-        let security = Security::of(&uri)?;
-        self.in_time(Box::pin(self.open_shared(&uri, upgrade, connect, security))).await
+        let Target { endpoint, headers } = target?;
+        let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
+        let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
+        let security = Security::of(&endpoint.uri)?;
+        let timing = self.timing();
+        let opening = self.open_shared(&endpoint, upgrade, connect, security, &timing);
+        let reply = Box::pin(opening).await?;
+        Self::outcome(reply, &timing).await
     }
 
-    /// Opens a connection over a stream of your own: a Unix socket, a tunnel through a proxy, one
-    /// end of a duplex. The URI says what to request; with `wss:`, TLS runs over the stream, and
+    /// Opens a connection over a stream of your own: one end of a tunnel, of a pipe, or of a duplex.
+    /// For Unix sockets and proxies it is not needed: see [`IntoRequest`] and
+    /// [`proxy`](Self::proxy). The URI says what to request; with `wss:`, TLS runs over the stream, and
     /// the certificate must be for the URI's host. No part of a `wss:` request is ever sent
     /// unencrypted.
     ///
@@ -351,14 +378,13 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
-            let (uri, request) = client.prepare(Ok(target))?;
+            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
             let security = Security::of(&uri)?;
-            let opening = async {
-                let transport = client.secure(stream, &uri, security).await?;
-                let peer = Peer::unknown().with_secure(transport.is_tls());
-                client.upgrade(request, transport, peer).await
-            };
-            let opened = client.in_time(opening).await;
+            let timing = client.timing();
+            let transport = client.secure(stream, &uri, security, &timing).await?;
+            let peer = Peer::unknown().with_secure(transport.is_tls());
+            let reply = client.upgrade(request, transport, peer, &timing).await?;
+            let opened = Self::outcome(reply, &timing).await;
             self.asking.note_outcome(&uri, &opened);
             Ok(opened?.0)
         })
@@ -381,23 +407,29 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
-            let (uri, request) = client.prepare(Ok(target))?;
-            let opening = client.upgrade(request, stream, Peer::unknown());
-            let opened = client.in_time(opening).await;
+            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
+            let timing = client.timing();
+            let reply = client.upgrade(request, stream, Peer::unknown(), &timing).await?;
+            let opened = Self::outcome(reply, &timing).await;
             self.asking.note_outcome(&uri, &opened);
             Ok(opened?.0)
         })
+    }
+
+    /// See [`connect_timeout`](Self::connect_timeout).
+    pub(crate) const fn time_to_connect(&self) -> Duration {
+        self.connect_timeout
     }
 
     /// What is checked before anything is connected: these are errors whatever the network does.
     fn prepare(
         &self,
         target: Result<Target, ConnectError>,
-    ) -> Result<(WsUri, (Request<()>, Expectation)), ConnectError> {
+    ) -> Result<(Endpoint, (Request<()>, Expectation)), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let Target { uri, headers } = target?;
-        let request = self.request(&uri, headers)?.build()?;
-        Ok((uri, request))
+        let Target { endpoint, headers } = target?;
+        let request = self.request(&endpoint.uri, headers)?.build()?;
+        Ok((endpoint, request))
     }
 
     /// The request for this URI.

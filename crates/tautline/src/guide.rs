@@ -5,11 +5,13 @@
 //! [With axum, hyper and tower]: http
 //! [The request of a client]: requests
 //! [TLS]: tls
+//! [Reaching the server]: reaching
 //! [Compression]: compression
 //! [Large messages and many receivers]: large
 //! [HTTP/2, and pages on the same port]: http2
 //! [Limits and deadlines]: limits
-//! [Errors and reconnecting]: errors
+//! [Errors]: errors
+//! [Staying connected]: reconnecting
 //! [In production]: production
 //! [Moving from other libraries]: migrating
 #![doc = include_str!("../docs/guide/README.md")]
@@ -37,6 +39,9 @@ pub mod requests {}
 #[doc = include_str!("../docs/guide/tls.md")]
 pub mod tls {}
 
+#[doc = include_str!("../docs/guide/reaching.md")]
+pub mod reaching {}
+
 #[cfg_attr(feature = "deflate", doc = include_str!("../docs/guide/compression.md"))]
 #[cfg_attr(not(feature = "deflate"), doc = "This page is there with the feature `deflate`.")]
 pub mod compression {}
@@ -52,6 +57,9 @@ pub mod limits {}
 
 #[doc = include_str!("../docs/guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/guide/reconnecting.md")]
+pub mod reconnecting {}
 
 #[doc = include_str!("../docs/guide/production.md")]
 pub mod production {}

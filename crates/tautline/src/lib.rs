@@ -33,6 +33,7 @@ mod observe;
 mod outcome;
 mod parting;
 mod proxy_protocol;
+pub mod reconnect;
 mod registry;
 mod runtime;
 mod seats;
@@ -52,7 +53,9 @@ mod websocket;
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
 pub use client::{
-    Client, ConnectError, CookieJar, IntoRequest, RedirectError, RequestAttempt, connect,
+    Client, ConnectError, ConnectStage, CookieJar, DialAttempt, DialError, IntoRequest,
+    InvalidProxy, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve, SocksReply,
+    connect,
 };
 pub use connections::Connections;
 pub use drain::Drain;
@@ -67,7 +70,7 @@ pub use message_writer::MessageWriter;
 pub use networks::{InvalidNetwork, Networks};
 pub use proxy_protocol::ProxyHeaderError;
 pub use registry::{ConnectionId, ConnectionInfo, Registry};
-pub use senders::{DroppingSender, LatestSender, SenderCounts};
+pub use senders::{ClosingSender, DroppingSender, LatestSender, SenderCounts};
 pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 #[cfg(feature = "service")]
 pub use server::{OnUpgrade, RequestBody};
@@ -79,7 +82,7 @@ pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{
     Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
-    ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
+    RevocationLists, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};

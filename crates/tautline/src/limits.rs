@@ -167,8 +167,10 @@ impl Limits {
         self
     }
 
-    /// How many of them an address may have; at least 1. Default:
-    /// [`DEFAULT_HANDSHAKES_PER_ADDRESS`](Self::DEFAULT_HANDSHAKES_PER_ADDRESS).
+    /// How many of them an address may have; at least 1. Behind a proxy, they are those of the client
+    /// that the PROXY protocol names. A client that only the headers of its request name has none: its
+    /// handshake has ended by then, and is turned away only if others of that address are in flight.
+    /// Default: [`DEFAULT_HANDSHAKES_PER_ADDRESS`](Self::DEFAULT_HANDSHAKES_PER_ADDRESS).
     #[must_use]
     pub fn handshakes_per_address(mut self, handshakes: impl Into<Option<u32>>) -> Self {
         self.handshakes_per_address = at_least_one(handshakes);
@@ -286,6 +288,16 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    /// In the order of their declaration.
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 5] = [
+        Self::ConnectionsPerAddress,
+        Self::ConnectionsPerSite,
+        Self::ConnectionRate,
+        Self::Handshakes,
+        Self::HandshakesPerAddress,
+    ];
+
     /// The name of its setting.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -308,5 +320,28 @@ impl LimitCounts {
             Limit::Handshakes => &mut self.handshakes,
             Limit::HandshakesPerAddress => &mut self.handshakes_per_address,
         }
+    }
+}
+
+#[cfg(all(test, feature = "metrics", not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_own_place() {
+        let mut counts = LimitCounts::default();
+        for (place, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, place, "{limit:?}");
+            *counts.of(limit) += 1;
+        }
+        let LimitCounts {
+            connections_per_address,
+            connections_per_site,
+            connection_rate,
+            handshakes,
+            handshakes_per_address,
+        } = counts;
+        assert_eq!([connections_per_address, connections_per_site, connection_rate], [1; 3]);
+        assert_eq!([handshakes, handshakes_per_address], [1; 2]);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::metrics::{Counter, Gauge, Unit, counter, gauge, histogram};
-use tautline_frame::{CloseFrame, Protocol};
+use tautline_frame::{CloseFrame, Protocol, Strikes};
 
 use crate::outcome::Outcome;
 use crate::registry::Totals;
@@ -54,10 +54,12 @@ const IO: &str = "tautline.server.io";
 const QUEUED: &str = "tautline.server.queued";
 const CLOSES: &str = "tautline.server.closes";
 const FULL: &str = "tautline.server.full";
+const LIMITS: &str = "tautline.server.limits";
 
 /// OpenTelemetry's attribute for what goes in and out.
 const DIRECTION: &str = "network.io.direction";
 const OUTCOME: &str = "outcome";
+const REASON: &str = "reason";
 
 /// All of them.
 pub const ALL: &[Metric] = &[
@@ -117,6 +119,13 @@ pub const ALL: &[Metric] = &[
         labels: &[],
         description: "Times that `max_connections` has stopped accepting",
     },
+    Metric {
+        name: LIMITS,
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[REASON],
+        description: "Times that a limit has struck",
+    },
 ];
 
 /// What the connections of a server count with.
@@ -126,6 +135,20 @@ pub(crate) struct Instruments {
     messages: [Counter; 2],
     io: [Counter; 2],
     full: Counter,
+    rates: Rates,
+}
+
+/// The limits over time of single connections.
+struct Rates {
+    message: Counter,
+    byte: Counter,
+    control: Counter,
+    memory: Counter,
+}
+
+/// A counter of how often the limit has struck whose setting has this name.
+pub(crate) fn limit_counter(setting: &'static str) -> Counter {
+    counter!(LIMITS, REASON => setting)
 }
 
 impl Default for Instruments {
@@ -147,6 +170,12 @@ impl Default for Instruments {
             messages: both(MESSAGES),
             io: both(IO),
             full: counter!(FULL),
+            rates: Rates {
+                message: limit_counter("message_rate"),
+                byte: limit_counter("byte_rate"),
+                control: limit_counter("control_rate"),
+                memory: limit_counter("memory_budget"),
+            },
         }
     }
 }
@@ -172,6 +201,19 @@ impl Instruments {
     }
 }
 
+impl Rates {
+    fn add(&self, now: &Strikes, added: &Strikes) {
+        for (counter, now, added) in [
+            (&self.message, now.message_rate, added.message_rate),
+            (&self.byte, now.byte_rate, added.byte_rate),
+            (&self.control, now.control_rate, added.control_rate),
+            (&self.memory, now.memory_budget, added.memory_budget),
+        ] {
+            counter.increment(now - added);
+        }
+    }
+}
+
 impl std::fmt::Debug for Instruments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Instruments")
@@ -183,6 +225,7 @@ pub(crate) struct Meter {
     instruments: Arc<Instruments>,
     /// What was added already, and when.
     added: Totals,
+    strikes: Strikes,
     at: Option<Instant>,
     queued: u64,
 }
@@ -190,19 +233,21 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn new(instruments: Arc<Instruments>) -> Self {
         instruments.open.increment(1.0);
-        Self { instruments, added: Totals::default(), at: None, queued: 0 }
+        let (added, strikes) = (Totals::default(), Strikes::default());
+        Self { instruments, added, strikes, at: None, queued: 0 }
     }
 
-    /// `heard` is the time of the last read, which has been asked for anyway.
+    /// By the time of the last read, which has been asked for anyway.
     #[inline]
-    pub(crate) fn report(&mut self, totals: &Totals, queued: u64, heard: Instant) {
+    pub(crate) fn report(&mut self, totals: &Totals, queued: u64, protocol: &Protocol) {
+        let heard = protocol.last_received();
         if queued != self.queued {
             self.queue(queued);
         }
         let due = self.at.is_none_or(|at| heard.saturating_duration_since(at) >= INTERVAL);
         if due {
             self.at = Some(heard);
-            self.add(totals);
+            self.add(totals, protocol.strikes());
         }
     }
 
@@ -212,19 +257,23 @@ impl Meter {
         self.queued = queued;
     }
 
-    fn add(&mut self, totals: &Totals) {
+    fn add(&mut self, totals: &Totals, strikes: Strikes) {
         let added = std::mem::replace(&mut self.added, *totals);
-        let Instruments { messages: [received, sent], io: [read, written], .. } =
+        let Instruments { messages: [received, sent], io: [read, written], rates, .. } =
             &*self.instruments;
         received.increment(totals.messages_received - added.messages_received);
         sent.increment(totals.messages_sent - added.messages_sent);
         read.increment(totals.bytes_received - added.bytes_received);
         written.increment(totals.bytes_sent - added.bytes_sent);
+        if strikes != self.strikes {
+            rates.add(&strikes, &self.strikes);
+            self.strikes = strikes;
+        }
     }
 
     /// The connection has ended.
     pub(crate) fn end(&mut self, totals: &Totals, protocol: &Protocol) {
-        self.add(totals);
+        self.add(totals, protocol.strikes());
         // The code of whoever closed first, which the other echoes; 1006 as RFC 6455 section 7.1.5
         // has it for an end without any.
         let (peer, ours) = (protocol.peer_close().map(CloseFrame::code), protocol.sent_close());

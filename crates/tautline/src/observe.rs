@@ -111,7 +111,7 @@ impl Observed {
         }
         #[cfg(feature = "metrics")]
         if let Some(meter) = &mut self.meter {
-            meter.report(&totals, queued, protocol.last_received());
+            meter.report(&totals, queued, protocol);
         }
     }
 

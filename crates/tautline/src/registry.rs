@@ -224,5 +224,26 @@ mod tests {
         assert_eq!((messages.len(), close), (0, Some(CloseCode::NORMAL.into())));
     }
 
+    // There was room for a part of it, and more came meanwhile.
+    #[test]
+    fn mail_that_is_put_back_stays_ahead_of_what_came_meanwhile() {
+        let registry = Registry::new();
+        let mut one = member(&registry);
+        for text in ["a", "b"] {
+            registry.send(one.id(), text).unwrap();
+        }
+        let (mut messages, close) = one.take_mail();
+        assert_eq!(messages.pop_front(), Some(Message::from("a")));
+        registry.send(one.id(), "c").unwrap();
+        assert!(registry.close(one.id(), CloseCode::NORMAL));
+        one.put_back(messages, close);
+        assert!(one.is_called());
+        let (messages, close) = one.take_mail();
+        assert_eq!(messages, ["b", "c"].map(Message::from));
+        assert_eq!(close, Some(CloseCode::NORMAL.into()), "the newer one");
+        one.put_back(messages, close);
+        assert_eq!(one.take_mail().1, Some(CloseCode::NORMAL.into()), "the one that was put back");
+    }
+
     use tautline_frame::CloseCode;
 }

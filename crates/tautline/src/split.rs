@@ -151,7 +151,7 @@ macro_rules! impl_getters {
             #[must_use]
             pub fn subprotocol(&self) -> Option<String> {
                 let inner = lock(&self.shared.inner);
-                inner.connection.info.subprotocol.as_deref().cloned()
+                inner.connection.info.subprotocol().map(str::to_owned)
             }
 
             /// Who is at the other end: see [`WebSocket::peer`](crate::WebSocket::peer).

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::limits::{Gate, Key};
+use crate::limits::{Gate, Key, Opening};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::transport::Peer;
 
@@ -67,10 +67,23 @@ impl Tasks {
         self.0.gate.as_ref().map_or(Some(None), |gate| gate.admit_client(peer))
     }
 
+    /// Releases a client that was let in when this is dropped: what counts for it beyond that has
+    /// [taken over](Self::take_over).
+    #[cfg(feature = "service")]
+    pub(crate) fn release_later(&self, client: Option<Key>) -> Admitted {
+        Admitted { tasks: self.clone(), client }
+    }
+
     /// Counts a place for the client, who is about to give up another.
     pub(crate) fn take_over(&self, client: Option<Key>) {
         if let (Some(client), Some(gate)) = (client, &self.0.gate) {
             gate.take_over(client);
+        }
+    }
+
+    fn release(&self, client: Option<Key>) {
+        if let (Some(client), Some(gate)) = (client, &self.0.gate) {
+            gate.release(client);
         }
     }
 
@@ -143,6 +156,21 @@ impl Tasks {
     }
 }
 
+/// A client that counts at the gate without a place, until this is dropped.
+#[cfg(feature = "service")]
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    tasks: Tasks,
+    client: Option<Key>,
+}
+
+#[cfg(feature = "service")]
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.tasks.release(self.client);
+    }
+}
+
 /// A place of [`Tasks`], or one of two shares in it; freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -159,10 +187,18 @@ impl Place {
         Self { tasks: self.tasks.clone(), key: self.key }
     }
 
-    /// Counts the place for this client instead, if the gate lets it in.
-    pub(crate) fn admit(&self, peer: &Peer) -> Option<Option<Key>> {
+    /// Counts the place for this client instead, and its handshake if that is in flight, if the gate
+    /// lets it in.
+    pub(crate) fn admit(
+        &self,
+        peer: &Peer,
+        in_flight: Option<&mut Opening>,
+    ) -> Option<Option<Key>> {
         let Some(gate) = &self.tasks.0.gate else { return Some(None) };
-        let client = gate.admit_client(peer)?;
+        let client = match in_flight {
+            Some(opening) => gate.admit_opening(peer, opening)?,
+            None => gate.admit_client(peer)?,
+        };
         let before = match self.tasks.lock().get_mut(self.key) {
             Some(taken) => std::mem::replace(&mut taken.client, client),
             None => client,
@@ -225,9 +261,7 @@ impl Drop for Place {
             }
         };
         if let Some(gone) = gone {
-            if let (Some(client), Some(gate)) = (gone.client, &self.tasks.0.gate) {
-                gate.release(client);
-            }
+            self.tasks.release(gone.client);
             self.tasks.0.freed.notify_waiters();
         }
     }

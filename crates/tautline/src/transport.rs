@@ -6,7 +6,6 @@ pub(crate) mod patient;
 mod peer;
 #[cfg(feature = "tls")]
 mod read_ahead;
-#[cfg(feature = "http2")]
 pub(crate) mod rewound;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
@@ -33,7 +32,7 @@ use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 pub use self::tls::{
     Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
-    ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
+    RevocationLists, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 #[cfg(feature = "http2")]
 use crate::http2::Http2Stream;
@@ -52,8 +51,18 @@ enum Kind<S> {
     Http2(Box<Http2Stream>),
     #[cfg(feature = "tls")]
     TlsClient(Box<client::TlsStream<ReadAhead<S>>>),
+    /// Through a proxy, or over a stream of the user's.
+    #[cfg(feature = "tls")]
+    TlsBoxed(Box<client::TlsStream<ReadAhead<Boxed>>>),
     #[cfg(feature = "tls")]
     TlsServer(Box<server::TlsStream<ReadAhead<S>>>),
+}
+
+/// A stream without TLS of ours.
+#[cfg(feature = "tls")]
+enum Base {
+    Tcp(TcpStream),
+    Boxed(Boxed),
 }
 
 impl Transport {
@@ -82,12 +91,33 @@ impl Transport {
         self.get_ref()
     }
 
+    /// What one more layer of TLS runs over: TCP as it is, anything else boxed.
+    #[cfg(feature = "tls")]
+    fn into_base(self) -> Base {
+        match self.0 {
+            Kind::Plain(stream) => Base::Tcp(stream),
+            Kind::Boxed(stream) => Base::Boxed(stream),
+            other => Base::Boxed(Boxed::new(Self(other))),
+        }
+    }
+
     /// Turns the end of the connection into a reset, so that the peer does not take what it
     /// received for complete.
     pub(crate) fn reset_at_end(&self) {
         if let Some(stream) = self.tcp() {
             socket::reset_at_end(stream);
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Transport<Boxed> {
+    /// The same stream in the type of those over TCP.
+    fn of_any_stream(self) -> Transport {
+        Transport(match self.0 {
+            Kind::TlsClient(stream) => Kind::TlsBoxed(stream),
+            other => Kind::Boxed(Boxed::new(Self(other))),
+        })
     }
 }
 
@@ -137,6 +167,8 @@ impl<S> Transport<S> {
             #[cfg(feature = "http2")]
             Kind::Http2(_) => None,
             #[cfg(feature = "tls")]
+            Kind::TlsBoxed(_) => None,
+            #[cfg(feature = "tls")]
             Kind::TlsClient(stream) => Some(stream.get_ref().0.get_ref()),
             #[cfg(feature = "tls")]
             Kind::TlsServer(stream) => Some(stream.get_ref().0.get_ref()),
@@ -149,7 +181,7 @@ impl<S> Transport<S> {
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
-        return matches!(self.0, Kind::TlsClient(_) | Kind::TlsServer(_));
+        return matches!(self.0, Kind::TlsClient(_) | Kind::TlsBoxed(_) | Kind::TlsServer(_));
         #[cfg(not(feature = "tls"))]
         false
     }
@@ -192,6 +224,7 @@ impl<S> Transport<S> {
     pub fn tls(&self) -> Option<TlsInfo<'_>> {
         match &self.0 {
             Kind::TlsClient(stream) => Some(TlsInfo::client(stream.get_ref().1)),
+            Kind::TlsBoxed(stream) => Some(TlsInfo::client(stream.get_ref().1)),
             Kind::TlsServer(stream) => Some(TlsInfo::server(stream.get_ref().1)),
             Kind::Plain(_) | Kind::Boxed(_) => None,
             #[cfg(feature = "http2")]
@@ -208,7 +241,7 @@ impl<S> fmt::Debug for Transport<S> {
             #[cfg(feature = "http2")]
             Kind::Http2(_) => "Transport(HTTP/2)",
             #[cfg(feature = "tls")]
-            Kind::TlsClient(_) | Kind::TlsServer(_) => "Transport(TLS)",
+            Kind::TlsClient(_) | Kind::TlsBoxed(_) | Kind::TlsServer(_) => "Transport(TLS)",
         })
     }
 }
@@ -223,6 +256,8 @@ macro_rules! forward {
             Kind::Http2($stream) => $call,
             #[cfg(feature = "tls")]
             Kind::TlsClient($stream) => $call,
+            #[cfg(feature = "tls")]
+            Kind::TlsBoxed($stream) => $call,
             #[cfg(feature = "tls")]
             Kind::TlsServer($stream) => $call,
         }
@@ -263,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
             #[cfg(feature = "http2")]
             Kind::Http2(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
-            Kind::TlsClient(_) | Kind::TlsServer(_) => true,
+            Kind::TlsClient(_) | Kind::TlsBoxed(_) | Kind::TlsServer(_) => true,
         }
     }
 

@@ -89,7 +89,7 @@ impl<S> WebSocket<S> {
     /// The subprotocol that was agreed on (RFC 6455 section 1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.connection.info.subprotocol.as_deref().map(String::as_str)
+        self.connection.info.subprotocol()
     }
 
     /// Who is at the other end.
@@ -108,7 +108,7 @@ impl<S> WebSocket<S> {
     /// stream of an HTTP/2 connection (RFC 8441).
     #[must_use]
     pub fn http_version(&self) -> Version {
-        self.connection.info.version
+        self.connection.info.version()
     }
 
     /// How messages are compressed, if that was agreed on (RFC 7692).

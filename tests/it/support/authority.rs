@@ -1,6 +1,7 @@
 //! A certificate authority, and a TLS client that tells what it was shown.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tautline::rustls::client::danger::{
@@ -17,6 +18,9 @@ use tokio_rustls::TlsConnector;
 
 use super::handshake::Identity;
 
+/// The serial number of the next certificate.
+static ISSUED: AtomicU64 = AtomicU64::new(1);
+
 /// Issues certificates to clients.
 pub(crate) struct Authority {
     issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
@@ -25,6 +29,9 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = rcgen::CertificateParams::default();
+        // A list is found by the name of its authority.
+        let name = format!("authority {}", ISSUED.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         Self { issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
@@ -43,11 +50,56 @@ impl Authority {
         let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
         params.extended_key_usages = vec![purpose];
         let key = rcgen::KeyPair::generate().unwrap();
+        let serial = rcgen::SerialNumber::from(ISSUED.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         ClientCertificate {
             der: certificate.der().clone(),
+            serial,
             key: key.serialize_der(),
             pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    /// The certificates that it has revoked, in a list that is up to date until this year.
+    pub(crate) fn revoke(
+        &self,
+        revoked: &[&ClientCertificate],
+        until: i32,
+    ) -> rcgen::CertificateRevocationList {
+        let revoked = revoked.iter().map(|certificate| rcgen::RevokedCertParams {
+            serial_number: certificate.serial.clone(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        });
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap()
+    }
+
+    /// Settings of a client that trusts whom it vouches for, and nobody else.
+    pub(crate) fn client_tls(&self) -> ClientTls {
+        ClientTls::from_ca_pem(self.issuer.pem().as_bytes()).unwrap()
+    }
+
+    /// A certificate for a server of these names.
+    pub(crate) fn identity(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = rcgen::CertificateParams::new(names).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate: certificate.der().clone(),
+            key_der: key.serialize_der(),
+            certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
         }
     }
@@ -60,6 +112,7 @@ impl Authority {
 /// A certificate of a client and its key.
 pub(crate) struct ClientCertificate {
     pub(crate) der: CertificateDer<'static>,
+    serial: rcgen::SerialNumber,
     pub(crate) key: Vec<u8>,
     pub(crate) pem: String,
     pub(crate) key_pem: String,

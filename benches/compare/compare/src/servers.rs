@@ -1,6 +1,7 @@
 //! How a server is started and ended.
 
 mod participants;
+mod shares;
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,11 +11,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use crate::sys;
 
 pub(crate) use participants::{ALL, Kind, Participant, STACKS};
+pub(crate) use shares::shares;
 
 /// The core of the server; the generator has [`GENERATOR_CORE`].
 pub(crate) const SERVER_CORE: usize = 0;
 /// The core of the generator.
 pub(crate) const GENERATOR_CORE: usize = 1;
+/// Where a server is measured that uses more than one, and the generator runs beside it.
+pub(crate) const BOTH_CORES: &[usize] = &[SERVER_CORE, GENERATOR_CORE];
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -81,8 +85,14 @@ pub(crate) struct Extra<'a> {
     pub(crate) deflate: Option<&'a str>,
     /// Microseconds of work for each message of a flood.
     pub(crate) busy: Option<&'a str>,
-    /// Threads of the runtime, all on the server's core.
+    /// Threads of the runtime, on the server's core unless it has [both](Self::both_cores).
     pub(crate) threads: Option<&'a str>,
+    /// Threads with a listener and a runtime each, where the library has such a mode.
+    pub(crate) per_core: Option<&'a str>,
+    /// The port, which several processes share; 0 for the first of them.
+    pub(crate) shared_port: Option<&'a str>,
+    /// It may use the generator's core too.
+    pub(crate) both_cores: bool,
 }
 
 impl Running {
@@ -133,8 +143,14 @@ impl Running {
         if let Some(threads) = extra.threads {
             command.args(["--threads", threads]);
         }
+        if let Some(cores) = extra.per_core {
+            command.args(["--per-core", cores]);
+        }
+        if let Some(port) = extra.shared_port {
+            command.args(["--port", port]);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        sys::pin_child(&mut command, SERVER_CORE);
+        sys::pin_child(&mut command, if extra.both_cores { BOTH_CORES } else { &[SERVER_CORE] });
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         Ok(Self { child, _stdin: stdin, _stdout: None, address: None })

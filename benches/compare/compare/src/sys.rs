@@ -12,20 +12,22 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Binds the calling thread, and what it starts from now on, to one core.
-pub(crate) fn pin(core: usize) -> io::Result<()> {
+/// Binds the calling thread, and what it starts from now on, to these cores.
+pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
     // SAFETY: a zeroed set is an empty one; the kernel only reads it.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
+        for core in cores {
+            libc::CPU_SET(*core, &mut set);
+        }
         check(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)).map(drop)
     }
 }
 
-/// Binds a program that is about to be started to one core.
-pub(crate) fn pin_child(command: &mut Command, core: usize) {
+/// Binds a program that is about to be started to these cores.
+pub(crate) fn pin_child(command: &mut Command, cores: &'static [usize]) {
     // SAFETY: the closure makes one system call and allocates nothing.
-    unsafe { command.pre_exec(move || pin(core)) };
+    unsafe { command.pre_exec(move || pin(cores)) };
 }
 
 /// The CPU time of a process, user and system, of all its threads: exact to the nanosecond, as the

@@ -1,6 +1,7 @@
 //! The command line that all servers take.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,11 +42,13 @@ pub struct Options {
     pub busy: Option<Duration>,
     /// A runtime with this many threads instead of one that has the calling thread alone.
     pub threads: Option<usize>,
+    /// A listener and a runtime of one thread for each of so many cores.
+    pub per_core: Option<NonZeroUsize>,
 }
 
 impl Options {
     /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate
-    /// NAME] [--busy MICROSECONDS] [--threads NUMBER]`
+    /// NAME] [--busy MICROSECONDS] [--threads NUMBER] [--per-core NUMBER]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {
@@ -59,8 +62,15 @@ impl Options {
             },
             other => return Err(format!("`{other}` is no task").into()),
         };
-        let mut options =
-            Self { task, api: String::new(), tls: None, deflate: None, busy: None, threads: None };
+        let mut options = Self {
+            task,
+            api: String::new(),
+            tls: None,
+            deflate: None,
+            busy: None,
+            threads: None,
+            per_core: None,
+        };
         while let Some(name) = words.next() {
             let value = words.next().ok_or_else(|| format!("{name} has no value"))?;
             match name.as_str() {
@@ -69,6 +79,7 @@ impl Options {
                 "--deflate" => options.deflate = Some(value),
                 "--busy" => options.busy = Some(Duration::from_micros(value.parse()?)),
                 "--threads" => options.threads = Some(value.parse()?),
+                "--per-core" => options.per_core = Some(value.parse()?),
                 _ => return Err(format!("`{name}` is no option").into()),
             }
         }

@@ -16,7 +16,9 @@ const deflate = {
 
 const server = Bun.serve({
   hostname: "127.0.0.1",
-  port: 0,
+  port: Number(options.port ?? 0),
+  // Several processes, which the kernel shares connections out to.
+  reusePort: "port" in options,
   tls: tls || undefined,
   fetch(request, server) {
     if (!server.upgrade(request)) return new Response("upgrade", { status: 426 });

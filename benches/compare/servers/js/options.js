@@ -1,4 +1,4 @@
-// The command line that all servers take: TASK [--api NAME] [--tls DIR] [--deflate NAME].
+// The command line that all servers take: TASK [--api NAME] [--tls DIR] [--deflate NAME] [--port NUMBER].
 const [, , task, ...words] = process.argv;
 const options = { task };
 for (let at = 0; at < words.length; at += 2) options[words[at].slice(2)] = words[at + 1];

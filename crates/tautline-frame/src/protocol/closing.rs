@@ -9,14 +9,18 @@ use crate::config::MAX_CLOSE_TIMEOUTS;
 use crate::state::{Event, State, Verdict};
 use crate::timers::Timers;
 
-/// What the deadline for closing depends on.
-#[derive(Debug)]
+/// What is known of how a connection closes: in one box, since an open one has none of it.
+#[derive(Debug, Default)]
 pub(super) struct Closing {
+    /// Our Close, while it is still to be encoded.
+    pub(super) due: Option<CloseFrame>,
+    pub(super) ours: OurClose,
+    /// The peer's Close.
+    pub(super) theirs: Option<CloseFrame>,
     /// The connection must have ended by then.
     pub(super) deadline: Option<Instant>,
     /// How far the deadline may be extended.
     pub(super) last: Option<Instant>,
-    pub(super) ours: OurClose,
 }
 
 /// How far our Close has got.
@@ -56,14 +60,30 @@ impl Protocol {
         let deadline = now.checked_add(timeout);
         let last = timeout.checked_mul(MAX_CLOSE_TIMEOUTS);
         let last = last.and_then(|last| now.checked_add(last));
-        let ours = self.closing.take().map_or(OurClose::Awaited, |closing| closing.ours);
-        self.closing = Some(Box::new(Closing { deadline, last, ours }));
+        let closing = self.closing.get_or_insert_default();
+        (closing.deadline, closing.last) = (deadline, last);
+    }
+
+    /// Whether our Close is still to be encoded.
+    pub(super) fn owes_close(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.due.is_some())
+    }
+
+    /// Our Close will not be encoded any more.
+    pub(super) fn drop_close(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.due = None;
+        }
     }
 
     /// Something was written. A peer that still takes what goes before our Close is not late. What
     /// is written after it, such as answers to pings, does not count.
     pub(super) fn extend_close(&mut self, now: Instant) {
         let Some(closing) = &mut self.closing else { return };
+        if closing.deadline.is_none() {
+            // It is over, or the deadline is never.
+            return;
+        }
         match closing.ours {
             OurClose::Written => return,
             OurClose::Queued(end) if end <= self.queue.written() => {
@@ -89,10 +109,13 @@ impl Protocol {
         if verdict == Verdict::Act {
             self.start_close(frame, Event::Fail, now);
         } else {
-            if cut_off && self.close.is_some() {
+            if cut_off
+                && let Some(closing) = &mut self.closing
+                && closing.due.is_some()
+            {
                 // Our Close waited behind a message that goes out in fragments. The peer is told
                 // why it gets no more of it.
-                self.close = Some(Box::new(frame));
+                closing.due = Some(frame);
             }
             self.state = next;
         }
@@ -102,7 +125,7 @@ impl Protocol {
 
     pub(super) fn start_close(&mut self, frame: CloseFrame, event: Event, now: Instant) {
         self.state = self.state.on(event).0;
-        self.close = Some(Box::new(frame));
+        self.closing.get_or_insert_default().due = Some(frame);
         self.stop_compressing();
         self.stop_limits();
         self.begin_closing(now);
@@ -112,11 +135,13 @@ impl Protocol {
     pub(super) fn abandon(&mut self) {
         self.state = State::Closed;
         self.incoming = None;
-        self.close = None;
         self.outgoing = None;
         self.pong = None;
         self.timers = Timers::default();
-        self.closing = None;
+        if let Some(closing) = &mut self.closing {
+            // What the peer has said remains.
+            (closing.due, closing.deadline) = (None, None);
+        }
         self.end_compression();
         self.stop_liveness();
     }

@@ -8,7 +8,7 @@ use crate::budget::Share;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{BUDGET_PATIENCE, BUDGET_PAUSE, Config, IDLE_CHECKS};
 use crate::error::{ProtocolError, Timeout};
-use crate::rate::{Bucket, Counts, Excess, nanoseconds};
+use crate::rate::{Bucket, Counts, Excess, Strikes, nanoseconds};
 use crate::timers::{is_due, jittered};
 
 /// After this long without a byte, what counts the rates is dropped if it says nothing.
@@ -27,10 +27,21 @@ pub(super) struct Limited {
     pause: Option<Instant>,
     /// How many pauses there were.
     pauses: u64,
+    strikes: Strikes,
     idle: Option<Idle>,
     /// When the connection is to close.
     lifetime: Option<Instant>,
     memory: Option<Memory>,
+    /// How often the counters of messages received and sent have wrapped.
+    pub(super) wraps: [u32; 2],
+}
+
+/// What a pause is for.
+#[derive(Clone, Copy, Debug)]
+enum WaitsFor {
+    Messages,
+    Bytes,
+    Memory,
 }
 
 #[derive(Debug)]
@@ -55,7 +66,7 @@ struct Memory {
 }
 
 impl Limited {
-    const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Instant) -> Self {
         Self {
             messages: Bucket::EMPTY,
             bytes: Bucket::EMPTY,
@@ -63,9 +74,11 @@ impl Limited {
             charged: now,
             pause: None,
             pauses: 0,
+            strikes: Strikes::NONE,
             idle: None,
             lifetime: None,
             memory: None,
+            wraps: [0; 2],
         }
     }
 
@@ -95,29 +108,33 @@ impl Limited {
     fn is_void(&self) -> bool {
         let even = self.messages.is_empty() && self.bytes.is_empty() && self.controls.is_empty();
         let holds = self.memory.as_ref().is_some_and(|memory| memory.share.held() > 0);
-        let quiet = self.pause.is_none() && self.pauses == 0 && !holds;
+        let struck = self.pauses > 0 || self.strikes != Strikes::NONE || self.wraps != [0; 2];
+        let quiet = self.pause.is_none() && !struck && !holds;
         even && quiet && self.idle.is_none() && self.lifetime.is_none()
     }
 
-    /// Counts what was received. Returns how long to wait, in nanoseconds.
+    /// Counts what was received. Returns how long to wait, in nanoseconds, and for which rate.
     fn charge(
         &mut self,
         config: &Config,
         counts: Counts,
         elapsed: u64,
-    ) -> Result<u64, ProtocolError> {
-        let mut wait = 0;
+    ) -> Result<(u64, WaitsFor), ProtocolError> {
+        let mut wait = (0, WaitsFor::Messages);
         if let Some(rate) = config.message_rate {
-            wait = self.messages.charge(rate, counts.messages.into(), elapsed);
-            if wait > 0 && config.excess == Excess::Close {
+            wait.0 = self.messages.charge(rate, counts.messages.into(), elapsed);
+            if wait.0 > 0 && config.excess == Excess::Close {
                 let per_second = rate.get_per_second();
                 return Err(ProtocolError::TooManyMessages { per_second });
             }
         }
         if let Some(rate) = config.byte_rate {
-            wait = wait.max(self.bytes.charge(rate, counts.bytes.into(), elapsed));
-            if wait > 0 && config.excess == Excess::Close {
+            let longer = self.bytes.charge(rate, counts.bytes.into(), elapsed);
+            if longer > 0 && config.excess == Excess::Close {
                 return Err(ProtocolError::TooManyBytes { per_second: rate.get_per_second() });
+            }
+            if longer > wait.0 {
+                wait = (longer, WaitsFor::Bytes);
             }
         }
         if let Some(rate) = config.control_rate
@@ -162,9 +179,14 @@ impl Protocol {
         match charged {
             // What ends has a deadline of its own.
             _ if !self.is_open() => {}
-            Ok(0) => {}
-            Ok(wait) => self.pause_until(now.checked_add(Duration::from_nanos(wait))),
+            Ok((0, _)) => {}
+            Ok((wait, what)) => {
+                self.pause_until(now.checked_add(Duration::from_nanos(wait)), what);
+            }
             Err(error) => {
+                if let Some(limited) = &mut self.limited {
+                    limited.strikes.note(&error);
+                }
                 self.fail(error.into(), now);
                 return Err(error);
             }
@@ -172,10 +194,16 @@ impl Protocol {
         Ok(())
     }
 
-    fn pause_until(&mut self, until: Option<Instant>) {
+    fn pause_until(&mut self, until: Option<Instant>, what: WaitsFor) {
         let Some(limited) = &mut self.limited else { return };
         if limited.pause.is_none() {
             limited.pauses += 1;
+            match what {
+                WaitsFor::Messages => limited.strikes.message_rate += 1,
+                WaitsFor::Bytes => limited.strikes.byte_rate += 1,
+                // It counts when the memory is in use, not each time that this is looked at.
+                WaitsFor::Memory => {}
+            }
         }
         limited.pause = limited.pause.max(until);
         self.turn.end();
@@ -194,6 +222,20 @@ impl Protocol {
     #[must_use]
     pub fn pauses(&self) -> u64 {
         self.limited.as_ref().map_or(0, |limited| limited.pauses)
+    }
+
+    /// How many times each of the limits over time has struck.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use tautline_frame::{Config, Protocol, Role, Strikes};
+    ///
+    /// let protocol = Protocol::new(Role::Server, Config::new(), Instant::now());
+    /// assert_eq!(protocol.strikes(), Strikes::default());
+    /// ```
+    #[must_use]
+    pub fn strikes(&self) -> Strikes {
+        self.limited.as_ref().map_or(Strikes::NONE, |limited| limited.strikes)
     }
 }
 
@@ -219,7 +261,7 @@ impl Protocol {
             .get_or_insert_with(|| Memory { share: budget.share(), waits_since: None });
         memory.share.set(held);
         if memory.share.is_over() && limited.pause.is_none() && self.is_open() {
-            self.pause_until(Some(charged));
+            self.pause_until(Some(charged), WaitsFor::Memory);
         }
     }
 
@@ -238,19 +280,19 @@ impl Protocol {
 
     /// Looks again whether the memory of all is in use.
     fn check_memory(&mut self, now: Instant) -> Result<(), Timeout> {
-        let Some(memory) = self.limited.as_mut().and_then(|limited| limited.memory.as_mut()) else {
-            return Ok(());
-        };
+        let Some(limited) = &mut self.limited else { return Ok(()) };
+        let Some(memory) = &mut limited.memory else { return Ok(()) };
         if !memory.share.is_over() {
             memory.waits_since = None;
             return Ok(());
         }
         let since = *memory.waits_since.get_or_insert_with(|| {
             memory.share.strike();
+            limited.strikes.memory_budget += 1;
             now
         });
         if now.saturating_duration_since(since) < BUDGET_PATIENCE {
-            self.pause_until(now.checked_add(BUDGET_PAUSE));
+            self.pause_until(now.checked_add(BUDGET_PAUSE), WaitsFor::Memory);
             return Ok(());
         }
         self.fail(frame(CloseCode::TRY_AGAIN_LATER, "out of memory"), now);

@@ -134,6 +134,12 @@ impl Protocol {
         answered.filter(|(answered, _)| *answered >= id).map(|(_, time)| time)
     }
 
+    /// Whether the newest ping that was asked for has its [`pong`](Self::pong); `None` if none was.
+    pub(crate) fn newest_pong(&self) -> Option<bool> {
+        let asked = self.pings.asked.as_ref()?;
+        Some(self.pong(asked.id).is_some())
+    }
+
     /// A ping has timed out: if nothing at all was received since it was written, the peer is gone.
     /// Any byte is a sign of life (RFC 6455 section 5.5.2 asks for a pong, but that may follow a
     /// long message, or have the wrong payload).

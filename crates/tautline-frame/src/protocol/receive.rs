@@ -340,7 +340,7 @@ impl Protocol {
     #[inline]
     pub(super) fn end_message(&mut self, kind: Kind) -> Result<(), ProtocolError> {
         self.underway = None;
-        self.received += 1;
+        self.count_received();
         match kind {
             // RFC 6455 section 8.1: a character must not be cut off by the end of the message.
             Kind::Text => self.utf8.finish().map_err(|_| ProtocolError::Utf8),
@@ -375,11 +375,14 @@ impl Protocol {
     fn handle_close(&mut self, body: &[u8], now: Instant) -> Result<(), ProtocolError> {
         let frame = CloseFrame::decode(body)?;
         self.state = self.state.on(Event::ReceiveClose).0;
+        let closing = self.closing.get_or_insert_default();
         if self.state == State::CloseReceived {
-            self.close = Some(Box::new(frame.clone()));
+            closing.due = Some(frame.clone());
+        }
+        closing.theirs = Some(frame);
+        if self.state == State::CloseReceived {
             self.begin_closing(now);
         }
-        self.peer_close = Some(Box::new(frame));
         self.incoming = None;
         self.end_compression();
         self.stop_liveness();

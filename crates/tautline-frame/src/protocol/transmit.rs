@@ -60,7 +60,7 @@ impl Protocol {
         if self.is_writing() {
             return Err(SendError::Unfinished);
         }
-        self.sent += 1;
+        self.count_sent();
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, compress),
@@ -97,7 +97,7 @@ impl Protocol {
     #[inline]
     pub fn poll_transmit(&mut self) -> bool {
         let control = self.pong.is_some() || self.pings.under_way;
-        if control || self.outgoing.is_some() || self.close.is_some() {
+        if control || self.outgoing.is_some() || self.closing.is_some() {
             self.encode_due();
         }
         self.queue.has_remaining()
@@ -114,7 +114,7 @@ impl Protocol {
         if self.outgoing.is_some() {
             self.push_fragments();
         }
-        if self.close.is_some() && !self.has_rest() {
+        if self.owes_close() && !self.has_rest() {
             self.encode_close();
         }
     }
@@ -205,7 +205,7 @@ impl Protocol {
     pub fn handle_broken(&mut self, now: Instant) {
         self.outgoing = None;
         self.pong = None;
-        self.close = None;
+        self.drop_close();
         self.queue.drop_all();
         self.stop_liveness();
         self.stop_compressing();
@@ -270,7 +270,7 @@ impl Protocol {
     }
 
     pub(super) fn encode_close(&mut self) {
-        if let Some(frame) = self.close.take() {
+        if let Some(frame) = self.closing.as_mut().and_then(|closing| closing.due.take()) {
             // A pong that waited for room goes first: nothing follows the answer to a Close.
             self.encode_pong();
             self.push(true, Rsv::NONE, OpCode::Close, frame.encode());

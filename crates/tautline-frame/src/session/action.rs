@@ -309,7 +309,7 @@ impl Session {
             return;
         }
         if !self.protocol.handle_eof(now) {
-            self.failure.get_or_insert(Error::ConnectionLost);
+            self.note_failure(Error::ConnectionLost);
         }
         // Even if the connection is lost, the peer may have ended its half only: what is queued for
         // it is still written.
@@ -325,7 +325,7 @@ impl Session {
                 return self.handle_eof(now);
             }
             if !self.protocol.handle_eof(now) {
-                self.failure.get_or_insert(error.into());
+                self.note_failure(error.into());
             }
         }
         self.read_side = ReadSide::Ended;
@@ -383,7 +383,7 @@ impl Session {
         self.protocol.handle_broken(now);
         self.writes = self.writes.wrapping_add(1);
         if self.phase == Phase::Running {
-            self.failure.get_or_insert_with(|| error.clone());
+            self.note_failure(error.clone());
         } else {
             self.finish();
         }
@@ -426,7 +426,7 @@ impl Session {
             }
             // The peer is told why, if the transport accepts it at once.
             (Phase::Running, _) => {
-                self.failure.get_or_insert(timeout.into());
+                self.note_failure(timeout.into());
                 self.phase = Phase::Leaving { reads: LAST_READS };
             }
             // If Closes were exchanged, or the cause is known, a peer that does not end the stream

@@ -180,7 +180,7 @@ impl Session {
     #[must_use]
     pub fn poll_writable(&self) -> Progress<Result<(), Error>> {
         if !self.protocol.is_open() {
-            return Progress::Done(Err(self.failure.clone().unwrap_or(Error::Closed)));
+            return Progress::Done(Err(self.failure().cloned().unwrap_or(Error::Closed)));
         }
         match self.protocol.is_writable() {
             true => Progress::Done(Ok(())),
@@ -225,7 +225,7 @@ impl Session {
     /// [`Error::Unfinished`].
     pub fn abort_message(&mut self, now: Instant) {
         if self.protocol.abort_message(now) {
-            self.failure.get_or_insert(Error::Unfinished);
+            self.note_failure(Error::Unfinished);
             if self.phase == Phase::Running {
                 self.phase = Phase::Ending;
             }

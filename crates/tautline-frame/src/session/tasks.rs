@@ -190,7 +190,7 @@ impl Session {
     /// The peer broke a rule. The protocol has failed.
     #[cold]
     pub(super) fn fail(&mut self, error: ProtocolError) {
-        self.failure = Some(error.into());
+        self.failure = Some(Box::new(error.into()));
         self.phase = match self.phase {
             // What was kept turned out wrong after the end.
             Phase::Done | Phase::Told => Phase::Done,
@@ -203,7 +203,7 @@ impl Session {
     #[inline]
     fn poll_ready(&mut self) -> Progress<Result<(), Error>> {
         if !self.protocol.is_open() {
-            return Progress::Done(Err(self.failure.clone().unwrap_or(Error::Closed)));
+            return Progress::Done(Err(self.failure().cloned().unwrap_or(Error::Closed)));
         }
         if self.protocol.ready() {
             return Progress::Done(Ok(()));
@@ -253,7 +253,7 @@ impl Session {
     /// Why it was not written, perhaps by another task, or why the connection failed.
     #[inline]
     pub fn flushed(&self) -> Result<(), Error> {
-        match self.failure.as_ref().or(self.lost.as_deref()) {
+        match self.failure().or(self.lost.as_deref()) {
             None => Ok(()),
             Some(error) => Err(error.clone()),
         }
@@ -293,7 +293,7 @@ impl Session {
                 Meanwhile::Read => {}
                 Meanwhile::Over => {
                     let told = listener == Listener::Same;
-                    let error = if told { self.tell_end() } else { self.failure.clone() };
+                    let error = if told { self.tell_end() } else { self.failure().cloned() };
                     return Progress::Done(Err(error.unwrap_or(Error::Closed)));
                 }
                 Meanwhile::Needs(interest) => match self.protocol.pong(id) {
@@ -330,8 +330,7 @@ impl Session {
     /// Whether a task that writes may be waiting for what only reading brings: a pong, or the end.
     #[must_use]
     pub fn waits_for_reading(&self) -> bool {
-        let awaits_pong = self.pinged > 0 && self.protocol.pong(self.pinged).is_none();
-        !self.protocol.is_open() || awaits_pong
+        !self.protocol.is_open() || self.protocol.newest_pong() == Some(false)
     }
 
     /// What other tasks may be waiting for.
@@ -339,7 +338,7 @@ impl Session {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             writes: self.writes,
-            ponged: self.protocol.pong(self.pinged).is_some(),
+            ponged: self.protocol.newest_pong() == Some(true),
             kept: self.inbox.as_ref().map_or(0, |inbox| inbox.size),
             compressing: self.protocol.holds_compressor(),
             writing: self.protocol.is_writing(),

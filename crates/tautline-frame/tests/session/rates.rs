@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautline_frame::session::Error;
 use tautline_frame::{
-    CloseCode, Config, Excess, MemoryBudget, Message, ProtocolError, Rate, Timeout,
+    CloseCode, Config, Excess, MemoryBudget, Message, ProtocolError, Rate, Strikes, Timeout,
 };
 
 use crate::conversations::{Pair, in_order, message};
@@ -59,7 +59,10 @@ fn messages_beyond_the_rate_come_later_and_none_is_lost() {
     }
     assert!((420..=490).contains(&steps), "{steps} tenths of a second");
     assert!(given.iter().enumerate().all(|(at, it)| it.as_bytes() == (at as u32).to_be_bytes()));
-    assert!(pair.server.session.protocol().pauses() > 5);
+    let (pauses, strikes) =
+        (pair.server.session.protocol().pauses(), pair.server.session.protocol().strikes());
+    assert!(pauses > 5);
+    assert_eq!((strikes.message_rate, strikes.byte_rate, strikes.control_rate), (pauses, 0, 0));
 }
 
 #[test]
@@ -108,6 +111,8 @@ fn bytes_beyond_the_rate_are_not_read_and_the_peer_is_blocked() {
     }
     assert!((33..=45).contains(&steps), "{steps} tenths of a second");
     assert!(blocked > 20, "{blocked}");
+    let strikes = pair.server.session.protocol().strikes();
+    assert!(strikes.byte_rate > 20 && strikes.message_rate == 0, "{strikes:?}");
 }
 
 #[test]
@@ -137,6 +142,10 @@ fn by_choice_the_connection_is_closed_instead() {
         assert_eq!(limit.close_code(), CloseCode::POLICY_VIOLATION);
         let sent = pair.server.session.protocol().sent_close();
         assert_eq!(sent, Some(CloseCode::POLICY_VIOLATION));
+        let strikes = pair.server.session.protocol().strikes();
+        let by_messages = matches!(limit, ProtocolError::TooManyMessages { .. });
+        let expected = if by_messages { (1, 0) } else { (0, 1) };
+        assert_eq!((strikes.message_rate, strikes.byte_rate), expected);
     }
 }
 
@@ -153,6 +162,7 @@ fn a_flood_of_control_frames_ends_with_1008_whatever_is_chosen_for_messages() {
     pair.up.ended = true;
     let (_, error) = taken(&mut pair);
     assert!(is_limit(error.as_ref(), limit));
+    assert_eq!(pair.server.session.protocol().strikes().control_rate, 1);
     let sent = pair.server.session.protocol().sent_close();
     assert_eq!(sent, Some(CloseCode::POLICY_VIOLATION));
 }
@@ -212,6 +222,7 @@ fn nothing_is_remembered_of_a_peer_that_was_quiet() {
         }
     }
     assert_eq!(pair.server.session.protocol().pauses(), 0);
+    assert_eq!(pair.server.session.protocol().strikes(), Strikes::default());
 }
 
 #[test]
@@ -323,6 +334,11 @@ fn the_connections_that_hold_the_most_wait_first() {
         large.pass(STEP);
     }
     assert!(large.server.session.protocol().is_paused() && budget.strikes() == 1);
+    assert_eq!(
+        large.server.session.protocol().strikes().memory_budget,
+        1,
+        "however often it looks"
+    );
     large.up.bytes.extend_from_slice(&[7; 200_000]);
     assert!(taken(&mut large).1.is_none());
     assert!(large.up.bytes.len() >= 200_000, "it is not read");

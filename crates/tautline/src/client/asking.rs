@@ -15,11 +15,12 @@ use tokio::time::Instant;
 
 use super::attempt::RequestAttempt;
 use super::cookies::CookieJar;
+use super::endpoint::Endpoint;
 use super::redirect::{Redirects, drop_credentials};
 use super::target::Target;
+use super::timing::{ConnectStage, Timing};
 use super::{Client, ConnectError};
 use crate::error::BoxError;
-use crate::handshake_io::deadline_in;
 use crate::websocket::WebSocket;
 
 /// How often a request is sent again with other credentials, for one connection: once for a server
@@ -180,21 +181,21 @@ impl Client {
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let deadline = deadline_in(self.connect_timeout);
+        let timing = self.timing();
         let mut course = Course::start(&self.headers, target?, self.asking.redirects)?;
         loop {
             let attempt = course.attempt();
-            let attempt = self.made_ready(attempt, deadline).await?;
-            let sent = Sent { uri: attempt.uri, headers: attempt.headers };
+            let attempt = self.made_ready(attempt, &timing).await?;
+            let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
             if let Some(refused) = course.refused.take()
                 && refused == sent
                 && let Some(answer) = attempt.previous
             {
                 return Err(ConnectError::Refused(answer));
             }
-            let opening = self.with_whole_headers(deadline);
+            let opening = self.with_whole_headers(&timing);
             let opened = opening.open_tcp(Ok(sent.target())).await;
-            self.asking.note_outcome(&sent.uri, &opened);
+            self.asking.note_outcome(&sent.endpoint.uri, &opened);
             match opened {
                 Err(ConnectError::Refused(answer)) => {
                     course.go_on(sent, answer, self.asking.hook.is_some())?;
@@ -214,18 +215,19 @@ impl Client {
             return Ok((Cow::Borrowed(self), target));
         }
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let deadline = deadline_in(self.connect_timeout);
-        let attempt = Course::start(&self.headers, target, 0)?.attempt();
-        let attempt = self.made_ready(attempt, deadline).await?;
-        let sent = Sent { uri: attempt.uri, headers: attempt.headers };
-        Ok((Cow::Owned(self.with_whole_headers(deadline)), sent.target()))
+        let timing = self.timing();
+        let mut course = Course::start(&self.headers, target, 0)?;
+        let attempt = course.attempt();
+        let attempt = self.made_ready(attempt, &timing).await?;
+        let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
+        Ok((Cow::Owned(self.with_whole_headers(&timing)), sent.target()))
     }
 
     /// With the cookies of the jar, and what the hook does with it.
     async fn made_ready(
         &self,
         mut attempt: RequestAttempt,
-        deadline: Instant,
+        timing: &Timing,
     ) -> Result<RequestAttempt, ConnectError> {
         if let Some(jar) = &self.asking.jar
             && let Some(cookies) = jar.cookies(&attempt.uri)
@@ -236,13 +238,13 @@ impl Client {
             attempt.headers = headers.finish()?;
         }
         let Some(hook) = &self.asking.hook else { return Ok(attempt) };
-        let hooked = tokio::time::timeout_at(deadline, hook(attempt)).await;
-        hooked.map_err(|_| ConnectError::Timeout)?.map_err(ConnectError::OnRequest)
+        let hooked = timing.stage(ConnectStage::Request, hook(attempt)).await?;
+        hooked.map_err(ConnectError::OnRequest)
     }
 
     /// For an attempt that already has all headers, and the time that is left.
-    fn with_whole_headers(&self, deadline: Instant) -> Self {
-        let left = deadline.saturating_duration_since(Instant::now());
+    fn with_whole_headers(&self, timing: &Timing) -> Self {
+        let left = timing.until().saturating_duration_since(Instant::now());
         Self {
             headers: Headers::new(),
             connect_timeout: left.max(Duration::from_millis(1)),
@@ -254,19 +256,23 @@ impl Client {
 /// What was sent, as far as it is the application's.
 #[derive(PartialEq)]
 struct Sent {
-    uri: WsUri,
+    endpoint: Endpoint,
     headers: HeaderMap,
 }
 
 impl Sent {
+    fn new(at: &Endpoint, uri: WsUri, headers: HeaderMap) -> Self {
+        Self { endpoint: at.clone().with_uri(uri), headers }
+    }
+
     fn target(&self) -> Target {
-        Target { headers: self.headers.clone(), ..self.uri.clone().into() }
+        Target { headers: self.headers.clone(), endpoint: self.endpoint.clone() }
     }
 }
 
 /// From request to request: where the next one goes, and with which headers. Decisions only.
 struct Course {
-    uri: WsUri,
+    endpoint: Endpoint,
     headers: HeaderMap,
     number: u32,
     left_origin: bool,
@@ -284,14 +290,14 @@ impl Course {
         let mut headers = own.clone();
         headers.extend(target.headers);
         let mut headers = headers.finish()?;
-        let uri = target.uri;
+        let uri = target.endpoint.uri.clone();
         if let Some(credentials) = uri.authorization()
             && let Entry::Vacant(entry) = headers.entry(AUTHORIZATION)
         {
             entry.insert(credentials.clone());
         }
         Ok(Self {
-            uri: uri.without_credentials(),
+            endpoint: target.endpoint.with_uri(uri.without_credentials()),
             headers,
             number: 0,
             left_origin: false,
@@ -306,7 +312,7 @@ impl Course {
     fn attempt(&mut self) -> RequestAttempt {
         self.number += 1;
         RequestAttempt {
-            uri: self.uri.clone(),
+            uri: self.endpoint.uri.clone(),
             headers: self.headers.clone(),
             number: self.number,
             left_origin: self.left_origin,
@@ -322,13 +328,17 @@ impl Course {
         hooked: bool,
     ) -> Result<(), ConnectError> {
         let status = answer.status();
-        if let Some(step) = self.redirects.follow(&sent.uri, status, answer.headers())? {
-            if step.leaves_origin {
+        if let Some(step) = self.redirects.follow(&sent.endpoint.uri, status, answer.headers())? {
+            let leaves_socket = step.names_host && self.endpoint.socket().is_some();
+            if step.leaves_origin || leaves_socket {
                 self.left_origin = true;
                 drop_credentials(&mut self.headers);
             }
             tracing::debug!(to = ?step.uri, status = status.as_u16(), "redirected");
-            self.uri = step.uri;
+            self.endpoint = match leaves_socket {
+                true => step.uri.into(),
+                false => self.endpoint.clone().with_uri(step.uri),
+            };
         } else if hooked && is_challenge(status) && self.answered < MAX_ANSWERED {
             self.answered += 1;
             self.refused = Some(sent);
@@ -343,4 +353,40 @@ impl Course {
 /// Whether other credentials may be accepted (RFC 9110 sections 15.5.2 and 15.5.8).
 fn is_challenge(status: StatusCode) -> bool {
     [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED].contains(&status)
+}
+
+#[cfg(all(test, unix, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    fn redirection(location: &str) -> Box<Response<Bytes>> {
+        let answer = Response::builder().status(307).header("location", location);
+        Box::new(answer.body(Bytes::new()).expect("a response"))
+    }
+
+    // ws bc8bd34e: what a Unix socket redirects to `ws://localhost` has the same origin in its URI,
+    // and is another server.
+    #[test]
+    fn a_redirection_from_a_unix_socket_to_a_host_leaves_it() {
+        for (location, stays) in [
+            ("/new", true),
+            ("?new", true),
+            ("ws://localhost/new", false),
+            ("//localhost/new", false),
+            ("http://other.test/", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, http::HeaderValue::from_static("Bearer 3f2a"));
+            let endpoint = Endpoint::parse("ws+unix:/run/chat.sock:/old").expect("a URI");
+            let target = Target { endpoint, headers };
+            let mut course = Course::start(&Headers::new(), target, 5).expect("a request");
+            let first = course.attempt();
+            let sent = Sent::new(&course.endpoint, first.uri, first.headers);
+            course.go_on(sent, redirection(location), false).expect("a next request");
+            assert_eq!(course.endpoint.socket().is_some(), stays, "{location}");
+            let next = course.attempt();
+            assert_eq!(next.headers.contains_key(AUTHORIZATION), stays, "{location}");
+            assert_eq!((next.left_origin, next.number), (!stays, 2), "{location}");
+        }
+    }
 }

@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
 
+use super::attempts::DialError;
+use super::proxy::{InvalidProxy, ProxyError};
 use super::redirect::RedirectError;
+use super::status::is_temporary;
+use super::timing::ConnectStage;
 use crate::error::BoxError;
 use crate::handshake_io::ReadHeadError;
 #[cfg(feature = "tls")]
@@ -35,9 +40,31 @@ pub enum ConnectError {
         host: String,
         /// The port of the URI.
         port: u16,
-        /// The error for the last address.
+        /// Every address that was tried, and why it failed.
+        error: DialError,
+    },
+    /// A Unix socket cannot be connected to. Try again later.
+    #[non_exhaustive]
+    UnixSocket {
+        /// The path in the `ws+unix:` URI.
+        path: PathBuf,
+        /// The error of the system.
         error: io::Error,
     },
+    /// The function given to [`Client::connector`](crate::Client::connector) returned an error. Try
+    /// again later.
+    Connector(io::Error),
+    /// There is no tunnel through the proxy.
+    #[non_exhaustive]
+    Proxy {
+        /// The scheme, the host and the port of the proxy.
+        proxy: String,
+        /// Why.
+        error: ProxyError,
+    },
+    /// A variable of the environment that is for this URI does not name a proxy. Correct it, or see
+    /// [`Client::no_proxy`](crate::Client::no_proxy).
+    ProxySettings(InvalidProxy),
     /// TLS could not be set up, for instance because the certificate is not trusted. Nothing was
     /// sent in plain text.
     #[cfg(feature = "tls")]
@@ -51,9 +78,16 @@ pub enum ConnectError {
     NoHttp2,
     /// There is no tokio runtime, or its time driver is off (`enable_time`). Nothing was sent.
     Runtime(io::Error),
-    /// Opening took longer than [`Client::connect_timeout`](crate::Client::connect_timeout). Try
-    /// again later.
-    Timeout,
+    /// Opening took longer than [`Client::connect_timeout`](crate::Client::connect_timeout), or a
+    /// stage of it longer than its own deadline
+    /// ([`Client::stage_timeout`](crate::Client::stage_timeout)). Try again later.
+    #[non_exhaustive]
+    Timeout {
+        /// The stage that was not over.
+        stage: ConnectStage,
+        /// While TCP was connecting: every address that was tried, and why it failed.
+        tried: Option<DialError>,
+    },
     /// The stream failed or ended before the response was complete. Try again later.
     Io(io::Error),
     /// What arrived is not an HTTP response, or exceeds the limits. The status is known if the
@@ -93,8 +127,9 @@ impl ConnectError {
     /// Whether the same attempt may succeed later, because the cause is the network, or a server
     /// that is down or overloaded:
     ///
-    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`Io`](Self::Io) and
-    ///   [`Timeout`](Self::Timeout);
+    /// - [`Resolve`](Self::Resolve), [`Tcp`](Self::Tcp), [`UnixSocket`](Self::UnixSocket),
+    ///   [`Connector`](Self::Connector), [`Io`](Self::Io) and [`Timeout`](Self::Timeout);
+    /// - [`Proxy`](Self::Proxy), if [`ProxyError::is_retryable`] says so;
     /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
     ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
     ///   says when to try again, if the server sent it;
@@ -108,7 +143,13 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Tcp { .. } | Self::Io(_) | Self::Timeout => true,
+            Self::Resolve { .. }
+            | Self::Tcp { .. }
+            | Self::UnixSocket { .. }
+            | Self::Connector(_)
+            | Self::Io(_)
+            | Self::Timeout { .. } => true,
+            Self::Proxy { error, .. } => error.is_retryable(),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.is_retryable(),
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
@@ -118,20 +159,11 @@ impl ConnectError {
             Self::Redirect(_)
             | Self::Uri(_)
             | Self::Request(_)
+            | Self::ProxySettings(_)
             | Self::NoTls
             | Self::Runtime(_)
             | Self::Response(_) => false,
         }
-    }
-}
-
-/// Whether a server with this answer may answer differently later (RFC 9110 section 15, RFC 6585
-/// section 4, RFC 8470 section 5.2).
-fn is_temporary(status: StatusCode) -> bool {
-    match status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,
-        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
-        status => status.is_server_error(),
     }
 }
 
@@ -155,6 +187,14 @@ impl fmt::Debug for ConnectError {
                 let mut debug = f.debug_struct("Tcp");
                 debug.field("host", host).field("port", port).field("error", error).finish()
             }
+            Self::UnixSocket { path, error } => {
+                f.debug_struct("UnixSocket").field("path", path).field("error", error).finish()
+            }
+            Self::Connector(error) => tuple("Connector", error),
+            Self::Proxy { proxy, error } => {
+                f.debug_struct("Proxy").field("proxy", proxy).field("error", error).finish()
+            }
+            Self::ProxySettings(error) => tuple("ProxySettings", error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => tuple("Tls", error),
             Self::Io(error) => tuple("Io", error),
@@ -169,7 +209,9 @@ impl fmt::Debug for ConnectError {
             Self::NoTls => f.write_str("NoTls"),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => f.write_str("NoHttp2"),
-            Self::Timeout => f.write_str("Timeout"),
+            Self::Timeout { stage, tried } => {
+                f.debug_struct("Timeout").field("stage", stage).field("tried", tried).finish()
+            }
         }
     }
 }
@@ -187,13 +229,19 @@ impl fmt::Display for ConnectError {
             Self::Tcp { host, port, .. } => {
                 return write!(f, "the TCP connection to {host}:{port} failed");
             }
+            Self::UnixSocket { path, .. } => {
+                return write!(f, "the Unix socket {} cannot be connected to", path.display());
+            }
+            Self::Connector(_) => "the connector failed",
+            Self::Proxy { proxy, .. } => return write!(f, "no tunnel through {proxy}"),
+            Self::ProxySettings(_) => "the environment's proxy cannot be used",
             #[cfg(feature = "tls")]
             Self::Tls(_) => "TLS could not be set up",
             Self::NoTls => "wss needs the feature `tls`",
             #[cfg(feature = "http2")]
             Self::NoHttp2 => "the server has no WebSocket over HTTP/2",
             Self::Runtime(_) => "the runtime cannot be used",
-            Self::Timeout => "opening the connection took too long",
+            Self::Timeout { stage, .. } => return write!(f, "{stage} took too long"),
             Self::Io(_) => "the stream failed during the handshake",
             Self::Head { status: None, .. } => "what the server sent is not an HTTP response",
             Self::Head { status: Some(status), .. } => {
@@ -214,7 +262,14 @@ impl std::error::Error for ConnectError {
         match self {
             Self::Uri(error) => Some(error),
             Self::Request(error) => Some(error),
-            Self::Resolve { error, .. } | Self::Tcp { error, .. } | Self::Io(error) => Some(error),
+            Self::Resolve { error, .. }
+            | Self::UnixSocket { error, .. }
+            | Self::Connector(error)
+            | Self::Io(error) => Some(error),
+            Self::Tcp { error, .. } => Some(error),
+            Self::Proxy { error, .. } => Some(error),
+            Self::ProxySettings(error) => Some(error),
+            Self::Timeout { tried, .. } => tried.as_ref().map(|tried| tried as _),
             Self::Runtime(error) => Some(error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => Some(error),
@@ -224,7 +279,7 @@ impl std::error::Error for ConnectError {
             Self::OnRequest(error) => Some(&**error),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => None,
-            Self::NoTls | Self::Timeout | Self::Refused(_) => None,
+            Self::NoTls | Self::Refused(_) => None,
         }
     }
 }
@@ -278,6 +333,8 @@ impl From<ReadHeadError> for ConnectError {
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
+    use crate::client::attempts::DialAttempt;
+    use crate::client::proxy::{Proxy, SocksReply};
     use crate::error::tests::assert_one_level_each;
 
     fn refused(status: u16) -> ConnectError {
@@ -291,6 +348,14 @@ mod tests {
         ConnectError::Head { error: HeadError::Header, status }
     }
 
+    fn proxy(error: ProxyError) -> ConnectError {
+        ConnectError::Proxy { proxy: "http://p:3128".into(), error }
+    }
+
+    fn undialled() -> DialError {
+        DialError::new(vec![DialAttempt::new(([192, 0, 2, 1], 80).into(), io())])
+    }
+
     fn io() -> io::Error {
         io::Error::other("a failure of the system")
     }
@@ -299,9 +364,19 @@ mod tests {
     fn time_heals_what_the_network_or_an_overloaded_server_refused() {
         for error in [
             ConnectError::Resolve { host: "a.test".into(), error: io() },
-            ConnectError::Tcp { host: "::1".into(), port: 80, error: io() },
+            ConnectError::Tcp { host: "::1".into(), port: 80, error: undialled() },
+            ConnectError::UnixSocket { path: "/run/a.sock".into(), error: io() },
+            ConnectError::Connector(io()),
+            proxy(ProxyError::Tcp(undialled())),
+            proxy(ProxyError::Io(io())),
+            proxy(ProxyError::Head {
+                error: HeadError::Header,
+                status: StatusCode::from_u16(502).ok(),
+            }),
+            proxy(ProxyError::Socks(SocksReply::HostUnreachable)),
             ConnectError::Io(io()),
-            ConnectError::Timeout,
+            ConnectError::Timeout { stage: ConnectStage::Connect, tried: Some(undialled()) },
+            ConnectError::Timeout { stage: ConnectStage::Tls, tried: None },
             ConnectError::OnRequest(Box::new(ConnectError::Io(io()))),
             head(Some(503)),
         ] {
@@ -319,6 +394,10 @@ mod tests {
             ConnectError::Uri(UriError::Scheme),
             ConnectError::Request(BuildError::Host),
             ConnectError::NoTls,
+            ConnectError::ProxySettings(Proxy::new("ftp://p").unwrap_err()),
+            proxy(ProxyError::Authentication),
+            proxy(ProxyError::NotSocks5),
+            proxy(ProxyError::Socks(SocksReply::NotAllowed)),
             ConnectError::Runtime(io()),
             ConnectError::Response(ResponseError::WrongAccept),
             ConnectError::Redirect(RedirectError::TooMany { limit: 3 }),
@@ -340,7 +419,10 @@ mod tests {
     // which.
     #[test]
     fn an_error_names_the_host_and_the_port() {
-        let tcp = |host: &str| ConnectError::Tcp { host: host.into(), port: 9001, error: io() };
+        let tcp = |host: &str| {
+            let error = undialled();
+            ConnectError::Tcp { host: host.into(), port: 9001, error }
+        };
         let resolve = ConnectError::Resolve { host: "a.test".into(), error: io() };
         assert_eq!(resolve.to_string(), "the name a.test was not resolved");
         assert_eq!(tcp("a.test").to_string(), "the TCP connection to a.test:9001 failed");

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::{Request, Version};
 use tautline_frame::Role;
-use tautline_handshake::{Expectation, ResponseError, WsUri};
+use tautline_handshake::{Expectation, ResponseError};
 use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::time::timeout_at;
 
+use super::endpoint::Endpoint;
 use super::link::{Known, Link, Opened, StreamError};
-use super::open::{Reply, Security, connect_tcp};
+use super::open::{Reply, Security};
+use super::timing::{ConnectStage, Timing, TooLate};
 use super::{Client, ConnectError};
-use crate::handshake_io::{NEVER, deadline_in};
+use crate::handshake_io::NEVER;
 use crate::http2::{Http2, Http2Error};
 #[cfg(feature = "tls")]
 use crate::transport::Peer;
@@ -41,40 +44,44 @@ impl Client {
     /// no WebSocket over HTTP/2.
     pub(super) async fn open_shared(
         &self,
-        uri: &WsUri,
+        endpoint: &Endpoint,
         upgrade: Ask,
         connect: Ask,
         security: Security,
+        timing: &Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let only = self.http2 == Http2::Prior;
         if !only && matches!(security, Security::Plain) {
-            return self.open_own(uri, upgrade, security).await;
+            return self.open_own(endpoint, upgrade, security, timing).await;
         }
-        let slot = self.pool.slot(uri);
+        let slot = self.pool.slot(endpoint);
         let mut attempts = 1;
         loop {
-            let mut known = slot.clone().lock_owned().await;
+            // Another one may be connecting, in all stages of it, each with its own deadline.
+            let locking = timeout_at(timing.until(), slot.clone().lock_owned());
+            let mut known = locking.await.map_err(|_| TooLate(ConnectStage::Connect))?;
             let link = match known.link() {
                 Some(link) => link,
                 None if !only && known.lacks_http2() => {
                     drop(known);
-                    return self.open_own(uri, upgrade, security).await;
+                    return self.open_own(endpoint, upgrade, security, timing).await;
                 }
-                None => match self.dial_known(known, uri, security).await? {
+                None => match self.dial_known(known, endpoint, security, timing).await? {
                     Dialled::Link(link) => link,
                     #[cfg(feature = "tls")]
                     Dialled::Http1(transport, peer) if !only => {
-                        return self.upgrade(upgrade, transport, peer).await;
+                        return self.upgrade(upgrade, transport, peer, timing).await;
                     }
                     _ if only => return Err(ConnectError::NoHttp2),
                     _ => continue,
                 },
             };
-            match self.open_stream(link, connect.clone()).await {
+            let opening = self.open_stream(link, connect.clone());
+            match timing.stage(ConnectStage::Handshake, opening).await? {
                 Ok(opening) => return opening,
                 Err(StreamError::Unprocessed(_)) if attempts < ATTEMPTS => attempts += 1,
                 Err(StreamError::Http11(_)) if !only => {
-                    return self.open_own(uri, upgrade, security).await;
+                    return self.open_own(endpoint, upgrade, security, timing).await;
                 }
                 Err(
                     StreamError::Unprocessed(error)
@@ -90,15 +97,14 @@ impl Client {
     async fn dial_known(
         &self,
         mut known: OwnedMutexGuard<Known>,
-        uri: &WsUri,
+        endpoint: &Endpoint,
         security: Security,
+        timing: &Timing,
     ) -> Result<Dialled, ConnectError> {
-        let (client, uri) = (self.clone(), uri.clone());
+        let (client, endpoint, timing) = (self.clone(), endpoint.clone(), *timing);
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
-            let dialled = client.dial_shared(&uri, security);
-            let dialled = tokio::time::timeout_at(deadline_in(client.connect_timeout), dialled);
-            let dialled = dialled.await.unwrap_or(Err(ConnectError::Timeout));
+            let dialled = client.dial_shared(&endpoint, security, &timing).await;
             match &dialled {
                 Ok(Dialled::Link(link)) => known.add(link),
                 Ok(_) => known.note_lack(),
@@ -116,14 +122,20 @@ impl Client {
     }
 
     /// A new connection for streams.
-    async fn dial_shared(&self, uri: &WsUri, security: Security) -> Result<Dialled, ConnectError> {
-        let (stream, peer) = connect_tcp(uri).await?;
+    async fn dial_shared(
+        &self,
+        endpoint: &Endpoint,
+        security: Security,
+        timing: &Timing,
+    ) -> Result<Dialled, ConnectError> {
+        let (stream, peer) = self.reach(endpoint, timing).await?;
         let transport = match security {
-            Security::Plain => Transport::plain(stream),
+            Security::Plain => stream,
             #[cfg(feature = "tls")]
             Security::Tls => {
                 let only = self.http2 == Http2::Prior;
-                let transport = self.tls.connect_http2(stream, uri.host(), only).await?;
+                let connecting = self.tls.secure_http2(stream, endpoint.uri.host(), only);
+                let transport = timing.stage(ConnectStage::Tls, connecting).await??;
                 if transport.alpn() != Some(b"h2") {
                     return Ok(Dialled::Http1(transport, peer.with_secure(true)));
                 }
@@ -134,8 +146,8 @@ impl Client {
         let max_head = u32::try_from(self.limits.get_max_bytes()).unwrap_or(u32::MAX);
         let patience = self.config.get_send_timeout().unwrap_or(NEVER).min(NEVER);
         let secure = transport.is_tls();
-        let opened = Link::open(transport, peer, &self.http2_config, (max_head, patience)).await;
-        match opened {
+        let opening = Link::open(transport, peer, &self.http2_config, (max_head, patience));
+        match timing.stage(ConnectStage::Handshake, opening).await? {
             Ok(Opened::Link(link)) => Ok(Dialled::Link(link)),
             Ok(Opened::NoConnect) => Ok(Dialled::NoHttp2),
             // Without TLS, what comes may be an answer of HTTP/1.1.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,10 +14,11 @@ use std::time::Duration;
 use h2::client::SendRequest;
 use h2::{Ping, Reason};
 use http::{Request, Response};
-use tautline_handshake::{ConnectProtocol, WsUri};
+use tautline_handshake::ConnectProtocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use crate::http2::{Carrier, Data, Http2Config, Http2Stream, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
@@ -202,11 +204,15 @@ struct Slots {
     sweep_at: usize,
 }
 
+/// What tells servers apart. How else they are reached, such as through a proxy, follows from this
+/// and from settings that a pool belongs to: a client that gets others gets another pool.
 #[derive(PartialEq, Eq, Hash)]
 struct Server {
     host: String,
+    zone: Option<String>,
     port: u16,
     secure: bool,
+    socket: Option<PathBuf>,
 }
 
 /// What is known of one server. While it is locked, its holder is connecting, and others wait for
@@ -221,9 +227,15 @@ pub(crate) struct Known {
 }
 
 impl Pool {
-    pub(crate) fn slot(&self, uri: &WsUri) -> Arc<Slot> {
-        let server =
-            Server { host: uri.host().to_owned(), port: uri.port(), secure: uri.is_secure() };
+    pub(super) fn slot(&self, endpoint: &Endpoint) -> Arc<Slot> {
+        let uri = &endpoint.uri;
+        let server = Server {
+            host: uri.host().to_owned(),
+            zone: uri.zone().map(str::to_owned),
+            port: uri.port(),
+            secure: uri.is_secure(),
+            socket: endpoint.socket().map(Into::into),
+        };
         let mut slots = lock(&self.0);
         if slots.by_server.len() >= slots.sweep_at {
             // Who holds one is about to use it.
@@ -270,10 +282,19 @@ mod tests {
     #[tokio::test]
     async fn who_asks_for_the_same_server_gets_the_same_slot() {
         let pool = Pool::default();
-        let slot = |uri: &str| pool.slot(&WsUri::parse(uri).expect("a URI"));
+        let slot = |uri: &str| pool.slot(&Endpoint::parse(uri).expect("a URI"));
         let one = slot("ws://a.test/");
         assert!(Arc::ptr_eq(&one, &slot("ws://a.test:80/other")));
-        for other in ["ws://a.test:81/", "wss://a.test:80/", "ws://b.test/"] {
+        let mut others =
+            vec!["ws://a.test:81/", "wss://a.test:80/", "ws://b.test/", "ws://[fe80::1]/"];
+        others.push("ws://[fe80::1%251]/");
+        #[cfg(unix)]
+        others.extend(["ws+unix:/a", "ws+unix:/b", "ws://localhost/"]);
+        let slots: Vec<_> = others.iter().map(|other| slot(other)).collect();
+        for (n, other) in slots.iter().enumerate() {
+            assert!(slots[..n].iter().all(|before| !Arc::ptr_eq(before, other)), "{}", others[n]);
+        }
+        for other in others {
             assert!(!Arc::ptr_eq(&one, &slot(other)), "{other}");
         }
         // What is known of a server is kept as long as it is worth something.

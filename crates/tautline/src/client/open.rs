@@ -1,57 +1,67 @@
-//! From a request to an open connection, over a stream of its own: TCP, TLS, the opening handshake.
-
-use std::future::Future;
+//! From a request to an open connection, over a stream of its own: TLS, the opening handshake.
 
 use bytes::BytesMut;
 use http::{Request, Response};
 use tautline_frame::Role;
 use tautline_handshake::{Expectation, ResponseError, ResponseHeadReader, WsUri, encode_request};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::dial::dial;
+use super::endpoint::Endpoint;
+use super::timing::{ConnectStage, Timing};
 use super::{Client, ConnectError};
-use crate::handshake_io::{deadline_in, read_refusal, read_response};
-use crate::transport::{Peer, Transport, socket};
+use crate::handshake_io::{read_refusal, read_response};
+use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
 impl Client {
+    /// The deadlines of a connection that is opened from now on.
+    pub(super) fn timing(&self) -> Timing {
+        Timing::start(self.connect_timeout, self.reach.limits)
+    }
+
     /// Opens a connection of its own, over HTTP/1.1.
     pub(super) async fn open_own(
         &self,
-        uri: &WsUri,
+        endpoint: &Endpoint,
         request: (Request<()>, Expectation),
         security: Security,
+        timing: &Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
-        let (stream, peer) = connect_tcp(uri).await?;
-        let transport = self.secure(stream, uri, security).await?;
+        let (stream, peer) = self.reach(endpoint, timing).await?;
+        let transport = match security {
+            Security::Plain => stream,
+            #[cfg(feature = "tls")]
+            Security::Tls => {
+                let connecting = self.tls.secure(stream, endpoint.uri.host());
+                timing.stage(ConnectStage::Tls, connecting).await??
+            }
+        };
         let peer = peer.with_secure(transport.is_tls());
-        self.upgrade(request, transport, peer).await
+        self.upgrade(request, transport, peer, timing).await
     }
 
-    /// Applies the deadline. Once the head of a refusal is there, its status is the result, even if
+    /// What a reply means. Once the head of a refusal is there, its status is the result, even if
     /// the deadline passes while its body is read: the body is then what arrived.
-    pub(super) async fn in_time<S: AsyncRead + Unpin>(
-        &self,
-        opening: impl Future<Output = Result<Reply<S>, ConnectError>>,
+    pub(super) async fn outcome<S: AsyncRead + Unpin>(
+        reply: Reply<S>,
+        timing: &Timing,
     ) -> Result<(WebSocket<S>, Response<()>), ConnectError> {
-        let deadline = deadline_in(self.connect_timeout);
-        let reply = tokio::time::timeout_at(deadline, opening).await;
-        match reply.map_err(|_| ConnectError::Timeout)?? {
+        match reply {
             Reply::Open(ws, response) => Ok((*ws, response)),
             Reply::Refused(mut stream, head, mut buffer) => {
-                let refusal = read_refusal(&mut stream, head, &mut buffer, deadline).await;
+                let refusal = read_refusal(&mut stream, head, &mut buffer, timing.until()).await;
                 Err(ConnectError::Refused(Box::new(refusal)))
             }
         }
     }
 
-    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "the host is for TLS"))]
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "they are for TLS"))]
     pub(super) async fn secure<S>(
         &self,
         stream: S,
         uri: &WsUri,
         security: Security,
+        timing: &Timing,
     ) -> Result<Transport<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -59,7 +69,10 @@ impl Client {
         match security {
             Security::Plain => Ok(Transport::plain(stream)),
             #[cfg(feature = "tls")]
-            Security::Tls => Ok(self.tls.connect(stream, uri.host()).await?),
+            Security::Tls => {
+                let connecting = self.tls.connect(stream, uri.host());
+                Ok(timing.stage(ConnectStage::Tls, connecting).await??)
+            }
         }
     }
 
@@ -69,18 +82,21 @@ impl Client {
         (request, expectation): (Request<()>, Expectation),
         mut stream: S,
         peer: Peer,
+        timing: &Timing,
     ) -> Result<Reply<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut buffer = BytesMut::new();
-        encode_request(&request, &mut buffer);
-        stream.write_all(&buffer).await?;
-        stream.flush().await?;
-        buffer.clear();
-
-        let reader = ResponseHeadReader::new(self.limits);
-        let response = read_response(&mut stream, reader, &mut buffer).await?;
+        let asking = async {
+            encode_request(&request, &mut buffer);
+            stream.write_all(&buffer).await?;
+            stream.flush().await?;
+            buffer.clear();
+            let reader = ResponseHeadReader::new(self.limits);
+            Ok::<_, ConnectError>(read_response(&mut stream, reader, &mut buffer).await?)
+        };
+        let response = timing.stage(ConnectStage::Handshake, asking).await??;
         let agreed = match expectation.check(&response) {
             Ok(agreed) => agreed,
             Err(ResponseError::Status(_)) => {
@@ -97,18 +113,6 @@ impl Client {
             .build(stream);
         Ok(Reply::Open(Box::new(ws), response))
     }
-}
-
-/// A TCP connection to the host of this URI, and its peer.
-pub(super) async fn connect_tcp(uri: &WsUri) -> Result<(TcpStream, Peer), ConnectError> {
-    let host = || uri.host().to_owned();
-    let failed = |error| ConnectError::Tcp { host: host(), port: uri.port(), error };
-    let addresses = tokio::net::lookup_host((uri.host(), uri.port())).await;
-    let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
-    let stream = dial(addresses.collect()).await.map_err(failed)?;
-    socket::prepare(&stream).map_err(failed)?;
-    let peer = stream.peer_addr().map_err(failed)?;
-    Ok((stream, peer.into()))
 }
 
 /// The outcome of a handshake whose response was read.

@@ -56,6 +56,8 @@ pub(super) struct Step {
     pub(super) uri: WsUri,
     /// It is another server, which must not get what was meant for the first.
     pub(super) leaves_origin: bool,
+    /// It names a host, which is reached over the network, also if the first was a Unix socket.
+    pub(super) names_host: bool,
 }
 
 impl Redirects {
@@ -84,7 +86,7 @@ impl Redirects {
             return Err(RedirectError::Insecure);
         }
         self.followed += 1;
-        Ok(Some(Step { leaves_origin: !uri.same_origin(from), uri }))
+        Ok(Some(Step { leaves_origin: !uri.same_origin(from), names_host: names_host(text), uri }))
     }
 }
 
@@ -97,6 +99,12 @@ fn location(status: StatusCode, headers: &HeaderMap) -> Option<&HeaderValue> {
     }
     let mut all = headers.get_all(LOCATION).iter();
     all.next().filter(|_| all.next().is_none())
+}
+
+/// Whether a reference that was resolved has a scheme, or a host without one (RFC 3986 section 4.2).
+fn names_host(reference: &str) -> bool {
+    let first = reference.find([':', '/', '?', '#']).map(|at| &reference[at..]);
+    reference.starts_with("//") || first.is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Removes what was meant for the server that redirects: credentials, and whatever is marked as
@@ -140,6 +148,8 @@ mod tests {
         for (from, location, to, leaves_origin) in [
             ("ws://a/x", "/y?z", "ws://a/y?z", false),
             ("ws://a/x/", "y", "ws://a/x/y", false),
+            ("ws://a/x/", "?y=a:b", "ws://a/x/?y=a:b", false),
+            ("ws://a/x/", "./a:b", "ws://a/x/a:b", false),
             ("ws://a/x", "http://a:80/y", "ws://a:80/y", false),
             ("wss://a/x", "https://A/y#z", "wss://a/y", false),
             ("ws://a/x", "ws://b/x", "ws://b/x", true),
@@ -150,7 +160,8 @@ mod tests {
             ("ws://a/x", "/caf\u{e9}", "ws://a/caf%C3%A9", false),
         ] {
             for status in [301, 302, 303, 307, 308] {
-                let step = Step { uri: uri(to), leaves_origin };
+                let names_host = location.contains("//");
+                let step = Step { uri: uri(to), leaves_origin, names_host };
                 assert_eq!(follow(from, status, &[location]), Ok(Some(step)), "{from} {location}");
             }
         }

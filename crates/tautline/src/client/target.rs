@@ -7,11 +7,15 @@ use http::{HeaderMap, Method, Request, Uri};
 use tautline_handshake::{BuildError, WsUri};
 
 use super::ConnectError;
+use super::endpoint::Endpoint;
 
 /// What [`Client::connect`](crate::Client::connect) and similar functions take: where to connect
 /// to, and optionally headers.
 ///
-/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference.
+/// - Text: `str`, `String`, `Box<str>`, `Arc<str>` and `Cow<str>`, by value or by reference. It is a
+///   `ws` or `wss` URI, or on Unix `ws+unix:/path/of/socket:/path?query`: a Unix socket, and what to
+///   request there. The path of the socket is absolute; write `%3A` for a colon in it, and `%3F` for
+///   a question mark. Without the second path it is `/`. The host of the request is `localhost`.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
 /// - With the feature `url`, a `Url` of the crate `url`, by value or by reference. A fragment is
 ///   refused, as everywhere.
@@ -40,15 +44,24 @@ use super::ConnectError;
 pub trait IntoRequest: Sealed {}
 
 /// Where to connect to, and with which headers.
+#[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "the headers hold credentials")]
 pub struct Target {
-    pub(super) uri: WsUri,
+    pub(super) endpoint: Endpoint,
     pub(super) headers: HeaderMap,
 }
 
-impl From<WsUri> for Target {
-    fn from(uri: WsUri) -> Self {
-        Self { uri, headers: HeaderMap::new() }
+impl From<Endpoint> for Target {
+    fn from(endpoint: Endpoint) -> Self {
+        Self { endpoint, headers: HeaderMap::new() }
+    }
+}
+
+impl IntoRequest for Target {}
+
+impl Sealed for Target {
+    fn into_target(self) -> Result<Target, ConnectError> {
+        Ok(self)
     }
 }
 
@@ -63,7 +76,7 @@ macro_rules! text {
 
         impl Sealed for $text {
             fn into_target(self) -> Result<Target, ConnectError> {
-                Ok(WsUri::parse(self.as_ref())?.into())
+                Ok(Endpoint::parse(self.as_ref())?.into())
             }
         }
     )*};
@@ -78,7 +91,7 @@ macro_rules! uri {
 
         impl Sealed for $uri {
             fn into_target(self) -> Result<Target, ConnectError> {
-                Ok(WsUri::try_from(self)?.into())
+                Ok(Endpoint::from(WsUri::try_from(self)?).into())
             }
         }
     )*};
@@ -93,7 +106,7 @@ impl IntoRequest for WsUri {}
 
 impl Sealed for WsUri {
     fn into_target(self) -> Result<Target, ConnectError> {
-        Ok(self.into())
+        Ok(Endpoint::from(self).into())
     }
 }
 
@@ -101,7 +114,7 @@ impl IntoRequest for &WsUri {}
 
 impl Sealed for &WsUri {
     fn into_target(self) -> Result<Target, ConnectError> {
-        Ok(self.clone().into())
+        self.clone().into_target()
     }
 }
 
@@ -113,7 +126,8 @@ impl Sealed for Request<()> {
         if parts.method != Method::GET {
             return Err(BuildError::Method.into());
         }
-        Ok(Target { uri: WsUri::try_from(parts.uri)?, headers: parts.headers })
+        let endpoint = WsUri::try_from(parts.uri)?.into();
+        Ok(Target { endpoint, headers: parts.headers })
     }
 }
 

@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Pin::new(io).poll_flush(cx);
             }
             let count = if queue.chunk().len() < queue.remaining() {
-                match self.give {
+                match self.info.give() {
                     Some(give) => ready!(give(io, cx, queue))?,
                     None => ready!(poll_write_buf(Pin::new(&mut *io), cx, queue))?,
                 }

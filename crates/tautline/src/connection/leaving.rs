@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use bytes::BytesMut;
+use http::Version;
 use tautline_frame::CloseCode;
 use tautline_frame::session::{Listener, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +15,7 @@ use tokio::task::unconstrained;
 use super::{Connection, Info};
 use crate::tasks::Place;
 use crate::timer::now;
+use crate::transport::Peer;
 use crate::wakers::Wakers;
 
 /// What a connection does when it is dropped before its end. A function pointer, because `Drop`
@@ -59,7 +61,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Moves the connection out, and leaves one that is over in its place.
     pub(crate) fn take(&mut self) -> Self {
         let ended = Session::ended(self.session.protocol().role(), now());
-        std::mem::replace(self, Self::new(None, ended, Info::default()))
+        std::mem::replace(
+            self,
+            Self::new(None, ended, Info::new(Peer::default(), Version::default(), None)),
+        )
     }
 
     /// Writes what is queued and a Close with this code, unless a Close was sent, as far as the

@@ -13,9 +13,9 @@ impl<S> Connection<S> {
     pub(crate) fn observe(&mut self, observers: &Observers) {
         let (info, protocol) = (&self.info, self.session.protocol());
         self.observed = observers.observe(|id| ConnectionInfo {
-            subprotocol: info.subprotocol.as_deref().cloned(),
+            subprotocol: info.subprotocol().map(str::to_owned),
             compressed: protocol.compression().is_some(),
-            ..ConnectionInfo::opened(id, info.peer.clone(), info.version)
+            ..ConnectionInfo::opened(id, info.peer.clone(), info.version())
         });
     }
 

@@ -31,6 +31,19 @@ struct State {
     table: Table,
     counts: LimitCounts,
     warnings: Warnings,
+    #[cfg(feature = "metrics")]
+    counters: Option<Counters>,
+}
+
+/// One for each limit.
+#[cfg(feature = "metrics")]
+struct Counters([::metrics::Counter; Limit::ALL.len()]);
+
+#[cfg(feature = "metrics")]
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counters")
+    }
 }
 
 impl Gate {
@@ -45,6 +58,13 @@ impl Gate {
 
     pub(crate) fn counts(&self) -> LimitCounts {
         lock(&self.state).counts
+    }
+
+    /// Counts in metrics too, from now on. Servers that share their limits count once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) {
+        let counter = |limit: Limit| crate::metrics::limit_counter(limit.name());
+        lock(&self.state).counters = Some(Counters(Limit::ALL.map(counter)));
     }
 
     /// Waits until a handshake may begin.
@@ -85,7 +105,17 @@ impl Gate {
         None
     }
 
-    /// Lets in the client that a proxy's connection is from, whose handshake counts already.
+    /// Lets in the client that a proxy's connection is from, and whose this handshake is, which has
+    /// counted for nobody so far.
+    pub(crate) fn admit_opening(&self, peer: &Peer, opening: &mut Opening) -> Option<Option<Key>> {
+        let key = self.admit(peer)?;
+        let before = std::mem::replace(&mut opening.key, key);
+        self.handshake_over(before);
+        Some(key)
+    }
+
+    /// Lets in the client that a request is from which a proxy has passed on: its handshake ends
+    /// with the request's head.
     pub(crate) fn admit_client(&self, peer: &Peer) -> Option<Option<Key>> {
         let key = self.admit(peer)?;
         self.handshake_over(key);
@@ -119,10 +149,14 @@ impl Gate {
 
     fn strike(&self, limit: Limit, peer: Option<&Peer>) {
         let due = {
-            let State { counts, warnings, .. } = &mut *lock(&self.state);
-            let count = counts.of(limit);
+            let state = &mut *lock(&self.state);
+            let count = state.counts.of(limit);
             *count = count.saturating_add(1);
-            warnings.strike(limit, now())
+            #[cfg(feature = "metrics")]
+            if let Some(Counters(counters)) = &state.counters {
+                counters[limit as usize].increment(1);
+            }
+            state.warnings.strike(limit, now())
         };
         let peer = peer.map(tracing::field::display);
         tracing::debug!(limit = limit.name(), peer, "a limit has struck");
@@ -183,6 +217,34 @@ impl Drop for Opening {
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
     use super::*;
+
+    fn peer(address: &str) -> Peer {
+        Peer::from(std::net::SocketAddr::new(address.parse().expect("an address"), 50_000))
+    }
+
+    // It counted once for nobody and once for the client, or was not counted at all from there on.
+    #[test]
+    fn a_handshake_of_a_proxy_becomes_that_of_the_client_that_it_names() {
+        let gate = Arc::new(Gate::default());
+        let limits = Limits::none().handshakes(2).handshakes_per_address(1);
+        gate.set_limits(limits.clone());
+        let has_room = || lock(&gate.state).table.has_room_for_handshake(&limits);
+        let proxied = || Opening::new(gate.clone(), gate.admit_proxy());
+        let mut first = proxied();
+        let key = gate.admit_opening(&peer("192.0.2.7"), &mut first).expect("room");
+        assert!(key.is_some() && has_room(), "it is one, and not two");
+        let mut second = proxied();
+        assert!(!has_room());
+        assert_eq!(gate.admit_opening(&peer("192.0.2.7"), &mut second), None);
+        assert_eq!(gate.counts().handshakes_per_address, 1);
+        // By headers, too, while another is in flight.
+        assert_eq!(gate.admit_client(&peer("192.0.2.7")), None);
+        drop(first);
+        assert!(gate.admit_client(&peer("192.0.2.7")).is_some());
+        assert!(gate.admit_opening(&peer("192.0.2.7"), &mut second).is_some());
+        drop(second);
+        assert_eq!(lock(&gate.state).table.handshakes(), 0);
+    }
 
     // A flood of connections must not be one of warnings.
     #[test]

@@ -147,6 +147,12 @@ impl Table {
         self.held.get(&key).map_or(0, |held| held.connections)
     }
 
+    /// How many are in flight.
+    #[cfg(test)]
+    pub(super) const fn handshakes(&self) -> u32 {
+        self.handshakes
+    }
+
     fn site_of(&self, key: Key) -> Option<Key> {
         self.held.get(&key).and_then(|held| held.site)
     }

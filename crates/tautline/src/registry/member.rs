@@ -22,7 +22,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) const fn of(protocol: &Protocol) -> Self {
+    pub(crate) fn of(protocol: &Protocol) -> Self {
         Self {
             messages_received: protocol.received_messages(),
             messages_sent: protocol.sent_messages(),

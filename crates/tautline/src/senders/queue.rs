@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use tautline_frame::Prepared;
+use tautline_frame::{CloseFrame, Prepared};
 
 /// What a message that waits counts in addition to its payload: what its clones share (the frame,
 /// and places for compressed ones), in three or four allocations, and its slot in the queue, which
@@ -23,7 +23,9 @@ pub struct SenderCounts {
     pub sent: u64,
     /// Messages whose place a newer one with the same key took.
     pub replaced: u64,
-    /// Messages that were dropped because there was no room.
+    /// Messages that were dropped because there was no room. Those of a
+    /// [`ClosingSender`](crate::ClosingSender) are all that waited when it closed the connection, and
+    /// the one for which there was no room; otherwise it drops none.
     pub dropped: u64,
     /// Messages that wait.
     pub queued: usize,
@@ -37,6 +39,11 @@ pub(super) trait Queue {
     fn pop(&mut self) -> Option<Prepared>;
 
     fn counts(&self) -> SenderCounts;
+
+    /// With what the connection is to be closed, if more has come than may wait.
+    fn overrun(&self) -> Option<&CloseFrame> {
+        None
+    }
 }
 
 /// The newest messages: the oldest are dropped when they take more than `limit` bytes.
@@ -81,6 +88,54 @@ impl Queue for Newest {
 
     fn counts(&self) -> SenderCounts {
         SenderCounts { queued: self.messages.len(), ..self.counts }
+    }
+}
+
+/// All messages: when they take more than `limit` bytes, none is sent any more, and the connection
+/// is to be closed. What waited is dropped at once, so that it takes no memory until then.
+#[derive(Debug)]
+pub(super) struct All {
+    messages: VecDeque<Prepared>,
+    limit: usize,
+    close: CloseFrame,
+    overrun: bool,
+    counts: SenderCounts,
+}
+
+impl All {
+    pub(super) fn new(limit: usize, close: CloseFrame) -> Self {
+        let (messages, counts) = (VecDeque::new(), SenderCounts::default());
+        Self { messages, limit, close, overrun: false, counts }
+    }
+
+    pub(super) fn push(&mut self, message: Prepared) {
+        let bytes = self.counts.queued_bytes + message.message().len();
+        let total = bytes + (self.messages.len() + 1) * MESSAGE_OVERHEAD;
+        if !self.overrun && total <= self.limit {
+            self.counts.queued_bytes = bytes;
+            return self.messages.push_back(message);
+        }
+        self.overrun = true;
+        self.counts.dropped += self.messages.len() as u64 + 1;
+        self.counts.queued_bytes = 0;
+        self.messages = VecDeque::new();
+    }
+}
+
+impl Queue for All {
+    fn pop(&mut self) -> Option<Prepared> {
+        let message = self.messages.pop_front()?;
+        self.counts.queued_bytes -= message.message().len();
+        self.counts.sent += 1;
+        Some(message)
+    }
+
+    fn counts(&self) -> SenderCounts {
+        SenderCounts { queued: self.messages.len(), ..self.counts }
+    }
+
+    fn overrun(&self) -> Option<&CloseFrame> {
+        self.overrun.then_some(&self.close)
     }
 }
 
@@ -196,6 +251,31 @@ mod tests {
         queue.push(1, vec![7; 11 + room].into());
         assert_eq!(all(&mut queue), [""; 0]);
         assert!(queue.keys.is_empty() && queue.messages.is_empty());
+    }
+
+    #[test]
+    fn all_are_sent_until_there_is_no_room_and_none_from_then_on() {
+        let close = CloseFrame::from(tautline_frame::CloseCode::TRY_AGAIN_LATER);
+        let mut queue = All::new(10 + 3 * MESSAGE_OVERHEAD, close.clone());
+        for message in ["aaaa", "bbbb", "cc"] {
+            queue.push(message.into());
+        }
+        assert_eq!((queue.overrun(), queue.counts().queued_bytes), (None, 10), "just enough");
+        assert_eq!(queue.pop().unwrap().message().as_text(), Some("aaaa"));
+        // There is room for one more, but not for so many bytes.
+        queue.push("five.".into());
+        assert_eq!(queue.overrun(), Some(&close));
+        queue.push("".into());
+        assert!(queue.pop().is_none(), "nothing follows a gap");
+        let counts = queue.counts();
+        assert_eq!((counts.sent, counts.dropped), (1, 4));
+        assert_eq!((counts.queued, counts.queued_bytes), (0, 0));
+        // By their number, too.
+        let mut queue = All::new(3 * MESSAGE_OVERHEAD, close);
+        (0..3).for_each(|_| queue.push("".into()));
+        assert!(queue.overrun().is_none());
+        queue.push("".into());
+        assert!(queue.overrun().is_some());
     }
 
     // There was room for as many messages without payload as for bytes: a limit of 64 KiB let

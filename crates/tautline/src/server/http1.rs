@@ -25,6 +25,7 @@ use crate::accept::{AcceptError, internal_error, too_many};
 use crate::builder::WebSocketBuilder;
 use crate::handler::HandlerResult;
 use crate::limits::Key;
+use crate::tasks::Admitted;
 use crate::transport::patient::Patient;
 use crate::transport::rewound::Rewound;
 use crate::transport::{Peer, Transport};
@@ -104,6 +105,10 @@ where
                 None => whole(too_many()),
             };
         }
+        let Some((client, _counted)) = self.admit_for_service(&request, &connection, &peer, client)
+        else {
+            return whole(too_many());
+        };
         let switching = request.headers().contains_key(UPGRADE);
         let switching = switching.then(|| hyper::upgrade::on(&mut request)).map(|on| {
             let (sender, handle) = OnUpgrade::new();
@@ -124,6 +129,23 @@ where
             });
         }
         response
+    }
+
+    /// For whom a request counts that is the service's, if its client is let in. That of a proxy's
+    /// client counts until it is answered; a WebSocket that the service opens takes over before.
+    fn admit_for_service(
+        &self,
+        request: &Request<Incoming>,
+        connection: &Peer,
+        peer: &Peer,
+        client: Option<Key>,
+    ) -> Option<(Option<Key>, Option<Admitted>)> {
+        // Other requests end soon, and the connection that carries them counts.
+        if peer == connection || !self.opener.service_only || !is_upgrade_request(request) {
+            return Some((client, None));
+        }
+        let client = self.places.admit(peer)?;
+        Some((client, Some(self.places.release_later(client))))
     }
 
     /// A WebSocket on a connection that was used for other requests before; this client was let in

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use super::listen::Stream;
 use super::proxied::tell_events;
 use super::span;
+use super::turns::SHORT;
+#[cfg(feature = "tls")]
+use super::turns::tls_weight;
 #[cfg(feature = "service")]
 use crate::accept::turn_away;
 use crate::accept::{
@@ -132,6 +135,23 @@ enum First {
     Http2(ServerHandshake<Transport>),
 }
 
+impl<T> Opener<T> {
+    /// How much a step of an opening handshake weighs among turns.
+    #[cfg(feature = "tls")]
+    pub(super) fn weight_of_step(&self) -> u32 {
+        match &self.tls {
+            Some(_) => tls_weight(tokio::runtime::Handle::current().metrics().num_workers()),
+            None => SHORT,
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "it depends on TLS, where there is any")]
+    pub(super) const fn weight_of_step(&self) -> u32 {
+        SHORT
+    }
+}
+
 impl<T: Send> Opener<T> {
     pub(super) async fn open(
         self: Arc<Self>,
@@ -139,13 +159,14 @@ impl<T: Send> Opener<T> {
         arrived: Arrived,
         place: Place,
     ) -> Result<Opened<T>, AcceptError> {
-        let Arrived { peer, client, under_way } = arrived;
+        let Arrived { peer, client, mut under_way } = arrived;
         let deadline = self.acceptor.deadline();
         // The connection keeps it: since nearly every handshake waits for its request, it is
         // registered by then.
         let mut signal = self.shutdown.signal();
         let read = {
-            let reading = pin!(self.read_from(stream, (peer, client), &place, deadline));
+            let at = (&place, &mut under_way);
+            let reading = pin!(self.read_from(stream, (peer, client), at, deadline));
             let going_down = pin!(out_of_grace(&mut signal));
             tokio::select! {
                 // A request that has arrived is taken, without registering in the list.
@@ -182,7 +203,7 @@ impl<T: Send> Opener<T> {
                 }
                 let peer = incoming.get_ref().secured(peer);
                 let incoming = self.with_sender(incoming, &peer);
-                if *incoming.peer() != peer && place.admit(incoming.peer()).is_none() {
+                if *incoming.peer() != peer && place.admit(incoming.peer(), None).is_none() {
                     incoming.answer(too_many()).await?;
                     return Ok(Opened::Nothing);
                 }
@@ -262,13 +283,13 @@ impl<T: Send> Opener<T> {
         Ok(Opened::WebSocket(ws, data))
     }
 
-    /// Reads the first request. If a proxy names its client ahead of that, the connection is from
-    /// there on that client's, and ends if the client is not let in.
+    /// Reads the first request. If a proxy names its client ahead of that, the connection and its
+    /// handshake are from there on that client's, and end if the client is not let in.
     async fn read_from(
         &self,
         mut stream: Stream,
         (peer, client): (Peer, Option<Key>),
-        place: &Place,
+        (place, under_way): (&Place, &mut Opening),
         deadline: Instant,
     ) -> Result<Option<(First, Peer, Option<Key>)>, AcceptError> {
         let named = match &mut stream {
@@ -277,7 +298,7 @@ impl<T: Send> Opener<T> {
             Stream::Unix(_) => None,
         };
         let (peer, client) = match named {
-            Some(named) => match place.admit(&named) {
+            Some(named) => match place.admit(&named, Some(under_way)) {
                 Some(client) => (named, client),
                 None => return Ok(None),
             },

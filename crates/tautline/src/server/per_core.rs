@@ -72,7 +72,7 @@ impl Server {
             let (sender, end) = oneshot::channel();
             thread::Builder::new().name(format!("tautline-{number}")).spawn(move || {
                 // Nobody receives it if the caller has given up.
-                let _ = sender.send(run(listener, gate, serve));
+                let _ = sender.send(run(listener, (gate, cores), serve));
             })?;
             ends.push(end);
         }
@@ -86,7 +86,11 @@ impl Server {
 }
 
 /// Serves on this thread.
-fn run<F, Fut>(listener: std::net::TcpListener, gate: Arc<Gate>, serve: F) -> io::Result<()>
+fn run<F, Fut>(
+    listener: std::net::TcpListener,
+    (gate, cores): (Arc<Gate>, NonZeroUsize),
+    serve: F,
+) -> io::Result<()>
 where
     F: Fn(Server) -> Fut,
     Fut: Future<Output = io::Result<()>> + 'static,
@@ -96,6 +100,7 @@ where
         let listener = TcpListener::from_std(listener)?;
         let mut server = Server::from_listener(listener);
         server.settings.shared = Arc::new(Shared::new(gate));
+        server.settings.servers = cores;
         serve(server).await
     };
     LocalSet::new().block_on(&runtime, serving)

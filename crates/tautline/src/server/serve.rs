@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::Server;
-#[cfg(all(feature = "tls", feature = "http2"))]
-use super::Settings;
+use super::files::{Promise, Wanted};
 use super::front::Front;
 use super::handle::Serving;
+use super::listen::{Listeners, Stream};
 use super::opening::{Arrived, Opened, Opener, outcome, start};
 use super::span;
 use super::task::serve_one;
-use super::turns::{EndOfTurns, Turns};
+use super::turns::{EndOfTurns, SHORT, Turns};
+use super::{Server, Settings};
+use crate::accept::AcceptError;
 use crate::handler::HandlerResult;
-use crate::limits::Opening;
+use crate::limits::{Gate, Opening};
+use crate::tasks::Place;
 #[cfg(all(feature = "tls", feature = "http2"))]
 use crate::transport::ServerTls;
 use crate::websocket::WebSocket;
@@ -29,22 +31,19 @@ where
     Fut: Future<Output: HandlerResult> + Send + 'static,
 {
     let Server { settings, decision } = server;
-    let turns = Arc::new(Turns::new(settings.handshake_steps));
-    #[cfg(all(feature = "tls", feature = "http2"))]
-    let settings = match settings.http2 {
-        Some(_) => {
-            let tls = settings.tls.map(ServerTls::with_http2);
-            Settings { tls, ..settings }
-        }
-        None => settings,
-    };
+    let files = promise_of_files(&settings);
+    let max_connections = files.as_ref().map_or(settings.max_connections, Promise::connections);
     let shared = settings.shared;
-    let gate = shared.gate().clone();
     let connections = shared.connections().with_observers(settings.observers);
     let opener = Arc::new(Opener {
         acceptor: settings.acceptor.within(settings.memory_budget),
-        #[cfg(feature = "tls")]
+        #[cfg(all(feature = "tls", not(feature = "http2")))]
         tls: settings.tls,
+        #[cfg(all(feature = "tls", feature = "http2"))]
+        tls: match settings.http2 {
+            Some(_) => settings.tls.map(ServerTls::with_http2),
+            None => settings.tls,
+        },
         decision,
         fallback: settings.fallback,
         proxied: settings.proxied,
@@ -59,59 +58,14 @@ where
         #[cfg(feature = "service")]
         connections: connections.clone(),
     });
-    let front = Arc::new(Front {
+    let front = Front {
         opener,
         handler: Arc::new(handler),
         places: connections.tasks().clone(),
-        max_connections: settings.max_connections,
-    });
-    let accept_turns = turns.clone();
-    let mut listeners = settings.listeners;
-    let accepting = async move {
-        loop {
-            if front.places.count() >= front.max_connections {
-                front.opener.observers.full();
-            }
-            front.places.fewer_than(front.max_connections).await;
-            gate.room_for_handshake().await;
-            accept_turns.take().await;
-            let (stream, peer) = listeners.accept().await;
-            // A proxy's connection counts for the client that it is from, once that is known.
-            let from_proxy = front.opener.proxied.is_proxy(&peer);
-            let admitted = if from_proxy { Some(gate.admit_proxy()) } else { gate.admit(&peer) };
-            let Some(client) = admitted else {
-                stream.reset();
-                continue;
-            };
-            let under_way = Opening::new(gate.clone(), client);
-            let (front, turns) = (front.clone(), accept_turns.clone());
-            let span = span::of(&peer);
-            let places = front.places.clone();
-            places.spawn(client, |place| {
-                let held = place.share();
-                let arrived = Arrived { peer, client, under_way };
-                // Boxed: the state of a handshake is large, and dropped when the handler starts.
-                let opening = Box::pin(async move {
-                    let opener = front.opener.clone();
-                    let begun = opener.observers.begin();
-                    let opened = turns.of(pin!(opener.open(stream, arrived, held))).await;
-                    front.opener.observers.opened(begun, outcome(&opened));
-                    match opened? {
-                        Opened::WebSocket(ws, data) => {
-                            return Ok(start(&*front.handler, ws, data));
-                        }
-                        #[cfg(feature = "http2")]
-                        Opened::Http2(shared) => Box::pin(front.serve_http2(*shared)).await,
-                        #[cfg(feature = "service")]
-                        Opened::Http1(shared) => Box::pin(front.serve_http1(*shared)).await,
-                        Opened::Nothing => {}
-                    }
-                    Ok(None)
-                });
-                serve_one(opening, place, ()).instrument(span)
-            });
-        }
+        max_connections,
     };
+    let turns = Arc::new(Turns::new(settings.handshake_steps));
+    let accepting = accept(settings.listeners, Arc::new(front), shared.gate(), &turns);
     let serving = Serving::begin(&shared);
     let stopped = async {
         // This also drops the listeners. What is in their queues is accepted first, or the system
@@ -126,8 +80,90 @@ where
     };
     // Whether this completes or is dropped: handshakes that are running do not depend on it.
     let _turns = EndOfTurns(&turns);
+    let _files = files;
     tokio::select! {
         () = stopped => {}
         () = turns.hand_out() => {}
     }
+}
+
+/// Accepts connections for as long as it is polled, each in a task of its own.
+async fn accept<T, F, Fut>(
+    mut listeners: Listeners,
+    front: Arc<Front<T, F>>,
+    gate: &Arc<Gate>,
+    turns: &Arc<Turns>,
+) where
+    T: Send + 'static,
+    F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
+{
+    loop {
+        if front.places.count() >= front.max_connections {
+            front.opener.observers.full();
+        }
+        front.places.fewer_than(front.max_connections).await;
+        gate.room_for_handshake().await;
+        turns.take(SHORT).await;
+        let (stream, peer) = listeners.accept().await;
+        // A proxy's connection counts for the client that it is from, once that is known.
+        let from_proxy = front.opener.proxied.is_proxy(&peer);
+        let admitted = if from_proxy { Some(gate.admit_proxy()) } else { gate.admit(&peer) };
+        let Some(client) = admitted else {
+            stream.reset();
+            continue;
+        };
+        let under_way = Opening::new(gate.clone(), client);
+        let span = span::of(&peer);
+        front.places.spawn(client, |place| {
+            let arrived = Arrived { peer, client, under_way };
+            // Boxed: the state of a handshake is large, and dropped when the handler starts.
+            let opening =
+                Box::pin(open(front.clone(), turns.clone(), stream, arrived, place.share()));
+            serve_one(opening, place, ()).instrument(span)
+        });
+    }
+}
+
+/// Opens a connection. Returns the handler's future, if it became a WebSocket.
+async fn open<T, F, Fut>(
+    front: Arc<Front<T, F>>,
+    turns: Arc<Turns>,
+    stream: Stream,
+    arrived: Arrived,
+    held: Place,
+) -> Result<Option<Fut>, AcceptError>
+where
+    T: Send + 'static,
+    F: Fn(WebSocket, T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerResult> + Send + 'static,
+{
+    let opener = front.opener.clone();
+    let begun = opener.observers.begin();
+    let step = opener.weight_of_step();
+    let opened = turns.of(step, pin!(opener.open(stream, arrived, held))).await;
+    front.opener.observers.opened(begun, outcome(&opened));
+    match opened? {
+        Opened::WebSocket(ws, data) => return Ok(start(&*front.handler, ws, data)),
+        #[cfg(feature = "http2")]
+        Opened::Http2(shared) => Box::pin(front.serve_http2(*shared)).await,
+        #[cfg(feature = "service")]
+        Opened::Http1(shared) => Box::pin(front.serve_http1(*shared)).await,
+        Opened::Nothing => {}
+    }
+    Ok(None)
+}
+
+/// The files for the connections of this server, unless it is to leave the limit alone.
+fn promise_of_files(settings: &Settings) -> Option<Promise> {
+    settings.fit_open_files.then(|| {
+        Promise::of(Wanted {
+            connections: settings.max_connections,
+            servers: settings.servers,
+            #[cfg(feature = "http2")]
+            streams: settings.http2.is_some(),
+            #[cfg(not(feature = "http2"))]
+            streams: false,
+        })
+    })
 }

@@ -205,7 +205,8 @@ impl<T> Server<T> {
     }
 
     /// How many connections may be open, including handshakes; at least 1. Default:
-    /// [`DEFAULT_MAX_CONNECTIONS`](Server::DEFAULT_MAX_CONNECTIONS).
+    /// [`DEFAULT_MAX_CONNECTIONS`](Server::DEFAULT_MAX_CONNECTIONS), or as many as the limit of open
+    /// files has room for ([`fit_open_files`](Self::fit_open_files)).
     ///
     /// A connection counts until it has ended, even if the handler passed it to another task and
     /// returned. A handler that is still running after its connection has ended counts as well.
@@ -217,6 +218,34 @@ impl<T> Server<T> {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.max(1);
+        self
+    }
+
+    /// Whether the maximum of connections and the system's limit of open files are made to fit each
+    /// other when the server starts. Default: yes.
+    ///
+    /// Each connection over TCP is an open file, and most systems allow a process 1,024 of them
+    /// until it asks for more. The server raises that limit (`RLIMIT_NOFILE`) to what is open
+    /// already, [`max_connections`](Self::max_connections) and 64 to spare; and where the hard limit
+    /// is less, it raises it to that, lowers its maximum of connections to what there is room for, and
+    /// warns. With HTTP/2 the maximum stays, since streams take no file. Servers of one process are
+    /// raised for together, but lowered each for itself; the threads of
+    /// [`per_core`](Server::per_core) share what there is.
+    ///
+    /// Switch it off if the process depends on a low limit, such as a library that calls `select`,
+    /// or child processes, which inherit it. Nothing is done on other systems than Unix.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = tautline::Server::bind("127.0.0.1:0").await?;
+    /// let server = server.fit_open_files(false).max_connections(500);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn fit_open_files(mut self, fit: bool) -> Self {
+        self.settings.fit_open_files = fit;
         self
     }
 
@@ -258,7 +287,9 @@ impl<T> Server<T> {
     /// How many steps of opening handshakes run before everything else on the runtime gets a turn;
     /// at least 1. Default: [`DEFAULT_HANDSHAKE_STEPS`](Server::DEFAULT_HANDSHAKE_STEPS).
     ///
-    /// A step is what can be done without waiting for the client; the long ones are those of TLS.
+    /// A step is what can be done without waiting for the client; the long ones are those of TLS. With
+    /// TLS, each counts as eight, divided by the number of the runtime's threads: on one thread, two
+    /// are a round by default.
     /// The limit keeps a burst of new clients from delaying open connections, and keeps accepting
     /// from outpacing the handshakes. A handshake that waits for its client uses no step.
     #[must_use]
@@ -336,12 +367,13 @@ impl<T> Server<T> {
         self
     }
 
-    /// Counts connections, messages, bytes and more through the [`metrics`](mod@crate::metrics)
+    /// Counts connections, messages, bytes, limits that strike and more through the [`metrics`](mod@crate::metrics)
     /// facade. Call it after a recorder was installed. Default: nothing is counted.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self) -> Self {
         self.settings.observers.instruments = Some(Arc::default());
+        self.settings.shared.gate().meter();
         self
     }
 

@@ -40,6 +40,7 @@ pub struct Peer {
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
+    proxied: bool,
     rare: Option<Arc<Rare>>,
 }
 
@@ -58,13 +59,19 @@ impl Peer {
     /// A peer about which nothing is known, without encryption.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { ip: None, port: 0, secure: false, rare: None }
+        Self { ip: None, port: 0, secure: false, proxied: false, rare: None }
     }
 
     /// Sets whether the connection is encrypted.
     #[must_use]
     pub const fn with_secure(mut self, secure: bool) -> Self {
         self.secure = secure;
+        self
+    }
+
+    /// The peer is reached through a proxy, whose address is that of the connection.
+    pub(crate) const fn through_proxy(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -96,7 +103,8 @@ impl Peer {
         self.rare.as_ref()?.tls.as_deref().map(TlsInfo::kept)
     }
 
-    /// The network address. `None` if it is unknown, or if the connection does not use a network.
+    /// The network address; that of the proxy if it [is reached through one](Self::is_proxied). `None`
+    /// if it is unknown, or if the connection does not use a network.
     #[must_use]
     pub fn addr(&self) -> Option<SocketAddr> {
         match self.ip {
@@ -118,6 +126,16 @@ impl Peer {
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
+
+    /// Whether a [`Client`](crate::Client) reached it through a proxy ([`Client::proxy`], or one of the
+    /// environment). On a server it is `false`: what a proxy in front of it tells of the client is in
+    /// the address (`TrustedProxies`).
+    ///
+    /// [`Client::proxy`]: crate::Client::proxy
+    #[must_use]
+    pub const fn is_proxied(&self) -> bool {
+        self.proxied
+    }
 }
 
 impl From<SocketAddr> for Peer {
@@ -129,7 +147,7 @@ impl From<SocketAddr> for Peer {
         };
         let is_rare = (flowinfo, scope_id) != (0, 0);
         let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, ..Rare::default() }));
-        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, rare }
+        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, proxied: false, rare }
     }
 }
 
@@ -138,6 +156,7 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer")
             .field("addr", &self.addr())
             .field("secure", &self.secure)
+            .field("proxied", &self.proxied)
             .field("certificate", &self.certificate().is_some())
             .finish()
     }

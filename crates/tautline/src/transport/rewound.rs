@@ -23,6 +23,7 @@ impl<S> Rewound<S> {
     }
 
     /// Gives the stream back when this is dropped.
+    #[cfg(any(test, feature = "http2"))]
     pub(crate) fn with_owner(mut self, owner: oneshot::Sender<S>) -> Self {
         self.owner = Some(owner);
         self

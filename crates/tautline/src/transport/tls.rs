@@ -10,6 +10,7 @@ mod info;
 mod names;
 mod pinning;
 mod pins;
+mod revocation;
 mod roots;
 mod server;
 mod settings;
@@ -26,6 +27,7 @@ pub use self::error::TlsError;
 pub(crate) use self::info::TlsFacts;
 pub use self::info::TlsInfo;
 pub use self::pins::{InvalidPin, PublicKeyPin};
+pub use self::revocation::RevocationLists;
 pub use self::server::{ServerTls, ServerTlsBuilder};
 
 #[cfg(all(test, not(tautline_loom)))]

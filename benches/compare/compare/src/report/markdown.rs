@@ -40,6 +40,7 @@ pub(super) fn page(run: &Run<'_>, sections: &[Section], network: &str) -> Outcom
         stacks(&mut page, section)?;
         trades(&mut page, section)?;
         compressed(&mut page, section)?;
+        super::cores::shared(&mut page, section)?;
     }
     if !run.failures.is_empty() {
         page.push_str("## What did not run\n\n");
@@ -104,7 +105,7 @@ fn figure(row: &Summary, cell: &Cell, digits: usize) -> String {
 }
 
 /// A ratio in a table of its own.
-fn with_interval(ratio: &Estimate) -> String {
+pub(super) fn with_interval(ratio: &Estimate) -> String {
     let Estimate { median, low, high, count } = ratio;
     match count {
         1 => format!("{median:.2}"),

@@ -1,6 +1,7 @@
 //! What a run leaves behind: a line of JSON for each measurement, tables, charts.
 
 mod chart;
+mod cores;
 mod json;
 mod markdown;
 mod stats;
@@ -26,6 +27,8 @@ pub(crate) struct Summary {
     pub(crate) quartiles: (f64, f64),
     /// Median of what else was seen, by name.
     pub(crate) more: Vec<(&'static str, f64)>,
+    /// All of it, round by round.
+    seen: Vec<(&'static str, Figure)>,
     pub(crate) note: String,
 }
 
@@ -38,6 +41,17 @@ impl Summary {
     /// This figure relative to another's, round by round.
     fn ratio_to(&self, other: &Self) -> Option<Estimate> {
         Estimate::of_ratio(&self.figures, &other.figures)
+    }
+
+    /// Something else that was seen, relative to another's, round by round.
+    fn ratio_of(&self, name: &str, other: &Self) -> Option<Estimate> {
+        Estimate::of_ratio(&self.figures_of(name), &other.figures_of(name))
+    }
+
+    /// Something else that was seen, in the order of the rounds.
+    fn figures_of(&self, name: &str) -> Vec<Figure> {
+        let named = self.seen.iter().filter(|(found, _)| *found == name);
+        named.map(|(_, figure)| *figure).collect()
     }
 
     pub(crate) fn more(&self, name: &str) -> Option<f64> {
@@ -75,6 +89,10 @@ fn summary(server: &str, measurements: &[&Measurement]) -> Option<Summary> {
         let all = measurements.iter().flat_map(|m| &m.more).filter(|(found, _)| *found == name);
         quantile(&sorted(&mut all.map(|(_, value)| *value)), 0.5).unwrap_or(0.0)
     };
+    let seen = |m: &&Measurement| {
+        let round = m.round;
+        m.more.iter().map(move |(name, value)| (*name, (round, *value))).collect::<Vec<_>>()
+    };
     Some(Summary {
         server: server.to_owned(),
         figures: measurements.iter().map(|m| (m.round, m.value)).collect(),
@@ -83,6 +101,7 @@ fn summary(server: &str, measurements: &[&Measurement]) -> Option<Summary> {
         max: *values.last()?,
         quartiles: (quantile(&values, 0.25)?, quantile(&values, 0.75)?),
         more: first.more.iter().map(|(name, _)| (*name, of(name))).collect(),
+        seen: measurements.iter().flat_map(seen).collect(),
         note: first.note.clone(),
     })
 }

@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod client;
+mod cores;
 mod deflate;
 mod echo;
 mod fairness;
@@ -24,6 +25,7 @@ use crate::servers::{self, ALL, Extra, Participant, Running};
 use crate::{Outcome, sys};
 
 pub(crate) use broadcast::COMPRESSED;
+pub(crate) use cores::SHARED;
 
 /// One figure.
 #[derive(Clone, Debug)]
@@ -65,6 +67,7 @@ pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[
     &fairness::FAIRNESS,
     &idle::IDLE,
     &scaling::SCALING,
+    &cores::CORES,
     &mask::MASK,
 ];
 
@@ -175,8 +178,8 @@ pub(crate) fn measure(
     in_flight: usize,
 ) -> Outcome<Window> {
     load.start(in_flight)?;
-    load.warm_up(server.pid(), run.options.warm_up(participant.kind))?;
-    Ok(load.measure(server.pid(), run.options.long())?)
+    load.warm_up(&[server.pid()], run.options.warm_up(participant.kind))?;
+    Ok(load.measure(&[server.pid()], run.options.long())?)
 }
 
 /// Everything that is wanted.
@@ -205,7 +208,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let congestion = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
     println!("loopback of {network}, congestion control {}", congestion.trim());
     println!("{} open files allowed", sys::raise_open_files()?);
-    sys::pin(servers::GENERATOR_CORE)?;
+    sys::pin(&[servers::GENERATOR_CORE])?;
     write_certificate(options)?;
 
     let mut run = Run {

@@ -61,8 +61,8 @@ fn one(
         // A turn through ten thousand connections takes 40 ms, and the first one finds nothing in
         // the caches.
         let longer = if active > 1_000 { 4 } else { 1 };
-        load.warm_up(server.pid(), warm * longer)?;
-        let window = load.measure(server.pid(), long * longer)?;
+        load.warm_up(&[server.pid()], warm * longer)?;
+        let window = load.measure(&[server.pid()], long * longer)?;
         run.record_window(
             &format!("{connections}, {active} active"),
             participant.name,

@@ -1,6 +1,7 @@
 //! Tautline through its public API, in its default configuration: `feed` is the loop of the README,
 //! `send` flushes each message.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use kit::{Failure, Hub, Options, Outcome, Subscription, Task};
@@ -40,6 +41,9 @@ fn compression(name: &str) -> Outcome<Compression> {
 }
 
 async fn echo(options: &Options) -> Outcome {
+    if let Some(cores) = options.per_core {
+        return per_core(cores).await;
+    }
     let mut server = Server::bind("127.0.0.1:0").await?;
     if let Some(dir) = &options.tls {
         server = server.tls(ServerTls::from_pem_files(dir.join("cert.pem"), dir.join("key.pem"))?);
@@ -57,6 +61,16 @@ async fn echo(options: &Options) -> Outcome {
         "send" => Ok(server.serve(send).await?),
         _ => Err("no such interface".into()),
     }
+}
+
+/// A server on each core, with the same loop.
+async fn per_core(cores: NonZeroUsize) -> Outcome {
+    let serve = |server: Server| async {
+        // The same address from each of them: the first to say so is heard.
+        kit::announce(server.local_addr()?);
+        server.serve_local(|ws, ()| feed(ws)).await
+    };
+    Ok(Server::per_core("127.0.0.1:0", cores, serve).await?)
 }
 
 /// Every message to all connections: the same frame for each.

@@ -18,8 +18,8 @@ use super::settings::ALPN_HTTP2;
 use super::settings::{ALPN, WRITE_LIMIT};
 use super::trust::Trust;
 use super::{TlsError, pinning, roots};
-use crate::transport::Transport;
 use crate::transport::read_ahead::ReadAhead;
+use crate::transport::{Base, Transport};
 
 /// TLS settings of a client: whom it trusts, and who it is. Clones share sessions, which makes later
 /// connections faster.
@@ -150,7 +150,7 @@ impl ClientTls {
     /// Authorities' keys are not looked for: to trust a single authority, use
     /// [`from_ca_file`](Self::from_ca_file). Have a second pin, of a key that is kept offline, for
     /// when the first is lost. The pins count for whatever server the [`Client`](crate::Client)
-    /// connects to.
+    /// connects to, and for an `https` proxy without settings of its own.
     ///
     /// ```
     /// use tautline::{ClientTls, InvalidPin};
@@ -198,9 +198,37 @@ impl ClientTls {
         self.connect_with(self.config().await?, stream, host).await
     }
 
+    /// The same over the stream of a [`Client`](crate::Client), of whatever kind it is.
+    pub(crate) async fn secure(
+        &self,
+        stream: Transport,
+        host: &str,
+    ) -> Result<Transport, TlsError> {
+        match stream.into_base() {
+            Base::Tcp(stream) => self.connect(stream, host).await,
+            Base::Boxed(stream) => Ok(self.connect(stream, host).await?.of_any_stream()),
+        }
+    }
+
+    /// The same with HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn secure_http2(
+        &self,
+        stream: Transport,
+        host: &str,
+        only: bool,
+    ) -> Result<Transport, TlsError> {
+        match stream.into_base() {
+            Base::Tcp(stream) => self.connect_http2(stream, host, only).await,
+            Base::Boxed(stream) => {
+                Ok(self.connect_http2(stream, host, only).await?.of_any_stream())
+            }
+        }
+    }
+
     /// Offers HTTP/2, and, unless it is to be the only one, HTTP/1.1.
     #[cfg(feature = "http2")]
-    pub(crate) async fn connect_http2<S>(
+    async fn connect_http2<S>(
         &self,
         stream: S,
         host: &str,

@@ -143,7 +143,8 @@ impl ServerTlsBuilder {
 
     /// Keeps this many sessions in the memory of the server, for clients to resume, instead of
     /// giving the clients tickets; with 0, none resume. Each client of TLS 1.3 needs two, of up to
-    /// some 600 bytes each, and more by its certificate if it has one. Default: tickets.
+    /// some 600 bytes each, and more by its certificate if it has one. Default: tickets; none resume with
+    /// [`ClientAuth::revocation_lists`].
     ///
     /// This gives each resumed session forward secrecy towards the server's memory: who gets hold
     /// of the key of tickets can read the start of sessions that are resumed with them.
@@ -161,12 +162,15 @@ impl ServerTlsBuilder {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::settings)?;
+        // A session would bring back a client whose certificate was revoked meanwhile.
+        let revocable = self.clients.as_ref().is_some_and(ClientAuth::is_revocable);
+        let sessions = self.sessions.or(revocable.then_some(0));
         let builder = match self.clients {
             Some(clients) => builder.with_client_cert_verifier(clients.verifier(provider)?),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(self.certificates.resolver());
-        match self.sessions {
+        match sessions {
             Some(0) => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;

@@ -1,0 +1,134 @@
+//! How long the steps of opening a connection may take.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::handshake_io::deadline_in;
+
+/// A step of opening a connection, in the order in which they are taken. Each can have a deadline
+/// ([`Client::stage_timeout`](crate::Client::stage_timeout)), and
+/// [`ConnectError::Timeout`](crate::ConnectError::Timeout) names the one that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectStage {
+    /// Preparing the request: the hook of [`Client::on_request`](crate::Client::on_request).
+    Request,
+    /// Resolving the host's name to addresses.
+    Resolve,
+    /// Connecting to one of these addresses: TCP, a Unix socket, or a
+    /// [connector](crate::Client::connector).
+    Connect,
+    /// Everything up to a tunnel through a [proxy](crate::Client::proxy): resolving its name,
+    /// connecting to it, TLS to it, and its answer. With a proxy, it takes the place of the two
+    /// before.
+    Proxy,
+    /// TLS with the server.
+    Tls,
+    /// The opening handshake (RFC 6455 section 4.1), or opening a stream of HTTP/2 (RFC 8441).
+    Handshake,
+}
+
+impl ConnectStage {
+    const COUNT: usize = Self::Handshake as usize + 1;
+}
+
+/// What took too long.
+impl fmt::Display for ConnectStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "preparing the request",
+            Self::Resolve => "resolving the name of the host",
+            Self::Connect => "connecting to the host",
+            Self::Proxy => "opening a tunnel through the proxy",
+            Self::Tls => "setting up TLS",
+            Self::Handshake => "the opening handshake",
+        })
+    }
+}
+
+/// The longest that each stage may take, apart from the whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StageLimits([Option<Duration>; ConnectStage::COUNT]);
+
+impl StageLimits {
+    pub(super) const fn set(&mut self, stage: ConnectStage, limit: Duration) {
+        self.0[stage as usize] = Some(limit);
+    }
+}
+
+/// The deadlines of one connection that is being opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    until: Instant,
+    limits: StageLimits,
+}
+
+/// A stage was not over at its deadline.
+#[derive(Debug)]
+pub(super) struct TooLate(pub(super) ConnectStage);
+
+impl Timing {
+    /// Starts now, and may take this long as a whole.
+    pub(super) fn start(whole: Duration, limits: StageLimits) -> Self {
+        Self { until: deadline_in(whole), limits }
+    }
+
+    /// The deadline of the whole.
+    pub(super) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The deadline of a stage that starts now.
+    pub(super) fn deadline(&self, stage: ConnectStage) -> Instant {
+        let limit = self.limits.0[stage as usize];
+        limit.map_or(self.until, |limit| deadline_in(limit).min(self.until))
+    }
+
+    /// The same, but over at the deadline of this stage, which starts now: for a stage of several
+    /// steps.
+    pub(super) fn within(&self, stage: ConnectStage) -> Self {
+        Self { until: self.deadline(stage), limits: StageLimits::default() }
+    }
+
+    /// A step, which is the whole of this stage.
+    pub(super) async fn stage<T>(
+        &self,
+        stage: ConnectStage,
+        step: impl Future<Output = T>,
+    ) -> Result<T, TooLate> {
+        timeout_at(self.deadline(stage), step).await.map_err(|_| TooLate(stage))
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_ends_at_its_own_deadline_or_at_that_of_the_whole() {
+        let seconds = Duration::from_secs;
+        let mut limits = StageLimits::default();
+        limits.set(ConnectStage::Tls, seconds(5));
+        limits.set(ConnectStage::Handshake, Duration::MAX);
+        let start = Instant::now();
+        let timing = Timing::start(seconds(12), limits);
+        assert_eq!(timing.until(), start + seconds(12));
+        for (stage, ends) in [
+            (ConnectStage::Tls, 5),
+            (ConnectStage::Tls, 10),
+            (ConnectStage::Tls, 12),
+            (ConnectStage::Handshake, 12),
+        ] {
+            let late = timing.stage(stage, std::future::pending::<()>()).await.unwrap_err();
+            assert_eq!((late.0, start.elapsed().as_secs()), (stage, ends));
+        }
+        assert_eq!(timing.stage(ConnectStage::Resolve, async { 7 }).await.unwrap(), 7);
+        assert_eq!(
+            Timing::start(seconds(1), limits).deadline(ConnectStage::Proxy),
+            start + seconds(13)
+        );
+    }
+}
