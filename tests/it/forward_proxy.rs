@@ -43,6 +43,7 @@ async fn ws_and_wss_go_through_a_tunnel_by_name() {
         assert_eq!(transport.is_tls(), scheme == "wss");
         assert_eq!(transport.tcp().unwrap().peer_addr().unwrap(), address);
         assert_eq!(ws.peer().addr(), Some(address));
+        assert!(ws.peer().is_proxied());
         assert_eq!(ws.peer().is_secure(), scheme == "wss");
         let head: Head = asked.try_recv().unwrap();
         assert_eq!(head.first, format!("CONNECT server.test:{port} HTTP/1.1"));

@@ -80,6 +80,8 @@ fn shown() -> Vec<String> {
         format!("{upgrade:?}"),
         format!("{:?}", upgrade.header("x-key", format!("{SECRET}\0"))),
         format!("{settings:?}"),
+        format!("{:?}", Client::new().bearer(SECRET).basic(SECRET, SECRET)),
+        format!("{:?}", Client::new().bearer(format!("{SECRET}\0"))),
         format!("{:?}", settings.header("x-key", format!("{SECRET}\0"))),
         format!("{:?} {policy}", Acceptor::new().origins(policy.clone())),
         format!("{broken} {broken:?}"),
@@ -148,6 +150,19 @@ async fn no_event_shows_a_header_a_body_a_query_or_credentials() {
         assert_eq!(error.status().unwrap(), 401);
         tracing::info!("{error} {error:?}");
     }
+
+    // A redirection to a place with a secret, and what the hook is shown.
+    let answer = "HTTP/1.1 302 Found\r\nLocation: /?s3cr3t\r\nContent-Length: 0\r\n\r\n";
+    let (address, serving) = answering(|_| answer.into()).await;
+    let following = client.clone().redirects(1).on_request(|attempt| async move {
+        tracing::info!("{attempt:?}");
+        Ok(attempt)
+    });
+    let uri = format!("ws://user:s3cr3t@{address}/?s3cr3t");
+    let (result, _) = futures_util::future::join(following.connect(uri), serving).await;
+    let error = result.unwrap_err();
+    tracing::info!("{error} {error:?}");
+    assert!(log.text().contains("redirected") && log.text().contains("number: 2"));
 
     // Accepted, refused by the hook with a body, answered with 500, refused for its origin.
     let (server, address) = bind().await;

@@ -116,9 +116,11 @@ pub struct Protocol {
     turn: Turn,
     /// What has to be remembered of rates and other limits.
     limited: Option<Box<Limited>>,
-    /// Messages received and sent, each to its end. They wrap.
+    /// Messages received and sent, each to its end. They wrap, and `Limited` has how often.
     received: u32,
     sent: u32,
+    /// Bytes of frames that were read.
+    arrived: u64,
     last_received: Instant,
     sent_close: Option<CloseCode>,
     /// Set once closing has begun, and kept to the end.
@@ -193,6 +195,7 @@ impl Protocol {
             limited: Limited::from_config(&config, now),
             received: 0,
             sent: 0,
+            arrived: 0,
             last_received,
             sent_close: None,
             closing: None,

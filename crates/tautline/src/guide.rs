@@ -3,6 +3,7 @@
 //! [Who may come in]: access
 //! [Behind a proxy]: proxies
 //! [With axum, hyper and tower]: http
+//! [The request of a client]: requests
 //! [TLS]: tls
 //! [Reaching the server]: reaching
 //! [Compression]: compression
@@ -31,6 +32,9 @@ pub mod proxies {}
 
 #[doc = include_str!("../docs/guide/http.md")]
 pub mod http {}
+
+#[doc = include_str!("../docs/guide/requests.md")]
+pub mod requests {}
 
 #[doc = include_str!("../docs/guide/tls.md")]
 pub mod tls {}

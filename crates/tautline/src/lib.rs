@@ -41,6 +41,7 @@ mod senders;
 mod server;
 mod shutdown;
 mod split;
+mod stats;
 mod sync;
 mod tasks;
 mod timer;
@@ -52,8 +53,9 @@ mod websocket;
 pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accept};
 pub use builder::WebSocketBuilder;
 pub use client::{
-    Client, ConnectError, ConnectStage, DialAttempt, DialError, IntoRequest, InvalidProxy, Proxies,
-    Proxy, ProxyError, Resolve, SocksReply, connect,
+    Client, ConnectError, ConnectStage, CookieJar, DialAttempt, DialError, IntoRequest,
+    InvalidProxy, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve, SocksReply,
+    connect,
 };
 pub use connections::Connections;
 pub use drain::Drain;
@@ -75,11 +77,12 @@ pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
 pub use split::{Reader, ReuniteError, Writer};
+pub use stats::ConnectionStats;
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]
 pub use transport::{
-    Certificates, ClientAuth, ClientTls, RevocationLists, ServerCertificate, ServerTls,
-    ServerTlsBuilder, TlsError, TlsInfo,
+    Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
+    RevocationLists, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 pub use transport::{Peer, Transport};
 pub use websocket::{Parts, WebSocket};
@@ -97,6 +100,9 @@ pub use tautline_handshake::{
 // Crates whose types are in the signatures above.
 pub use bytes;
 pub use http;
+// For its `CookieStore` as a `CookieJar`.
+#[cfg(feature = "cookies")]
+pub use cookie_store;
 // Networks, of `Limits::exempt`.
 pub use ipnet;
 // For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this

@@ -40,10 +40,6 @@ impl Observers {
                 member,
                 #[cfg(feature = "metrics")]
                 meter,
-                totals: Totals::default(),
-                received: 0,
-                sent: 0,
-                written: 0,
             })
         })
     }
@@ -83,11 +79,6 @@ pub(crate) struct Observed {
     member: Option<Member>,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
-    totals: Totals,
-    /// What the protocol had counted at the last look.
-    received: u32,
-    sent: u32,
-    written: u64,
 }
 
 impl Observed {
@@ -97,12 +88,6 @@ impl Observed {
 
     pub(crate) const fn member(&mut self) -> Option<&mut Member> {
         self.member.as_mut()
-    }
-
-    /// Bytes were read.
-    #[inline]
-    pub(crate) const fn note_read(&mut self, count: usize) {
-        self.totals.bytes_received += count as u64;
     }
 
     /// Whether something is asked of the connection.
@@ -119,32 +104,24 @@ impl Observed {
 
     /// Tells how things are.
     pub(crate) fn report(&mut self, protocol: &Protocol) {
-        self.add_up(protocol);
+        let totals = Totals::of(protocol);
         let queued = protocol.queued() as u64;
         if let Some(member) = &self.member {
-            member.tell(&self.totals, queued, protocol.round_trip());
+            member.tell(&totals, queued, protocol.round_trip());
         }
         #[cfg(feature = "metrics")]
         if let Some(meter) = &mut self.meter {
-            meter.report(&self.totals, queued, protocol);
+            meter.report(&totals, queued, protocol);
         }
-    }
-
-    fn add_up(&mut self, protocol: &Protocol) {
-        let (received, sent) = (protocol.received_messages(), protocol.sent_messages());
-        self.totals.messages_received += u64::from(received.wrapping_sub(self.received));
-        self.totals.messages_sent += u64::from(sent.wrapping_sub(self.sent));
-        let written = protocol.written_bytes();
-        self.totals.bytes_sent += written.saturating_sub(self.written);
-        (self.received, self.sent, self.written) = (received, sent, written);
     }
 
     /// The connection has ended.
     pub(crate) fn end(&mut self, protocol: &Protocol) {
-        self.add_up(protocol);
         #[cfg(feature = "metrics")]
         if let Some(meter) = &mut self.meter {
-            meter.end(&self.totals, protocol);
+            meter.end(&Totals::of(protocol), protocol);
         }
+        #[cfg(not(feature = "metrics"))]
+        let _ = protocol;
     }
 }

@@ -16,6 +16,7 @@ pub use self::writer::Writer;
 use crate::connection::Connection;
 use crate::futures::{Next, Receive};
 use crate::message_reader::MessageReader;
+use crate::stats::ConnectionStats;
 use crate::sync::{Arc, Mutex, lock};
 use crate::timer::now;
 use crate::transport::{Peer, Transport};
@@ -169,6 +170,13 @@ macro_rules! impl_getters {
             #[must_use]
             pub fn compression(&self) -> Option<Compression> {
                 self.shared.ask(|protocol| protocol.compression().copied())
+            }
+
+            /// What has passed through the connection so far: see
+            /// [`WebSocket::stats`](crate::WebSocket::stats).
+            #[must_use]
+            pub fn stats(&self) -> ConnectionStats {
+                self.shared.ask(ConnectionStats::of)
             }
 
             /// Whether this is the client's or the server's end.

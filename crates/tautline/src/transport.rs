@@ -31,8 +31,8 @@ pub use self::peer::Peer;
 use self::read_ahead::ReadAhead;
 #[cfg(feature = "tls")]
 pub use self::tls::{
-    Certificates, ClientAuth, ClientTls, RevocationLists, ServerCertificate, ServerTls,
-    ServerTlsBuilder, TlsError, TlsInfo,
+    Certificates, ClientAuth, ClientCertificate, ClientTls, InvalidPin, PublicKeyPin,
+    RevocationLists, ServerCertificate, ServerTls, ServerTlsBuilder, TlsError, TlsInfo,
 };
 #[cfg(feature = "http2")]
 use crate::http2::Http2Stream;
@@ -197,6 +197,17 @@ impl<S> Transport<S> {
         peer
     }
 
+    /// The peer of the streams of an HTTP/2 connection over this, with what TLS negotiated.
+    #[cfg(feature = "http2")]
+    pub(crate) fn shared(&self, peer: Peer) -> Peer {
+        let peer = peer.with_secure(self.is_tls());
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls() {
+            return peer.with_tls(tls.to_facts());
+        }
+        peer
+    }
+
     /// The protocol that was agreed on inside TLS (RFC 7301).
     #[cfg(feature = "http2")]
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
@@ -206,7 +217,8 @@ impl<S> Transport<S> {
         None
     }
 
-    /// What TLS negotiated. `None` for a connection without TLS.
+    /// What TLS negotiated. `None` for a connection without TLS, and for a stream of HTTP/2: see
+    /// [`WebSocket::tls`](crate::WebSocket::tls) there.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(&self) -> Option<TlsInfo<'_>> {

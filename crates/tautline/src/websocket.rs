@@ -1,5 +1,6 @@
 //! A connection as users hold it: a `Stream` and a `Sink` of messages.
 
+mod facts;
 mod parts;
 mod poll;
 

@@ -53,7 +53,13 @@ impl Authority {
         let serial = rcgen::SerialNumber::from(ISSUED.fetch_add(1, Ordering::Relaxed));
         params.serial_number = Some(serial.clone());
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        ClientCertificate { der: certificate.der().clone(), serial, key: key.serialize_der() }
+        ClientCertificate {
+            der: certificate.der().clone(),
+            serial,
+            key: key.serialize_der(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
     }
 
     /// The certificates that it has revoked, in a list that is up to date until this year.
@@ -107,7 +113,9 @@ impl Authority {
 pub(crate) struct ClientCertificate {
     pub(crate) der: CertificateDer<'static>,
     serial: rcgen::SerialNumber,
-    key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) pem: String,
+    pub(crate) key_pem: String,
 }
 
 impl ClientCertificate {

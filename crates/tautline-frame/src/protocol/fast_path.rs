@@ -71,7 +71,7 @@ impl Protocol {
         }
         buffer.advance(end);
         self.turn.charge_short(end);
-        self.received = self.received.wrapping_add(1);
+        self.count_received();
         Some(payload)
     }
 
@@ -103,7 +103,7 @@ impl Protocol {
     fn push_copied(&mut self, opcode: OpCode, payload: &[u8]) {
         let header = self.header(true, Rsv::NONE, opcode, payload.len());
         self.queue.push_copied(&header, payload);
-        self.sent = self.sent.wrapping_add(1);
+        self.count_sent();
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Limited {
     /// When the connection is to close.
     lifetime: Option<Instant>,
     memory: Option<Memory>,
+    /// How often the counters of messages received and sent have wrapped.
+    pub(super) wraps: [u32; 2],
 }
 
 /// What a pause is for.
@@ -64,7 +66,7 @@ struct Memory {
 }
 
 impl Limited {
-    const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Instant) -> Self {
         Self {
             messages: Bucket::EMPTY,
             bytes: Bucket::EMPTY,
@@ -76,6 +78,7 @@ impl Limited {
             idle: None,
             lifetime: None,
             memory: None,
+            wraps: [0; 2],
         }
     }
 
@@ -105,7 +108,7 @@ impl Limited {
     fn is_void(&self) -> bool {
         let even = self.messages.is_empty() && self.bytes.is_empty() && self.controls.is_empty();
         let holds = self.memory.as_ref().is_some_and(|memory| memory.share.held() > 0);
-        let struck = self.pauses > 0 || self.strikes != Strikes::NONE;
+        let struck = self.pauses > 0 || self.strikes != Strikes::NONE || self.wraps != [0; 2];
         let quiet = self.pause.is_none() && !struck && !holds;
         even && quiet && self.idle.is_none() && self.lifetime.is_none()
     }

@@ -204,7 +204,7 @@ impl Protocol {
         if self.outgoing.take_if(|outgoing| outgoing.is_untouched()).is_some() {
             return self.send_payload(kind.opcode(), pending, compress);
         }
-        self.sent = self.sent.wrapping_add(1);
+        self.count_sent();
         self.emit(pending, Flush::End);
         Ok(())
     }

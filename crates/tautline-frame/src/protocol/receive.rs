@@ -341,7 +341,7 @@ impl Protocol {
     #[inline]
     pub(super) fn end_message(&mut self, kind: Kind) -> Result<(), ProtocolError> {
         self.underway = None;
-        self.received = self.received.wrapping_add(1);
+        self.count_received();
         match kind {
             // RFC 6455 section 8.1: a character must not be cut off by the end of the message.
             Kind::Text => self.utf8.finish().map_err(|_| ProtocolError::Utf8),

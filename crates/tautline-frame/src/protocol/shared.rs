@@ -21,7 +21,7 @@ impl Protocol {
         let shares = self.role == Role::Server && self.deflate.is_none() && self.sends_whole();
         if shares && self.is_open() {
             self.queue.push_frame(prepared.frame());
-            self.sent = self.sent.wrapping_add(1);
+            self.count_sent();
             return Ok(());
         }
         self.send_any_prepared(prepared)
@@ -35,7 +35,7 @@ impl Protocol {
         if self.is_writing() {
             return Err(SendError::Unfinished);
         }
-        self.sent = self.sent.wrapping_add(1);
+        self.count_sent();
         let deflate = self.deflate.as_mut().filter(|_| !self.broken);
         let compressed = deflate.and_then(|it| it.share(prepared, &mut self.turn));
         let (rsv, payload, frame) = match compressed {

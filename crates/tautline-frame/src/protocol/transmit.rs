@@ -60,7 +60,7 @@ impl Protocol {
         if self.is_writing() {
             return Err(SendError::Unfinished);
         }
-        self.sent = self.sent.wrapping_add(1);
+        self.count_sent();
         let (rsv, payload) = match &self.deflate {
             None => (Rsv::NONE, payload),
             Some(_) => self.compress(payload, opcode, compress),

@@ -295,6 +295,7 @@ impl Session {
         self.filled = self.read.handle_filled(count);
         self.reads = if self.filled { MAX_READS } else { self.reads.saturating_add(1) };
         self.unread = true;
+        self.protocol.note_arrived(count);
         let charged = self.protocol.charge_rates(count, now);
         self.protocol.handle_received(now);
         if let Err(error) = charged {

@@ -27,6 +27,9 @@ pub enum UriError {
     PercentEncoding,
     /// A `\`, which some read as `/` and others do not.
     Backslash,
+    /// A user name or a password in a reference that somebody else made, where it mostly hides the
+    /// host (RFC 9110 section 4.2.4): see [`WsUri::join`](super::WsUri::join).
+    Credentials,
     /// A `ws+unix:` URI without an absolute path of a socket.
     SocketPath,
 }
@@ -46,6 +49,7 @@ impl fmt::Display for UriError {
             Self::Userinfo => "the URI's user name or password cannot be sent as Basic credentials",
             Self::PercentEncoding => "the URI has a `%` without two hexadecimal digits after it",
             Self::Backslash => "the URI has a backslash",
+            Self::Credentials => "the reference has a user name or a password",
             Self::SocketPath => "the URI has no absolute path of a Unix socket",
         })
     }

@@ -36,6 +36,11 @@ impl Endpoint {
         Ok(Self { uri, socket: Some(decoded(path)?.into()) })
     }
 
+    /// The same place, asked for something else.
+    pub(super) fn with_uri(self, uri: WsUri) -> Self {
+        Self { uri, ..self }
+    }
+
     /// The path of a Unix socket.
     pub(super) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()

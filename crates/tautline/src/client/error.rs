@@ -10,8 +10,10 @@ use tautline_handshake::{BuildError, HeadError, ResponseError, UriError};
 
 use super::attempts::DialError;
 use super::proxy::{InvalidProxy, ProxyError};
+use super::redirect::RedirectError;
 use super::status::is_temporary;
 use super::timing::ConnectStage;
+use crate::error::BoxError;
 use crate::handshake_io::ReadHeadError;
 #[cfg(feature = "tls")]
 use crate::transport::TlsError;
@@ -98,9 +100,14 @@ pub enum ConnectError {
         status: Option<StatusCode>,
     },
     /// The server answered with a status other than 101: a refusal (see its status), a redirection
-    /// (see its `location`; it is not followed), a demand for credentials. The body holds up to 64
-    /// KiB, as far as it arrived within 2 seconds and before the deadline.
+    /// (see its `location`) that was not to be [followed](crate::Client::redirects), a demand for
+    /// credentials. The body holds up to 64 KiB, as far as it arrived within 2 seconds and before
+    /// the deadline.
     Refused(Box<Response<Bytes>>),
+    /// A redirection was to be [followed](crate::Client::redirects), but must not be.
+    Redirect(RedirectError),
+    /// The hook of [`Client::on_request`](crate::Client::on_request) failed. Nothing was sent.
+    OnRequest(BoxError),
     /// The server switched protocols, but not as the RFC requires: it is not a WebSocket server, or
     /// a broken one.
     Response(ResponseError),
@@ -126,7 +133,9 @@ impl ConnectError {
     /// - a [refusal](Self::Refused), or a response whose head cannot be read, with a temporary
     ///   status: 408, 425, 429, and those from 500 on except 501 and 505. The header `retry-after`
     ///   says when to try again, if the server sent it;
-    /// - `Tls`, if the stream failed in the middle of the handshake.
+    /// - `Tls`, if the stream failed in the middle of the handshake;
+    /// - [`OnRequest`](Self::OnRequest), if an error of the system ([`io::Error`]) is at its root,
+    ///   such as a failed connection to the server that has the tokens.
     ///
     /// It is `false` for what stays the same until somebody changes it: the URI, the request, the
     /// settings, a certificate that is not trusted, a redirection, 401, 403, 404, and a server that
@@ -146,7 +155,9 @@ impl ConnectError {
             Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => false,
-            Self::Uri(_)
+            Self::OnRequest(error) => is_of_the_system(&**error),
+            Self::Redirect(_)
+            | Self::Uri(_)
             | Self::Request(_)
             | Self::ProxySettings(_)
             | Self::NoTls
@@ -154,6 +165,11 @@ impl ConnectError {
             | Self::Response(_) => false,
         }
     }
+}
+
+fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<io::Error>)
 }
 
 /// Without headers and body of a refusal, which may hold cookies and tokens.
@@ -185,6 +201,8 @@ impl fmt::Debug for ConnectError {
             Self::Runtime(error) => tuple("Runtime", error),
             Self::Refused(response) => tuple("Refused", &response.status()),
             Self::Response(error) => tuple("Response", error),
+            Self::Redirect(error) => tuple("Redirect", error),
+            Self::OnRequest(error) => tuple("OnRequest", error),
             Self::Head { error, status } => {
                 f.debug_struct("Head").field("error", error).field("status", status).finish()
             }
@@ -232,6 +250,8 @@ impl fmt::Display for ConnectError {
             Self::Refused(response) => {
                 return write!(f, "the server refused with {}", response.status());
             }
+            Self::Redirect(_) => "the server's redirection must not be followed",
+            Self::OnRequest(_) => "the hook that prepares requests failed",
             Self::Response(_) => "the server's response does not open a WebSocket",
         })
     }
@@ -255,6 +275,8 @@ impl std::error::Error for ConnectError {
             Self::Tls(error) => Some(error),
             Self::Head { error, .. } => Some(error),
             Self::Response(error) => Some(error),
+            Self::Redirect(error) => Some(error),
+            Self::OnRequest(error) => Some(&**error),
             #[cfg(feature = "http2")]
             Self::NoHttp2 => None,
             Self::NoTls | Self::Refused(_) => None,
@@ -271,6 +293,12 @@ impl From<UriError> for ConnectError {
 impl From<BuildError> for ConnectError {
     fn from(error: BuildError) -> Self {
         Self::Request(error)
+    }
+}
+
+impl From<RedirectError> for ConnectError {
+    fn from(error: RedirectError) -> Self {
+        Self::Redirect(error)
     }
 }
 
@@ -349,6 +377,7 @@ mod tests {
             ConnectError::Io(io()),
             ConnectError::Timeout { stage: ConnectStage::Connect, tried: Some(undialled()) },
             ConnectError::Timeout { stage: ConnectStage::Tls, tried: None },
+            ConnectError::OnRequest(Box::new(ConnectError::Io(io()))),
             head(Some(503)),
         ] {
             assert!(error.is_retryable(), "{error}");
@@ -371,6 +400,9 @@ mod tests {
             proxy(ProxyError::Socks(SocksReply::NotAllowed)),
             ConnectError::Runtime(io()),
             ConnectError::Response(ResponseError::WrongAccept),
+            ConnectError::Redirect(RedirectError::TooMany { limit: 3 }),
+            ConnectError::Redirect(RedirectError::Location(UriError::Scheme)),
+            ConnectError::OnRequest("logged out".into()),
             head(None),
             head(Some(400)),
         ] {

@@ -142,7 +142,7 @@ impl Client {
                 transport
             }
         };
-        let peer = peer.with_secure(transport.is_tls());
+        let peer = transport.shared(peer);
         let max_head = u32::try_from(self.limits.get_max_bytes()).unwrap_or(u32::MAX);
         let patience = self.config.get_send_timeout().unwrap_or(NEVER).min(NEVER);
         let secure = transport.is_tls();

@@ -110,7 +110,7 @@ impl Client {
         match tunnel.map_err(failed)? {
             Tunnel::Open(stream, early) => {
                 tracing::debug!(%proxy, host = uri.host(), "tunnel opened");
-                Ok((tunnelled(stream, early), address.into()))
+                Ok((tunnelled(stream, early), Peer::from(address).through_proxy()))
             }
             Tunnel::Refused(mut stream, head, mut buffer) => {
                 // Once its head is there, the status is the result, whatever becomes of the body.

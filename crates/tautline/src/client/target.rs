@@ -17,6 +17,8 @@ use super::endpoint::Endpoint;
 ///   request there. The path of the socket is absolute; write `%3A` for a colon in it, and `%3F` for
 ///   a question mark. Without the second path it is `/`. The host of the request is `localhost`.
 /// - A URI: [`http::Uri`] or [`WsUri`], by value or by reference. It has the scheme `ws` or `wss`.
+/// - With the feature `url`, a `Url` of the crate `url`, by value or by reference. A fragment is
+///   refused, as everywhere.
 /// - A request: [`http::Request<()>`](http::Request) with such a URI, the method GET, and headers.
 ///   For this connection, they replace the headers of the same name that are set on the
 ///   [`Client`](crate::Client). The handshake's own headers, such as `sec-websocket-key`, must not
@@ -96,6 +98,9 @@ macro_rules! uri {
 }
 
 uri!(Uri, &Uri);
+
+#[cfg(feature = "url")]
+text!(url::Url, &url::Url);
 
 impl IntoRequest for WsUri {}
 

@@ -14,6 +14,8 @@ use crate::handshake_io::deadline_in;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectStage {
+    /// Preparing the request: the hook of [`Client::on_request`](crate::Client::on_request).
+    Request,
     /// Resolving the host's name to addresses.
     Resolve,
     /// Connecting to one of these addresses: TCP, a Unix socket, or a
@@ -37,6 +39,7 @@ impl ConnectStage {
 impl fmt::Display for ConnectStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Request => "preparing the request",
             Self::Resolve => "resolving the name of the host",
             Self::Connect => "connecting to the host",
             Self::Proxy => "opening a tunnel through the proxy",

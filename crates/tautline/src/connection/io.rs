@@ -28,9 +28,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match read {
             Poll::Ready(Ok(count @ 1..)) => {
-                if let Some(observed) = &mut self.observed {
-                    observed.note_read(count);
-                }
                 self.session.handle_read(count, now());
             }
             Poll::Ready(Ok(0)) => self.session.handle_eof(now()),

@@ -53,7 +53,7 @@ pub struct ConnectionInfo {
     pub messages_received: u64,
     /// Messages that were queued for the peer, whole ones.
     pub messages_sent: u64,
-    /// Bytes that were read after the opening handshake, within TLS.
+    /// Bytes of frames that were read, within TLS, also those that came behind the opening handshake.
     pub bytes_received: u64,
     /// Bytes of frames that were written, within TLS.
     pub bytes_sent: u64,

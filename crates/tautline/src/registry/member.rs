@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use tautline_frame::{CloseFrame, Message};
+use tautline_frame::{CloseFrame, Message, Protocol};
 
 use super::{ConnectionId, ConnectionInfo, Registry};
 use crate::sync::{Mutex, lock};
@@ -19,6 +19,17 @@ pub(crate) struct Totals {
     pub(crate) messages_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
+}
+
+impl Totals {
+    pub(crate) fn of(protocol: &Protocol) -> Self {
+        Self {
+            messages_received: protocol.received_messages(),
+            messages_sent: protocol.sent_messages(),
+            bytes_received: protocol.read_bytes(),
+            bytes_sent: protocol.written_bytes(),
+        }
+    }
 }
 
 /// A connection as a registry sees it.

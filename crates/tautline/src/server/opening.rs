@@ -120,7 +120,8 @@ impl Shared {
         (peer, client): (Peer, Option<Key>),
         signal: ShutdownSignal,
     ) -> Self {
-        let peer = pending.get_ref().secured(peer);
+        let transport = pending.get_ref();
+        let peer = transport.shared(transport.secured(peer));
         let deadline = pending.deadline();
         let (stream, read) = pending.into_parts();
         Self { io: Rewound::new(stream, read), peer, client, deadline, signal }

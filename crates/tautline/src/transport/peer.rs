@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+use super::tls::{TlsFacts, TlsInfo};
+
 /// The peer of a connection: its address, whether the connection to it is encrypted, and, on a
 /// server that asks for it, its certificate.
 ///
@@ -37,6 +40,7 @@ pub struct Peer {
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
+    proxied: bool,
     rare: Option<Arc<Rare>>,
 }
 
@@ -46,19 +50,28 @@ struct Rare {
     flowinfo: u32,
     scope_id: u32,
     certificate: Option<Arc<[u8]>>,
+    /// Of an HTTP/2 connection.
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<TlsFacts>>,
 }
 
 impl Peer {
     /// A peer about which nothing is known, without encryption.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { ip: None, port: 0, secure: false, rare: None }
+        Self { ip: None, port: 0, secure: false, proxied: false, rare: None }
     }
 
     /// Sets whether the connection is encrypted.
     #[must_use]
     pub const fn with_secure(mut self, secure: bool) -> Self {
         self.secure = secure;
+        self
+    }
+
+    /// The peer is reached through a proxy, whose address is that of the connection.
+    pub(crate) const fn through_proxy(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -72,13 +85,26 @@ impl Peer {
 
     /// On a server that asks for it (`ClientAuth`): the certificate of the client, in DER (RFC 5280),
     /// which was verified. Parse it with a crate for X.509. `None` if the client has none, and on a
-    /// client: see `TlsInfo::peer_certificates` there, which also has the rest of the chain.
+    /// client: see `WebSocket::tls` there, which also has the rest of the chain.
     #[must_use]
     pub fn certificate(&self) -> Option<&[u8]> {
         self.rare.as_ref()?.certificate.as_deref()
     }
 
-    /// The network address. `None` if it is unknown, or if the connection does not use a network.
+    /// With what TLS negotiated for the connection, for those who do not see it.
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    pub(super) fn with_tls(mut self, facts: TlsFacts) -> Self {
+        Arc::make_mut(self.rare.get_or_insert_default()).tls = Some(Arc::new(facts));
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
+        self.rare.as_ref()?.tls.as_deref().map(TlsInfo::kept)
+    }
+
+    /// The network address; that of the proxy if it [is reached through one](Self::is_proxied). `None`
+    /// if it is unknown, or if the connection does not use a network.
     #[must_use]
     pub fn addr(&self) -> Option<SocketAddr> {
         match self.ip {
@@ -100,6 +126,16 @@ impl Peer {
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
+
+    /// Whether a [`Client`](crate::Client) reached it through a proxy ([`Client::proxy`], or one of the
+    /// environment). On a server it is `false`: what a proxy in front of it tells of the client is in
+    /// the address (`TrustedProxies`).
+    ///
+    /// [`Client::proxy`]: crate::Client::proxy
+    #[must_use]
+    pub const fn is_proxied(&self) -> bool {
+        self.proxied
+    }
 }
 
 impl From<SocketAddr> for Peer {
@@ -110,8 +146,8 @@ impl From<SocketAddr> for Peer {
             SocketAddr::V6(addr) => (addr.flowinfo(), addr.scope_id()),
         };
         let is_rare = (flowinfo, scope_id) != (0, 0);
-        let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, certificate: None }));
-        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, rare }
+        let rare = is_rare.then(|| Arc::new(Rare { flowinfo, scope_id, ..Rare::default() }));
+        Self { ip: Some(addr.ip()), port: addr.port(), secure: false, proxied: false, rare }
     }
 }
 
@@ -120,6 +156,7 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer")
             .field("addr", &self.addr())
             .field("secure", &self.secure)
+            .field("proxied", &self.proxied)
             .field("certificate", &self.certificate().is_some())
             .finish()
     }

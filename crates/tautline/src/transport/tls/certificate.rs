@@ -78,8 +78,7 @@ impl ServerCertificate {
     /// # Errors
     /// As [`from_pem_files`](Self::from_pem_files).
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let key = certified(chain, "certificates", key, "private key")?;
-        Self::new(key, None)
+        Self::new(certified_pem(chain, key)?, None)
     }
 
     /// Adds the OCSP response in this file (RFC 6066 section 8), in DER, as `openssl ocsp -respout`
@@ -244,6 +243,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
     }
     Ok(content)
+}
+
+/// A chain and its key from two files in PEM.
+pub(super) fn certified_in(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let what = [in_file("certificates", chain), in_file("private key", key)];
+    let read =
+        |path, what: &str| read(path).map_err(|error| TlsError::pem(what, PemError::Io(error)));
+    certified(&read(chain, &what[0])?, &what[0], &read(key, &what[1])?, &what[1])
+}
+
+/// The same from text.
+pub(super) fn certified_pem(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
+    certified(chain, "certificates", key, "private key")
 }
 
 fn certified(

@@ -1,33 +1,50 @@
-//! TLS of a client: whom it trusts.
+//! TLS of a client: whom it trusts, and who it is.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
+use super::client_certificate::ClientCertificate;
+use super::pins::PublicKeyPin;
 #[cfg(feature = "http2")]
 use super::settings::ALPN_HTTP2;
-use super::settings::{ALPN, WRITE_LIMIT, provider};
-use super::{TlsError, roots};
+use super::settings::{ALPN, WRITE_LIMIT};
+use super::trust::Trust;
+use super::{TlsError, pinning, roots};
 use crate::transport::read_ahead::ReadAhead;
 use crate::transport::{Base, Transport};
 
-/// TLS settings of a client. Clones share sessions, which makes later connections faster.
+/// TLS settings of a client: whom it trusts, and who it is. Clones share sessions, which makes later
+/// connections faster.
 ///
-/// The server's certificate is always verified against the host name or IP address of the URI.
+/// The server's certificate is always verified against the host name or IP address of the URI,
+/// except with [`pins_alone`](Self::pins_alone).
+///
+/// ```
+/// use tautline::{Client, ClientCertificate, ClientTls, TlsError};
+///
+/// fn client() -> Result<Client, TlsError> {
+///     let own = ClientCertificate::from_pem_files("client.pem", "client.key")?;
+///     let tls = ClientTls::from_ca_file("ca.pem")?.client_certificate(own);
+///     Ok(Client::new().tls(tls))
+/// }
+/// # assert!(client().is_err());
+/// ```
 #[derive(Clone)]
-pub struct ClientTls(Roots);
-
-#[derive(Clone)]
-enum Roots {
-    /// Those of the system, read when they are first needed.
-    System(Arc<OnceCell<Arc<ClientConfig>>>),
-    Ready(Arc<ClientConfig>),
+pub struct ClientTls {
+    trust: Trust,
+    certificate: Option<ClientCertificate>,
+    /// With an empty list, no server is trusted.
+    pins: Option<Arc<[PublicKeyPin]>>,
+    /// Made when it is first needed.
+    config: Arc<OnceCell<Arc<ClientConfig>>>,
 }
 
 impl Default for ClientTls {
@@ -40,7 +57,28 @@ impl ClientTls {
     /// Trusts the certificate authorities that the system trusts.
     #[must_use]
     pub fn system_roots() -> Self {
-        Self(Roots::System(Arc::default()))
+        Self::new(Trust::System)
+    }
+
+    /// Has the system itself verify certificates, with the crate `rustls-platform-verifier`: on
+    /// Windows, macOS, iOS and Android this includes what its administrator and its revocation
+    /// services say. Elsewhere it is like [`system_roots`](Self::system_roots).
+    ///
+    /// On Android the application must initialize that crate first.
+    #[cfg(feature = "platform-verifier")]
+    #[must_use]
+    pub fn platform_verifier() -> Self {
+        Self::new(Trust::Platform)
+    }
+
+    /// Trusts the certificate authorities that Mozilla trusts, as compiled into the program with the
+    /// crate `webpki-roots`: for containers without any of their own. They are only as current as
+    /// that crate.
+    #[cfg(feature = "webpki-roots")]
+    #[must_use]
+    pub fn webpki_roots() -> Self {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        Self::new(Trust::Roots(Arc::new(roots)))
     }
 
     /// Trusts the certificate authorities in this PEM file, and no others.
@@ -61,7 +99,21 @@ impl ClientTls {
     }
 
     fn from_roots(roots: RootCertStore) -> Result<Self, TlsError> {
-        Ok(Self(Roots::Ready(client_config(roots)?)))
+        let tls = Self::new(Trust::Roots(Arc::new(roots)));
+        let config = tls.trust.config(None)?;
+        Ok(Self { config: Arc::new(OnceCell::new_with(Some(config))), ..tls })
+    }
+
+    /// Trusts whoever has one of these public keys, and nobody else. **Nothing else is verified**:
+    /// neither the issuer of the certificate, nor its dates, nor its names. This is for a server with
+    /// a certificate that it has signed itself, such as a device; for any other,
+    /// [`pins`](Self::pins) adds to the verification.
+    ///
+    /// The server proves that it has the key, as always (RFC 8446 section 4.4.3).
+    #[must_use]
+    pub fn pins_alone(pins: impl IntoIterator<Item = PublicKeyPin>) -> Self {
+        let pins: Arc<[_]> = pins.into_iter().collect();
+        Self { pins: Some(pins.clone()), ..Self::new(Trust::PinsAlone(pins)) }
     }
 
     /// Takes complete rustls settings: roots, client certificates, versions, verification. If they
@@ -76,29 +128,74 @@ impl ClientTls {
         if config.alpn_protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
         }
-        Self(Roots::Ready(config))
+        Self::new(Trust::Config(config))
+    }
+
+    fn new(trust: Trust) -> Self {
+        Self { trust, certificate: None, pins: None, config: Arc::default() }
+    }
+
+    /// Shows this certificate to servers that ask for one (mutual TLS, RFC 8446 section 4.4.2).
+    ///
+    /// Sessions of settings without it, or with another, are not resumed.
+    #[must_use]
+    pub fn client_certificate(self, certificate: ClientCertificate) -> Self {
+        Self { certificate: Some(certificate), config: Arc::default(), ..self }
+    }
+
+    /// Trusts, of the servers that are trusted otherwise, only those whose own certificate has one of
+    /// these public keys; with an empty list, none. Others are [refused](TlsError::Pin) before
+    /// anything is sent inside TLS.
+    ///
+    /// Authorities' keys are not looked for: to trust a single authority, use
+    /// [`from_ca_file`](Self::from_ca_file). Have a second pin, of a key that is kept offline, for
+    /// when the first is lost. The pins count for whatever server the [`Client`](crate::Client)
+    /// connects to, and for an `https` proxy without settings of its own.
+    ///
+    /// ```
+    /// use tautline::{ClientTls, InvalidPin};
+    ///
+    /// let pin = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".parse()?;
+    /// let tls = ClientTls::system_roots().pins([pin]);
+    /// # let _ = tls;
+    /// # Ok::<(), InvalidPin>(())
+    /// ```
+    #[must_use]
+    pub fn pins(self, pins: impl IntoIterator<Item = PublicKeyPin>) -> Self {
+        Self { pins: Some(pins.into_iter().collect()), ..self }
     }
 
     async fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        match &self.0 {
-            Roots::Ready(config) => Ok(config.clone()),
-            Roots::System(cell) => {
-                // Reading them from disk takes milliseconds: do not block a thread that serves
-                // connections.
-                let read = || async {
-                    let reading = tokio::task::spawn_blocking(system_config);
-                    reading.await.map_err(|error| TlsError::SystemRoots(error.into()))?
-                };
-                cell.get_or_try_init(read).await.cloned()
+        let make = || async {
+            if !self.trust.is_read_from_disk() {
+                return self.trust.config(self.certificate.as_ref());
             }
-        }
+            // This takes milliseconds: do not block a thread that serves connections.
+            let (trust, certificate) = (self.trust.clone(), self.certificate.clone());
+            let reading = tokio::task::spawn_blocking(move || trust.config(certificate.as_ref()));
+            reading.await.map_err(|error| TlsError::SystemRoots(error.into()))?
+        };
+        self.config.get_or_try_init(make).await.cloned()
+    }
+
+    /// The server has proved to have the key of its certificate: whether that is a key to trust. Also
+    /// after resumption, which keeps the certificate.
+    fn check_pins(
+        &self,
+        provider: &CryptoProvider,
+        certificates: Option<&[CertificateDer<'_>]>,
+    ) -> Result<(), TlsError> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let own = certificates.and_then(<[_]>::first).ok_or(TlsError::NoCertificate)?;
+        let found = pinning::of(own, provider)?;
+        if pins.contains(&found) { Ok(()) } else { Err(TlsError::Pin { found }) }
     }
 
     pub(crate) async fn connect<S>(&self, stream: S, host: &str) -> Result<Transport<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        connect(self.config().await?, stream, host).await
+        self.connect_with(self.config().await?, stream, host).await
     }
 
     /// The same over the stream of a [`Client`](crate::Client), of whatever kind it is.
@@ -142,63 +239,44 @@ impl ClientTls {
     {
         let mut config = self.config().await?;
         if config.alpn_protocols != [ALPN] {
-            return connect(config, stream, host).await;
+            return self.connect_with(config, stream, host).await;
         }
         let protocols: &[&[u8]] = if only { &[ALPN_HTTP2] } else { &[ALPN_HTTP2, ALPN] };
         // Sessions are shared all the same.
         Arc::make_mut(&mut config).alpn_protocols =
             protocols.iter().map(|name| name.to_vec()).collect();
-        connect(config, stream, host).await
+        self.connect_with(config, stream, host).await
+    }
+
+    async fn connect_with<S>(
+        &self,
+        config: Arc<ClientConfig>,
+        stream: S,
+        host: &str,
+    ) -> Result<Transport<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
+        let provider = config.crypto_provider().clone();
+        let connector = TlsConnector::from(config);
+        let stream = ReadAhead::new(stream);
+        let connecting = connector.connect_with(name, stream, |session| {
+            session.set_buffer_limit(Some(WRITE_LIMIT));
+        });
+        let stream = connecting.await.map_err(TlsError::handshake)?;
+        self.check_pins(&provider, stream.get_ref().1.peer_certificates())?;
+        Ok(Transport::tls_client(stream))
     }
 }
 
-async fn connect<S>(
-    config: Arc<ClientConfig>,
-    stream: S,
-    host: &str,
-) -> Result<Transport<S>, TlsError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
-    let connector = TlsConnector::from(config);
-    let stream = ReadAhead::new(stream);
-    let connecting = connector.connect_with(name, stream, |session| {
-        session.set_buffer_limit(Some(WRITE_LIMIT));
-    });
-    let stream = connecting.await.map_err(TlsError::Handshake)?;
-    Ok(Transport::tls_client(stream))
-}
-
+/// Without keys.
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Roots::System(_) => "ClientTls(system roots)",
-            Roots::Ready(_) => "ClientTls(own settings)",
-        })
+        f.debug_struct("ClientTls")
+            .field("trust", &self.trust)
+            .field("certificate", &self.certificate)
+            .field("pins", &self.pins)
+            .finish()
     }
-}
-
-fn system_config() -> Result<Arc<ClientConfig>, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "a trusted certificate of the system cannot be read");
-    }
-    let mut roots = RootCertStore::empty();
-    // Systems have a few certificates that rustls does not accept; the others are what matters.
-    roots.add_parsable_certificates(found.certs);
-    client_config(roots)
-}
-
-fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
-    if roots.is_empty() {
-        return Err(TlsError::NoRoots);
-    }
-    let mut config = ClientConfig::builder_with_provider(provider()?)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::settings)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Arc::new(config))
 }

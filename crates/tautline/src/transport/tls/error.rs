@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 
+use rustls::CertificateError;
 use rustls::pki_types::pem::Error as PemError;
 
+use super::pins::{PublicKeyPin, UnknownKey};
 use crate::error::BoxError;
 
 /// Why TLS could not be set up or negotiated.
@@ -40,6 +42,16 @@ pub enum TlsError {
     Settings(BoxError),
     /// The host of the URI is not a DNS name or IP address that a certificate can be issued for.
     ServerName,
+    /// The public key of the server is not one of those that are
+    /// [pinned](crate::ClientTls::pins). Nothing was sent inside TLS.
+    #[non_exhaustive]
+    Pin {
+        /// The key that it has.
+        found: PublicKeyPin,
+    },
+    /// The server has no certificate whose key could be compared with those that are
+    /// [pinned](crate::ClientTls::pins), as settings of rustls may allow.
+    NoCertificate,
     /// The TLS handshake failed, for instance because the certificate is not trusted, or not for
     /// this host.
     Handshake(io::Error),
@@ -52,6 +64,19 @@ impl TlsError {
 
     pub(super) fn staple(what: &str, error: impl Into<BoxError>) -> Self {
         Self::Staple { what: what.to_owned(), source: error.into() }
+    }
+
+    /// Why a handshake of a client failed, by name where that is of ours.
+    pub(super) fn handshake(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
+                match other.0.downcast_ref::<UnknownKey>() {
+                    Some(UnknownKey(found)) => Self::Pin { found: *found },
+                    None => Self::Handshake(error),
+                }
+            }
+            _ => Self::Handshake(error),
+        }
     }
 
     pub(super) fn settings(error: rustls::Error) -> Self {
@@ -75,6 +100,8 @@ impl TlsError {
             | Self::Pem { .. }
             | Self::Staple { .. }
             | Self::Settings(_)
+            | Self::Pin { .. }
+            | Self::NoCertificate
             | Self::ServerName => false,
         }
     }
@@ -94,6 +121,10 @@ impl fmt::Display for TlsError {
             }
             Self::Settings(_) => "rustls rejected the TLS settings",
             Self::ServerName => "the host is not a name that a certificate can have",
+            Self::Pin { found } => {
+                return write!(f, "the server's public key is {found}, which is not pinned");
+            }
+            Self::NoCertificate => "the server has no certificate whose key could be pinned",
             Self::Handshake(_) => "the TLS handshake failed",
         })
     }
@@ -107,7 +138,11 @@ impl std::error::Error for TlsError {
             | Self::Staple { source, .. }
             | Self::Settings(source) => Some(&**source),
             Self::Handshake(error) => Some(error),
-            Self::NoProvider | Self::NoRoots | Self::ServerName => None,
+            Self::NoProvider
+            | Self::NoRoots
+            | Self::Pin { .. }
+            | Self::NoCertificate
+            | Self::ServerName => None,
         }
     }
 }
@@ -127,6 +162,8 @@ mod tests {
             TlsError::staple("OCSP response in ocsp.der", "it is a page in HTML"),
             TlsError::settings(rustls::Error::FailedToGetRandomBytes),
             TlsError::ServerName,
+            TlsError::Pin { found: PublicKeyPin::sha256([7; 32]) },
+            TlsError::NoCertificate,
             TlsError::Handshake(io::Error::other("cut")),
         ] {
             assert_one_level_each(&error);
