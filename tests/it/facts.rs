@@ -11,8 +11,11 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::support::handshake::{Identity, bind};
 use crate::support::peer::{CLOSE, FIN, Peer, TEXT, close_body};
 
+/// Version, cipher suite, ALPN, the name that the client asked for, and certificates.
+type Negotiated = (String, String, String, Option<String>, Vec<Vec<u8>>);
+
 /// What TLS negotiated, in short.
-fn tls(ws: &WebSocket) -> Option<(String, String, String, Option<String>, Vec<Vec<u8>>)> {
+fn tls(ws: &WebSocket) -> Option<Negotiated> {
     let tls = ws.tls()?;
     Some((
         tls.version()?.to_owned(),
