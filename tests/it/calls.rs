@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tautline::calls::{
-    self, Answer, CallError, CallFormat, CallReader, Caller, JsonRpc, JsonRpcError, JsonRpcObject,
+    self, Answer, CallError, CallFormat, CallReader, Caller, JsonRpc, JsonRpcError,
+    JsonRpcErrorObject,
 };
 use tautline::{Message, Server, WebSocket};
 
@@ -28,7 +29,10 @@ async fn backwards(mut ws: WebSocket) -> Result<(), Box<dyn std::error::Error + 
             }
             "never" => continue,
             "end" => return Ok(ws.close().await?),
-            _ => call.refuse(&JsonRpcObject::new(JsonRpcObject::METHOD_NOT_FOUND, "no such"))?,
+            _ => call.refuse(&JsonRpcErrorObject::new(
+                JsonRpcErrorObject::METHOD_NOT_FOUND,
+                "no such",
+            ))?,
         };
         match kept.take() {
             None => kept = reply,
@@ -68,7 +72,7 @@ async fn each_call_gets_its_own_answer_whatever_their_order() {
     );
     assert!(
         matches!(&wrong, Err(CallError::Format(JsonRpcError::Peer(error)))
-            if error.code == JsonRpcObject::METHOD_NOT_FOUND && error.message == "no such"),
+            if error.code == JsonRpcErrorObject::METHOD_NOT_FOUND && error.message == "no such"),
         "{wrong:?}"
     );
     assert!(matches!(typed, Err(CallError::Format(JsonRpcError::Deserialize(_)))), "{typed:?}");

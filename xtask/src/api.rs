@@ -20,7 +20,11 @@ const LISTINGS: &str = "docs/api";
 const CRATES: &[(&str, &str)] = &[
     ("tautline-frame", "deflate,tokio-codec"),
     ("tautline-handshake", "http1,idna"),
-    ("tautline", "ring,deflate,idna,jwt"),
+    (
+        "tautline",
+        "ring,deflate,idna,jwt,http2,service,router,metrics,socks,json-rpc,cookies,url,\
+         platform-verifier,webpki-roots",
+    ),
     ("tautline-http", "deflate"),
     ("tautline-axum", "deflate"),
 ];

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 #[cfg(feature = "json-rpc")]
-pub use self::json_rpc::{JsonRpc, JsonRpcCall, JsonRpcError, JsonRpcObject, JsonRpcRequest};
+pub use self::json_rpc::{JsonRpc, JsonRpcCall, JsonRpcError, JsonRpcErrorObject, JsonRpcRequest};
 pub use self::table::{Answering, CallTable};
 use crate::split::{Reader, Writer};
 use crate::transport::Transport;
@@ -105,7 +105,8 @@ impl<T, E> Answer<T, E> {
 pub enum CallError<E> {
     /// The request was not sent: the connection is closing or has failed.
     Send(Error),
-    /// The connection ended before the answer. The peer may have carried out the request, or not.
+    /// The connection ended before the answer, or while the request was written. The peer may have
+    /// carried out the request, or not.
     Ended,
     /// No answer came in time. The peer may have carried out the request, or not.
     Timeout,
@@ -144,7 +145,8 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
 }
 
 /// Makes one end of a connection ready for calls. The reader has to be polled for answers to
-/// arrive; without it, every call ends with [`CallError::Ended`].
+/// arrive: while nobody polls it, calls end with [`CallError::Timeout`], and once it is dropped, with
+/// [`CallError::Ended`].
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -193,12 +195,10 @@ where
 {
     let (reader, writer) = ws.split();
     let table = CallTable::new(format);
-    let caller = Caller { table: table.clone(), writer, timeout: DEFAULT_TIMEOUT };
+    let timeout = Caller::<F, S>::DEFAULT_TIMEOUT;
+    let caller = Caller { table: table.clone(), writer, timeout };
     (caller, CallReader { reader, table })
 }
-
-/// Half a minute: longer than answers take, and short enough that a lost one is noticed.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends requests and waits for their responses. Clones use the same connection, and so do calls
 /// of one caller at the same time.
@@ -221,7 +221,11 @@ impl<F: CallFormat, S> fmt::Debug for Caller<F, S> {
 }
 
 impl<F: CallFormat, S> Caller<F, S> {
-    /// How long a call may take, from sending the request to its response. Default: 30 seconds.
+    /// Half a minute: longer than answers take, and short enough that a lost one is noticed.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// How long a call may take, from sending the request to its response. Default:
+    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT).
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -254,8 +258,10 @@ impl<F: CallFormat, S: AsyncRead + AsyncWrite + Unpin> Caller<F, S> {
         let mut asked = Asked { caller: self, answering, is_sent: false };
         let calling = async {
             let mut writer = self.writer.clone();
-            writer.send(message).await.map_err(CallError::Send)?;
+            writer.feed(message).await.map_err(CallError::Send)?;
             asked.is_sent = true;
+            // From here on, nobody knows what the peer has.
+            writer.flush().await.map_err(|_| CallError::Ended)?;
             (&mut asked.answering).await
         };
         timeout(self.timeout, calling).await.unwrap_or(Err(CallError::Timeout))

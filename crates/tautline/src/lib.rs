@@ -103,6 +103,9 @@ pub use http;
 // For its `CookieStore` as a `CookieJar`.
 #[cfg(feature = "cookies")]
 pub use cookie_store;
+// Values of `calls::JsonRpc`.
+#[cfg(feature = "json-rpc")]
+pub use serde_json;
 // Networks, of `Limits::exempt`.
 pub use ipnet;
 // For `ClientTls::from_config` and `ServerTls::from_config` alone, which take the settings of this

@@ -9,8 +9,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::metrics::{Counter, Gauge, Unit, counter, gauge, histogram};
+use ::metrics::{Counter, Gauge, counter, gauge, histogram};
 use tautline_frame::{CloseFrame, Protocol, Strikes};
+
+// Of `Metric`, for those who describe metrics to their recorder.
+pub use ::metrics::Unit;
 
 use crate::outcome::Outcome;
 use crate::registry::Totals;
@@ -26,7 +29,7 @@ pub struct Metric {
     pub name: &'static str,
     /// What kind it is of.
     pub kind: Kind,
-    /// Of its values.
+    /// The unit of its values.
     pub unit: Unit,
     /// Its labels.
     pub labels: &'static [&'static str],

@@ -14,6 +14,10 @@ use super::{Answer, CallError, CallFormat, Caller};
 /// The format of JSON-RPC 2.0: requests `{"jsonrpc":"2.0","id":1,"method":..,"params":..}`, and
 /// responses with the same `id` and a `result` or an `error`.
 ///
+/// Requests of the peer whose `id` is null are taken for notifications: the specification advises
+/// against that id. Batches (section 6) are neither sent nor taken apart: one that arrives is a
+/// message like any other.
+///
 /// ```no_run
 /// use tautline::calls::{self, JsonRpc};
 ///
@@ -88,7 +92,7 @@ fn raw(value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, JsonRpcError>
 #[non_exhaustive]
 pub enum JsonRpcError {
     /// The peer answered with an error.
-    Peer(JsonRpcObject),
+    Peer(JsonRpcErrorObject),
     /// The parameters, or the result, are not values of JSON.
     Serialize(serde_json::Error),
     /// The result is not of the type that was asked for. The request was carried out.
@@ -98,7 +102,7 @@ pub enum JsonRpcError {
 impl fmt::Display for JsonRpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Peer(JsonRpcObject { code, message, .. }) => {
+            Self::Peer(JsonRpcErrorObject { code, message, .. }) => {
                 write!(f, "the peer answered with error {code}: {message}")
             }
             Self::Serialize(_) => f.write_str("the value cannot be written as JSON"),
@@ -119,7 +123,7 @@ impl std::error::Error for JsonRpcError {
 /// An error as JSON-RPC writes it (section 5.1 of the specification).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct JsonRpcObject {
+pub struct JsonRpcErrorObject {
     /// What kind of error: -32601 is a method that does not exist, -32602 wrong parameters, -32603
     /// an error of the peer; those from -32000 to -32099 are each server's own.
     pub code: i64,
@@ -131,7 +135,7 @@ pub struct JsonRpcObject {
     pub data: Option<Box<RawValue>>,
 }
 
-impl JsonRpcObject {
+impl JsonRpcErrorObject {
     /// There is no such method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
     /// The parameters are not those of the method.
@@ -169,7 +173,7 @@ struct Outgoing<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a JsonRpcObject>,
+    error: Option<&'a JsonRpcErrorObject>,
 }
 
 #[derive(Serialize)]
@@ -198,7 +202,7 @@ struct Response<'a> {
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
     #[serde(default)]
-    error: Option<JsonRpcObject>,
+    error: Option<JsonRpcErrorObject>,
 }
 
 impl CallFormat for JsonRpc {
@@ -251,7 +255,7 @@ impl JsonRpc {
     ///
     /// ```
     /// use tautline::Message;
-    /// use tautline::calls::{JsonRpc, JsonRpcObject};
+    /// use tautline::calls::{JsonRpc, JsonRpcErrorObject};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let format = JsonRpc::new();
@@ -262,7 +266,7 @@ impl JsonRpc {
     ///         let [a, b]: [i64; 2] = call.params()?;
     ///         call.respond(&(a + b))?
     ///     }
-    ///     _ => call.refuse(&JsonRpcObject::new(JsonRpcObject::METHOD_NOT_FOUND, "no such method"))?,
+    ///     _ => call.refuse(&JsonRpcErrorObject::new(JsonRpcErrorObject::METHOD_NOT_FOUND, "no such method"))?,
     /// };
     /// // `None` for a notification.
     /// assert_eq!(reply.unwrap().as_text(), Some(r#"{"jsonrpc":"2.0","id":"a","result":3}"#));
@@ -332,7 +336,7 @@ impl JsonRpcCall {
     ///
     /// # Errors
     /// [`JsonRpcError::Serialize`].
-    pub fn refuse(&self, error: &JsonRpcObject) -> Result<Option<Message>, JsonRpcError> {
+    pub fn refuse(&self, error: &JsonRpcErrorObject) -> Result<Option<Message>, JsonRpcError> {
         self.reply(|outgoing| outgoing.error = Some(error))
     }
 
@@ -417,7 +421,7 @@ mod tests {
         let error = decode(r#"{"id":2,"error":{"code":-32601,"message":"no","data":[1]}}"#);
         assert!(
             matches!(&error, Some((2, Err(JsonRpcError::Peer(error))))
-                if error.code == JsonRpcObject::METHOD_NOT_FOUND
+                if error.code == JsonRpcErrorObject::METHOD_NOT_FOUND
                     && error.data.as_ref().is_some_and(|data| data.get() == "[1]")),
             "{error:?}"
         );
@@ -445,7 +449,7 @@ mod tests {
         assert!(call.params::<()>().is_ok());
         assert!(call.params::<u8>().is_err());
         let call = parse(r#"{"id": [7], "method":"x"}"#).unwrap();
-        let refused = call.refuse(&JsonRpcObject::new(1, "no")).unwrap().unwrap();
+        let refused = call.refuse(&JsonRpcErrorObject::new(1, "no")).unwrap().unwrap();
         assert_eq!(
             refused.as_text(),
             Some(r#"{"jsonrpc":"2.0","id":[7],"error":{"code":1,"message":"no"}}"#)

@@ -71,7 +71,8 @@ impl RequestAttempt {
         self.number
     }
 
-    /// Whether redirections have led away from the scheme, host or port of the first request. Its
+    /// Whether redirections have led away from the scheme, host or port of the first request, or from
+    /// its Unix socket. Its
     /// credentials have been dropped then; do not add others that are not meant for
     /// [`uri`](Self::uri).
     #[must_use]

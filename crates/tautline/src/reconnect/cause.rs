@@ -91,7 +91,8 @@ impl Cause {
     /// | closed with 1002, 1003, 1007, 1008, 1009, 1010 | stop |
     /// | closed with 3000 (unauthorized), 3003 (forbidden) | stop |
     /// | closed with any other code of applications or libraries | retry |
-    /// | a hook failed or took too long | retry |
+    /// | a hook of this module failed or took too long | retry |
+    /// | the hook [`Client::on_request`](crate::Client::on_request) failed | retry if an [`io::Error`](std::io::Error) is the reason, else stop |
     ///
     /// The times for 1012 are those that IANA's registry of close codes refers to. That for 1013 it
     /// leaves to the user; here it is a minute at most.
