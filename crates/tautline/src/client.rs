@@ -187,9 +187,10 @@ impl Client {
 
     /// How large the head of a response may be.
     #[must_use]
-    pub const fn head_limits(mut self, limits: HeadLimits) -> Self {
+    pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.limits = limits;
-        self
+        // Those of an HTTP/2 connection are fixed when it is opened.
+        self.with_own_connections()
     }
 
     header_setters! {
@@ -378,14 +379,14 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
-            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
-            let security = Security::of(&uri)?;
+            let (endpoint, request) = client.prepare(Ok(target))?;
+            let security = Security::of(&endpoint.uri)?;
             let timing = client.timing();
-            let transport = client.secure(stream, &uri, security, &timing).await?;
+            let transport = client.secure(stream, &endpoint.uri, security, &timing).await?;
             let peer = Peer::unknown().with_secure(transport.is_tls());
             let reply = client.upgrade(request, transport, peer, &timing).await?;
             let opened = Self::outcome(reply, &timing).await;
-            self.asking.note_outcome(&uri, &opened);
+            self.asking.note_outcome(&endpoint, &opened);
             Ok(opened?.0)
         })
     }
@@ -407,11 +408,11 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
-            let (Endpoint { uri, .. }, request) = client.prepare(Ok(target))?;
+            let (endpoint, request) = client.prepare(Ok(target))?;
             let timing = client.timing();
             let reply = client.upgrade(request, stream, Peer::unknown(), &timing).await?;
             let opened = Self::outcome(reply, &timing).await;
-            self.asking.note_outcome(&uri, &opened);
+            self.asking.note_outcome(&endpoint, &opened);
             Ok(opened?.0)
         })
     }

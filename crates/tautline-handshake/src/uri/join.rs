@@ -55,7 +55,8 @@ impl WsUri {
         Ok(joined)
     }
 
-    /// Whether both have the same scheme, host and port (RFC 6454 section 5).
+    /// Whether both have the same scheme, host and port (RFC 6454 section 5). The zone of an IPv6
+    /// address is a part of its host.
     ///
     /// ```
     /// use tautline_handshake::WsUri;
@@ -68,7 +69,8 @@ impl WsUri {
     #[must_use]
     pub fn same_origin(&self, other: &Self) -> bool {
         let origin = |uri: &Self| (uri.secure, uri.port());
-        origin(self) == origin(other) && self.authority.host == other.authority.host
+        let host = (&self.authority.host, self.zone());
+        origin(self) == origin(other) && host == (&other.authority.host, other.zone())
     }
 
     /// The same server, asked for this path and query, which are relative to those of this URI.

@@ -124,7 +124,7 @@ impl std::error::Error for JsonRpcError {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JsonRpcErrorObject {
-    /// What kind of error: -32601 is a method that does not exist, -32602 wrong parameters, -32603
+    /// What kind of error; 0 if the peer's has another form, which is in `data`: -32601 is a method that does not exist, -32602 wrong parameters, -32603
     /// an error of the peer; those from -32000 to -32099 are each server's own.
     pub code: i64,
     /// One sentence.
@@ -201,8 +201,17 @@ struct Response<'a> {
     method: Option<&'a RawValue>,
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
-    #[serde(default)]
-    error: Option<JsonRpcErrorObject>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// What a peer answers as an error. One of another form, such as a text, is still the answer.
+fn error_object(error: &RawValue) -> JsonRpcErrorObject {
+    serde_json::from_str(error.get()).unwrap_or_else(|_| JsonRpcErrorObject {
+        code: 0,
+        message: "of another form".to_owned(),
+        data: Some(error.to_owned()),
+    })
 }
 
 impl CallFormat for JsonRpc {
@@ -221,7 +230,7 @@ impl CallFormat for JsonRpc {
             return None;
         }
         let result = match response.error {
-            Some(error) => Err(JsonRpcError::Peer(error)),
+            Some(error) => Err(JsonRpcError::Peer(error_object(error))),
             None => Ok(match response.result {
                 Some(result) => result.to_owned(),
                 None => RawValue::NULL.to_owned(),
@@ -425,6 +434,16 @@ mod tests {
                     && error.data.as_ref().is_some_and(|data| data.get() == "[1]")),
             "{error:?}"
         );
+        // As in JSON-RPC 1.0; it was no answer, and the call waited until its deadline.
+        for form in [r#""no such method""#, r#"{"message":"no"}"#, "[]"] {
+            let error = decode(&format!(r#"{{"id":2,"result":null,"error":{form}}}"#));
+            assert!(
+                matches!(&error, Some((2, Err(JsonRpcError::Peer(error))))
+                    if error.code == 0 && error.data.as_ref().is_some_and(|data| data.get() == form)),
+                "{error:?}"
+            );
+        }
+        assert_eq!(result(r#"{"id":2,"result":5,"error":null}"#), Some((2, "5".into())));
         for other in [
             r#"{"id":1,"method":"ping"}"#,
             r#"{"method":"tick","params":[]}"#,

@@ -45,24 +45,29 @@ impl Asking {
         self.redirects == 0 && self.jar.is_none() && self.hook.is_none()
     }
 
+    /// The jar, which knows servers by their URIs: all Unix sockets have the same one.
+    fn jar_for(&self, server: &Endpoint) -> Option<&Arc<dyn CookieJar>> {
+        self.jar.as_ref().filter(|_| server.socket().is_none())
+    }
+
     /// Keeps the cookies of a response.
-    fn note_cookies(&self, uri: &WsUri, headers: &HeaderMap) {
-        if let Some(jar) = &self.jar
+    fn note_cookies(&self, from: &Endpoint, headers: &HeaderMap) {
+        if let Some(jar) = self.jar_for(from)
             && headers.contains_key(SET_COOKIE)
         {
-            jar.store(uri, &mut headers.get_all(SET_COOKIE).iter());
+            jar.store(&from.uri, &mut headers.get_all(SET_COOKIE).iter());
         }
     }
 
     /// The same of the outcome of an attempt.
     pub(super) fn note_outcome<S>(
         &self,
-        uri: &WsUri,
+        from: &Endpoint,
         outcome: &Result<(WebSocket<S>, Response<()>), ConnectError>,
     ) {
         match outcome {
-            Ok((_, response)) => self.note_cookies(uri, response.headers()),
-            Err(ConnectError::Refused(response)) => self.note_cookies(uri, response.headers()),
+            Ok((_, response)) => self.note_cookies(from, response.headers()),
+            Err(ConnectError::Refused(response)) => self.note_cookies(from, response.headers()),
             Err(_) => {}
         }
     }
@@ -185,7 +190,7 @@ impl Client {
         let mut course = Course::start(&self.headers, target?, self.asking.redirects)?;
         loop {
             let attempt = course.attempt();
-            let attempt = self.made_ready(attempt, &timing).await?;
+            let attempt = self.made_ready(attempt, &course.endpoint, &timing).await?;
             let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
             if let Some(refused) = course.refused.take()
                 && refused == sent
@@ -195,7 +200,7 @@ impl Client {
             }
             let opening = self.with_whole_headers(&timing);
             let opened = opening.open_tcp(Ok(sent.target())).await;
-            self.asking.note_outcome(&sent.endpoint.uri, &opened);
+            self.asking.note_outcome(&sent.endpoint, &opened);
             match opened {
                 Err(ConnectError::Refused(answer)) => {
                     course.go_on(sent, answer, self.asking.hook.is_some())?;
@@ -218,7 +223,7 @@ impl Client {
         let timing = self.timing();
         let mut course = Course::start(&self.headers, target, 0)?;
         let attempt = course.attempt();
-        let attempt = self.made_ready(attempt, &timing).await?;
+        let attempt = self.made_ready(attempt, &course.endpoint, &timing).await?;
         let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
         Ok((Cow::Owned(self.with_whole_headers(&timing)), sent.target()))
     }
@@ -227,9 +232,10 @@ impl Client {
     async fn made_ready(
         &self,
         mut attempt: RequestAttempt,
+        to: &Endpoint,
         timing: &Timing,
     ) -> Result<RequestAttempt, ConnectError> {
-        if let Some(jar) = &self.asking.jar
+        if let Some(jar) = self.asking.jar_for(to)
             && let Some(cookies) = jar.cookies(&attempt.uri)
         {
             let mut headers = Headers::new();
@@ -262,7 +268,12 @@ struct Sent {
 
 impl Sent {
     fn new(at: &Endpoint, uri: WsUri, headers: HeaderMap) -> Self {
-        Self { endpoint: at.clone().with_uri(uri), headers }
+        // A URI of another server, set by the hook, is not for the socket.
+        let endpoint = match uri.same_origin(&at.uri) {
+            true => at.clone().with_uri(uri),
+            false => uri.into(),
+        };
+        Self { endpoint, headers }
     }
 
     fn target(&self) -> Target {
@@ -330,7 +341,9 @@ impl Course {
         let status = answer.status();
         if let Some(step) = self.redirects.follow(&sent.endpoint.uri, status, answer.headers())? {
             let leaves_socket = step.names_host && self.endpoint.socket().is_some();
-            if step.leaves_origin || leaves_socket {
+            // The hook may have sent the request elsewhere, without these.
+            let is_elsewhere = !step.uri.same_origin(&self.endpoint.uri);
+            if step.leaves_origin || is_elsewhere || leaves_socket {
                 self.left_origin = true;
                 drop_credentials(&mut self.headers);
             }

@@ -61,7 +61,11 @@ impl Client {
             let locking = timeout_at(timing.until(), slot.clone().lock_owned());
             let mut known = locking.await.map_err(|_| TooLate(ConnectStage::Connect))?;
             let link = match known.link() {
-                Some(link) => link,
+                Some(link) => {
+                    // Others need not wait until the server has answered this one.
+                    drop(known);
+                    link
+                }
                 None if !only && known.lacks_http2() => {
                     drop(known);
                     return self.open_own(endpoint, upgrade, security, timing).await;

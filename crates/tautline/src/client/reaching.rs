@@ -134,7 +134,7 @@ impl Client {
         not(feature = "http2"),
         expect(unused_mut, reason = "only HTTP/2 keeps connections")
     )]
-    fn with_own_connections(mut self) -> Self {
+    pub(crate) fn with_own_connections(mut self) -> Self {
         #[cfg(feature = "http2")]
         {
             self.pool = super::Pool::default();

@@ -39,6 +39,10 @@ pub struct Backoff {
     healthy_after: Duration,
     max_failures: Option<u32>,
     failures: u32,
+    /// How many delays there were since the last connection that was healthy.
+    delays: u32,
+    /// The connection that ends was healthy.
+    was_healthy: bool,
     /// The last delay was none, as [`Verdict::RetryNow`] asks.
     hurried: bool,
     /// Taken from the system when first used, so that clones of settings do not act as one.
@@ -54,6 +58,8 @@ impl Default for Backoff {
             healthy_after: Self::DEFAULT_HEALTHY_AFTER,
             max_failures: None,
             failures: 0,
+            delays: 0,
+            was_healthy: false,
             hurried: false,
             random: None,
         }
@@ -132,7 +138,9 @@ impl Backoff {
     /// Starts over: the next delay is a first one.
     pub const fn reset(&mut self) {
         self.failures = 0;
+        self.delays = 0;
         self.hurried = false;
+        self.was_healthy = false;
     }
 
     /// Takes note of how long a connection lasted: starts over if it was
@@ -140,6 +148,7 @@ impl Backoff {
     pub fn note_lasted(&mut self, lasted: Duration) {
         if lasted >= self.healthy_after {
             self.reset();
+            self.was_healthy = true;
         }
     }
 
@@ -147,6 +156,7 @@ impl Backoff {
     pub fn next_delay(&mut self) -> Duration {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
+        self.delays = self.delays.saturating_add(1);
         self.hurried = false;
         if self.jitter { self.random().up_to(ceiling) } else { ceiling }
     }
@@ -156,12 +166,16 @@ impl Backoff {
     /// [too many](Self::max_failures).
     pub fn delay_for(&mut self, verdict: Verdict) -> Option<Duration> {
         let hurried = self.hurried;
-        if verdict == Verdict::Stop
-            || self.max_failures.is_some_and(|max| self.failures >= max.saturating_sub(1))
-        {
+        // The end of a healthy connection is no failure.
+        let failed = !std::mem::take(&mut self.was_healthy);
+        let too_many = self.max_failures.is_some_and(|max| self.failures >= max.saturating_sub(1));
+        if verdict == Verdict::Stop || failed && too_many {
             return None;
         }
         let own = self.next_delay();
+        if !failed {
+            self.failures = 0;
+        }
         Some(match verdict {
             // Once only: what fails each time would be tried without a pause.
             Verdict::RetryNow if !hurried => {
@@ -180,10 +194,10 @@ impl Backoff {
 
     /// The longest that the next delay can be.
     fn ceiling(&self) -> Duration {
-        if self.failures == 0 {
+        if self.delays == 0 {
             return self.first.min(self.max);
         }
-        let factor = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let factor = 1u32.checked_shl(self.delays).unwrap_or(u32::MAX);
         self.first.max(SHORTEST).saturating_mul(factor).min(self.max)
     }
 
@@ -276,7 +290,7 @@ mod tests {
         }
         assert_eq!(longest.clone().jitter(false).next_delay(), Duration::MAX);
         assert_eq!(longest.delay_for(Verdict::RetryAfter(Duration::MAX)), Some(Duration::MAX));
-        longest.failures = u32::MAX - 1;
+        longest.delays = u32::MAX - 1;
         longest.next_delay();
         longest.next_delay();
         let mut none = Backoff::new().first(Duration::ZERO).jitter(false);

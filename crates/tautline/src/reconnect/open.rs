@@ -36,11 +36,20 @@ where
 
 /// The connector of a client, with the same request each time.
 pub(super) fn to(client: Client, request: impl IntoRequest) -> Connector<Transport> {
-    let target = request.into_target();
-    Box::new(move |_| {
+    let (mut client, target) = (client, request.into_target());
+    Box::new(move |attempt| {
+        leave_links_on_request(&mut client, &attempt);
         let (client, target) = (client.clone(), target.as_ref().map(Clone::clone).map_err(same));
         Box::pin(async move { Ok(client.connect(target?).await?) })
     })
+}
+
+/// Whoever asks for another connection may know that the network has changed. One of HTTP/2 that
+/// others use as well is as dead as the stream that was given up.
+fn leave_links_on_request(client: &mut Client, attempt: &Attempt) {
+    if attempt.last_cause().is_some_and(|cause| matches!(cause, Cause::Requested)) {
+        *client = client.clone().with_own_connections();
+    }
 }
 
 /// What is wrong with a request stays wrong.
@@ -54,13 +63,14 @@ fn same(error: &ConnectError) -> ConnectError {
 }
 
 /// The connector of a client, whose requests a hook makes.
-pub(super) fn with<H, F, R>(client: Client, mut hook: H) -> Connector<Transport>
+pub(super) fn with<H, F, R>(mut client: Client, mut hook: H) -> Connector<Transport>
 where
     H: FnMut(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<R, BoxError>> + Send + 'static,
     R: IntoRequest,
 {
     Box::new(move |attempt| {
+        leave_links_on_request(&mut client, &attempt);
         let (request, client) = (hook(attempt), client.clone());
         Box::pin(async move {
             let target = in_time(client.time_to_connect(), request).await?.into_target();

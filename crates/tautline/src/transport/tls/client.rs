@@ -13,9 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client_certificate::ClientCertificate;
 use super::pins::PublicKeyPin;
-#[cfg(feature = "http2")]
-use super::settings::ALPN_HTTP2;
-use super::settings::{ALPN, WRITE_LIMIT};
+use super::settings::{ALPN, ALPN_HTTP2, WRITE_LIMIT};
 use super::trust::Trust;
 use super::{TlsError, pinning, roots};
 use crate::transport::read_ahead::ReadAhead;
@@ -118,7 +116,8 @@ impl ClientTls {
 
     /// Takes complete rustls settings: roots, client certificates, versions, verification. If they
     /// name no protocol (ALPN), `http/1.1` is added. If they name others than that, these are offered
-    /// as they are, also with HTTP/2 (feature `http2`), which is `h2`.
+    /// as they are, also with HTTP/2 (feature `http2`), which is `h2`; but `h2` is left out where
+    /// HTTP/1.1 is spoken.
     ///
     /// They are of the rustls version that this crate re-exports as
     /// [`tautline::rustls`](crate::rustls).
@@ -145,7 +144,8 @@ impl ClientTls {
 
     /// Trusts, of the servers that are trusted otherwise, only those whose own certificate has one of
     /// these public keys; with an empty list, none. Others are [refused](TlsError::Pin) before
-    /// anything is sent inside TLS.
+    /// the request is sent. A [client certificate](Self::client_certificate) is part of the handshake,
+    /// before that: a server that is trusted and not pinned can see it, but not its key.
     ///
     /// Authorities' keys are not looked for: to trust a single authority, use
     /// [`from_ca_file`](Self::from_ca_file). Have a second pin, of a key that is kept offline, for
@@ -195,7 +195,16 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.connect_with(self.config().await?, stream, host).await
+        let mut config = self.config().await?;
+        if config.alpn_protocols.iter().any(|name| name == ALPN_HTTP2) {
+            // What follows is HTTP/1.1, whatever the settings name.
+            let offered = &mut Arc::make_mut(&mut config).alpn_protocols;
+            offered.retain(|name| name != ALPN_HTTP2);
+            if offered.is_empty() {
+                offered.push(ALPN.to_vec());
+            }
+        }
+        self.connect_with(config, stream, host).await
     }
 
     /// The same over the stream of a [`Client`](crate::Client), of whatever kind it is.

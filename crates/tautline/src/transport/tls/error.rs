@@ -43,7 +43,7 @@ pub enum TlsError {
     /// The host of the URI is not a DNS name or IP address that a certificate can be issued for.
     ServerName,
     /// The public key of the server is not one of those that are
-    /// [pinned](crate::ClientTls::pins). Nothing was sent inside TLS.
+    /// [pinned](crate::ClientTls::pins). No request was sent.
     #[non_exhaustive]
     Pin {
         /// The key that it has.

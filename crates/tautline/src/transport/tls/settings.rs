@@ -10,7 +10,6 @@ use super::TlsError;
 /// The protocol inside TLS (RFC 7301): the WebSocket handshake is HTTP/1.1, unless HTTP/2 was asked
 /// for.
 pub(super) const ALPN: &[u8] = b"http/1.1";
-#[cfg(feature = "http2")]
 pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// How much rustls encrypts for one write, in bytes, and therefore buffers at most while the peer
