@@ -92,6 +92,27 @@ async fn the_request_is_that_of_rfc_8441() {
     join(closing, serving).await;
 }
 
+// Whoever opened a stream kept others from the connection until its answer had come: a path that
+// never answers made all other connects to its server fail.
+#[tokio::test]
+async fn a_stream_without_an_answer_does_not_keep_others_waiting() {
+    let (address, mut servers) = raw_server(connecting()).await;
+    let client = prior();
+    let opening = client.connect(uri(address));
+    let (first, (mut server, _stream)) = join(opening, next_stream(&mut servers)).await;
+    let _first = first.unwrap();
+    let unanswered = client.connect(format!("ws://{address}/slow"));
+    let others = async {
+        let _kept = server.request().await.unwrap();
+        let (second, _) = join(client.connect(uri(address)), server.accept()).await;
+        second.unwrap();
+    };
+    tokio::select! {
+        opened = unanswered => panic!("{opened:?}"),
+        done = timeout(SOON, others) => done.unwrap(),
+    }
+}
+
 #[tokio::test]
 async fn connections_are_shared_and_end_with_their_last_stream() {
     let (address, mut servers) = raw_server(connecting()).await;

@@ -7,14 +7,16 @@ use futures_util::FutureExt;
 use futures_util::future::join;
 use h2::Reason;
 use http::Version;
-use tautline::{Client, ConnectError, Http2, Http2Error, Message};
+use tautline::{Client, ClientTls, ConnectError, Http2, Http2Config, Http2Error, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::handshake::{Http, Identity, echo_server, expect_echo, switching, uri};
+use crate::support::handshake::{
+    Http, Identity, bind, echo, echo_server, expect_echo, switching, uri,
+};
 use crate::support::http2::{
     ACK, DATA, END_HEADERS, Frames, HEADERS, PING, PREFACE, RawServer, SETTINGS, connecting, frame,
     raw_server,
@@ -43,6 +45,31 @@ async fn prior_knowledge_that_is_wrong_is_told() {
     let mut ws = Client::new().http2(Http2::Auto).connect(uri(address)).await.unwrap();
     assert_eq!(ws.http_version(), Version::HTTP_11);
     expect_echo(&mut ws, "hello").await;
+}
+
+// Settings of rustls that offer `h2`, as those for HTTP/2 do, had it selected, and HTTP/1.1 was spoken
+// then.
+#[tokio::test]
+async fn http_1_1_is_not_spoken_where_h2_was_selected() {
+    let identity = Identity::for_names(&["localhost"]);
+    let (server, address) = bind().await;
+    let server = server.tls(identity.server()).http2(Http2Config::new());
+    tokio::spawn(server.serve(echo));
+    for offered in [&[&b"h2"[..], b"http/1.1"][..], &[b"h2"]] {
+        let mut config = identity.client_config();
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let client = Client::new().tls(ClientTls::from_config(config));
+        let uri = format!("wss://localhost:{}/", address.port());
+        let mut ws = client.connect(&uri).await.unwrap();
+        assert_eq!(ws.http_version(), Version::HTTP_11);
+        expect_echo(&mut ws, "hello").await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut ws = client.connect_over(&uri, stream).await.unwrap();
+        ws.close().await.unwrap();
+        let mut ws = client.http2(Http2::Auto).connect(&uri).await.unwrap();
+        assert_eq!(ws.http_version(), Version::HTTP_2);
+        expect_echo(&mut ws, "hello").await;
+    }
 }
 
 /// A listener inside TLS that selects these protocols, the preferred one first.

@@ -12,7 +12,8 @@ use tautline::reconnect::{
     Backoff, Cause, Disconnected, Event, Reconnecting, SendError, State, Stopped, Verdict,
 };
 use tautline::{
-    Client, CloseCode, CloseFrame, ConnectError, Error, TlsError, Upgrade, WebSocket, text_response,
+    Client, CloseCode, CloseFrame, ConnectError, Error, Http2, Http2Config, Message, TlsError,
+    Upgrade, WebSocket, text_response,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -62,6 +63,36 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     while !matches!(feed.next().await.unwrap().unwrap(), Event::Connected(_)) {}
+}
+
+// Over HTTP/2, a new connection was a stream of the old one, if others had streams there: as dead as
+// that, where the network had changed.
+#[tokio::test]
+async fn a_new_connection_that_was_asked_for_is_a_new_one_over_http2_too() {
+    let (server, address) = bind().await;
+    tokio::spawn(server.http2(Http2Config::new()).serve(|mut ws| async move {
+        ws.send(ws.peer().to_string()).await?;
+        while let Some(message) = ws.next().await {
+            message?;
+        }
+        Ok(())
+    }));
+    let client = Client::new().http2(Http2::Prior);
+    let mut other = client.connect(uri(address)).await.unwrap();
+    let shared = other.next().await.unwrap().unwrap();
+    let mut feed = client.reconnecting(uri(address)).backoff(soon());
+    assert_eq!(message(&mut feed).await, shared);
+    feed.sender().reconnect_now();
+    assert_ne!(message(&mut feed).await, shared);
+    other.close().await.unwrap();
+}
+
+async fn message(feed: &mut Reconnecting) -> Message {
+    loop {
+        if let Event::Message(message) = feed.next().await.unwrap().unwrap() {
+            return message;
+        }
+    }
 }
 
 /// A server that sends numbers without an end, from the one that it is asked for, and can be

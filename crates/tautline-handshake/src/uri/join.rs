@@ -231,4 +231,13 @@ mod tests {
             assert_eq!(joined.same_origin(&uri), kept, "{reference}");
         }
     }
+
+    #[test]
+    fn addresses_of_different_networks_are_different_servers() {
+        let uri = |text: &str| WsUri::parse(text).unwrap();
+        let one = uri("ws://[fe80::1%25eth0]/");
+        assert!(one.same_origin(&uri("ws://[fe80::1%25eth0]:80/x")));
+        assert!(!one.same_origin(&uri("ws://[fe80::1%25eth1]/")));
+        assert!(!one.same_origin(&uri("ws://[fe80::1]/")));
+    }
 }

@@ -402,4 +402,46 @@ mod tests {
             assert_eq!((next.left_origin, next.number), (!stays, 2), "{location}");
         }
     }
+
+    fn course(uri: &str) -> Course {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, http::HeaderValue::from_static("Bearer 3f2a"));
+        let target = Target { endpoint: Endpoint::parse(uri).expect("a URI"), headers };
+        Course::start(&Headers::new(), target, 5).expect("a request")
+    }
+
+    // A hook had sent the request to another server, without the token of the first; that one's
+    // redirection within itself got the token.
+    #[test]
+    fn a_redirection_of_a_server_that_the_hook_chose_gets_no_credentials() {
+        let mut course = course("ws://one.test/");
+        course.attempt();
+        let other = WsUri::parse("ws://two.test/").expect("a URI");
+        let sent = Sent::new(&course.endpoint, other, HeaderMap::new());
+        course.go_on(sent, redirection("/next"), true).expect("a next request");
+        let next = course.attempt();
+        assert_eq!(next.uri.host(), "two.test");
+        assert!(next.left_origin && !next.headers.contains_key(AUTHORIZATION));
+    }
+
+    #[test]
+    fn a_socket_is_not_the_server_of_another_uri_and_has_no_cookies() {
+        let course = course("ws+unix:/run/chat.sock:/");
+        let sent = |uri: &str| {
+            Sent::new(&course.endpoint, WsUri::parse(uri).expect("a URI"), HeaderMap::new())
+        };
+        assert!(sent("ws://localhost/new").endpoint.socket().is_some());
+        let elsewhere = sent("ws://api.example.com/?token=3f2a").endpoint;
+        assert!(elsewhere.socket().is_none());
+        struct Jar;
+        impl CookieJar for Jar {
+            fn cookies(&self, _: &WsUri) -> Option<http::HeaderValue> {
+                None
+            }
+
+            fn store(&self, _: &WsUri, _: &mut dyn Iterator<Item = &http::HeaderValue>) {}
+        }
+        let asking = Asking { jar: Some(Arc::new(Jar)), ..Asking::default() };
+        assert!(asking.jar_for(&elsewhere).is_some() && asking.jar_for(&course.endpoint).is_none());
+    }
 }

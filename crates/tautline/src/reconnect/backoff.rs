@@ -330,4 +330,17 @@ mod tests {
         bounded.reset();
         assert!(bounded.delay_for(Verdict::Retry).is_some());
     }
+
+    // A feed of at most one failure stopped when its connection of three days was lost, without having
+    // tried.
+    #[test]
+    fn the_end_of_a_healthy_connection_is_no_failure() {
+        let mut once = Backoff::new().max_failures(1).healthy_after(secs(30));
+        once.note_lasted(secs(30));
+        assert!(once.delay_for(Verdict::Retry).is_some());
+        assert_eq!(once.failures(), 0);
+        assert_eq!(once.delay_for(Verdict::Retry), None);
+        once.note_lasted(secs(29));
+        assert_eq!(once.delay_for(Verdict::Retry), None);
+    }
 }
