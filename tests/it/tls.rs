@@ -336,9 +336,9 @@ async fn settings_of_ones_own_are_used_and_speak_http_1_1() {
     assert_eq!(session(&ws).alpn(), Some(&b"http/1.1"[..]));
     assert_eq!(session(&ws).version(), Some("TLSv1.3"));
     expect_echo(&mut ws, "hello").await;
-    // The user's own list is left unchanged; with nothing in common the server refuses (RFC 7301
-    // section 3.2).
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    // The user's own list is left unchanged, but for `h2`; with nothing in common the server refuses
+    // (RFC 7301 section 3.2).
+    config.alpn_protocols = vec![b"other".to_vec()];
     let client = Client::new().tls(ClientTls::from_config(Arc::new(config)));
     let error = client.connect(format!("wss://{address}/")).await.unwrap_err();
     let refused = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
