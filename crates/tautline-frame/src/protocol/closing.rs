@@ -68,7 +68,7 @@ impl Protocol {
 
     /// So many bytes arrived that are nobody's any more. They are read, or a reset would destroy our
     /// Close on its way; but a peer that goes on and on has others wait for that.
-    pub(super) fn note_discarded(&mut self, count: usize) {
+    pub(crate) fn note_discarded(&mut self, count: usize) {
         let Some(closing) = &mut self.closing else { return };
         closing.discarded += count;
         if closing.discarded >= DISCARDED_AT_ONCE {

@@ -128,7 +128,6 @@ impl Protocol {
         // destroys our answer.
         self.must_drain |= !buffer.is_empty();
         self.turn.charge_plain(buffer.len());
-        self.note_discarded(buffer.len());
         buffer.clear();
     }
 

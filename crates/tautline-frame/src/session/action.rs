@@ -156,7 +156,9 @@ impl Session {
         if self.unread
             && let Some(read) = self.read.get()
         {
+            let count = read.len();
             let _ = self.protocol.handle_arrived(read);
+            self.protocol.note_discarded(count);
         }
         self.read.clear();
         self.unread = false;
