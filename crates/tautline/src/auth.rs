@@ -241,16 +241,7 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(text.into());
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => u8::try_from(digit(bytes.next()?)? << 4 | digit(bytes.next()?)?).ok()?,
-            b'+' => b' ',
-            _ => byte,
-        });
-    }
+    let decoded = crate::percent::decode(&text.replace('+', " "))?;
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 

@@ -32,6 +32,7 @@ mod networks;
 mod observe;
 mod outcome;
 mod parting;
+mod percent;
 mod proxy_protocol;
 pub mod reconnect;
 mod registry;

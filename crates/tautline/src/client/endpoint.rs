@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tautline_handshake::{UriError, WsUri};
 
+use crate::percent;
+
 /// Where a server is, and what to ask it for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
@@ -54,19 +56,7 @@ impl From<WsUri> for Endpoint {
 }
 
 fn decoded(path: &str) -> Result<PathBuf, UriError> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(UriError::PercentEncoding);
-        };
-        decoded.push((high * 16 + low) as u8);
-    }
+    let decoded = percent::decode(path).ok_or(UriError::PercentEncoding)?;
     if decoded.contains(&0) {
         return Err(UriError::SocketPath);
     }

@@ -249,17 +249,7 @@ impl ProxyScheme {
 /// Percent-decoded (RFC 3986 section 2.1).
 fn decoded(text: &str) -> Result<String, InvalidProxy> {
     let invalid = || InvalidProxy::new(Reason::Credentials);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(invalid()) };
-        decoded.push((high * 16 + low) as u8);
-    }
+    let decoded = crate::percent::decode(text).ok_or_else(invalid)?;
     String::from_utf8(decoded).map_err(|_| invalid())
 }
 

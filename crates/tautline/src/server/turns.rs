@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    // On a runtime of two threads, one handshake in a hundred bursts of 64 was never opened. It had
+    // On a runtime of two threads, one handshake was never opened in 5 of 1,500 bursts of 64. It had
     // said that no turn was left before it waited for one; those that were handed out in between went
     // to others, and nobody said so again.
     #[test]

@@ -1,9 +1,8 @@
 //! One certificate of a server, with its key, and the files that it came from.
 
 use std::fmt;
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
 use super::TlsError;
-use super::settings::{in_file, provider};
+use super::settings::{in_file, provider, read};
 use super::staple::is_successful;
 
 /// The longest file that is read, in bytes. Chains and keys have a few thousand.
@@ -97,7 +96,7 @@ impl ServerCertificate {
         let path = path.as_ref();
         match &self.0.source {
             Some((files, _)) => Files { ocsp: Some(path.to_owned()), ..files.clone() }.load(),
-            None => self.with_staple(read(path), &in_file("OCSP response", path)),
+            None => self.with_staple(read(path, MAX_FILE), &in_file("OCSP response", path)),
         }
     }
 
@@ -188,9 +187,9 @@ impl Files {
 
     fn read(&self) -> Contents {
         Contents {
-            chain: read(&self.chain),
-            key: read(&self.key),
-            staple: self.ocsp.as_deref().map(read),
+            chain: read(&self.chain, MAX_FILE),
+            key: read(&self.key, MAX_FILE),
+            staple: self.ocsp.as_deref().map(|path| read(path, MAX_FILE)),
         }
     }
 
@@ -236,20 +235,12 @@ fn hash<'a>(contents: impl IntoIterator<Item = &'a io::Result<Vec<u8>>>) -> u64 
     hasher.finish()
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let length = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut content)?;
-    if length as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
-    }
-    Ok(content)
-}
-
 /// A chain and its key from two files in PEM.
 pub(super) fn certified_in(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let what = [in_file("certificates", chain), in_file("private key", key)];
-    let read =
-        |path, what: &str| read(path).map_err(|error| TlsError::pem(what, PemError::Io(error)));
+    let read = |path, what: &str| {
+        read(path, MAX_FILE).map_err(|error| TlsError::pem(what, PemError::Io(error)))
+    };
     certified(&read(chain, &what[0])?, &what[0], &read(key, &what[1])?, &what[1])
 }
 

@@ -1,8 +1,6 @@
 //! Lists of certificates that their authorities have revoked.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,7 +9,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use webpki::BorrowedCertRevocationList;
 
 use super::TlsError;
-use super::settings::in_file;
+use super::settings::{in_file, read};
 
 /// The longest file that is read, in bytes. The largest lists of public authorities have some tens
 /// of MiB.
@@ -132,17 +130,9 @@ impl fmt::Debug for RevocationLists {
 
 fn load(path: &Path) -> Result<Lists, TlsError> {
     let what = in_file("revocation lists", path);
-    let content = read(path).map_err(|error| TlsError::pem(&what, PemError::Io(error)))?;
+    let content =
+        read(path, MAX_FILE).map_err(|error| TlsError::pem(&what, PemError::Io(error)))?;
     parse(&content, &what)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let length = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut content)?;
-    if length as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 64 MiB"));
-    }
-    Ok(content)
 }
 
 fn parse(content: &[u8], what: &str) -> Result<Lists, TlsError> {

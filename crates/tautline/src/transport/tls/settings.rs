@@ -1,5 +1,7 @@
 //! What both roles share: protocols, sizes, the crypto provider.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,4 +45,15 @@ fn built_in() -> Option<CryptoProvider> {
 
 pub(super) fn in_file(what: &str, path: &Path) -> String {
     format!("{what} in {}", path.display())
+}
+
+/// A file of so many bytes at most.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let length = File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if length as u64 > most {
+        let told = format!("longer than {} MiB", most >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, told));
+    }
+    Ok(content)
 }
