@@ -26,6 +26,8 @@ const DRIBBLE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses of "many".
 const MANY: usize = 100;
+/// Who connects and disconnects, each with one connection at a time.
+const CYCLERS: usize = 64;
 
 /// What the attacker saw.
 #[derive(Debug, Default)]
@@ -50,8 +52,7 @@ pub(crate) struct Target {
     pub(crate) tally: Arc<Tally>,
 }
 
-/// `CASE one|many`, until the parent is gone or has enough: then it tells what it saw. A case that
-/// ends by itself tells so.
+/// `CASE one|many`, until the parent is gone or has enough: then it tells what it saw.
 pub(crate) async fn run(case: &str, uri: &str, part: usize) -> Result {
     go_last();
     rlimit::increase_nofile_limit(u64::MAX)?;
@@ -62,11 +63,7 @@ pub(crate) async fn run(case: &str, uri: &str, part: usize) -> Result {
     let mut word = [0; 1];
     let mut input = tokio::io::stdin();
     tokio::select! {
-        attacked = attack(kind, &target, part) => {
-            attacked?;
-            println!("done");
-            input.read_exact(&mut word).await?;
-        }
+        attacked = attack(kind, &target, part) => { attacked?; }
         read = input.read_exact(&mut word) => { read?; }
     }
     let Tally { opened, refused, ended, policy } = &*target.tally;
@@ -83,7 +80,7 @@ async fn attack(kind: &str, target: &Target, part: usize) -> Result {
         "files" => crowd(target, 1_000 / part, idle).await,
         "dribbles" => crowd(target, 1_000 / part, dribble).await,
         "network" => crowd(target, 2_000 / part, proxied).await,
-        "cycles" => cycles(target, 100_000 / part).await?,
+        "cycles" => crowd(target, CYCLERS, cycle).await,
         "tls" => {
             let hello = Arc::new(client_hello().await?);
             let storm = |target, number| storm(target, number, hello.clone());
@@ -246,28 +243,17 @@ async fn proxied(target: Target, number: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// So many connections in all, 64 at a time, each of which is dropped as soon as it is open: half of
-/// them by a reset.
-async fn cycles(target: &Target, count: usize) -> Result {
-    let next = Arc::new(AtomicUsize::new(0));
-    let workers = (0..64).map(|_| {
-        let (target, next) = (target.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    break;
-                }
-                if let Ok(stream) = target.open(number, "/").await
-                    && number.is_multiple_of(2)
-                {
-                    let _ = stream.set_zero_linger();
-                }
-            }
-        })
-    });
-    for worker in workers.collect::<Vec<_>>() {
-        worker.await?;
+/// Connects again and again, from one address after the other; drops each connection as soon as it is
+/// open, every second one by a reset.
+async fn cycle(target: Target, first: usize) -> io::Result<()> {
+    let numbers = (first..).step_by(CYCLERS);
+    for (round, number) in numbers.enumerate() {
+        // Who is turned away comes again at once.
+        if let Ok(stream) = target.open(number, "/").await
+            && round.is_multiple_of(2)
+        {
+            stream.set_zero_linger()?;
+        }
     }
     Ok(())
 }

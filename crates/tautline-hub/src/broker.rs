@@ -1,0 +1,157 @@
+//! What carries publications from node to node: the trait that brokers implement.
+
+mod error;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use self::error::BrokerError;
+use crate::position::Position;
+use crate::publication::Publication;
+use crate::topic::{Filter, Pattern, Topic};
+
+/// What the methods of a [`Broker`] return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How much of a topic is kept, so that subscribers get what they have missed. All three bounds hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keep {
+    /// The last so many publications.
+    pub messages: usize,
+    /// The last ones that take so many bytes together, their payloads and what they take beside them.
+    /// A broker that cannot bound bytes by topic says so.
+    pub bytes: usize,
+    /// None that is older. A topic in which nothing was published for so long, and which nobody is
+    /// subscribed to, is forgotten; it then begins a new epoch.
+    pub age: Duration,
+}
+
+/// A part of a topic's history that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "from the front, or from the back")]
+pub enum Range {
+    /// What follows this offset, oldest first.
+    After(u64),
+    /// The latest ones, newest first.
+    Latest,
+}
+
+/// A part of a topic's history.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "brokers make it")]
+pub struct History {
+    /// With their offsets, in the order that was asked for.
+    pub publications: Vec<(u64, Publication)>,
+    /// The position of the newest one that the topic has or had, whether or not it is among these.
+    pub top: Position,
+    /// For [`Range::After`]: the first of these is the first one after that offset. If not, some of
+    /// what came after it is gone, or the offset is beyond `top`.
+    pub complete: bool,
+}
+
+/// A publication that arrives from a broker.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "brokers make it")]
+pub struct Arrival {
+    /// What it was published to.
+    pub topic: Topic,
+    /// Because of which subscription it arrives: this pattern's, or that of the topic itself.
+    pub pattern: Option<Pattern>,
+    /// Where it is in the history, if the topic has one, and the offset of the one before it, which
+    /// is 0 for the first. By this holes are found.
+    pub place: Option<(Position, u64)>,
+    /// The [encoded](Publication::encode) publication.
+    pub encoded: Bytes,
+}
+
+/// What a broker tells its node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BrokerEvent {
+    /// A publication. Those of one topic come in their order, for one subscription.
+    Arrived(Arrival),
+    /// The broker can be reached, at first or again, and all that was [subscribed](Broker::subscribe)
+    /// is subscribed. What was published in between may have been lost: the node checks positions.
+    Connected,
+    /// It cannot be reached. The broker tries again by itself.
+    Lost(BrokerError),
+    /// Something may have been lost for some topics, or for all if there are none named here, although
+    /// the connection stands.
+    Unsure(Vec<Topic>),
+    /// What some node [signalled](Broker::signal), this one included.
+    Signal(Bytes),
+}
+
+/// Where a broker's events go.
+#[derive(Clone)]
+pub struct BrokerSink(Arc<dyn Fn(BrokerEvent) + Send + Sync>);
+
+impl BrokerSink {
+    /// A sink that calls this function, which does not block.
+    pub fn new(take: impl Fn(BrokerEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// Tells an event.
+    pub fn tell(&self, event: BrokerEvent) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for BrokerSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSink").finish_non_exhaustive()
+    }
+}
+
+/// A system that carries publications between nodes, and may keep histories.
+///
+/// The hub calls [`run`](Self::run) once, and drops what it returned when it shuts down. Everything else
+/// may be called at any time, also while the broker cannot be reached: it then fails soon, with
+/// [`BrokerError::Unavailable`]. The hub decides what to do about that.
+pub trait Broker: fmt::Debug + Send + Sync + 'static {
+    /// Keeps the connection, tries again when it is lost, and tells what happens, until it is dropped.
+    fn run(self: Arc<Self>, sink: BrokerSink) -> BoxFuture<'static, ()>;
+
+    /// Subscribes. When this has returned, whatever is published to them by any node arrives, until
+    /// they are unsubscribed; also those that could not be subscribed now are when the broker is back.
+    fn subscribe(&self, filters: Vec<Filter>) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Ends subscriptions. What is on its way may still arrive.
+    fn unsubscribe(&self, filters: Vec<Filter>) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Publishes, and keeps it in the history as `keep` says. Returns when the broker has it, with
+    /// where it is in the history. With `id`, a second publication to this topic with the same id,
+    /// within a time that the broker documents, is not made; the position of the first one is
+    /// returned.
+    fn publish(
+        &self,
+        topic: &Topic,
+        encoded: Bytes,
+        keep: Option<Keep>,
+        id: Option<Bytes>,
+    ) -> BoxFuture<'_, Result<Option<Position>, BrokerError>>;
+
+    /// Reads the history of a topic: at most so many of a range. A topic without one has no
+    /// publications and begins its history, with offset 0.
+    fn history(
+        &self,
+        topic: &Topic,
+        range: Range,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<History, BrokerError>>;
+
+    /// The newest position of each of these topics, in their order; `None` for one without history.
+    fn tops(&self, topics: Vec<Topic>)
+    -> BoxFuture<'_, Result<Vec<Option<Position>>, BrokerError>>;
+
+    /// Tells all nodes, this one included, something of the hub's own. It is small, may be lost, and is
+    /// kept nowhere.
+    fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
+}

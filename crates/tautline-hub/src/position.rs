@@ -1,0 +1,65 @@
+//! Where a subscriber is in a topic.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+/// The life of a topic's history. Positions of another epoch say nothing: what they counted is gone, as
+/// after a restart without storage.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+/// A place in the history of a topic: everything up to this message was received.
+///
+/// Offsets grow. In memory and on Redis they are contiguous and begin with 1; on NATS they only grow. 0
+/// is ahead of the first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "a place is a history and a number in it")]
+pub struct Position {
+    /// In which history.
+    pub epoch: Epoch,
+    /// Of the last message that was received.
+    pub offset: u64,
+}
+
+impl Epoch {
+    /// An epoch of this number.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// In hexadecimal, which [`FromStr`] reads.
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// As `OFFSET@EPOCH`.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.offset, self.epoch)
+    }
+}
