@@ -3,15 +3,42 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod begin;
 pub mod broker;
+mod delivery;
+mod handle;
+mod hub;
 mod id;
+mod inbox;
+mod log;
+mod member;
+mod options;
+mod outlet;
 mod position;
 mod publication;
+mod slow;
+mod subscribe;
+mod sync;
+mod table;
+mod target;
 mod topic;
+mod trie;
+mod worker;
+mod workers;
 
+pub use broker::Keep;
+pub use delivery::{Delivery, Format};
+pub use handle::Member;
+pub use hub::{Hub, HubBuilder};
 pub use id::{MemberId, NodeId};
+pub use log::GapReason;
+pub use member::{MemberCounts, MemberInfo};
+pub use options::{Action, Attach, TopicOptions};
+pub use outlet::{Ended, Outgoing, Outlet};
 pub use position::{Epoch, Position};
 pub use publication::{DecodeError, MAX_KEY_LEN, Publication};
+pub use slow::Slow;
+pub use subscribe::{PublishError, Published, Start, Subscribe, SubscribeError};
 pub use topic::{Filter, MAX_LEN, Pattern, Topic, TopicError};
 
 // The crate whose types are in the signatures above.

@@ -1,0 +1,187 @@
+//! What publishers and members hand to a worker.
+
+use std::sync::{Arc, Mutex};
+
+use tautline::{CloseFrame, Prepared};
+use tokio::sync::Notify;
+
+use crate::delivery::Delivery;
+use crate::log::GapReason;
+use crate::member::Shared;
+use crate::slow::Slow;
+use crate::subscribe::Start;
+use crate::sync::lock;
+use crate::target::Target;
+
+/// How many bytes of publications wait for a worker before publishers do.
+const MOST_BYTES: usize = 8 << 20;
+
+/// The number of a member with its worker.
+pub(crate) type SeatNumber = u32;
+/// The number of a subscription with its member.
+pub(crate) type SubNumber = u32;
+
+/// One thing after the other, in the order in which they happened to a target.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Publish { target: u64, delivery: Delivery },
+    Attach(Arc<Shared>),
+    Subscribe(Box<Joining>),
+    Unsubscribe { seat: SeatNumber, sub: SubNumber, told: Option<(Arc<Target>, u32)> },
+    Gap { target: Arc<Target>, reason: GapReason },
+    Message { seat: SeatNumber, message: Prepared },
+    Close { seat: SeatNumber, frame: CloseFrame },
+    Detach(SeatNumber),
+}
+
+/// A subscription that begins.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) seat: SeatNumber,
+    pub(crate) sub: SubNumber,
+    pub(crate) target: Arc<Target>,
+    pub(crate) start: Start,
+    pub(crate) recovered: Vec<Delivery>,
+    pub(crate) slow: Arc<Slow>,
+    pub(crate) tag: u64,
+}
+
+/// The queue of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    changed: Notify,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    /// Seats that have room again.
+    ready: Vec<SeatNumber>,
+    bytes: usize,
+    numbers: Numbers,
+    ended: bool,
+}
+
+/// Numbers that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    free: Vec<u32>,
+    next: u32,
+}
+
+impl Numbers {
+    pub(crate) fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    pub(crate) fn give_back(&mut self, number: u32) {
+        self.free.push(number);
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publish { delivery, .. } => delivery.size(),
+            Self::Message { message, .. } => message.message().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Inbox {
+    /// Hands it over. Does nothing when the worker has ended. Returns whether there is room for more.
+    pub(crate) fn push(&self, entry: Entry) -> bool {
+        let mut state = lock(&self.state);
+        if state.ended {
+            return true;
+        }
+        let was_idle = state.entries.is_empty() && state.ready.is_empty();
+        state.bytes += entry.bytes();
+        state.entries.push(entry);
+        let has_room = state.bytes < MOST_BYTES;
+        drop(state);
+        if was_idle {
+            self.changed.notify_one();
+        }
+        has_room
+    }
+
+    /// This seat has something to do.
+    pub(crate) fn ready(&self, seat: SeatNumber) {
+        let mut state = lock(&self.state);
+        if state.ended {
+            return;
+        }
+        let was_idle = state.entries.is_empty() && state.ready.is_empty();
+        state.ready.push(seat);
+        drop(state);
+        if was_idle {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A number for a new member; none when the worker has ended.
+    pub(crate) fn seat(&self) -> Option<SeatNumber> {
+        let mut state = lock(&self.state);
+        (!state.ended).then(|| state.numbers.take())
+    }
+
+    pub(crate) fn give_back(&self, seat: SeatNumber) {
+        lock(&self.state).numbers.give_back(seat);
+    }
+
+    /// Takes everything, into empty lists.
+    pub(crate) fn take(&self, entries: &mut Vec<Entry>, ready: &mut Vec<SeatNumber>) {
+        let mut state = lock(&self.state);
+        std::mem::swap(&mut state.entries, entries);
+        std::mem::swap(&mut state.ready, ready);
+        let had_no_room = state.bytes >= MOST_BYTES;
+        state.bytes = 0;
+        drop(state);
+        if had_no_room {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Waits until there is something to take, or the end.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.bytes < MOST_BYTES || state.ended
+    }
+
+    /// Waits until a publisher may go on.
+    pub(crate) async fn room(&self) {
+        while !self.has_room() {
+            let room = self.room.notified();
+            // From here on no notice is missed.
+            if !self.has_room() {
+                room.await;
+            }
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        lock(&self.state).ended
+    }
+
+    /// Takes nothing any more, and lets the worker end.
+    pub(crate) fn end(&self) {
+        let mut state = lock(&self.state);
+        state.ended = true;
+        let dropped = std::mem::take(&mut state.entries);
+        drop(state);
+        drop(dropped);
+        self.changed.notify_one();
+        self.room.notify_waiters();
+    }
+}

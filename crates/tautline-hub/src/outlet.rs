@@ -1,0 +1,123 @@
+//! Where the messages of a member go.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::delivery::Delivery;
+use crate::log::GapReason;
+use crate::subscribe::Start;
+use crate::topic::{Filter, Topic};
+
+/// The end of an outlet: it takes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "why is the connection's to tell")]
+pub struct Ended;
+
+/// What a member gets, in this order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outgoing<'a> {
+    /// A publication.
+    Delivery(&'a Delivery),
+    /// A subscription begins here: what follows of it was published afterwards. With what it recovered,
+    /// if the outlet [takes that at once](Outlet::takes_recovered).
+    Started {
+        /// What is subscribed.
+        filter: &'a Filter,
+        /// Where it starts.
+        start: &'a Start,
+        /// What was missed, oldest first.
+        recovered: &'a [Delivery],
+        /// What [`Subscribe::tag`](crate::Subscribe::tag) said.
+        tag: u64,
+    },
+    /// Something of this topic is missing here.
+    Gap(&'a Topic, GapReason),
+    /// The hub, not the member, ended a subscription: with this number, which
+    /// [`Hub::unsubscribe`](crate::Hub::unsubscribe) was given.
+    Unsubscribed(&'a Filter, u32),
+    /// A message for this member alone.
+    Message(&'a Prepared),
+}
+
+/// A connection, or what stands for one: it takes what is published, as long as it has room.
+///
+/// [`Hub::attach`](crate::Hub::attach) makes one of a [`Writer`]: it sends each publication as the message
+/// that was published. A protocol has an outlet of its own, and decides in which form publications go out
+/// ([`Delivery::form`]).
+pub trait Outlet: Send + 'static {
+    /// Queues one, if there is room: while this is pending, it was not taken, and is given again.
+    fn poll_feed(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>>;
+
+    /// Writes what is queued. While this is pending, nothing is fed, and what waits is bounded by the policy
+    /// of each subscription.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>>;
+
+    /// Ends it with this Close: ready when that is done, or has failed.
+    fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// How a member is closed that is not told of a gap in a topic ([`Outgoing::Gap`]). `None` if it is told.
+    fn close_at_gap(&self) -> Option<CloseFrame> {
+        None
+    }
+
+    /// Whether what a subscription recovers comes with its start, or one by one behind that.
+    fn takes_recovered(&self) -> bool {
+        false
+    }
+}
+
+/// What to send for what is not a publication, if anything.
+pub(crate) type Tell = fn(&Outgoing<'_>) -> Option<Message>;
+
+/// The outlet of a connection without a protocol.
+pub(crate) struct Plain<S> {
+    pub(crate) writer: Writer<S>,
+    pub(crate) tell: Option<Tell>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for Plain<S> {
+    fn poll_feed(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>> {
+        let told;
+        let message = match outgoing {
+            Outgoing::Delivery(delivery) => delivery.plain(),
+            Outgoing::Message(message) => message,
+            other => match self.tell.and_then(|tell| tell(other)) {
+                Some(message) => {
+                    told = Prepared::new(message);
+                    &told
+                }
+                None => return Poll::Ready(Ok(())),
+            },
+        };
+        pin!(self.writer.feed_prepared(message)).poll(cx).map_err(|_| Ended)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        pin!(self.writer.flush()).poll(cx).map_err(|_| Ended)
+    }
+
+    fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()> {
+        let closed: Result<(), _> = ready!(pin!(self.writer.close_with(frame.clone())).poll(cx));
+        if let Err(error) = closed {
+            tracing::debug!(%error, "a member was not closed in order");
+        }
+        Poll::Ready(())
+    }
+
+    fn close_at_gap(&self) -> Option<CloseFrame> {
+        self.tell.is_none().then(|| CloseCode::TRY_AGAIN_LATER.into())
+    }
+}

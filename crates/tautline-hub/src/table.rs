@@ -1,0 +1,172 @@
+//! The topics and patterns of a node.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use crate::log::Log;
+use crate::sync::{lock, read, write};
+use crate::target::{Retire, Target};
+use crate::topic::{Filter, Pattern, Topic};
+use crate::trie::Trie;
+
+/// A power of two, more than there are cores in most machines.
+const SHARDS: usize = 64;
+
+/// All targets, by name.
+#[derive(Debug)]
+pub(crate) struct Table {
+    shards: Box<[Mutex<HashMap<Topic, Arc<Target>>>]>,
+    hasher: RandomState,
+    topics: AtomicUsize,
+    most: usize,
+    patterns: RwLock<Trie<Arc<Target>>>,
+    /// So that publishers need no lock where there are none.
+    pattern_count: AtomicUsize,
+    ids: AtomicU64,
+}
+
+/// There are as many topics as there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Full(pub(crate) usize);
+
+impl Table {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            topics: AtomicUsize::new(0),
+            most,
+            patterns: RwLock::default(),
+            pattern_count: AtomicUsize::new(0),
+            ids: AtomicU64::new(0),
+        }
+    }
+
+    fn shard(&self, topic: &Topic) -> &Mutex<HashMap<Topic, Arc<Target>>> {
+        // The low bits choose the bucket in the map.
+        let hash = self.hasher.hash_one(topic) >> 32;
+        &self.shards[usize::try_from(hash).unwrap_or(0) % SHARDS]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.topics.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn get(&self, topic: &Topic) -> Option<Arc<Target>> {
+        lock(self.shard(topic)).get(topic).cloned()
+    }
+
+    /// The target of this topic, which is made if there is none.
+    pub(crate) fn topic(
+        &self,
+        topic: &Topic,
+        log: impl FnOnce() -> Option<Log>,
+    ) -> Result<Arc<Target>, Full> {
+        let mut shard = lock(self.shard(topic));
+        if let Some(target) = shard.get(topic) {
+            return Ok(target.clone());
+        }
+        if self.len() >= self.most {
+            return Err(Full(self.most));
+        }
+        self.topics.fetch_add(1, Ordering::Relaxed);
+        let target = Arc::new(Target::new(self.next_id(), topic.into(), log()));
+        shard.insert(topic.clone(), target.clone());
+        Ok(target)
+    }
+
+    /// The target of this pattern, which is made if there is none.
+    pub(crate) fn pattern(&self, pattern: &Pattern) -> Result<Arc<Target>, Full> {
+        let mut patterns = write(&self.patterns);
+        if let Some(target) = patterns.get(pattern) {
+            return Ok(target.clone());
+        }
+        if patterns.len() >= self.most {
+            return Err(Full(self.most));
+        }
+        let target = Arc::new(Target::new(self.next_id(), pattern.into(), None));
+        patterns.insert(pattern, target.clone());
+        self.pattern_count.store(patterns.len(), Ordering::Release);
+        Ok(target)
+    }
+
+    /// That of a topic or a pattern, if there is one.
+    pub(crate) fn find(&self, filter: &Filter) -> Option<Arc<Target>> {
+        match filter {
+            Filter::Topic(topic) => self.get(topic),
+            Filter::Pattern(pattern) => read(&self.patterns).get(pattern).cloned(),
+        }
+    }
+
+    /// Calls this with each pattern that matches.
+    pub(crate) fn matching(&self, topic: &Topic, mut found: impl FnMut(&Arc<Target>)) {
+        if self.pattern_count.load(Ordering::Acquire) > 0 {
+            read(&self.patterns).matching(topic, &mut found);
+        }
+    }
+
+    /// All topics and patterns that somebody is subscribed to.
+    pub(crate) fn wanted(&self) -> Vec<Arc<Target>> {
+        let mut wanted = Vec::new();
+        for shard in &self.shards {
+            wanted.extend(lock(shard).values().filter(|target| target.lock().is_wanted()).cloned());
+        }
+        read(&self.patterns).for_each(&mut |target| wanted.push(target.clone()));
+        wanted
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Forgets what is too old in the histories of one shard, and topics of which nothing is left. Returns
+    /// whether there are more shards.
+    pub(crate) fn sweep(&self, shard: usize, now: Instant) -> bool {
+        let Some(shard) = self.shards.get(shard) else { return false };
+        let mut shard = lock(shard);
+        shard.retain(|_, target| {
+            let mut state = target.lock();
+            if let Some(log) = &mut state.log {
+                log.trim(now);
+            }
+            state.gone = state.is_unused();
+            if state.gone {
+                self.topics.fetch_sub(1, Ordering::Relaxed);
+            }
+            !state.gone
+        });
+        if shard.capacity() > 64 && shard.len() < shard.capacity() / 4 {
+            let twice = shard.len() * 2;
+            shard.shrink_to(twice);
+        }
+        true
+    }
+}
+
+impl Retire for Table {
+    fn retire(&self, target: &Arc<Target>) {
+        match &target.filter {
+            Filter::Topic(topic) => {
+                let mut shard = lock(self.shard(topic));
+                let mut state = target.lock();
+                if !state.gone && state.is_unused() {
+                    state.gone = true;
+                    shard.remove(topic);
+                    self.topics.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Filter::Pattern(pattern) => {
+                let mut patterns = write(&self.patterns);
+                let mut state = target.lock();
+                if !state.gone && state.is_unused() {
+                    state.gone = true;
+                    patterns.remove(pattern);
+                    self.pattern_count.store(patterns.len(), Ordering::Release);
+                }
+            }
+        }
+    }
+}

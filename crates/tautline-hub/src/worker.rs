@@ -1,0 +1,274 @@
+//! A task that writes to its members: publications come in one by one, and each member gets all that have
+//! come for it at once.
+
+mod behind;
+mod seat;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use self::seat::{Seat, Sub};
+use crate::delivery::Delivery;
+use crate::inbox::{Entry, Inbox, Joining, SeatNumber, SubNumber};
+use crate::log::GapReason;
+use crate::outlet::Outgoing;
+use crate::target::{Retire, Target};
+use crate::topic::Filter;
+
+/// How many deliveries are noted down before members are written to.
+const MOST_NOTED: usize = 128 << 10;
+/// How many deliveries are noted down between two turns of others: some 40 us.
+const NOTES_OF_A_TURN: usize = 4096;
+/// How many members are written to between two turns of others: some 50 us.
+const WRITES_OF_A_TURN: usize = 32;
+
+/// Members of this worker by number, and who of them is subscribed to what.
+struct Worker {
+    inbox: Arc<Inbox>,
+    table: Weak<dyn Retire>,
+    seats: Vec<Option<Seat>>,
+    /// The subscribers of each target.
+    targets: HashMap<u64, Vec<(SeatNumber, SubNumber)>>,
+    /// What has come in this round. Members note down which of these are theirs.
+    round: Vec<Delivery>,
+    /// Who has something to write.
+    dirty: Vec<SeatNumber>,
+    noted: usize,
+}
+
+/// Ends the inbox when the task ends, or its runtime does.
+struct EndOfInbox(Arc<Inbox>);
+
+impl Drop for EndOfInbox {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Works until the inbox has ended. Not under the runtime's own budget, which counts writes to all members as
+/// if they were one connection's: instead, others get a turn after each few.
+pub(crate) async fn run(inbox: Arc<Inbox>, table: Weak<dyn Retire>) {
+    let end = EndOfInbox(inbox.clone());
+    let mut worker = Worker::new(inbox, table);
+    let (mut entries, mut ready) = (Vec::new(), Vec::new());
+    while !end.0.has_ended() {
+        worker.inbox.take(&mut entries, &mut ready);
+        if entries.is_empty() && ready.is_empty() {
+            worker.inbox.changed().await;
+            continue;
+        }
+        for seat in ready.drain(..) {
+            worker.wake(seat);
+        }
+        for entry in entries.drain(..) {
+            worker.handle(entry).await;
+        }
+        worker.write().await;
+        // What a burst has left.
+        entries.shrink_to(1024);
+        // Also where members do not wait: publishers get a turn.
+        tokio::task::yield_now().await;
+    }
+    worker.end();
+}
+
+impl Worker {
+    fn new(inbox: Arc<Inbox>, table: Weak<dyn Retire>) -> Self {
+        Self {
+            inbox,
+            table,
+            seats: Vec::new(),
+            targets: HashMap::new(),
+            round: Vec::new(),
+            dirty: Vec::new(),
+            noted: 0,
+        }
+    }
+
+    async fn handle(&mut self, entry: Entry) {
+        match entry {
+            Entry::Publish { target, delivery } => self.publish(target, delivery).await,
+            Entry::Attach(member) => {
+                let index = member.seat as usize;
+                if self.seats.len() <= index {
+                    self.seats.resize_with(index + 1, || None);
+                }
+                self.seats[index] = Some(Seat::new(member));
+            }
+            Entry::Subscribe(joining) => self.subscribe(*joining),
+            Entry::Unsubscribe { seat, sub, told } => self.unsubscribe(seat, sub, told),
+            Entry::Gap { target, reason } => self.gap(&target, reason),
+            Entry::Message { seat, message } => {
+                if let Some(member) = seat_of(&mut self.seats, seat) {
+                    member.send(&self.round, &Outgoing::Message(&message));
+                    self.mark(seat);
+                }
+            }
+            Entry::Close { seat, frame } => {
+                if let Some(member) = seat_of(&mut self.seats, seat) {
+                    member.close(frame);
+                    self.mark(seat);
+                }
+            }
+            Entry::Detach(seat) => self.detach(seat),
+        }
+    }
+
+    /// Notes a publication down for each subscriber.
+    async fn publish(&mut self, target: u64, delivery: Delivery) {
+        let Some(count) = self.targets.get(&target).map(Vec::len) else { return };
+        let excluded = delivery.publication().excluded();
+        let item = u32::try_from(self.round.len()).unwrap_or(u32::MAX);
+        self.round.push(delivery);
+        let mut begin = 0;
+        while begin < count {
+            let end = count.min(begin + NOTES_OF_A_TURN);
+            // Nobody joins or leaves meanwhile: that comes through this task.
+            let Some(subs) = self.targets.get(&target) else { return };
+            for (seat, sub) in &subs[begin..end] {
+                let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
+                if excluded.is_some_and(|excluded| excluded == member.id()) {
+                    continue;
+                }
+                if member.note(item, *sub) {
+                    self.dirty.push(*seat);
+                }
+            }
+            self.noted += end - begin;
+            begin = end;
+            if begin < count {
+                tokio::task::yield_now().await;
+            }
+        }
+        if self.noted >= MOST_NOTED {
+            self.write().await;
+        }
+    }
+
+    fn subscribe(&mut self, joining: Joining) {
+        let Joining { seat, sub, target, start, recovered, slow, tag } = joining;
+        let Some(member) = seat_of(&mut self.seats, seat) else { return };
+        let subs = self.targets.entry(target.id).or_default();
+        let place = u32::try_from(subs.len()).unwrap_or(u32::MAX);
+        subs.push((seat, sub));
+        member.join(sub, Sub { target: target.id, place, slow });
+        member.start(&self.round, sub, (&target.filter, start, tag), recovered);
+        self.mark(seat);
+    }
+
+    fn unsubscribe(&mut self, seat: SeatNumber, sub: SubNumber, told: Option<(Arc<Target>, u32)>) {
+        let Some(member) = seat_of(&mut self.seats, seat) else { return };
+        let Some(left) = member.leave(&self.round, sub, told.is_some()) else { return };
+        if let Some((target, code)) = told {
+            member.send(&self.round, &Outgoing::Unsubscribed(&target.filter, code));
+        }
+        self.remove(left.target, left.place);
+        self.mark(seat);
+    }
+
+    /// Takes a subscriber out of its target; the last one has its place then.
+    fn remove(&mut self, target: u64, place: u32) {
+        let Some(subs) = self.targets.get_mut(&target) else { return };
+        subs.swap_remove(place as usize);
+        if let Some((seat, sub)) = subs.get(place as usize).copied() {
+            if let Some(moved) = seat_of(&mut self.seats, seat) {
+                moved.moved(sub, place);
+            }
+        } else if subs.is_empty() {
+            self.targets.remove(&target);
+        }
+        if let Some(subs) = self.targets.get_mut(&target)
+            && subs.capacity() > 32
+            && subs.len() < subs.capacity() / 4
+        {
+            subs.shrink_to(subs.len() * 2);
+        }
+    }
+
+    fn gap(&mut self, target: &Target, reason: GapReason) {
+        let Filter::Topic(topic) = &target.filter else { return };
+        let subs = self.targets.get(&target.id).cloned().unwrap_or_default();
+        for (seat, sub) in subs {
+            if let Some(member) = seat_of(&mut self.seats, seat) {
+                member.gap(&self.round, sub, topic, reason);
+                self.mark(seat);
+            }
+        }
+    }
+
+    /// This one has something to write.
+    fn mark(&mut self, seat: SeatNumber) {
+        if let Some(member) = seat_of(&mut self.seats, seat)
+            && member.mark()
+        {
+            self.dirty.push(seat);
+        }
+    }
+
+    /// This one's connection has room again, or has ended.
+    fn wake(&mut self, seat: SeatNumber) {
+        if let Some(member) = seat_of(&mut self.seats, seat) {
+            member.woken();
+        }
+        self.mark(seat);
+    }
+
+    /// Writes to all who have something.
+    async fn write(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (number, seat) in dirty.drain(..).enumerate() {
+            if number % WRITES_OF_A_TURN == WRITES_OF_A_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            let Some(member) = seat_of(&mut self.seats, seat) else { continue };
+            member.write(&self.round);
+            if member.has_ended() {
+                self.leave_all(seat);
+            }
+        }
+        dirty.shrink_to(64 << 10);
+        self.dirty = dirty;
+        self.round.clear();
+        self.round.shrink_to(1024);
+        self.noted = 0;
+    }
+
+    /// Its connection has ended: it has no subscriptions any more.
+    fn leave_all(&mut self, seat: SeatNumber) {
+        let Some(member) = seat_of(&mut self.seats, seat) else { return };
+        let left = member.leave_all();
+        let shared = member.shared().clone();
+        for sub in left {
+            // Of the places that have moved since, the present ones.
+            self.remove(sub.target, sub.place);
+        }
+        for target in shared.end() {
+            let is_last = target.lock().leave(&self.inbox);
+            if is_last && let Some(table) = self.table.upgrade() {
+                table.retire(&target);
+            }
+        }
+    }
+
+    fn detach(&mut self, seat: SeatNumber) {
+        if let Some(member) = seat_of(&mut self.seats, seat) {
+            member.end();
+            self.leave_all(seat);
+        }
+        if let Some(place) = self.seats.get_mut(seat as usize) {
+            *place = None;
+            self.inbox.give_back(seat);
+        }
+    }
+
+    fn end(mut self) {
+        for seat in 0..self.seats.len() {
+            let seat = u32::try_from(seat).unwrap_or(u32::MAX);
+            self.leave_all(seat);
+        }
+    }
+}
+
+fn seat_of(seats: &mut [Option<Seat>], seat: SeatNumber) -> Option<&mut Seat> {
+    seats.get_mut(seat as usize)?.as_mut()
+}

@@ -1,0 +1,456 @@
+//! A member with its worker: what has come for it, and how it is written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use tautline::{CloseCode, CloseFrame};
+
+use super::behind::{Behind, Event};
+use crate::delivery::Delivery;
+use crate::id::MemberId;
+use crate::inbox::{Inbox, SeatNumber, SubNumber};
+use crate::log::GapReason;
+use crate::member::Shared;
+use crate::outlet::{Ended, Outgoing, Outlet};
+use crate::slow::{Pushed, Slow, Then};
+use crate::subscribe::Start;
+use crate::sync::lock;
+use crate::topic::{Filter, Topic};
+
+/// How much is fed to a connection before others get a turn.
+const FEEDS_OF_A_TURN: usize = 256;
+
+/// A member.
+pub(super) struct Seat {
+    member: Arc<Shared>,
+    subs: Vec<Option<Sub>>,
+    /// What of this round is for it, and by which subscription.
+    noted: Vec<(u32, SubNumber)>,
+    state: State,
+    marked: bool,
+    behind: Option<Box<Behind>>,
+    waker: Option<Arc<SeatWaker>>,
+}
+
+/// A subscription.
+pub(super) struct Sub {
+    pub(super) target: u64,
+    /// Its place among the subscribers of the target.
+    pub(super) place: u32,
+    pub(super) slow: Arc<Slow>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// What comes is fed at once.
+    Free,
+    /// What was fed is being written, or there is no room; its waker is registered.
+    Blocked,
+    /// It is being closed; its waker is registered.
+    Closing(CloseFrame),
+    Ended,
+}
+
+/// Wakes the worker for one member.
+struct SeatWaker {
+    inbox: Weak<Inbox>,
+    seat: SeatNumber,
+    /// It is in the list already.
+    woken: AtomicBool,
+}
+
+impl Wake for SeatWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Some(inbox) = self.inbox.upgrade()
+        {
+            inbox.ready(self.seat);
+        }
+    }
+}
+
+impl Seat {
+    pub(super) const fn new(member: Arc<Shared>) -> Self {
+        Self {
+            member,
+            subs: Vec::new(),
+            noted: Vec::new(),
+            state: State::Free,
+            marked: false,
+            behind: None,
+            waker: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> MemberId {
+        self.member.id
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.member
+    }
+
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Notes down one of this round. Returns whether it has to be written to, which it had not before.
+    #[inline]
+    pub(super) fn note(&mut self, item: u32, sub: SubNumber) -> bool {
+        self.noted.push((item, sub));
+        !std::mem::replace(&mut self.marked, true)
+    }
+
+    /// It has to be written to. Returns whether it had not before.
+    pub(super) const fn mark(&mut self) -> bool {
+        !std::mem::replace(&mut self.marked, true)
+    }
+
+    pub(super) fn join(&mut self, sub: SubNumber, joining: Sub) {
+        let index = sub as usize;
+        if self.subs.len() <= index {
+            self.subs.resize_with(index + 1, || None);
+        }
+        self.subs[index] = Some(joining);
+    }
+
+    /// It is told where a subscription starts, and gets what it recovered.
+    pub(super) fn start(
+        &mut self,
+        round: &[Delivery],
+        sub: SubNumber,
+        (filter, start, tag): (&Filter, Start, u64),
+        recovered: Vec<Delivery>,
+    ) {
+        let at_once = lock(&self.member.outlet).as_ref().is_none_or(|out| out.takes_recovered());
+        let with = if at_once { &recovered[..] } else { &[] };
+        let started = Outgoing::Started { filter, start: &start, recovered: with, tag };
+        self.send(round, &started);
+        self.member.counts.delivered.fetch_add(with.len() as u64, Ordering::Relaxed);
+        if !at_once && !recovered.is_empty() && !self.is_leaving() {
+            self.behind_mut().recover(sub, recovered);
+        }
+    }
+
+    /// Something that is not a publication, behind what was noted down so far.
+    pub(super) fn send(&mut self, round: &[Delivery], outgoing: &Outgoing<'_>) {
+        if self.is_leaving() {
+            return;
+        }
+        // What came first goes first.
+        self.feed_noted(round);
+        if matches!(self.state, State::Free) && self.behind.is_none() {
+            match self.feed(outgoing, Waker::noop()) {
+                Fed::Yes => return,
+                Fed::Ended => self.state = State::Ended,
+                Fed::No => {}
+            }
+        }
+        if let Some(event) = Event::of(outgoing)
+            && !self.is_leaving()
+        {
+            self.behind_mut().event(event);
+            self.check_limit();
+        }
+    }
+
+    const fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Closing(_) | State::Ended)
+    }
+
+    fn behind_mut(&mut self) -> &mut Behind {
+        self.behind.get_or_insert_default()
+    }
+
+    /// Ends a subscription. What came for it before is still written, unless it is revoked.
+    pub(super) fn leave(
+        &mut self,
+        round: &[Delivery],
+        sub: SubNumber,
+        revoked: bool,
+    ) -> Option<Sub> {
+        self.feed_noted(round);
+        let left = self.subs.get_mut(sub as usize)?.take()?;
+        if revoked {
+            self.drop_waiting(sub);
+        }
+        if !self.behind.as_ref().is_some_and(|behind| behind.has(sub)) {
+            self.member.give_back(sub);
+        }
+        Some(left)
+    }
+
+    /// Something of a subscription is missing here. What waits is dropped: it is known to be incomplete.
+    pub(super) fn gap(
+        &mut self,
+        round: &[Delivery],
+        sub: SubNumber,
+        topic: &Topic,
+        reason: GapReason,
+    ) {
+        self.feed_noted(round);
+        self.drop_waiting(sub);
+        let close = lock(&self.member.outlet).as_ref().and_then(|out| out.close_at_gap());
+        match close {
+            Some(close) => self.close(close),
+            None => self.send(round, &Outgoing::Gap(topic, reason)),
+        }
+    }
+
+    fn drop_waiting(&mut self, sub: SubNumber) {
+        let dropped = self.behind.as_mut().map_or(0, |behind| behind.forget(sub));
+        self.count_dropped(dropped as u64);
+    }
+
+    fn count_dropped(&self, dropped: u64) {
+        self.member.counts.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Its place among the subscribers of the target is another one now.
+    pub(super) fn moved(&mut self, sub: SubNumber, place: u32) {
+        if let Some(Some(sub)) = self.subs.get_mut(sub as usize) {
+            sub.place = place;
+        }
+    }
+
+    /// All subscriptions, which it has no more.
+    pub(super) fn leave_all(&mut self) -> Vec<Sub> {
+        std::mem::take(&mut self.subs).into_iter().flatten().collect()
+    }
+
+    /// Its connection has room again.
+    pub(super) fn woken(&mut self) {
+        if let Some(waker) = &self.waker {
+            waker.woken.store(false, Ordering::Release);
+        }
+        if matches!(self.state, State::Blocked) {
+            self.state = State::Free;
+        }
+    }
+
+    pub(super) fn close(&mut self, frame: CloseFrame) {
+        if !self.is_leaving() {
+            self.drop_everything();
+            self.state = State::Closing(frame);
+        }
+    }
+
+    /// It is gone.
+    pub(super) fn end(&mut self) {
+        if !self.has_ended() {
+            self.drop_everything();
+            self.state = State::Ended;
+            drop(lock(&self.member.outlet).take());
+        }
+    }
+
+    fn drop_everything(&mut self) {
+        let waiting = self.behind.take().map_or(0, |behind| behind.len());
+        self.count_dropped((waiting + self.noted.len()) as u64);
+        self.noted = Vec::new();
+        self.member.counts.waiting.store(0, Ordering::Relaxed);
+    }
+
+    /// Feeds what was noted down, in as far as there is room, and writes.
+    pub(super) fn write(&mut self, round: &[Delivery]) {
+        self.marked = false;
+        self.feed_noted(round);
+        self.feed_behind();
+        match &self.state {
+            State::Free => self.flush(),
+            State::Closing(frame) => self.poll_close(&frame.clone()),
+            State::Ended => drop(lock(&self.member.outlet).take()),
+            State::Blocked => {}
+        }
+    }
+
+    /// What was noted down leaves, or waits by the rule of its subscription.
+    fn feed_noted(&mut self, round: &[Delivery]) {
+        let mut noted = std::mem::take(&mut self.noted);
+        let mut fed = 0;
+        if matches!(self.state, State::Free) && self.behind.is_none() {
+            fed = self.feed_from(&noted, round);
+        }
+        for (item, sub) in &noted[fed..] {
+            if self.is_leaving() {
+                self.count_dropped(1);
+                continue;
+            }
+            if let Some(delivery) = round.get(*item as usize) {
+                self.wait(*sub, delivery.clone());
+            }
+        }
+        noted.clear();
+        // What a burst has left.
+        noted.shrink_to(32);
+        self.noted = noted;
+    }
+
+    /// Feeds these until there is no room. Returns how many have left.
+    fn feed_from(&mut self, noted: &[(u32, SubNumber)], round: &[Delivery]) -> usize {
+        if noted.is_empty() {
+            return 0;
+        }
+        let member = self.member.clone();
+        let mut outlet = lock(&member.outlet);
+        let Some(out) = outlet.as_mut() else {
+            self.state = State::Ended;
+            return 0;
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut fed = 0;
+        for (item, _) in noted {
+            let Some(delivery) = round.get(*item as usize) else { break };
+            match out.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
+                Poll::Ready(Ok(())) => fed += 1,
+                Poll::Ready(Err(Ended)) => {
+                    self.state = State::Ended;
+                    break;
+                }
+                // It waits with what else comes, and is fed when it has been asked for room with a waker.
+                Poll::Pending => break,
+            }
+        }
+        member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
+        fed
+    }
+
+    /// A publication waits.
+    fn wait(&mut self, sub: SubNumber, delivery: Delivery) {
+        // A subscription that has ended has been fed or has waited before that.
+        let Some(Some(Sub { slow, .. })) = self.subs.get(sub as usize) else { return };
+        let slow = slow.clone();
+        match self.behind_mut().push(sub, delivery, &slow) {
+            Pushed::Waits { dropped, replaced } => {
+                self.count_dropped(dropped);
+                self.member.counts.replaced.fetch_add(replaced, Ordering::Relaxed);
+                self.check_limit();
+            }
+            Pushed::Overrun => {
+                self.count_dropped(1);
+                let close = match &slow.then {
+                    Then::Disconnect(close) => close.clone(),
+                    Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
+                };
+                self.overrun(close);
+            }
+        }
+    }
+
+    /// More waits for all subscriptions together than may.
+    fn check_limit(&mut self) {
+        let bytes = self.behind.as_ref().map_or(0, |behind| behind.bytes());
+        self.member.counts.waiting.store(bytes, Ordering::Relaxed);
+        if bytes > self.member.limit {
+            let close = match &self.member.slow.then {
+                Then::Disconnect(close) => close.clone(),
+                Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
+            };
+            self.overrun(close);
+        }
+    }
+
+    fn overrun(&mut self, close: CloseFrame) {
+        tracing::debug!(member = %self.id(), code = close.code().as_u16(), "a member was too slow");
+        self.close(close);
+    }
+
+    /// Feeds what waits, in as far as there is room.
+    fn feed_behind(&mut self) {
+        let Some(mut behind) = self.behind.take() else { return };
+        let mut turns = 0;
+        while matches!(self.state, State::Free) {
+            let Some(outgoing) = behind.next() else { break };
+            if turns == FEEDS_OF_A_TURN {
+                // It goes on in the next round.
+                self.waker().wake_by_ref();
+                self.state = State::Blocked;
+                break;
+            }
+            turns += 1;
+            let deliveries = u64::from(matches!(outgoing, Outgoing::Delivery(_)));
+            let waker = Waker::from(self.waker());
+            match self.feed(&outgoing, &waker) {
+                Fed::Yes => {
+                    self.member.counts.delivered.fetch_add(deliveries, Ordering::Relaxed);
+                    if let Some(sub) = behind.gone()
+                        && !matches!(self.subs.get(sub as usize), Some(Some(_)))
+                    {
+                        self.member.give_back(sub);
+                    }
+                }
+                Fed::No => self.state = State::Blocked,
+                Fed::Ended => self.state = State::Ended,
+            }
+        }
+        self.member.counts.waiting.store(behind.bytes(), Ordering::Relaxed);
+        if self.has_ended() {
+            self.count_dropped(behind.len() as u64);
+        } else if !behind.is_empty() {
+            self.behind = Some(behind);
+        }
+    }
+
+    fn flush(&mut self) {
+        // Nearly always all of it can be written, and no waker is needed.
+        let flushed = match self.with_outlet(Waker::noop(), |out, cx| out.poll_flush(cx)) {
+            Some(Poll::Pending) => {
+                let waker = Waker::from(self.waker());
+                self.with_outlet(&waker, |out, cx| out.poll_flush(cx))
+            }
+            flushed => flushed,
+        };
+        match flushed {
+            Some(Poll::Ready(Ok(()))) => {}
+            Some(Poll::Pending) => self.state = State::Blocked,
+            Some(Poll::Ready(Err(Ended))) | None => self.end(),
+        }
+    }
+
+    fn poll_close(&mut self, frame: &CloseFrame) {
+        let waker = Waker::from(self.waker());
+        let closed = self.with_outlet(&waker, |out, cx| out.poll_close(frame, cx));
+        if closed != Some(Poll::Pending) {
+            self.end();
+        }
+    }
+
+    /// Feeds one, if there is room; this waker is woken when there is.
+    fn feed(&self, outgoing: &Outgoing<'_>, waker: &Waker) -> Fed {
+        match self.with_outlet(waker, |out, cx| out.poll_feed(outgoing, cx)) {
+            Some(Poll::Ready(Ok(()))) => Fed::Yes,
+            Some(Poll::Pending) => Fed::No,
+            Some(Poll::Ready(Err(Ended))) | None => Fed::Ended,
+        }
+    }
+
+    /// Does this with the outlet, if it is still there.
+    fn with_outlet<T>(
+        &self,
+        waker: &Waker,
+        poll: impl FnOnce(&mut dyn Outlet, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let mut outlet = lock(&self.member.outlet);
+        Some(poll(&mut **outlet.as_mut()?, &mut Context::from_waker(waker)))
+    }
+
+    /// One word of most members, who never need it.
+    fn waker(&mut self) -> Arc<SeatWaker> {
+        let (inbox, seat) = (Arc::downgrade(&self.member.inbox), self.member.seat);
+        let new = || Arc::new(SeatWaker { inbox, seat, woken: AtomicBool::new(false) });
+        self.waker.get_or_insert_with(new).clone()
+    }
+}
+
+/// Whether something was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fed {
+    Yes,
+    No,
+    Ended,
+}

@@ -1,0 +1,9 @@
+//! The hub over connections: who gets what, in which order, and who is too slow.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod history;
+mod members;
+mod server;
+mod slow;
+mod support;
+mod topics;

@@ -1,0 +1,115 @@
+//! Members that come, go, and are told off.
+
+use tautline::{CloseCode, Message};
+use tautline_hub::{
+    Action, Attach, Hub, MemberInfo, Outgoing, PublishError, Subscribe, SubscribeError,
+};
+
+use crate::support::{filter, member, member_with, text, topic};
+
+fn info(user: &str) -> Attach {
+    Attach::new().info(MemberInfo::new(user))
+}
+
+#[tokio::test]
+async fn the_application_decides_who_may_what_and_may_change_its_mind() {
+    let allow = |info: &MemberInfo, action: Action<'_>| match action {
+        Action::Subscribe(filter) => filter.as_str() != "secret" || &*info.user == "alice",
+        Action::Publish(topic) => topic.as_str() != "news",
+        _ => false,
+    };
+    let hub = Hub::builder().authorize(allow).build();
+    let tell = |outgoing: &Outgoing<'_>| match outgoing {
+        Outgoing::Unsubscribed(filter, code) => {
+            Some(Message::text(format!("{} {code}", filter.as_str())))
+        }
+        _ => None,
+    };
+    let (alice, mut alices) = member_with(&hub, info("alice").tell(tell), 64 << 10);
+    let (bob, mut bobs) = member_with(&hub, info("bob"), 64 << 10);
+    alice.subscribe(&topic("secret"), Subscribe::new()).await.unwrap();
+    alice.subscribe(&topic("news"), Subscribe::new()).await.unwrap();
+    let refused = bob.subscribe(&topic("secret"), Subscribe::new()).await;
+    assert!(matches!(refused, Err(SubscribeError::Refused)));
+    bob.subscribe(&topic("news"), Subscribe::new()).await.unwrap();
+    let refused = bob.publish(&topic("news"), "fake").await;
+    assert!(matches!(refused, Err(PublishError::Refused)));
+
+    hub.set_authorize(
+        |_, action| matches!(action, Action::Subscribe(filter) if filter.as_str() == "news"),
+    );
+    hub.publish(&topic("secret"), "still").await.unwrap();
+    assert_eq!(text(&mut alices).await, "still");
+    assert_eq!(hub.review(103), 1);
+    hub.publish(&topic("secret"), "no more").await.unwrap();
+    hub.publish(&topic("news"), "news").await.unwrap();
+    assert_eq!(text(&mut alices).await, "secret 103");
+    assert_eq!(text(&mut alices).await, "news");
+    assert_eq!(text(&mut bobs).await, "news");
+}
+
+#[tokio::test]
+async fn a_member_can_be_closed_and_its_subscriptions_ended_from_outside() {
+    let hub = Hub::new();
+    let (alice, mut peer) = member(&hub);
+    alice.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    assert!(hub.unsubscribe(alice.id(), &filter("a"), 1));
+    assert!(!hub.unsubscribe(alice.id(), &filter("a"), 1));
+    assert_eq!(hub.topics(), 0);
+    assert_eq!(hub.members().len(), 1);
+    assert!(hub.disconnect(alice.id(), CloseCode::POLICY_VIOLATION));
+    assert!(peer.next().await.is_none());
+    assert_eq!(peer.close_frame().unwrap().code(), CloseCode::POLICY_VIOLATION);
+    let id = alice.id();
+    drop(alice);
+    assert!(!hub.disconnect(id, CloseCode::NORMAL));
+    assert!(hub.members().is_empty());
+}
+
+#[tokio::test]
+async fn who_has_gone_is_forgotten_with_what_it_subscribed() {
+    let hub = Hub::new();
+    let (alice, mut peer) = member(&hub);
+    let (bob, mut bobs) = member(&hub);
+    for member in [&alice, &bob] {
+        member.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    }
+    peer.close().await.unwrap();
+    // The hub notices when it has something to send.
+    hub.publish(&topic("a"), "1").await.unwrap();
+    assert_eq!(text(&mut bobs).await, "1");
+    hub.publish(&topic("a"), "2").await.unwrap();
+    assert_eq!(text(&mut bobs).await, "2");
+    assert!(alice.has_ended());
+    assert_eq!(hub.subscribers(&filter("a")), 1);
+    let subscribed = alice.subscribe(&topic("b"), Subscribe::new()).await;
+    assert!(matches!(subscribed, Err(SubscribeError::Ended)));
+}
+
+// Numbers of members and subscriptions are used again: nothing of the former one may go to the next.
+#[tokio::test]
+async fn what_was_for_one_never_reaches_the_next() {
+    let hub = Hub::new();
+    for round in 0..200 {
+        let (alice, mut alices) = member(&hub);
+        let (bob, mut bobs) = member(&hub);
+        for name in ["a", "b", "c"] {
+            alice.subscribe(&topic(name), Subscribe::new()).await.unwrap();
+        }
+        bob.subscribe(&topic("b"), Subscribe::new()).await.unwrap();
+        hub.publish(&topic("b"), format!("b {round}")).await.unwrap();
+        alice.unsubscribe(&topic("a"));
+        alice.subscribe(&topic("d"), Subscribe::new()).await.unwrap();
+        hub.publish(&topic("a"), "nobody").await.unwrap();
+        hub.publish(&topic("d"), format!("d {round}")).await.unwrap();
+        assert_eq!(text(&mut alices).await, format!("b {round}"));
+        assert_eq!(text(&mut alices).await, format!("d {round}"));
+        assert_eq!(text(&mut bobs).await, format!("b {round}"));
+        if round % 2 == 0 {
+            drop(alice);
+            hub.publish(&topic("b"), "last").await.unwrap();
+            assert_eq!(text(&mut bobs).await, "last");
+        }
+    }
+    assert_eq!(hub.topics(), 0);
+}
