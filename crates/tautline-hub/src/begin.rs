@@ -5,12 +5,26 @@ use crate::log::{GapReason, Log};
 use crate::position::Position;
 use crate::subscribe::{Start, Subscribe};
 
+/// What a broker has behind the position of a subscriber, which this node does not have any more.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// In order; nothing is missing between the position and the first of them.
+    pub(crate) missed: Vec<Delivery>,
+}
+
 /// What a subscription begins with, and what it gets first.
-pub(crate) fn begin(log: Option<&Log>, how: &Subscribe) -> (Start, Vec<Delivery>) {
+pub(crate) fn begin(
+    log: Option<&Log>,
+    how: &Subscribe,
+    fetched: Option<Fetched>,
+) -> (Start, Vec<Delivery>) {
     let position = log.map(Log::top);
     let gap = match (how.since, log) {
-        (Some(since), Some(log)) => match log.since(since) {
-            Ok(missed) => return recovered(since, missed.cloned().collect()),
+        (Some(since), Some(log)) => match since_there(log, since, fetched) {
+            Ok(missed) => {
+                let position = missed.last().and_then(Delivery::position).unwrap_or(since);
+                return (Start::Recovered { count: missed.len(), position }, missed);
+            }
             Err(reason) => Some(reason),
         },
         (Some(_), None) => Some(GapReason::Unavailable),
@@ -29,7 +43,18 @@ pub(crate) fn begin(log: Option<&Log>, how: &Subscribe) -> (Start, Vec<Delivery>
     (start, Vec::new())
 }
 
-fn recovered(since: Position, missed: Vec<Delivery>) -> (Start, Vec<Delivery>) {
-    let position = missed.last().and_then(Delivery::position).unwrap_or(since);
-    (Start::Recovered { count: missed.len(), position }, missed)
+/// Everything since a position: what this node has, behind what was fetched if that is not enough.
+fn since_there(
+    log: &Log,
+    since: Position,
+    fetched: Option<Fetched>,
+) -> Result<Vec<Delivery>, GapReason> {
+    let reason = match log.since(since) {
+        Ok(missed) => return Ok(missed.cloned().collect()),
+        Err(reason) => reason,
+    };
+    let Some(Fetched { mut missed }) = fetched else { return Err(reason) };
+    let Some(last) = missed.last().and_then(Delivery::position) else { return Err(reason) };
+    missed.extend(log.since(last)?.cloned());
+    Ok(missed)
 }

@@ -50,7 +50,7 @@ impl Member {
         filter: impl Into<Filter>,
         how: Subscribe,
     ) -> Result<Start, SubscribeError> {
-        self.hub.subscribe(&self.shared, &filter.into(), &how)
+        self.hub.subscribe(&self.shared, &filter.into(), &how).await
     }
 
     /// Ends a subscription. What was published before is still sent. Returns whether there was one.

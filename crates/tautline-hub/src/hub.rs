@@ -9,22 +9,27 @@ use std::time::{Duration, Instant};
 
 use tautline::{CloseCode, CloseFrame, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
-use crate::begin::begin;
+use crate::begin::{Fetched, begin};
+use crate::broker::{Broker, BrokerError, History, Keep, Range};
+use crate::clock::now;
 use crate::delivery::Delivery;
 use crate::handle::Member;
 use crate::id::{MemberId, NodeId};
 use crate::inbox::{Entry, Inbox, Joining};
+use crate::line::Line;
 use crate::log::Log;
 use crate::member::{MemberInfo, NoNumber, Shared};
 use crate::options::{Action, Attach, Authorize, Options, TopicOptions};
 use crate::outlet::{Outlet, Plain};
-use crate::position::{Epoch, Position};
+use crate::position::Epoch;
 use crate::publication::Publication;
+use crate::remote::{BrokerState, Remote};
 use crate::subscribe::{PublishError, Published, Start, Subscribe, SubscribeError};
 use crate::sync::{lock, read, write};
 use crate::table::{Full, Table};
-use crate::target::{Retire, State, Target};
+use crate::target::{Kept, Retire, State, Target};
 use crate::topic::{Filter, Topic};
 use crate::workers::Workers;
 
@@ -44,6 +49,7 @@ pub(crate) struct Inner {
     options: Options,
     authorize: RwLock<Option<Arc<Authorize>>>,
     table: Arc<Table>,
+    remote: Option<Arc<Remote>>,
     workers: Workers,
     members: Vec<Mutex<HashMap<u64, Arc<Shared>>>>,
     next_member: AtomicU64,
@@ -54,10 +60,6 @@ pub(crate) struct Inner {
 /// A number that nobody else has: not a secret.
 fn random() -> u64 {
     RandomState::new().hash_one(Instant::now())
-}
-
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Builds a [`Hub`].
@@ -99,15 +101,44 @@ impl HubBuilder {
         self
     }
 
+    /// Shares the hub's topics with the other hubs that have the same broker. The histories are the
+    /// broker's then.
+    ///
+    /// A topic without history is delivered to subscribers of this node at once, and to those of others as
+    /// the broker does it: at most once. One with a history is delivered when it comes back from the broker, to
+    /// all in the same order; what a node misses it fetches from the history, and what is gone from there is a
+    /// [`Gap`](crate::Outgoing::Gap).
+    pub fn broker(mut self, broker: impl Broker) -> Self {
+        self.options.broker = Some(Arc::new(broker));
+        self
+    }
+
+    /// How many bytes of publications are kept while the broker is away, and published in their order when it
+    /// is back. [`Hub::publish`] returns without a position then. Default: 0, publishing fails.
+    pub const fn keep_while_away(mut self, bytes: usize) -> Self {
+        self.options.keep_while_away = bytes;
+        self
+    }
+
     /// The hub.
+    ///
+    /// # Panics
+    /// With a broker, outside of a Tokio runtime.
     #[must_use]
     pub fn build(self) -> Hub {
         let options = self.options;
+        let node = NodeId::from_u64(random());
+        let table = Arc::new(Table::new(options.max_topics));
+        let remote = options
+            .broker
+            .clone()
+            .map(|broker| Remote::start(broker, table.clone(), node, options.keep_while_away));
         Hub {
             inner: Arc::new(Inner {
-                node: NodeId::from_u64(random()),
+                node,
                 authorize: RwLock::new(options.authorize.clone()),
-                table: Arc::new(Table::new(options.max_topics)),
+                table,
+                remote,
                 options,
                 workers: Workers::default(),
                 members: (0..MEMBER_SHARDS).map(|_| Mutex::default()).collect(),
@@ -193,19 +224,23 @@ impl Hub {
         self.inner.publish(topic, publication.into()).await
     }
 
-    /// What is kept of a topic's history: at most so many after this offset, oldest first, with the position
-    /// of its newest.
-    #[must_use]
-    pub fn history(
+    /// Reads a topic's history: at most so many publications of a range.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unsupported`] if the topic has no history, or why the broker could not read it.
+    pub async fn history(
         &self,
         topic: &Topic,
-        after: u64,
+        range: Range,
         limit: usize,
-    ) -> Option<(Position, Vec<Delivery>)> {
-        let target = self.inner.table.get(topic)?;
-        let state = target.lock();
-        let log = state.log.as_ref()?;
-        Some((log.top(), log.after(after).take(limit).cloned().collect()))
+    ) -> Result<History, BrokerError> {
+        self.inner.history(topic, range, limit).await
+    }
+
+    /// Whether the broker can be reached, if there is one.
+    #[must_use]
+    pub fn broker_state(&self) -> Option<watch::Receiver<BrokerState>> {
+        self.inner.remote.as_ref().map(|remote| remote.state())
     }
 
     /// How many members of this node are subscribed to a topic or a pattern.
@@ -236,6 +271,7 @@ impl Hub {
     /// Ends a subscription of a member of this node, and tells it so with this number
     /// ([`Outgoing::Unsubscribed`](crate::Outgoing::Unsubscribed)): nothing of it follows. Returns whether
     /// there was one.
+    #[expect(clippy::must_use_candidate, reason = "what it does counts, not what it returns")]
     pub fn unsubscribe(&self, member: MemberId, filter: &Filter, code: u32) -> bool {
         let member = self.inner.member(member);
         member.is_some_and(|member| self.inner.unsubscribe(&member, filter, Some(code)))
@@ -261,6 +297,7 @@ impl Hub {
 
     /// Asks again about each subscription of each member, and ends those that may no longer be, with this
     /// number: see [`unsubscribe`](Self::unsubscribe). Returns how many those were.
+    #[expect(clippy::must_use_candidate, reason = "what it does counts, not what it returns")]
     pub fn review(&self, code: u32) -> usize {
         let mut ended = 0;
         for member in self.inner.all_members() {
@@ -286,7 +323,10 @@ impl Hub {
 impl Inner {
     fn attach(self: &Arc<Self>, outlet: Box<dyn Outlet>, attach: Attach) -> Arc<Shared> {
         self.sweep_from_time_to_time();
-        let table: Weak<dyn Retire> = Arc::<Table>::downgrade(&self.table);
+        let table: Weak<dyn Retire> = match &self.remote {
+            Some(remote) => Arc::<Remote>::downgrade(remote),
+            None => Arc::<Table>::downgrade(&self.table),
+        };
         // A worker that ends at this moment has no number, and another is started.
         let (inbox, seat) = loop {
             let inbox = self.workers.one(&table);
@@ -320,7 +360,14 @@ impl Inner {
     fn left(&self, target: &Arc<Target>, inbox: &Arc<Inbox>) {
         let is_last = target.lock().leave(inbox);
         if is_last {
-            self.table.retire(target);
+            self.retire(target);
+        }
+    }
+
+    fn retire(&self, target: &Arc<Target>) {
+        match &self.remote {
+            Some(remote) => remote.retire(target),
+            None => self.table.retire(target),
         }
     }
 
@@ -349,15 +396,22 @@ impl Inner {
         self.members.iter().flat_map(of).collect()
     }
 
-    fn log_of(&self, topic: &Topic) -> Option<Log> {
-        let keep = (self.options.topics)(topic).history?;
-        Some(Log::new(keep, Epoch::from_u64(random()), 0))
+    fn keep(&self, topic: &Topic) -> Option<Keep> {
+        (self.options.topics)(topic).history
+    }
+
+    fn kept(&self, topic: &Topic) -> Kept {
+        match (self.keep(topic), &self.remote) {
+            (None, _) => Kept::Nowhere,
+            (Some(keep), None) => Kept::Here(Log::new(keep, Epoch::from_u64(random()), 0)),
+            (Some(keep), Some(_)) => Kept::ByBroker(Line::new(keep)),
+        }
     }
 
     /// The target of this topic, with its state, if there is one or has to be one.
     fn target_of(&self, filter: &Filter) -> Result<Arc<Target>, Full> {
         match filter {
-            Filter::Topic(topic) => self.table.topic(topic, || self.log_of(topic)),
+            Filter::Topic(topic) => self.table.topic(topic, || self.kept(topic)),
             Filter::Pattern(pattern) => self.table.pattern(pattern),
         }
     }
@@ -370,7 +424,27 @@ impl Inner {
         if self.has_ended() {
             return Err(PublishError::Ended);
         }
-        let (published, crowded) = self.publish_here(topic, publication)?;
+        let keep = self.keep(topic);
+        let Some(remote) = &self.remote else {
+            return self.publish_here(topic, publication, keep).await;
+        };
+        if keep.is_some() {
+            let position = remote.publish(topic, &publication, keep).await?;
+            return Ok(Published { position });
+        }
+        let publication = publication.published_by(self.node);
+        self.publish_here(topic, publication.clone(), None).await?;
+        remote.publish(topic, &publication, None).await?;
+        Ok(Published::default())
+    }
+
+    async fn publish_here(
+        &self,
+        topic: &Topic,
+        publication: Publication,
+        keep: Option<Keep>,
+    ) -> Result<Published, PublishError> {
+        let (published, crowded) = self.hand_over(topic, publication, keep)?;
         if let Some(inbox) = crowded {
             inbox.room().await;
         }
@@ -378,15 +452,15 @@ impl Inner {
     }
 
     /// Hands a publication to the workers. Returns one that has enough to do.
-    fn publish_here(
+    fn hand_over(
         &self,
         topic: &Topic,
         publication: Publication,
+        keep: Option<Keep>,
     ) -> Result<(Published, Option<Arc<Inbox>>), PublishError> {
-        let has_history = (self.options.topics)(topic).history.is_some();
         loop {
-            let target = if has_history {
-                let target = self.table.topic(topic, || self.log_of(topic));
+            let target = if keep.is_some() {
+                let target = self.table.topic(topic, || self.kept(topic));
                 Some(target.map_err(|Full(most)| PublishError::TooManyTopics(most))?)
             } else {
                 self.table.get(topic)
@@ -432,7 +506,7 @@ impl Inner {
         crowded
     }
 
-    pub(crate) fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         member: &Arc<Shared>,
         filter: &Filter,
@@ -444,20 +518,42 @@ impl Inner {
         if !self.allows(&member.info, Action::Subscribe(filter)) {
             return Err(SubscribeError::Refused);
         }
+        let asked = self.ask_for(filter)?;
+        let fetched = match &self.remote {
+            Some(remote) => {
+                remote.join(&asked.target).await.map_err(SubscribeError::Broker)?;
+                self.fetch_for(remote, &asked.target, how).await?
+            }
+            None => None,
+        };
+        let mut state = asked.target.lock();
+        self.join(member, &asked.target, &mut state, how, fetched)
+    }
+
+    /// The target of this topic or pattern, which stays while this is held.
+    fn ask_for(&self, filter: &Filter) -> Result<Asked<'_>, SubscribeError> {
         loop {
             let target = self.target_of(filter);
             let target = target.map_err(|Full(most)| SubscribeError::TooManyTopics(most))?;
             let mut state = target.lock();
-            if state.gone {
-                continue;
+            if !state.gone {
+                state.asked += 1;
+                drop(state);
+                return Ok(Asked { inner: self, target });
             }
-            let joined = self.join(member, &target, &mut state, how);
-            drop(state);
-            if joined.is_err() {
-                self.table.retire(&target);
-            }
-            return joined;
         }
+    }
+
+    async fn fetch_for(
+        &self,
+        remote: &Remote,
+        target: &Arc<Target>,
+        how: &Subscribe,
+    ) -> Result<Option<Fetched>, SubscribeError> {
+        let Some(keep) = target.topic().and_then(|topic| self.keep(topic)) else {
+            return Ok(None);
+        };
+        remote.fetch_for(target, keep, how).await.map_err(SubscribeError::Broker)
     }
 
     /// Under the lock of the target: what was published before is recovered or not, and what is published
@@ -468,6 +564,7 @@ impl Inner {
         target: &Arc<Target>,
         state: &mut State,
         how: &Subscribe,
+        fetched: Option<Fetched>,
     ) -> Result<Start, SubscribeError> {
         let most = self.options.max_subscriptions;
         let sub = member.join(target, most).map_err(|none| match none {
@@ -475,10 +572,8 @@ impl Inner {
             NoNumber::There => SubscribeError::AlreadySubscribed,
             NoNumber::TooMany => SubscribeError::TooMany(most),
         })?;
-        if let Some(log) = &mut state.log {
-            log.trim(now());
-        }
-        let (start, recovered) = begin(state.log.as_ref(), how);
+        state.trim(now());
+        let (start, recovered) = begin(state.history(), how, fetched);
         state.join(&member.inbox);
         let slow = how.slow.clone().unwrap_or_else(|| member.slow.clone());
         let (seat, target, tag) = (member.seat, target.clone(), how.tag);
@@ -501,9 +596,28 @@ impl Inner {
         member.inbox.push(Entry::Unsubscribe { seat: member.seat, sub, told });
         drop(state);
         if is_last {
-            self.table.retire(&target);
+            self.retire(&target);
         }
         true
+    }
+
+    async fn history(
+        &self,
+        topic: &Topic,
+        range: Range,
+        limit: usize,
+    ) -> Result<History, BrokerError> {
+        if self.keep(topic).is_none() {
+            return Err(BrokerError::Unsupported("history of this topic"));
+        }
+        if let Some(remote) = &self.remote {
+            return remote.history(topic, range, limit).await;
+        }
+        let target = self.table.topic(topic, || self.kept(topic));
+        let target = target.map_err(|Full(_)| BrokerError::Unsupported("room for topics"))?;
+        let history = target.lock().log.as_ref().map(|log| log.read(range, limit));
+        self.retire(&target);
+        history.ok_or(BrokerError::Unsupported("history of this topic"))
     }
 
     /// Histories forget what is too old, also where nothing is published.
@@ -529,6 +643,27 @@ impl Inner {
                 }
             }
         });
+    }
+}
+
+/// A target that somebody is about to subscribe to: it is not taken out meanwhile.
+struct Asked<'a> {
+    inner: &'a Inner,
+    target: Arc<Target>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.target.lock().asked -= 1;
+        self.inner.retire(&self.target);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(remote) = &self.remote {
+            remote.stop();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::broker::Keep;
+use crate::broker::{History, Keep, Range};
 use crate::delivery::Delivery;
 use crate::position::{Epoch, Position};
 
@@ -105,9 +105,26 @@ impl Log {
         Ok(self.kept.range(first..).map(|(_, delivery)| delivery))
     }
 
-    /// All that are kept after this offset.
-    pub(crate) fn after(&self, offset: u64) -> impl DoubleEndedIterator<Item = &Delivery> {
-        self.kept.range(self.first_after(offset)..).map(|(_, delivery)| delivery)
+    /// A part of it.
+    pub(crate) fn read(&self, range: Range, limit: usize) -> History {
+        let given = |delivery: &Delivery| {
+            delivery.position().map(|place| (place.offset, delivery.publication().clone()))
+        };
+        let (first, is_newest_first) = match range {
+            Range::After(offset) => (self.first_after(offset), false),
+            Range::Latest => (0, true),
+        };
+        let behind = self.kept.range(first..).map(|(_, delivery)| delivery);
+        let publications = if is_newest_first {
+            behind.rev().take(limit).filter_map(given).collect()
+        } else {
+            behind.take(limit).filter_map(given).collect()
+        };
+        let complete = match range {
+            Range::After(offset) => self.since(Position { epoch: self.epoch, offset }).is_ok(),
+            Range::Latest => true,
+        };
+        History { publications, top: self.top(), complete }
     }
 
     fn first_after(&self, offset: u64) -> usize {
@@ -209,7 +226,10 @@ mod tests {
         assert_eq!(since(&log, 7, 16), Ok(vec![40]));
         assert_eq!(since(&log, 7, 20), Ok(vec![40]), "nothing of this topic lies between");
         assert_eq!(since(&log, 7, 10), Err(GapReason::Trimmed));
-        let all: Vec<_> = log.after(0).filter_map(Delivery::position).collect();
-        assert_eq!(all.len(), 2);
+        let all = log.read(Range::After(0), 10);
+        let offsets: Vec<_> = all.publications.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!((offsets, all.complete), (vec![16, 40], false));
+        let latest = log.read(Range::Latest, 1);
+        assert_eq!((latest.publications[0].0, latest.top.offset), (40, 40));
     }
 }

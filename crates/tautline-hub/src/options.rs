@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tautline::Message;
 
-use crate::broker::Keep;
+use crate::broker::{Broker, Keep};
 use crate::member::MemberInfo;
 use crate::outlet::{Outgoing, Tell};
 use crate::slow::Slow;
@@ -146,6 +146,8 @@ pub(crate) struct Options {
     pub(crate) max_topics: usize,
     pub(crate) max_subscriptions: usize,
     pub(crate) authorize: Option<Arc<Authorize>>,
+    pub(crate) broker: Option<Arc<dyn Broker>>,
+    pub(crate) keep_while_away: usize,
 }
 
 impl Default for Options {
@@ -155,6 +157,8 @@ impl Default for Options {
             max_topics: 1 << 20,
             max_subscriptions: 10_000,
             authorize: None,
+            broker: None,
+            keep_while_away: 0,
         }
     }
 }
@@ -164,6 +168,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("max_topics", &self.max_topics)
             .field("max_subscriptions", &self.max_subscriptions)
+            .field("broker", &self.broker)
             .finish_non_exhaustive()
     }
 }

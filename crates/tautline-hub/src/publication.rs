@@ -21,6 +21,8 @@ pub struct Publication {
     key: Option<Bytes>,
     meta: Option<Bytes>,
     exclude: Option<MemberId>,
+    /// The node where it was published, if that has given it to its own subscribers.
+    origin: Option<NodeId>,
 }
 
 /// The longest [key](Publication::key), in bytes.
@@ -30,7 +32,7 @@ impl Publication {
     /// A publication of this message.
     #[must_use]
     pub fn new(message: impl Into<Message>) -> Self {
-        Self { message: message.into(), key: None, meta: None, exclude: None }
+        Self { message: message.into(), key: None, meta: None, exclude: None, origin: None }
     }
 
     /// What it is about, such as the symbol of a price: for those who are too slow, and want the latest
@@ -56,6 +58,16 @@ impl Publication {
     pub const fn exclude(mut self, member: MemberId) -> Self {
         self.exclude = Some(member);
         self
+    }
+
+    /// Subscribers of this node have it.
+    pub(crate) const fn published_by(mut self, node: NodeId) -> Self {
+        self.origin = Some(node);
+        self
+    }
+
+    pub(crate) fn is_from(&self, node: NodeId) -> bool {
+        self.origin == Some(node)
     }
 
     /// The message.
@@ -108,6 +120,7 @@ const TEXT: u8 = 1;
 const KEY: u8 = 2;
 const META: u8 = 4;
 const EXCLUDE: u8 = 8;
+const ORIGIN: u8 = 16;
 
 /// What came from another node is not a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,20 +148,21 @@ impl std::error::Error for DecodeError {}
 
 impl Publication {
     /// As brokers carry it from node to node, and keep it in a history: a version, what there is, the
-    /// excluded member, key and meta with their lengths (32 bits, big endian), and the payload.
+    /// excluded member, the node that it is from, key and meta with their lengths (32 bits, big endian), and the payload.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let fields = [&self.key, &self.meta];
         let lengths: usize =
             fields.iter().flat_map(|field| field.as_ref()).map(|f| f.len() + 4).sum();
         let payload = self.message.as_bytes();
-        let mut out = BytesMut::with_capacity(2 + 16 + lengths + payload.len());
+        let mut out = BytesMut::with_capacity(2 + 24 + lengths + payload.len());
         let mut flags = 0;
         for (flag, there) in [
             (TEXT, self.message.as_text().is_some()),
             (KEY, self.key.is_some()),
             (META, self.meta.is_some()),
             (EXCLUDE, self.exclude.is_some()),
+            (ORIGIN, self.origin.is_some()),
         ] {
             flags |= if there { flag } else { 0 };
         }
@@ -156,6 +170,9 @@ impl Publication {
         if let Some(member) = self.exclude {
             out.put_u64(member.node.as_u64());
             out.put_u64(member.number);
+        }
+        if let Some(node) = self.origin {
+            out.put_u64(node.as_u64());
         }
         for field in fields.into_iter().flatten() {
             // A message is bounded far below what 32 bits can say; a longer field is cut off.
@@ -177,10 +194,11 @@ impl Publication {
             return Err(DecodeError::Version(version));
         }
         let flags = bytes.try_get_u8().map_err(|_| DecodeError::Malformed)?;
-        if flags & !(TEXT | KEY | META | EXCLUDE) != 0 {
+        if flags & !(TEXT | KEY | META | EXCLUDE | ORIGIN) != 0 {
             return Err(DecodeError::Malformed);
         }
         let exclude = (flags & EXCLUDE != 0).then(|| member(&mut bytes)).transpose()?;
+        let origin = (flags & ORIGIN != 0).then(|| node(&mut bytes)).transpose()?;
         let key = (flags & KEY != 0).then(|| field(&mut bytes)).transpose()?;
         if key.as_ref().is_some_and(|key| key.len() > MAX_KEY_LEN) {
             return Err(DecodeError::Malformed);
@@ -188,13 +206,20 @@ impl Publication {
         let meta = (flags & META != 0).then(|| field(&mut bytes)).transpose()?;
         let kind = if flags & TEXT != 0 { Kind::Text } else { Kind::Binary };
         let message = kind.message(bytes).ok_or(DecodeError::Utf8)?;
-        Ok(Self { message, key, meta, exclude })
+        Ok(Self { message, key, meta, exclude, origin })
     }
 }
 
+fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
+    bytes.try_get_u64().map_err(|_| DecodeError::Malformed)
+}
+
+fn node(bytes: &mut Bytes) -> Result<NodeId, DecodeError> {
+    number(bytes).map(NodeId::from_u64)
+}
+
 fn member(bytes: &mut Bytes) -> Result<MemberId, DecodeError> {
-    let mut number = || bytes.try_get_u64().map_err(|_| DecodeError::Malformed);
-    Ok(MemberId { node: NodeId::from_u64(number()?), number: number()? })
+    Ok(MemberId { node: node(bytes)?, number: number(bytes)? })
 }
 
 fn field(bytes: &mut Bytes) -> Result<Bytes, DecodeError> {
@@ -221,7 +246,7 @@ mod tests {
             Publication::new(vec![0, 255]),
             Publication::new("a").key("k").meta("m").exclude(member()),
             Publication::new(vec![1; 70_000]).key(vec![]),
-            Publication::new("b").meta(vec![2; 70_000]),
+            Publication::new("b").meta(vec![2; 70_000]).published_by(NodeId::from_u64(3)),
         ];
         for publication in all {
             assert_eq!(Publication::decode(publication.encode()), Ok(publication));
@@ -241,7 +266,7 @@ mod tests {
             Publication::decode(bytes.into())
         };
         assert_eq!(with(0, 2), Err(DecodeError::Version(2)));
-        assert_eq!(with(1, 0x10), Err(DecodeError::Malformed));
+        assert_eq!(with(1, 0x20), Err(DecodeError::Malformed));
         assert_eq!(with(18, 0xFF), Err(DecodeError::Malformed), "a length beyond the end");
         assert_eq!(with(whole.len() - 1, 0xFF), Err(DecodeError::Utf8));
         let mut long = vec![VERSION, KEY, 0, 0, 1, 0];

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use crate::log::Log;
 use crate::sync::{lock, read, write};
-use crate::target::{Retire, Target};
+use crate::target::{Kept, Retire, Target};
 use crate::topic::{Filter, Pattern, Topic};
 use crate::trie::Trie;
 
 /// A power of two, more than there are cores in most machines.
 const SHARDS: usize = 64;
 
+/// Some topics, by name.
+type Shard = Mutex<HashMap<Topic, Arc<Target>>>;
+
 /// All targets, by name.
 #[derive(Debug)]
 pub(crate) struct Table {
-    shards: Box<[Mutex<HashMap<Topic, Arc<Target>>>]>,
+    shards: Box<[Shard]>,
     hasher: RandomState,
     topics: AtomicUsize,
     most: usize,
@@ -45,7 +47,7 @@ impl Table {
         }
     }
 
-    fn shard(&self, topic: &Topic) -> &Mutex<HashMap<Topic, Arc<Target>>> {
+    fn shard(&self, topic: &Topic) -> &Shard {
         // The low bits choose the bucket in the map.
         let hash = self.hasher.hash_one(topic) >> 32;
         &self.shards[usize::try_from(hash).unwrap_or(0) % SHARDS]
@@ -63,7 +65,7 @@ impl Table {
     pub(crate) fn topic(
         &self,
         topic: &Topic,
-        log: impl FnOnce() -> Option<Log>,
+        kept: impl FnOnce() -> Kept,
     ) -> Result<Arc<Target>, Full> {
         let mut shard = lock(self.shard(topic));
         if let Some(target) = shard.get(topic) {
@@ -73,7 +75,7 @@ impl Table {
             return Err(Full(self.most));
         }
         self.topics.fetch_add(1, Ordering::Relaxed);
-        let target = Arc::new(Target::new(self.next_id(), topic.into(), log()));
+        let target = Arc::new(Target::new(self.next_id(), topic.into(), kept()));
         shard.insert(topic.clone(), target.clone());
         Ok(target)
     }
@@ -87,7 +89,7 @@ impl Table {
         if patterns.len() >= self.most {
             return Err(Full(self.most));
         }
-        let target = Arc::new(Target::new(self.next_id(), pattern.into(), None));
+        let target = Arc::new(Target::new(self.next_id(), pattern.into(), Kept::Nowhere));
         patterns.insert(pattern, target.clone());
         self.pattern_count.store(patterns.len(), Ordering::Release);
         Ok(target)
@@ -129,10 +131,8 @@ impl Table {
         let mut shard = lock(shard);
         shard.retain(|_, target| {
             let mut state = target.lock();
-            if let Some(log) = &mut state.log {
-                log.trim(now);
-            }
-            state.gone = state.is_unused();
+            state.trim(now);
+            state.gone = state.is_unused() && !state.relayed;
             if state.gone {
                 self.topics.fetch_sub(1, Ordering::Relaxed);
             }
@@ -146,27 +146,38 @@ impl Table {
     }
 }
 
-impl Retire for Table {
-    fn retire(&self, target: &Arc<Target>) {
+impl Table {
+    /// Takes a target out, unless somebody wants it again or something is kept. Returns whether it is out.
+    pub(crate) fn take_out(&self, target: &Arc<Target>) -> bool {
         match &target.filter {
             Filter::Topic(topic) => {
                 let mut shard = lock(self.shard(topic));
                 let mut state = target.lock();
-                if !state.gone && state.is_unused() {
+                let is_out = !state.gone && state.is_unused();
+                if is_out {
                     state.gone = true;
                     shard.remove(topic);
                     self.topics.fetch_sub(1, Ordering::Relaxed);
                 }
+                is_out
             }
             Filter::Pattern(pattern) => {
                 let mut patterns = write(&self.patterns);
                 let mut state = target.lock();
-                if !state.gone && state.is_unused() {
+                let is_out = !state.gone && state.is_unused();
+                if is_out {
                     state.gone = true;
                     patterns.remove(pattern);
                     self.pattern_count.store(patterns.len(), Ordering::Release);
                 }
+                is_out
             }
         }
+    }
+}
+
+impl Retire for Table {
+    fn retire(&self, target: &Arc<Target>) {
+        self.take_out(target);
     }
 }

@@ -1,11 +1,13 @@
 //! What can be subscribed to, and who of this node is: a topic or a pattern.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use crate::inbox::{Entry, Inbox};
+use crate::line::Line;
 use crate::log::Log;
 use crate::sync::lock;
-use crate::topic::Filter;
+use crate::topic::{Filter, Topic};
 
 /// A topic or a pattern that somebody of this node is subscribed to, or that has a history.
 #[derive(Debug)]
@@ -23,7 +25,16 @@ pub(crate) struct State {
     pub(crate) gone: bool,
     /// Workers that have subscribers, and how many.
     interest: Vec<(Arc<Inbox>, u32)>,
+    /// How many are about to subscribe.
+    pub(crate) asked: u32,
+    /// What is kept here.
     pub(crate) log: Option<Log>,
+    /// What a broker keeps, as this node follows it.
+    pub(crate) line: Option<Line>,
+    /// The broker has subscribed it.
+    pub(crate) relayed: bool,
+    /// It is in a list of those to be looked after.
+    pub(crate) listed: bool,
 }
 
 /// Who takes out targets that nobody wants any more.
@@ -33,8 +44,21 @@ pub(crate) trait Retire: Send + Sync {
 }
 
 impl Target {
-    pub(crate) fn new(id: u64, filter: Filter, log: Option<Log>) -> Self {
-        Self { id, filter, state: Mutex::new(State { log, ..State::default() }) }
+    pub(crate) fn new(id: u64, filter: Filter, kept: Kept) -> Self {
+        let state = match kept {
+            Kept::Nowhere => State::default(),
+            Kept::Here(log) => State { log: Some(log), ..State::default() },
+            Kept::ByBroker(line) => State { line: Some(line), ..State::default() },
+        };
+        Self { id, filter, state: Mutex::new(state) }
+    }
+
+    /// Of a topic.
+    pub(crate) const fn topic(&self) -> Option<&Topic> {
+        match &self.filter {
+            Filter::Topic(topic) => Some(topic),
+            Filter::Pattern(_) => None,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -42,7 +66,33 @@ impl Target {
     }
 }
 
+/// Where the history of a topic is.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Nowhere,
+    Here(Log),
+    ByBroker(Line),
+}
+
 impl State {
+    /// The history, in as far as it is known here.
+    pub(crate) fn history(&self) -> Option<&Log> {
+        self.log.as_ref().or_else(|| self.line.as_ref()?.log())
+    }
+
+    /// The last publication may be with the broker, and is not here.
+    pub(crate) fn lacks_last(&self) -> bool {
+        let nothing_here = |log: &Log| log.is_empty() && log.top().offset > 0;
+        self.line.as_ref().is_some_and(|line| line.log().is_none_or(nothing_here))
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn trim(&mut self, now: Instant) {
+        if let Some(log) = self.log.as_mut().or_else(|| self.line.as_mut()?.log_mut()) {
+            log.trim(now);
+        }
+    }
+
     /// One more subscriber of this worker. Returns whether it is the first one of all.
     pub(crate) fn join(&mut self, inbox: &Arc<Inbox>) -> bool {
         let is_first = self.interest.is_empty();
@@ -75,9 +125,9 @@ impl State {
         self.interest.iter().map(|(_, count)| *count as usize).sum()
     }
 
-    /// Nobody is subscribed, and nothing is kept.
+    /// Nobody is subscribed, and nothing is kept here that is not elsewhere.
     pub(crate) fn is_unused(&self) -> bool {
-        self.interest.is_empty() && self.log.as_ref().is_none_or(Log::is_empty)
+        self.interest.is_empty() && self.asked == 0 && self.log.as_ref().is_none_or(Log::is_empty)
     }
 
     pub(crate) fn is_wanted(&self) -> bool {

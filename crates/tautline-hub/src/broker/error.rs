@@ -21,6 +21,21 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// It is [not available](Self::Unavailable), for this reason.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(Arc::from(source.into()))
+    }
+
+    /// It [refused](Self::Refused), for this reason.
+    pub fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Refused(Arc::from(source.into()))
+    }
+
+    /// It answered something [unexpected](Self::Unexpected).
+    pub fn unexpected(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unexpected(Arc::from(source.into()))
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -398,10 +398,10 @@ impl Seat {
 
     fn flush(&mut self) {
         // Nearly always all of it can be written, and no waker is needed.
-        let flushed = match self.with_outlet(Waker::noop(), |out, cx| out.poll_flush(cx)) {
+        let flushed = match self.with_outlet(Waker::noop(), Outlet::poll_flush) {
             Some(Poll::Pending) => {
                 let waker = Waker::from(self.waker());
-                self.with_outlet(&waker, |out, cx| out.poll_flush(cx))
+                self.with_outlet(&waker, Outlet::poll_flush)
             }
             flushed => flushed,
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tautline_hub::broker::{BrokerError, History, Range};
 use tautline_hub::{
     Epoch, GapReason, Hub, Keep, Position, Publication, Start, Subscribe, TopicOptions,
 };
@@ -55,7 +56,7 @@ async fn who_missed_too_much_is_told_why_and_gets_nothing_half() {
         let (alice, mut peer) = member(&hub);
         let start = alice.subscribe(&topic("a"), Subscribe::new().since(since)).await.unwrap();
         assert_eq!(start, Start::Gap { reason, position: Some(last) });
-        assert!(alice.unsubscribe(&topic("a")));
+        assert!(alice.unsubscribe(topic("a")));
         alice.send("the end");
         assert_eq!(text(&mut peer).await, "the end");
     }
@@ -100,7 +101,7 @@ async fn a_history_that_is_too_old_is_forgotten() {
     let (early, _) = member(&hub);
     early.subscribe(&topic("b"), Subscribe::new()).await.unwrap();
     let last = publish(&hub, 1..=2).await;
-    assert_eq!(hub.history(&topic("a"), 0, 10).unwrap().1.len(), 2);
+    assert_eq!(hub.history(&topic("a"), Range::After(0), 10).await.unwrap().publications.len(), 2);
     assert_eq!(hub.topics(), 2);
     tokio::time::sleep(Duration::from_secs(70)).await;
     assert_eq!(hub.topics(), 1, "nobody is subscribed, and nothing is kept");
@@ -116,12 +117,21 @@ async fn a_history_that_is_too_old_is_forgotten() {
 async fn what_is_kept_can_be_read() {
     let hub = hub(Keep::last(3));
     let last = publish(&hub, 1..=5).await;
-    let (top, kept) = hub.history(&topic("a"), 3, 10).unwrap();
-    assert_eq!(top, last);
-    let numbers: Vec<_> = kept.iter().map(|one| one.position().unwrap().offset).collect();
-    assert_eq!(numbers, [4, 5]);
-    assert_eq!(hub.history(&topic("a"), 0, 2).unwrap().1.len(), 2);
-    assert!(hub.history(&topic("b"), 0, 2).is_none());
+    let a = topic("a");
+    let kept = hub.history(&a, Range::After(3), 10).await.unwrap();
+    let offsets = |history: &History| -> Vec<u64> {
+        history.publications.iter().map(|(offset, _)| *offset).collect()
+    };
+    assert_eq!((kept.top, offsets(&kept), kept.complete), (last, vec![4, 5], true));
+    let all = hub.history(&a, Range::After(0), 2).await.unwrap();
+    assert_eq!((offsets(&all), all.complete), (vec![3, 4], false));
+    let latest = hub.history(&a, Range::Latest, 2).await.unwrap();
+    assert_eq!((offsets(&latest), latest.complete), (vec![5, 4], true));
+    let nothing = hub.history(&topic("b"), Range::Latest, 2).await.unwrap();
+    assert_eq!((nothing.top.offset, nothing.publications.len()), (0, 0));
+    assert_eq!(hub.topics(), 1, "reading leaves nothing behind");
+    let none = Hub::new().history(&a, Range::Latest, 2).await;
+    assert!(matches!(none, Err(BrokerError::Unsupported(_))));
 }
 
 // The hard part: from any position, whatever is published meanwhile, nothing is missing between history and
@@ -148,7 +158,7 @@ async fn there_is_no_gap_between_history_and_what_is_published_meanwhile() {
         tasks.push(tokio::spawn(async move {
             let (member, mut peer) = member(&hub);
             // From the beginning, or from where the topic is now.
-            let now = hub.history(&topic("a"), 0, 0).unwrap().0.offset;
+            let now = hub.history(&topic("a"), Range::After(0), 0).await.unwrap().top.offset;
             let offset = if coming % 3 == 0 { 0 } else { now };
             let since = Subscribe::new().since(Position { epoch, offset });
             let start = member.subscribe(&topic("a"), since).await.unwrap();

@@ -3,6 +3,8 @@
 
 mod history;
 mod members;
+mod network;
+mod nodes;
 mod server;
 mod slow;
 mod support;

@@ -9,7 +9,7 @@ async fn subscribers_get_what_is_published_and_others_do_not() {
     let hub = Hub::new();
     let (alice, mut alices) = member(&hub);
     let (bob, mut bobs) = member(&hub);
-    let (_carol, mut carols) = member(&hub);
+    let (carol, mut carols) = member(&hub);
     let chat = topic("chat");
     assert_eq!(
         alice.subscribe(&chat, Subscribe::new()).await.unwrap(),
@@ -23,7 +23,7 @@ async fn subscribers_get_what_is_published_and_others_do_not() {
     hub.publish(&chat, "the end").await.unwrap();
     assert_eq!(texts(&mut alices, 2).await, ["to all", "the end"]);
     assert_eq!(texts(&mut bobs, 3).await, ["to all", "from alice", "the end"]);
-    hub.send(_carol.id(), "for carol");
+    hub.send(carol.id(), "for carol");
     assert_eq!(text(&mut carols).await, "for carol", "and nothing before");
 }
 
@@ -96,7 +96,7 @@ async fn a_member_subscribes_once_and_to_so_many() {
     bob.subscribe(&topic("b"), Subscribe::new()).await.unwrap();
     let full = bob.subscribe(&topic("c"), Subscribe::new()).await;
     assert!(matches!(full, Err(SubscribeError::TooManyTopics(2))));
-    alice.unsubscribe(&topic("a"));
+    alice.unsubscribe(topic("a"));
     bob.subscribe(&topic("c"), Subscribe::new()).await.unwrap();
 }
 

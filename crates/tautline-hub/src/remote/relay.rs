@@ -1,0 +1,183 @@
+//! The tasks between a hub and its broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::Remote;
+use crate::broker::{BrokerError, Range};
+use crate::line::Line;
+use crate::sync::lock;
+use crate::target::Target;
+use crate::topic::{Filter, Topic};
+
+/// How many subscriptions one request to the broker makes.
+pub(super) const JOINS_AT_ONCE: usize = 1024;
+/// How much of a history is asked for at once.
+pub(super) const MOST_AT_ONCE: usize = 1000;
+/// How many histories are asked for at the same time.
+const FETCHES: usize = 16;
+/// How often the positions of all topics are compared with those of the broker: a last message that was lost
+/// leaves no hole.
+const CHECK: Duration = Duration::from_secs(40);
+/// Of how many topics in one request.
+const TOPICS_OF_A_CHECK: usize = 512;
+/// How long to wait before a request is made again that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A topic or a pattern that the broker is to subscribe.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub(super) target: Arc<Target>,
+    pub(super) done: oneshot::Sender<Result<(), BrokerError>>,
+}
+
+/// Subscribes and unsubscribes, one request after the other, so that what is decided later is done later.
+pub(super) async fn join_and_leave(remote: Arc<Remote>, mut joining: mpsc::Receiver<Join>) {
+    loop {
+        let mut joins = Vec::new();
+        tokio::select! {
+            _ = joining.recv_many(&mut joins, JOINS_AT_ONCE) => {}
+            () = remote.changed.notified() => {}
+        }
+        // Who joins again what was left is behind that: it found the former target gone.
+        remote.leave().await;
+        if !joins.is_empty() {
+            remote.subscribe(joins).await;
+        }
+    }
+}
+
+impl Remote {
+    /// Ends what nobody is subscribed to.
+    async fn leave(&self) {
+        let left = std::mem::take(&mut *lock(&self.left));
+        let out: Vec<_> = left.into_iter().filter(|target| self.table.take_out(target)).collect();
+        for some in out.chunks(JOINS_AT_ONCE) {
+            let filters = some.iter().map(|target| target.filter.clone()).collect();
+            if let Err(error) = self.broker.unsubscribe(filters).await {
+                // What still arrives is for nobody.
+                tracing::debug!(%error, "the broker did not unsubscribe");
+            }
+        }
+    }
+
+    async fn subscribe(&self, joins: Vec<Join>) {
+        let is_new = |join: &&Join| !join.target.lock().relayed;
+        let mut filters: Vec<Filter> =
+            joins.iter().filter(is_new).map(|join| join.target.filter.clone()).collect();
+        filters.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        filters.dedup();
+        let subscribed =
+            if filters.is_empty() { Ok(()) } else { self.broker.subscribe(filters).await };
+        for Join { target, done } in joins {
+            if subscribed.is_ok() {
+                target.lock().relayed = true;
+            }
+            // Who asked may have given up.
+            let _ = done.send(subscribed.clone());
+        }
+    }
+
+    /// One that lacks something.
+    fn next_missing(&self) -> Option<(Arc<Target>, u64)> {
+        loop {
+            let target = lock(&self.missing).pop_front()?;
+            let asks = {
+                let mut state = target.lock();
+                state.listed = false;
+                let is_wanted = state.is_wanted() && !state.gone;
+                state.line.as_ref().and_then(Line::asks).filter(|_| is_wanted)
+            };
+            if let Some(after) = asks {
+                return Some((target, after));
+            }
+        }
+    }
+
+    async fn fetch(self: Arc<Self>, target: Arc<Target>, after: u64) {
+        let Some(topic) = target.topic() else { return };
+        let limit = if after == u64::MAX { 0 } else { MOST_AT_ONCE };
+        match self.broker.history(topic, Range::After(after), limit).await {
+            Ok(history) => self.answered(&target, after, &history),
+            Err(error) => {
+                tracing::debug!(%topic, %error, "what a topic lacks could not be fetched");
+                tokio::time::sleep(PAUSE).await;
+                let mut state = target.lock();
+                self.look_for_missing(&target, &mut state);
+            }
+        }
+    }
+
+    /// Compares all positions with those of the broker.
+    async fn check_all(&self) {
+        let wanted = self.table.wanted();
+        let followed: Vec<_> =
+            wanted.into_iter().filter(|target| target.lock().line.is_some()).collect();
+        for some in followed.chunks(TOPICS_OF_A_CHECK) {
+            let topics: Vec<Topic> =
+                some.iter().filter_map(|target| target.topic().cloned()).collect();
+            let tops = match self.broker.tops(topics).await {
+                Ok(tops) => tops,
+                Err(error) => {
+                    tracing::debug!(%error, "positions could not be checked");
+                    return;
+                }
+            };
+            for (target, newest) in some.iter().zip(tops) {
+                let mut state = target.lock();
+                if let Some(line) = &mut state.line {
+                    line.newest(newest);
+                }
+                self.look_for_missing(target, &mut state);
+            }
+        }
+    }
+}
+
+/// Fetches what topics lack.
+pub(super) async fn fetch(remote: Arc<Remote>) {
+    let mut fetches = JoinSet::new();
+    loop {
+        while fetches.len() < FETCHES
+            && let Some((target, after)) = remote.next_missing()
+        {
+            fetches.spawn(remote.clone().fetch(target, after));
+        }
+        tokio::select! {
+            () = remote.missed.notified(), if fetches.len() < FETCHES => {}
+            Some(_) = fetches.join_next() => {}
+        }
+    }
+}
+
+/// Checks positions from time to time, and whenever the broker is back.
+pub(super) async fn check(remote: Arc<Remote>) {
+    loop {
+        let _ = tokio::time::timeout(CHECK, remote.returned.notified()).await;
+        remote.check_all().await;
+    }
+}
+
+/// Publishes what was kept, when the broker is back.
+pub(super) async fn send_kept(remote: Arc<Remote>) {
+    loop {
+        let mut state = remote.state.subscribe();
+        let next = lock(&remote.outbox).next().cloned().filter(|_| remote.is_connected());
+        let Some(parcel) = next else {
+            // Kept while connected is only what could not be sent just now.
+            let _ = tokio::time::timeout(PAUSE, state.changed()).await;
+            continue;
+        };
+        match remote.send(&parcel).await {
+            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                tracing::warn!(topic = %parcel.topic, %error, "what was kept is lost");
+                lock(&remote.outbox).gone();
+            }
+            Ok(_) => lock(&remote.outbox).gone(),
+        }
+    }
+}

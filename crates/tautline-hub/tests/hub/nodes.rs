@@ -1,0 +1,333 @@
+//! Several nodes with a broker.
+
+use std::time::Duration;
+
+use tautline::{CloseCode, Message};
+use tautline_hub::{
+    Attach, BrokerState, GapReason, Hub, HubBuilder, Keep, Outgoing, PublishError, Start,
+    Subscribe, SubscribeError, TopicOptions,
+};
+
+use crate::network::Network;
+use crate::support::{Peer, filter, member, member_with, text, texts, topic};
+
+/// Topics that begin with `log` have a history.
+fn builder(messages: usize) -> HubBuilder {
+    Hub::builder().topics(move |topic| match topic.as_str().starts_with("log") {
+        true => TopicOptions::new().history(Keep::last(messages)),
+        false => TopicOptions::new(),
+    })
+}
+
+async fn publish(hub: &Hub, name: &str, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        hub.publish(&topic(name), number.to_string()).await.unwrap();
+    }
+}
+
+fn range(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    numbers.map(|number| number.to_string()).collect()
+}
+
+/// Two nodes, with the number of each.
+fn two(messages: usize) -> (Network, (Hub, usize), (Hub, usize)) {
+    let network = Network::default();
+    let (one, other) = (network.hub(builder(messages)), network.hub(builder(messages)));
+    (network, one, other)
+}
+
+async fn connected(hub: &Hub) {
+    let mut state = hub.broker_state().unwrap();
+    state.wait_for(|state| *state == BrokerState::Connected).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_published_on_one_node_reaches_all_once() {
+    let (_network, (here, _), (there, _)) = two(10);
+    connected(&there).await;
+    for name in ["chat", "log"] {
+        let (alice, mut alices) = member(&here);
+        let (bob, mut bobs) = member(&there);
+        let (carol, mut carols) = member(&there);
+        alice.subscribe(&topic(name), Subscribe::new()).await.unwrap();
+        bob.subscribe(&topic(name), Subscribe::new()).await.unwrap();
+        carol.subscribe(filter("*"), Subscribe::new()).await.unwrap();
+        publish(&here, name, 1..=2).await;
+        publish(&there, name, 3..=3).await;
+        alice.publish(&topic(name), "not to alice").await.unwrap();
+        publish(&here, name, 4..=4).await;
+        assert_eq!(texts(&mut alices, 4).await, ["1", "2", "3", "4"], "{name}");
+        for peer in [&mut bobs, &mut carols] {
+            assert_eq!(texts(peer, 5).await, ["1", "2", "3", "not to alice", "4"], "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_subscribes_what_somebody_there_has_and_nothing_else() {
+    let (network, (here, node), _) = two(10);
+    let (alice, _peer) = member(&here);
+    for name in ["a", "log", "x.*"] {
+        alice.subscribe(filter(name), Subscribe::new()).await.unwrap();
+    }
+    assert_eq!(network.filters(node), 3);
+    for name in ["a", "log"] {
+        alice.unsubscribe(filter(name));
+    }
+    drop(alice);
+    while network.filters(node) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(here.topics(), 0);
+    // Again: a former subscription that is being ended does not take the new one away.
+    for _ in 0..50 {
+        let (alice, mut peer) = member(&here);
+        alice.subscribe(filter("a"), Subscribe::new()).await.unwrap();
+        alice.unsubscribe(filter("a"));
+        alice.subscribe(filter("a"), Subscribe::new()).await.unwrap();
+        assert_eq!(network.filters(node), 1);
+        here.publish(&topic("a"), "there").await.unwrap();
+        assert_eq!(text(&mut peer).await, "there");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_to_another_node_recovers_there() {
+    let (_network, (here, _), (there, _)) = two(100);
+    let third = {
+        publish(&here, "log", 1..=3).await;
+        here.history(&topic("log"), tautline_hub::broker::Range::Latest, 1).await.unwrap().top
+    };
+    publish(&here, "log", 4..=6).await;
+    let mut others = Vec::new();
+    for round in 0..2 {
+        // First where nobody has followed the topic, then where somebody has, who has not missed that.
+        let (alice, mut peer) = member(&there);
+        let start = alice.subscribe(&topic("log"), Subscribe::new().since(third)).await.unwrap();
+        assert!(matches!(start, Start::Recovered { count: 3.., .. }), "{round}: {start:?}");
+        publish(&here, "log", 7 + round..=7 + round).await;
+        assert_eq!(
+            texts(&mut peer, 4 + usize::try_from(round).unwrap()).await,
+            range(4..=7 + round)
+        );
+        // It leaves, and another one stays who began later.
+        let other = member(&there);
+        other.0.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+        others.push(other);
+    }
+    let (late, mut peer) = member(&there);
+    let how = Subscribe::new().last_value(true);
+    let start = late.subscribe(&topic("log"), how).await.unwrap();
+    assert!(matches!(start, Start::Last { position } if position.offset == 8), "{start:?}");
+    assert_eq!(text(&mut peer).await, "8");
+}
+
+#[tokio::test]
+async fn the_last_value_is_there_though_nobody_followed_it() {
+    let (_network, (here, _), (there, _)) = two(100);
+    publish(&here, "log", 1..=3).await;
+    let (early, mut earlier) = member(&there);
+    early.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    // The node knows where the topic is, and has nothing of it.
+    let (alice, mut peer) = member(&there);
+    let how = Subscribe::new().last_value(true);
+    alice.subscribe(&topic("log"), how).await.unwrap();
+    publish(&here, "log", 4..=4).await;
+    assert_eq!(texts(&mut peer, 2).await, ["3", "4"]);
+    assert_eq!(text(&mut earlier).await, "4");
+}
+
+#[tokio::test]
+async fn what_a_node_missed_while_it_was_cut_off_comes_when_it_is_back() {
+    let (network, (here, _), (there, node)) = two(100);
+    let (alice, mut peer) = member(&there);
+    alice.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    publish(&here, "log", 1..=2).await;
+    network.cut(node);
+    publish(&here, "log", 3..=50).await;
+    let refused = alice.subscribe(&topic("other"), Subscribe::new()).await;
+    assert!(matches!(&refused, Err(error @ SubscribeError::Broker(_)) if error.is_retryable()));
+    network.heal(node);
+    publish(&here, "log", 51..=60).await;
+    assert_eq!(texts(&mut peer, 60).await, range(1..=60));
+}
+
+#[tokio::test]
+async fn what_is_gone_is_a_gap() {
+    let (network, (here, _), (there, node)) = two(5);
+    let tell = |outgoing: &Outgoing<'_>| match outgoing {
+        Outgoing::Gap(topic, reason) => Some(Message::text(format!("{topic} {reason:?}"))),
+        _ => None,
+    };
+    let (told, mut tolds) = member_with(&there, Attach::new().tell(tell), 64 << 10);
+    let (plain, mut plains) = member(&there);
+    for member in [&told, &plain] {
+        member.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    }
+    publish(&here, "log", 1..=1).await;
+    assert_eq!(text(&mut plains).await, "1");
+    network.cut(node);
+    publish(&here, "log", 2..=20).await;
+    network.heal(node);
+    // Who is not told begins anew.
+    assert!(plains.next().await.is_none());
+    assert_eq!(plains.close_frame().unwrap().code(), CloseCode::TRY_AGAIN_LATER);
+    publish(&here, "log", 21..=21).await;
+    let expected = format!("log {:?}", GapReason::Trimmed);
+    assert_eq!(texts(&mut tolds, 3).await, ["1", &expected, "21"]);
+}
+
+#[tokio::test]
+async fn a_history_that_is_gone_is_a_gap() {
+    let (network, (here, _), (there, node)) = two(100);
+    let (alice, mut peer) = member(&there);
+    alice.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    publish(&here, "log", 1..=3).await;
+    assert_eq!(texts(&mut peer, 3).await, range(1..=3));
+    network.cut(node);
+    network.forget();
+    publish(&here, "log", 4..=5).await;
+    network.heal(node);
+    assert!(peer.next().await.is_none());
+    assert_eq!(peer.close_frame().unwrap().code(), CloseCode::TRY_AGAIN_LATER);
+}
+
+// The last one leaves no hole by which its loss could be seen.
+#[tokio::test(start_paused = true)]
+async fn a_last_message_that_was_lost_is_found_by_its_position() {
+    let (network, (here, _), (there, node)) = two(100);
+    let (alice, mut peer) = member(&there);
+    alice.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    publish(&here, "log", 1..=1).await;
+    network.lose(node, 1);
+    publish(&here, "log", 2..=2).await;
+    assert_eq!(texts(&mut peer, 2).await, ["1", "2"]);
+    // One in the middle is seen when the next one comes.
+    network.lose(node, 1);
+    publish(&here, "log", 3..=4).await;
+    assert_eq!(texts(&mut peer, 2).await, ["3", "4"]);
+}
+
+#[tokio::test]
+async fn publishing_fails_while_the_broker_is_away_and_local_delivery_goes_on() {
+    let (network, (here, node), _) = two(100);
+    let (alice, mut peer) = member(&here);
+    for name in ["chat", "log"] {
+        alice.subscribe(&topic(name), Subscribe::new()).await.unwrap();
+    }
+    network.cut(node);
+    let chat = here.publish(&topic("chat"), "hello").await;
+    assert!(matches!(&chat, Err(error @ PublishError::Broker(_)) if error.is_retryable()));
+    assert_eq!(text(&mut peer).await, "hello");
+    let log = here.publish(&topic("log"), "nobody").await;
+    assert!(matches!(log, Err(PublishError::Broker(_))));
+    network.heal(node);
+    publish(&here, "log", 1..=1).await;
+    assert_eq!(text(&mut peer).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_while_the_broker_is_away_is_published_in_its_order() {
+    let network = Network::default();
+    let (here, node) = network.hub(builder(100).keep_while_away(3000));
+    let (there, _) = network.hub(builder(100));
+    let (alice, mut peer) = member(&there);
+    for name in ["chat", "log"] {
+        alice.subscribe(&topic(name), Subscribe::new()).await.unwrap();
+    }
+    connected(&here).await;
+    network.cut(node);
+    publish(&here, "log", 1..=3).await;
+    publish(&here, "chat", 4..=5).await;
+    let mut full = 0;
+    for number in 6..=20 {
+        match here.publish(&topic("log"), number.to_string()).await {
+            Ok(published) => assert_eq!(published.position, None),
+            Err(PublishError::KeptFull(3000)) => full += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!((5..15).contains(&full), "{full}");
+    network.heal(node);
+    assert_eq!(texts(&mut peer, 20 - full).await, range(1..=20 - full as u64));
+    let last = here.publish(&topic("log"), "the last").await;
+    assert!(last.is_ok());
+    assert_eq!(text(&mut peer).await, "the last");
+}
+
+/// A small generator of numbers (xorshift), so that a failure can be replayed by its seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Reads numbers up to the last one, each once and in order.
+async fn read_all(peer: &mut Peer, first: u64, last: u64) {
+    for number in first..=last {
+        assert_eq!(text(peer).await, number.to_string());
+    }
+}
+
+// Nodes that are cut off, lose what arrives, and subscribers that come and go: each has the whole sequence.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_missing_whatever_is_lost_on_the_way() {
+    const LAST: u64 = 2000;
+    for seed in 1..=5 {
+        let mut numbers = Numbers(seed * 7919);
+        let network = Network::default();
+        let (publisher, _) = network.hub(builder(5000));
+        let nodes: Vec<_> = (0..3).map(|_| network.hub(builder(5000))).collect();
+        for (hub, _) in &nodes {
+            connected(hub).await;
+        }
+        let mut readers = Vec::new();
+        let mut away = None;
+        for number in 1..=LAST {
+            publisher.publish(&topic("log"), number.to_string()).await.unwrap();
+            if numbers.below(100) == 0 {
+                let (hub, node) = &nodes[usize::try_from(numbers.below(3)).unwrap()];
+                if away.is_none() {
+                    network.cut(*node);
+                    away = Some(*node);
+                } else if let Some(node) = away.take() {
+                    network.heal(node);
+                }
+                let (member, mut peer) = member(hub);
+                let first = numbers.below(number) + 1;
+                let epoch = tautline_hub::Epoch::from_u64(0);
+                let since = tautline_hub::Position { epoch, offset: first - 1 };
+                match member.subscribe(&topic("log"), Subscribe::new().since(since)).await {
+                    Ok(start) => {
+                        assert!(matches!(start, Start::Recovered { .. }), "{seed}: {start:?}");
+                        readers.push(tokio::spawn(async move {
+                            read_all(&mut peer, first, LAST).await;
+                            drop(member);
+                        }));
+                    }
+                    Err(error) => assert!(error.is_retryable(), "{seed}: {error}"),
+                }
+            }
+            if numbers.below(50) == 0 {
+                let (_, node) = &nodes[usize::try_from(numbers.below(3)).unwrap()];
+                network.lose(*node, usize::try_from(numbers.below(4)).unwrap());
+            }
+            if numbers.below(10) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if let Some(node) = away {
+            network.heal(node);
+        }
+        assert!(readers.len() > 5, "{seed}");
+        for reader in readers {
+            let done = tokio::time::timeout(Duration::from_secs(300), reader);
+            done.await.unwrap_or_else(|_| panic!("seed {seed}: something is missing")).unwrap();
+        }
+    }
+}
