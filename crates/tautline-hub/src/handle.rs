@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tautline::Prepared;
 
-use crate::hub::Inner;
 use crate::id::MemberId;
 use crate::inbox::Entry;
+use crate::inner::Inner;
 use crate::member::{MemberCounts, MemberInfo, Shared};
 use crate::options::Action;
 use crate::publication::Publication;

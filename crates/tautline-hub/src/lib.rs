@@ -5,12 +5,14 @@
 
 mod begin;
 pub mod broker;
+mod builder;
 mod clock;
 mod delivery;
 mod handle;
 mod hub;
 mod id;
 mod inbox;
+mod inner;
 mod line;
 mod log;
 mod member;
@@ -31,9 +33,10 @@ mod worker;
 mod workers;
 
 pub use broker::Keep;
+pub use builder::HubBuilder;
 pub use delivery::{Delivery, Format};
 pub use handle::Member;
-pub use hub::{Hub, HubBuilder};
+pub use hub::Hub;
 pub use id::{MemberId, NodeId};
 pub use log::GapReason;
 pub use member::{MemberCounts, MemberInfo};
