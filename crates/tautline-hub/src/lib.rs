@@ -8,6 +8,7 @@ pub mod broker;
 mod builder;
 mod clock;
 mod delivery;
+pub mod guide;
 mod handle;
 mod hub;
 mod id;
