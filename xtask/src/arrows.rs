@@ -16,9 +16,14 @@ use crate::structure::Tests;
 /// What is wrong with the sources of all crates.
 pub(crate) fn faults() -> Outcome<Vec<String>> {
     let mut faults = Vec::new();
-    for package in
-        ["tautline-frame", "tautline-handshake", "tautline", "tautline-http", "tautline-axum"]
-    {
+    for package in [
+        "tautline-frame",
+        "tautline-handshake",
+        "tautline",
+        "tautline-http",
+        "tautline-axum",
+        "tautline-hub",
+    ] {
         let dir = Path::new("crates").join(package).join("src");
         let mut sources = BTreeMap::new();
         for file in project::files(&dir, "rs")? {

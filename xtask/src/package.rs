@@ -6,8 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
-const PACKAGES: &[&str] =
-    &["tautline-frame", "tautline-handshake", "tautline", "tautline-http", "tautline-axum"];
+const PACKAGES: &[&str] = &[
+    "tautline-frame",
+    "tautline-handshake",
+    "tautline",
+    "tautline-http",
+    "tautline-axum",
+    "tautline-hub",
+];
 /// What each has, and the file that it is a copy of.
 const FILES: &[(&str, &str)] =
     &[("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
@@ -36,8 +42,8 @@ pub(crate) fn check() -> Outcome {
     project::write(&home.join("Cargo.toml"), &workspace(&unpacked))?;
     // The versions that the project is tested with: nothing is asked of a registry.
     project::write(&home.join("Cargo.lock"), &project::read(Path::new("Cargo.lock"))?)?;
-    let command =
-        "cargo test --quiet --doc --offline -p tautline -p tautline-http -p tautline-axum";
+    let command = "cargo test --quiet --doc --offline -p tautline -p tautline-http -p tautline-axum \
+                   -p tautline-hub";
     Cmd::new(command)
         .arg("--manifest-path")
         .arg(home.join("Cargo.toml"))

@@ -21,6 +21,7 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features socks",
         "-p tautline-http --no-default-features",
         "-p tautline-axum --no-default-features",
+        "-p tautline-hub --all-features",
         "-p tautline-bench --features paused --bin returns",
     ];
     let aws = aws_lc_rs(args)?.then_some("-p tautline --no-default-features --features aws-lc-rs");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::member::MemberInfo;
+use crate::inbox::member::MemberInfo;
 use crate::options::{Action, Options, TopicOptions};
 use crate::topic::Topic;
 

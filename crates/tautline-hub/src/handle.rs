@@ -6,8 +6,8 @@ use tautline::Prepared;
 
 use crate::id::MemberId;
 use crate::inbox::Entry;
+use crate::inbox::member::{MemberCounts, MemberInfo, Shared};
 use crate::inner::Inner;
-use crate::member::{MemberCounts, MemberInfo, Shared};
 use crate::options::Action;
 use crate::publication::Publication;
 use crate::subscribe::{PublishError, Published, Start, Subscribe, SubscribeError};

@@ -1,17 +1,20 @@
-//! What publishers and members hand to a worker.
+//! What publishers and members hand to a worker, and what both sides know of a member and of a target.
+
+pub(crate) mod member;
+pub(crate) mod target;
 
 use std::sync::{Arc, Mutex};
 
 use tautline::{CloseFrame, Prepared};
 use tokio::sync::Notify;
 
+use self::member::Shared;
+use self::target::Target;
 use crate::delivery::Delivery;
 use crate::log::GapReason;
-use crate::member::Shared;
 use crate::slow::Slow;
 use crate::subscribe::Start;
 use crate::sync::lock;
-use crate::target::Target;
 
 /// How many bytes of publications wait for a worker before publishers do.
 const MOST_BYTES: usize = 8 << 20;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tautline::Message;
 
 use crate::broker::{Broker, Keep};
-use crate::member::MemberInfo;
+use crate::inbox::member::MemberInfo;
 use crate::outlet::{Outgoing, Tell};
 use crate::slow::Slow;
 use crate::topic::{Filter, Topic};

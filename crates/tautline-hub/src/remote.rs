@@ -18,6 +18,7 @@ use crate::clock::now;
 use crate::delivery::Delivery;
 use crate::id::NodeId;
 use crate::inbox::Entry;
+use crate::inbox::target::{Retire, State, Target};
 use crate::line::{Step, in_order};
 use crate::outbox::{Full, Outbox, Parcel};
 use crate::position::Position;
@@ -25,7 +26,6 @@ use crate::publication::Publication;
 use crate::subscribe::{PublishError, Subscribe};
 use crate::sync::lock;
 use crate::table::Table;
-use crate::target::{Retire, State, Target};
 use crate::topic::{Filter, Topic};
 
 /// How a hub is connected to its broker.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
+use crate::inbox::target::{Kept, Retire, Target};
 use crate::sync::{lock, read, write};
-use crate::target::{Kept, Retire, Target};
 use crate::topic::{Filter, Pattern, Topic};
 use crate::trie::Trie;
 

@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 
 use self::seat::{Seat, Sub};
 use crate::delivery::Delivery;
+use crate::inbox::target::{Retire, Target};
 use crate::inbox::{Entry, Inbox, Joining, SeatNumber, SubNumber};
 use crate::log::GapReason;
 use crate::outlet::Outgoing;
-use crate::target::{Retire, Target};
 use crate::topic::Filter;
 
 /// How many deliveries are noted down before members are written to.

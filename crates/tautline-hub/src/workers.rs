@@ -7,8 +7,8 @@ use tokio::runtime::{Handle, Id, RuntimeFlavor};
 use tokio::task::coop::unconstrained;
 
 use crate::inbox::Inbox;
+use crate::inbox::target::Retire;
 use crate::sync::lock;
-use crate::target::Retire;
 use crate::worker::run;
 
 /// One for each thread of each runtime that has members.

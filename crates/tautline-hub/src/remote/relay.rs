@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::Remote;
 use crate::broker::{BrokerError, Range};
+use crate::inbox::target::Target;
 use crate::line::Line;
 use crate::sync::lock;
-use crate::target::Target;
 use crate::topic::{Filter, Topic};
 
 /// How many subscriptions one request to the broker makes.

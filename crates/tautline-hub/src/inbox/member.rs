@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tautline::CloseFrame;
 
 use crate::id::MemberId;
+use crate::inbox::target::Target;
 use crate::inbox::{Entry, Inbox, Numbers, SeatNumber, SubNumber};
 use crate::outlet::Outlet;
 use crate::slow::Slow;
 use crate::sync::lock;
-use crate::target::Target;
 
 /// What the application tells of a member.
 #[derive(Clone, Default, PartialEq, Eq)]
