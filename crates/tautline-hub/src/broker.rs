@@ -90,17 +90,63 @@ pub enum BrokerEvent {
 
 /// Where a broker's events go.
 #[derive(Clone)]
-pub struct BrokerSink(Arc<dyn Fn(BrokerEvent) + Send + Sync>);
+pub struct BrokerSink(Arc<dyn Sink>);
+
+trait Sink: Send + Sync {
+    fn tell(&self, event: BrokerEvent);
+    fn ready(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A function takes everything at once.
+impl<F: Fn(BrokerEvent) + Send + Sync> Sink for F {
+    fn tell(&self, event: BrokerEvent) {
+        self(event);
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A function, and another one that waits until there is room.
+struct Bounded<F, R>(F, R);
+
+impl<F, R> Sink for Bounded<F, R>
+where
+    F: Fn(BrokerEvent) + Send + Sync,
+    R: Fn() -> BoxFuture<'static, ()> + Send + Sync,
+{
+    fn tell(&self, event: BrokerEvent) {
+        (self.0)(event);
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        (self.1)()
+    }
+}
 
 impl BrokerSink {
-    /// A sink that calls this function, which does not block.
+    /// A sink that calls this function, which does not block: for tests of brokers.
     pub fn new(take: impl Fn(BrokerEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
     }
 
+    pub(crate) fn bounded(
+        take: impl Fn(BrokerEvent) + Send + Sync + 'static,
+        room: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Bounded(take, room)))
+    }
+
     /// Tells an event.
     pub fn tell(&self, event: BrokerEvent) {
-        (self.0)(event);
+        self.0.tell(event);
+    }
+
+    /// Waits while more has arrived than the node's workers should have to do. A broker waits for this
+    /// before it reads on, so that what is not delivered yet stays with the system that it talks to.
+    pub async fn ready(&self) {
+        self.0.ready().await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -13,12 +14,14 @@ use tokio::task::AbortHandle;
 
 use self::relay::{JOINS_AT_ONCE, Join};
 use crate::begin::Fetched;
-use crate::broker::{Arrival, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range};
+use crate::broker::{
+    Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
+};
 use crate::clock::now;
 use crate::delivery::Delivery;
 use crate::id::NodeId;
-use crate::inbox::Entry;
 use crate::inbox::target::{Retire, State, Target};
+use crate::inbox::{Entry, Inbox};
 use crate::line::{Step, in_order};
 use crate::outbox::{Full, Outbox, Parcel};
 use crate::position::Position;
@@ -27,6 +30,15 @@ use crate::subscribe::{PublishError, Subscribe};
 use crate::sync::lock;
 use crate::table::Table;
 use crate::topic::{Filter, Topic};
+
+/// How long a broker has for each thing that it is asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The answer of a broker, if it comes in time.
+async fn within<T>(answer: BoxFuture<'_, Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    let late = |_| Err(BrokerError::unavailable("it has not answered in time"));
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
+}
 
 /// How a hub is connected to its broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +70,8 @@ pub(crate) struct Remote {
     missed: Notify,
     /// The broker is back, or unsure.
     returned: Notify,
+    /// A worker that has enough to do.
+    crowded: Mutex<Option<Arc<Inbox>>>,
     numbers: AtomicU64,
     garbage: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -84,12 +98,18 @@ impl Remote {
             changed: Notify::new(),
             missed: Notify::new(),
             returned: Notify::new(),
+            crowded: Mutex::default(),
             numbers: AtomicU64::new(0),
             garbage: AtomicU64::new(0),
             tasks: Mutex::default(),
         });
         let here = remote.clone();
-        let sink = BrokerSink::new(move |event| here.handle(event));
+        let there = remote.clone();
+        let room = move || -> BoxFuture<'static, ()> {
+            let there = there.clone();
+            Box::pin(async move { there.room().await })
+        };
+        let sink = BrokerSink::bounded(move |event| here.handle(event), room);
         let tasks = [
             tokio::spawn(broker.run(sink)).abort_handle(),
             tokio::spawn(relay::join_and_leave(remote.clone(), joining)).abort_handle(),
@@ -162,13 +182,28 @@ impl Remote {
         match &mut state.line {
             Some(line) if is_exact && place.is_some() => {
                 let steps = line.arrived(delivery, now());
-                take(&target, &state, steps);
+                self.crowd(take(&target, &state, steps));
                 self.look_for_missing(&target, &mut state);
             }
             _ => {
                 let entry = || Entry::Publish { target: target.id, delivery: delivery.clone() };
-                state.tell(entry);
+                self.crowd(state.tell(entry));
             }
+        }
+    }
+
+    /// This worker has enough to do.
+    fn crowd(&self, inbox: Option<Arc<Inbox>>) {
+        if inbox.is_some() {
+            *lock(&self.crowded) = inbox;
+        }
+    }
+
+    /// Waits until no worker has too much to do.
+    async fn room(&self) {
+        loop {
+            let Some(inbox) = lock(&self.crowded).take() else { return };
+            inbox.room().await;
         }
     }
 
@@ -222,7 +257,7 @@ impl Remote {
         };
         let limit = keep.messages.clamp(1, relay::MOST_AT_ONCE);
         let limit = if after == u64::MAX { 0 } else { limit };
-        let history = self.broker.history(topic, Range::After(after), limit).await?;
+        let history = within(self.broker.history(topic, Range::After(after), limit)).await?;
         self.answered(target, after, &history);
         let is_whole = history.complete && how.since.is_some_and(|since| since.offset == after);
         let is_same = how.since.is_some_and(|since| since.epoch == history.top.epoch);
@@ -233,7 +268,7 @@ impl Remote {
     /// The end of the history, with its last publication.
     async fn fetch_last(&self, target: &Arc<Target>) -> Result<(), BrokerError> {
         let Some(topic) = target.topic() else { return Ok(()) };
-        let history = self.broker.history(topic, Range::Latest, 1).await?;
+        let history = within(self.broker.history(topic, Range::Latest, 1)).await?;
         let ahead = history.publications.first().map_or(u64::MAX, |(offset, _)| offset - 1);
         self.answered(target, ahead, &History { complete: true, ..history });
         Ok(())
@@ -245,7 +280,7 @@ impl Remote {
         let mut state = target.lock();
         let Some(line) = &mut state.line else { return };
         let steps = line.answered(topic, after, history, now());
-        take(target, &state, steps);
+        self.crowd(take(target, &state, steps));
         self.look_for_missing(target, &mut state);
     }
 
@@ -290,7 +325,7 @@ impl Remote {
     async fn send(&self, parcel: &Parcel) -> Result<Option<Position>, BrokerError> {
         let Parcel { topic, encoded, keep, id } = parcel;
         let id = keep.is_some().then(|| id.clone());
-        self.broker.publish(topic, encoded.clone(), *keep, id).await
+        within(self.broker.publish(topic, encoded.clone(), *keep, id)).await
     }
 
     /// Node and number.
@@ -305,33 +340,38 @@ impl Remote {
         range: Range,
         limit: usize,
     ) -> Result<History, BrokerError> {
-        self.broker.history(topic, range, limit).await
+        within(self.broker.history(topic, range, limit)).await
     }
 }
 
-/// What a line says goes to subscribers.
-fn take(target: &Arc<Target>, state: &State, steps: Vec<Step>) {
+/// What a line says goes to subscribers. Returns a worker that has enough to do.
+fn take(target: &Arc<Target>, state: &State, steps: Vec<Step>) -> Option<Arc<Inbox>> {
+    let mut crowded = None;
     for step in steps {
-        state.tell(|| match &step {
+        let told = state.tell(|| match &step {
             Step::Deliver(delivery) => {
                 Entry::Publish { target: target.id, delivery: delivery.clone() }
             }
             Step::Gap(reason) => Entry::Gap { target: target.clone(), reason: *reason },
         });
+        crowded = told.or(crowded);
     }
+    crowded
 }
 
 impl Retire for Remote {
     /// The broker ends the subscription, if it has one; then the target is taken out.
     fn retire(&self, target: &Arc<Target>) {
         {
-            let state = target.lock();
+            let mut state = target.lock();
             if !state.is_unused() || state.gone {
                 return;
             }
             if state.relayed {
-                lock(&self.left).push_back(target.clone());
-                self.changed.notify_one();
+                if !std::mem::replace(&mut state.leaving, true) {
+                    lock(&self.left).push_back(target.clone());
+                    self.changed.notify_one();
+                }
                 return;
             }
         }

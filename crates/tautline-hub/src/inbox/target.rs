@@ -33,8 +33,10 @@ pub(crate) struct State {
     pub(crate) line: Option<Line>,
     /// The broker has subscribed it.
     pub(crate) relayed: bool,
-    /// It is in a list of those to be looked after.
+    /// It is in the list of those of which something is to be fetched.
     pub(crate) listed: bool,
+    /// It is in the list of those that nobody is subscribed to any more.
+    pub(crate) leaving: bool,
 }
 
 /// Who takes out targets that nobody wants any more.

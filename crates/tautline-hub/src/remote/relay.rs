@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::Remote;
+use super::{Remote, within};
 use crate::broker::{BrokerError, Range};
 use crate::inbox::target::Target;
 use crate::line::Line;
@@ -54,10 +54,13 @@ impl Remote {
     /// Ends what nobody is subscribed to.
     async fn leave(&self) {
         let left = std::mem::take(&mut *lock(&self.left));
+        for target in &left {
+            target.lock().leaving = false;
+        }
         let out: Vec<_> = left.into_iter().filter(|target| self.table.take_out(target)).collect();
         for some in out.chunks(JOINS_AT_ONCE) {
             let filters = some.iter().map(|target| target.filter.clone()).collect();
-            if let Err(error) = self.broker.unsubscribe(filters).await {
+            if let Err(error) = within(self.broker.unsubscribe(filters)).await {
                 // What still arrives is for nobody.
                 tracing::debug!(%error, "the broker did not unsubscribe");
             }
@@ -71,7 +74,7 @@ impl Remote {
         filters.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         filters.dedup();
         let subscribed =
-            if filters.is_empty() { Ok(()) } else { self.broker.subscribe(filters).await };
+            if filters.is_empty() { Ok(()) } else { within(self.broker.subscribe(filters)).await };
         for Join { target, done } in joins {
             if subscribed.is_ok() {
                 target.lock().relayed = true;
@@ -100,7 +103,7 @@ impl Remote {
     async fn fetch(self: Arc<Self>, target: Arc<Target>, after: u64) {
         let Some(topic) = target.topic() else { return };
         let limit = if after == u64::MAX { 0 } else { MOST_AT_ONCE };
-        match self.broker.history(topic, Range::After(after), limit).await {
+        match within(self.broker.history(topic, Range::After(after), limit)).await {
             Ok(history) => self.answered(&target, after, &history),
             Err(error) => {
                 tracing::debug!(%topic, %error, "what a topic lacks could not be fetched");
@@ -119,7 +122,7 @@ impl Remote {
         for some in followed.chunks(TOPICS_OF_A_CHECK) {
             let topics: Vec<Topic> =
                 some.iter().filter_map(|target| target.topic().cloned()).collect();
-            let tops = match self.broker.tops(topics).await {
+            let tops = match within(self.broker.tops(topics)).await {
                 Ok(tops) => tops,
                 Err(error) => {
                     tracing::debug!(%error, "positions could not be checked");
