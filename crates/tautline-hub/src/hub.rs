@@ -14,7 +14,7 @@ use crate::inbox::Entry;
 use crate::inbox::member::{MemberInfo, Shared};
 use crate::inner::Inner;
 use crate::options::{Action, Attach};
-use crate::outlet::{Outlet, Plain};
+use crate::outlet::{Outlet, WriterOutlet};
 use crate::publication::Publication;
 use crate::remote::BrokerState;
 use crate::subscribe::{PublishError, Published};
@@ -83,7 +83,7 @@ impl Hub {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let outlet = Plain { writer: writer.clone(), tell: attach.tell };
+        let outlet = WriterOutlet { writer: writer.clone(), tell: attach.tell };
         self.attach_outlet(outlet, attach)
     }
 

@@ -79,12 +79,12 @@ pub trait Outlet: Send + 'static {
 pub(crate) type Tell = fn(&Outgoing<'_>) -> Option<Message>;
 
 /// The outlet of a connection without a protocol.
-pub(crate) struct Plain<S> {
+pub(crate) struct WriterOutlet<S> {
     pub(crate) writer: Writer<S>,
     pub(crate) tell: Option<Tell>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for Plain<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for WriterOutlet<S> {
     fn poll_feed(
         &mut self,
         outgoing: &Outgoing<'_>,

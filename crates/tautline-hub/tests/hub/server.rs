@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use tautline::{CloseCode, Server, WebSocket};
-use tautline_hub::{Hub, Subscribe};
+use tautline::{CloseCode, Server, Upgrade, WebSocket};
+use tautline_hub::{Action, Attach, Hub, MemberInfo, Plain, Subscribe};
 
 use crate::support::topic;
 
@@ -124,4 +124,46 @@ async fn runtimes_of_one_core_each_share_a_hub() {
     for client in &mut clients[1..] {
         assert_eq!(client.next().await.unwrap().unwrap().as_text(), Some("hello"));
     }
+}
+
+#[tokio::test]
+async fn a_connection_about_one_topic_needs_no_handler_of_its_own() {
+    let hub = Hub::builder()
+        .authorize(|info, action| match action {
+            Action::Publish(_) => &*info.user != "reader",
+            _ => true,
+        })
+        .build();
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let shared = hub.clone();
+    let decide = |request: tautline::UpgradeRequest| async move {
+        Ok(Upgrade::new(request.uri().path().trim_start_matches('/').to_owned()))
+    };
+    tokio::spawn(server.authorize(decide).serve_with(move |ws, user| {
+        let hub = shared.clone();
+        async move {
+            let listens_only = user == "listener";
+            let attach = Attach::new().info(MemberInfo::new(user));
+            let plain = Plain::new().attach(attach).listens_only(listens_only);
+            hub.serve_topic(ws, &topic("room"), plain).await.map_err(tautline::BoxError::from)
+        }
+    }));
+    let connect = |user: &str| tautline::connect(format!("ws://{address}/{user}"));
+    let (mut writer, mut listener) =
+        (connect("writer").await.unwrap(), connect("listener").await.unwrap());
+    let mut reader = connect("reader").await.unwrap();
+    while hub.subscribers(&topic("room").into()) < 3 {
+        tokio::task::yield_now().await;
+    }
+    listener.send("dropped").await.unwrap();
+    writer.send("hello").await.unwrap();
+    for ws in [&mut listener, &mut reader] {
+        assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
+    }
+    // What may not be published is an error of its handler.
+    reader.send("refused").await.unwrap();
+    assert!(reader.next().await.is_none());
+    assert_eq!(reader.close_frame().unwrap().code(), CloseCode::INTERNAL_ERROR);
+    writer.close().await.unwrap();
 }
