@@ -38,7 +38,7 @@ pub use id::{MemberId, NodeId};
 pub use log::GapReason;
 pub use member::{MemberCounts, MemberInfo};
 pub use options::{Action, Attach, TopicOptions};
-pub use outlet::{Ended, Outgoing, Outlet};
+pub use outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
 pub use position::{Epoch, Position};
 pub use publication::{DecodeError, MAX_KEY_LEN, Publication};
 pub use remote::BrokerState;
