@@ -269,16 +269,21 @@ impl Worker {
             self.spread().await;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
-        for (number, seat) in dirty.drain(..).enumerate() {
-            if number % WRITES_OF_A_TURN == WRITES_OF_A_TURN - 1 {
+        for (number, seats) in dirty.chunks(WRITES_OF_A_TURN).enumerate() {
+            if number > 0 {
                 tokio::task::yield_now().await;
             }
-            let Some(member) = seat_of(&mut self.seats, seat) else { continue };
-            member.write(&self.round);
-            if member.has_ended() {
-                self.leave_all(seat);
+            let members = seats.iter().filter_map(|seat| seat_at(&self.seats, *seat));
+            members.for_each(Seat::fetch);
+            for seat in seats {
+                let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
+                member.write(&self.round);
+                if member.has_ended() {
+                    self.leave_all(*seat);
+                }
             }
         }
+        dirty.clear();
         dirty.shrink_to(64 << 10);
         self.dirty = dirty;
         if let Some(run) = self.run.take() {
@@ -298,6 +303,8 @@ impl Worker {
             && begin < subs.len()
         {
             let end = subs.len().min(begin + WRITES_OF_A_TURN);
+            let members = subs[begin..end].iter();
+            members.filter_map(|(seat, _)| seat_at(&self.seats, *seat)).for_each(Seat::fetch);
             for (seat, sub) in &subs[begin..end] {
                 let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
                 let all = &self.round[run.first..];
@@ -369,6 +376,10 @@ fn note_all(member: &mut Seat, round: &[Delivery], run: Run, sub: SubNumber) -> 
         }
     }
     is_new
+}
+
+fn seat_at(seats: &[Option<Seat>], seat: SeatNumber) -> Option<&Seat> {
+    seats.get(seat as usize)?.as_ref()
 }
 
 fn seat_of(seats: &mut [Option<Seat>], seat: SeatNumber) -> Option<&mut Seat> {

@@ -97,6 +97,12 @@ impl Seat {
         &self.member
     }
 
+    /// See [`Shared::fetch`].
+    #[inline]
+    pub(super) fn fetch(&self) {
+        self.member.fetch();
+    }
+
     pub(super) const fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
@@ -129,7 +135,7 @@ impl Seat {
         (filter, start, tag): (&Filter, Start, u64),
         recovered: Vec<Delivery>,
     ) {
-        let at_once = lock(&self.member.outlet).as_ref().is_none_or(|out| out.takes_recovered());
+        let at_once = lock(&self.member.outlet).get().is_none_or(|out| out.takes_recovered());
         let with = if at_once { &recovered[..] } else { &[] };
         let started = Outgoing::Started { filter, start: &start, recovered: with, tag };
         self.send(round, &started);
@@ -197,7 +203,7 @@ impl Seat {
     ) {
         self.feed_noted(round);
         self.drop_waiting(sub);
-        let close = lock(&self.member.outlet).as_ref().and_then(|out| out.close_at_gap());
+        let close = lock(&self.member.outlet).get().and_then(|out| out.close_at_gap());
         match close {
             Some(close) => self.close(close),
             None => self.send(round, &Outgoing::Gap(topic, reason)),
@@ -247,7 +253,7 @@ impl Seat {
         if !self.has_ended() {
             self.drop_everything();
             self.state = State::Ended;
-            drop(lock(&self.member.outlet).take());
+            lock(&self.member.outlet).let_go();
         }
     }
 
@@ -291,7 +297,7 @@ impl Seat {
             return Sent::default();
         }
         let mut outlet = lock(&self.member.outlet);
-        match outlet.as_mut().map(|out| out.try_send(deliveries)) {
+        match outlet.get().map(|out| out.try_send(deliveries)) {
             Some(Ok(sent)) => {
                 let delivered = &self.member.counts.delivered;
                 delivered.fetch_add(sent.taken as u64, Ordering::Relaxed);
@@ -314,7 +320,7 @@ impl Seat {
         match &self.state {
             State::Free => self.flush(),
             State::Closing(frame) => self.poll_close(&frame.clone()),
-            State::Ended => drop(lock(&self.member.outlet).take()),
+            State::Ended => lock(&self.member.outlet).let_go(),
             State::Blocked => {}
         }
     }
@@ -352,9 +358,8 @@ impl Seat {
         if noted.is_empty() {
             return 0;
         }
-        let member = self.member.clone();
-        let mut outlet = lock(&member.outlet);
-        let Some(out) = outlet.as_mut() else {
+        let mut outlet = lock(&self.member.outlet);
+        let Some(out) = outlet.get() else {
             self.state = State::Ended;
             return 0;
         };
@@ -372,7 +377,7 @@ impl Seat {
                 Poll::Pending => break,
             }
         }
-        member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
+        self.member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
         fed
     }
 
@@ -492,7 +497,7 @@ impl Seat {
         poll: impl FnOnce(&mut dyn Outlet, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let mut outlet = lock(&self.member.outlet);
-        Some(poll(&mut **outlet.as_mut()?, &mut Context::from_waker(waker)))
+        Some(poll(outlet.get()?, &mut Context::from_waker(waker)))
     }
 
     /// One word of most members, who never need it.

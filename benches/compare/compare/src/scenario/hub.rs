@@ -113,11 +113,11 @@ impl<'a> Audience<'a> {
             links[0].ask(&row)?;
         }
         for (number, link) in links.iter_mut().enumerate() {
-            let reply = link.reply()?;
+            let reply = link.reply_behind_pings()?;
             if reply != row.reply(number % crowd.side()) {
                 return Err(format!("a wrong message for connection {number}").into());
             }
-            link.expect(reply.len());
+            link.expect_pings();
         }
         links[0].begin_pool();
         Ok(Self { crowd, links, pool: crowd.pool(), poller, buffer: vec![0; 1 << 16] })
