@@ -11,8 +11,14 @@ const WORKSPACE: &str = "benches/compare";
 /// What measures.
 const PROGRAM: &str = "compare";
 /// Without these there is nothing to compare.
-const OURS: &[&str] =
-    &[PROGRAM, "serve-basics", "serve-tautline", "serve-tautline-stacks", "serve-http2"];
+const OURS: &[&str] = &[
+    PROGRAM,
+    "serve-basics",
+    "serve-tautline",
+    "serve-tautline-hub",
+    "serve-tautline-stacks",
+    "serve-http2",
+];
 const RIVALS: &[&str] = &[
     "serve-fastwebsockets",
     "serve-tokio-websockets",

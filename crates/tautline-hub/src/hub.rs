@@ -93,7 +93,7 @@ impl Hub {
     /// Outside of a Tokio runtime.
     #[must_use]
     pub fn attach_outlet(&self, outlet: impl Outlet, attach: Attach) -> Member {
-        Member::new(self.inner.attach(Box::new(outlet), attach), self.inner.clone())
+        Member::new(self.inner.attach(outlet, attach), self.inner.clone())
     }
 
     /// Publishes. When this returns, it is on its way to all who are subscribed, and none who subscribes

@@ -152,6 +152,12 @@ impl Inbox {
         }
     }
 
+    /// Whether there is something to take.
+    pub(crate) fn has_more(&self) -> bool {
+        let state = lock(&self.state);
+        !state.entries.is_empty() || !state.ready.is_empty()
+    }
+
     /// Waits until there is something to take, or the end.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

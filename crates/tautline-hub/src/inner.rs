@@ -118,7 +118,7 @@ impl Inner {
         }
     }
 
-    pub(crate) fn attach(self: &Arc<Self>, outlet: Box<dyn Outlet>, attach: Attach) -> Arc<Shared> {
+    pub(crate) fn attach(self: &Arc<Self>, outlet: impl Outlet, attach: Attach) -> Arc<Shared> {
         self.sweep_from_time_to_time();
         let table: Weak<dyn Retire> = match &self.remote {
             Some(remote) => Arc::<Remote>::downgrade(remote),
@@ -134,7 +134,7 @@ impl Inner {
         let number = self.next_member.fetch_add(1, Ordering::Relaxed);
         let id = MemberId { node: self.node, number };
         let bounds = (attach.limit, attach.slow);
-        let member = Arc::new(Shared::new(id, attach.info, (inbox, seat), bounds, outlet));
+        let member = Shared::new(id, attach.info, (inbox, seat), bounds, outlet);
         member.inbox.push(Entry::Attach(member.clone()));
         lock(self.members_with(number)).insert(number, member.clone());
         if self.has_ended() {
@@ -147,7 +147,7 @@ impl Inner {
     pub(crate) fn detach(&self, member: &Arc<Shared>) {
         lock(self.members_with(member.id.number)).remove(&member.id.number);
         // In the task that had the connection: what ends with this one ends as that task does.
-        drop(lock(&member.outlet).take());
+        lock(&member.outlet).let_go();
         for target in member.end() {
             self.left(&target, &member.inbox);
         }

@@ -41,7 +41,7 @@ pub use id::{MemberId, NodeId};
 pub use inbox::member::{MemberCounts, MemberInfo};
 pub use log::GapReason;
 pub use options::{Action, Attach, TopicOptions};
-pub use outlet::{Ended, Outgoing, Outlet};
+pub use outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
 pub use plain::{Plain, PlainError};
 pub use position::{Epoch, Position};
 pub use publication::{DecodeError, MAX_KEY_LEN, Publication};

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::slice;
+use std::task::{Context, Poll, Waker, ready};
 
 use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::delivery::Delivery;
+use crate::inbox::SubNumber;
 use crate::log::GapReason;
 use crate::subscribe::Start;
 use crate::topic::{Filter, Topic};
@@ -44,6 +46,57 @@ pub enum Outgoing<'a> {
     Message(&'a Prepared),
 }
 
+/// Publications for one member, in their order: see [`Outlet::try_send`].
+#[derive(Clone, Debug)]
+pub struct Deliveries<'a>(Which<'a>);
+
+#[derive(Clone, Debug)]
+enum Which<'a> {
+    All(slice::Iter<'a, Delivery>),
+    Noted { round: &'a [Delivery], noted: slice::Iter<'a, (u32, SubNumber)> },
+}
+
+impl<'a> Deliveries<'a> {
+    /// All of these.
+    pub(crate) fn all(deliveries: &'a [Delivery]) -> Self {
+        Self(Which::All(deliveries.iter()))
+    }
+
+    /// Those of a round that were noted down.
+    pub(crate) fn noted(round: &'a [Delivery], noted: &'a [(u32, SubNumber)]) -> Self {
+        Self(Which::Noted { round, noted: noted.iter() })
+    }
+}
+
+impl<'a> Iterator for Deliveries<'a> {
+    type Item = &'a Delivery;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a Delivery> {
+        match &mut self.0 {
+            Which::All(deliveries) => deliveries.next(),
+            Which::Noted { round, noted } => round.get(noted.next()?.0 as usize),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Which::All(deliveries) => deliveries.size_hint(),
+            Which::Noted { noted, .. } => (0, noted.size_hint().1),
+        }
+    }
+}
+
+/// What an outlet has done with publications: see [`Outlet::try_send`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "outlets make it")]
+pub struct Sent {
+    /// How many it has taken: the first ones. For the others there is no room now.
+    pub taken: usize,
+    /// Whether everything that it has taken, now or before, is written.
+    pub flushed: bool,
+}
+
 /// A connection, or what stands for one: it takes what is published, as long as it has room.
 ///
 /// [`Hub::attach`](crate::Hub::attach) makes one of a [`Writer`]: it sends each publication as the message
@@ -60,6 +113,27 @@ pub trait Outlet: Send + 'static {
     /// Writes what is queued. While this is pending, nothing is fed, and what waits is bounded by the policy
     /// of each subscription.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>>;
+
+    /// Queues as many of these as there is room for, in their order, and writes what can be written without
+    /// waiting. If it says that not everything is written, [`poll_flush`](Self::poll_flush) is called next.
+    ///
+    /// By default this is [`poll_feed`](Self::poll_feed) for each and [`poll_flush`](Self::poll_flush), with
+    /// a waker that does nothing; an outlet for which one step costs less than that has its own.
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut taken = 0;
+        for delivery in deliveries {
+            match self.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
+                Poll::Ready(fed) => fed?,
+                Poll::Pending => break,
+            }
+            taken += 1;
+        }
+        match self.poll_flush(&mut cx) {
+            Poll::Ready(flushed) => flushed.map(|()| Sent { taken, flushed: true }),
+            Poll::Pending => Ok(Sent { taken, flushed: false }),
+        }
+    }
 
     /// Ends it with this Close: ready when that is done, or has failed.
     fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()>;
@@ -107,6 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for WriterOutlet
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         pin!(self.writer.flush()).poll(cx).map_err(|_| Ended)
+    }
+
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
+        let sent = self.writer.try_send_prepared(deliveries.map(Delivery::plain));
+        sent.map(|sent| Sent { taken: sent.queued, flushed: sent.flushed }).map_err(|_| Ended)
     }
 
     fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()> {

@@ -31,9 +31,24 @@ struct Worker {
     targets: HashMap<u64, Vec<(SeatNumber, SubNumber)>>,
     /// What has come in this round. Members note down which of these are theirs.
     round: Vec<Delivery>,
+    /// The last of these, which nobody has noted down yet.
+    run: Option<Run>,
     /// Who has something to write.
     dirty: Vec<SeatNumber>,
     noted: usize,
+}
+
+/// Publications to one target, one after the other. If nothing else comes in this round, they go to its
+/// subscribers as they are.
+#[derive(Clone, Copy)]
+struct Run {
+    target: u64,
+    /// Where they begin in the round; they go to its end.
+    first: usize,
+    /// How many subscribers there are.
+    subs: usize,
+    /// Some of them are not for all.
+    excludes: bool,
 }
 
 /// Ends the inbox when the task ends, or its runtime does.
@@ -66,8 +81,10 @@ pub(crate) async fn run(inbox: Arc<Inbox>, table: Weak<dyn Retire>) {
         worker.write().await;
         // What a burst has left.
         entries.shrink_to(1024);
-        // Also where members do not wait: publishers get a turn.
-        tokio::task::yield_now().await;
+        if worker.inbox.has_more() {
+            // Publishers get a turn. If there is nothing to take, they have one anyway.
+            tokio::task::yield_now().await;
+        }
     }
     worker.end();
 }
@@ -80,12 +97,16 @@ impl Worker {
             seats: Vec::new(),
             targets: HashMap::new(),
             round: Vec::new(),
+            run: None,
             dirty: Vec::new(),
             noted: 0,
         }
     }
 
     async fn handle(&mut self, entry: Entry) {
+        if !matches!(entry, Entry::Publish { .. } | Entry::Attach(_)) {
+            self.settle().await;
+        }
         match entry {
             Entry::Publish { target, delivery } => self.publish(target, delivery).await,
             Entry::Attach(member) => {
@@ -114,34 +135,59 @@ impl Worker {
         }
     }
 
-    /// Notes a publication down for each subscriber.
+    /// A publication joins the run, or begins another one.
     async fn publish(&mut self, target: u64, delivery: Delivery) {
-        let Some(count) = self.targets.get(&target).map(Vec::len) else { return };
-        let excluded = delivery.publication().excluded();
-        let item = u32::try_from(self.round.len()).unwrap_or(u32::MAX);
+        let excludes = delivery.publication().excluded().is_some();
+        match &mut self.run {
+            Some(run) if run.target == target => run.excludes |= excludes,
+            _ => {
+                let Some(subs) = self.targets.get(&target).map(Vec::len) else { return };
+                self.settle().await;
+                self.run = Some(Run { target, first: self.round.len(), subs, excludes });
+            }
+        }
         self.round.push(delivery);
+    }
+
+    /// What was published first comes first: the run is noted down, or written if that would be too much.
+    async fn settle(&mut self) {
+        match self.run {
+            Some(run) if self.noted.saturating_add(self.notes(run)) > MOST_NOTED => {
+                self.write().await;
+            }
+            Some(_) => self.spread().await,
+            None => {}
+        }
+    }
+
+    /// How many deliveries a run is.
+    fn notes(&self, run: Run) -> usize {
+        run.subs.saturating_mul(self.round.len() - run.first)
+    }
+
+    /// Has the subscribers of the run note it down.
+    async fn spread(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        self.noted += self.notes(run);
+        let at_once = (NOTES_OF_A_TURN / (self.round.len() - run.first).max(1)).max(1);
         let mut begin = 0;
-        while begin < count {
-            let end = count.min(begin + NOTES_OF_A_TURN);
-            // Nobody joins or leaves meanwhile: that comes through this task.
-            let Some(subs) = self.targets.get(&target) else { return };
+        // Nobody joins or leaves meanwhile: that comes through this task.
+        while let Some(subs) = self.targets.get(&run.target)
+            && begin < subs.len()
+        {
+            let end = subs.len().min(begin + at_once);
             for (seat, sub) in &subs[begin..end] {
-                let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
-                if excluded.is_some_and(|excluded| excluded == member.id()) {
-                    continue;
-                }
-                if member.note(item, *sub) {
+                if let Some(member) = seat_of(&mut self.seats, *seat)
+                    && note_all(member, &self.round, run, *sub)
+                {
                     self.dirty.push(*seat);
                 }
             }
-            self.noted += end - begin;
+            let is_over = end == subs.len();
             begin = end;
-            if begin < count {
+            if !is_over {
                 tokio::task::yield_now().await;
             }
-        }
-        if self.noted >= MOST_NOTED {
-            self.write().await;
         }
     }
 
@@ -215,22 +261,73 @@ impl Worker {
 
     /// Writes to all who have something.
     async fn write(&mut self) {
+        if let Some(run) = self.run
+            && !self.dirty.is_empty()
+            && self.noted.saturating_add(self.notes(run)) <= MOST_NOTED
+        {
+            // So that who has both is written to once.
+            self.spread().await;
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
-        for (number, seat) in dirty.drain(..).enumerate() {
-            if number % WRITES_OF_A_TURN == WRITES_OF_A_TURN - 1 {
+        for (number, seats) in dirty.chunks(WRITES_OF_A_TURN).enumerate() {
+            if number > 0 {
                 tokio::task::yield_now().await;
             }
-            let Some(member) = seat_of(&mut self.seats, seat) else { continue };
-            member.write(&self.round);
-            if member.has_ended() {
-                self.leave_all(seat);
+            let members = seats.iter().filter_map(|seat| seat_at(&self.seats, *seat));
+            members.for_each(Seat::fetch);
+            for seat in seats {
+                let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
+                member.write(&self.round);
+                if member.has_ended() {
+                    self.leave_all(*seat);
+                }
             }
         }
+        dirty.clear();
         dirty.shrink_to(64 << 10);
         self.dirty = dirty;
+        if let Some(run) = self.run.take() {
+            self.pass(run).await;
+        }
         self.round.clear();
         self.round.shrink_to(1024);
         self.noted = 0;
+    }
+
+    /// Writes a run to its subscribers, none of whom has noted anything down.
+    async fn pass(&mut self, run: Run) {
+        let mut ended = Vec::new();
+        let mut begin = 0;
+        // Of those who are still there: some may just have been found to have ended.
+        while let Some(subs) = self.targets.get(&run.target)
+            && begin < subs.len()
+        {
+            let end = subs.len().min(begin + WRITES_OF_A_TURN);
+            let members = subs[begin..end].iter();
+            members.filter_map(|(seat, _)| seat_at(&self.seats, *seat)).for_each(Seat::fetch);
+            for (seat, sub) in &subs[begin..end] {
+                let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
+                let all = &self.round[run.first..];
+                let is_excluded =
+                    |one: &Delivery| one.publication().excluded() == Some(member.id());
+                if !run.excludes || !all.iter().any(is_excluded) {
+                    member.pass(all, *sub);
+                } else if note_all(member, &self.round, run, *sub) {
+                    member.write(&self.round);
+                }
+                if member.has_ended() {
+                    ended.push(*seat);
+                }
+            }
+            let is_over = end == subs.len();
+            begin = end;
+            if !is_over {
+                tokio::task::yield_now().await;
+            }
+        }
+        for seat in ended {
+            self.leave_all(seat);
+        }
     }
 
     /// Its connection has ended: it has no subscriptions any more.
@@ -267,6 +364,22 @@ impl Worker {
             self.leave_all(seat);
         }
     }
+}
+
+/// Has a subscriber note down what is for it of a run. Returns whether it has to be written to, which it had
+/// not before.
+fn note_all(member: &mut Seat, round: &[Delivery], run: Run, sub: SubNumber) -> bool {
+    let mut is_new = false;
+    for (item, delivery) in round.iter().enumerate().skip(run.first) {
+        if !run.excludes || delivery.publication().excluded() != Some(member.id()) {
+            is_new |= member.note(u32::try_from(item).unwrap_or(u32::MAX), sub);
+        }
+    }
+    is_new
+}
+
+fn seat_at(seats: &[Option<Seat>], seat: SeatNumber) -> Option<&Seat> {
+    seats.get(seat as usize)?.as_ref()
 }
 
 fn seat_of(seats: &mut [Option<Seat>], seat: SeatNumber) -> Option<&mut Seat> {

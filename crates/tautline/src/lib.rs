@@ -77,7 +77,7 @@ pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
-pub use split::{Reader, ReuniteError, Writer};
+pub use split::{Reader, ReuniteError, TrySent, Writer};
 pub use stats::ConnectionStats;
 pub use tautline_frame::session::Error;
 #[cfg(feature = "tls")]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_core::{FusedStream, Stream};
 use tautline_frame::session::{Error, Listener, Progress, Session};
-use tautline_frame::{CloseFrame, Compression, Message, Protocol, Role};
+use tautline_frame::{CloseFrame, Compression, Message, Prepared, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::writer::Writer;
@@ -85,6 +85,38 @@ impl<S> Shared<S> {
         result
     }
 
+    /// Queues as many of these as there is room for, and writes what the transport takes at once. Under
+    /// one lock, and no task is registered: this is called for each of many connections.
+    fn try_send_prepared<'a>(
+        &self,
+        key: usize,
+        messages: impl IntoIterator<Item = &'a Prepared>,
+    ) -> Result<TrySent, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut inner = lock(&self.inner);
+        let connection = &mut inner.connection;
+        let before = connection.session().snapshot();
+        // Then no other task waits for what is done here.
+        let was_idle = connection.session_mut().poll_flush() == Progress::Done(());
+        let queued = queue_all(connection.session_mut(), messages);
+        let flushed = connection.try_flush(self.wakers.wakers());
+        let session = connection.session();
+        let sent = session.flushed().and_then(|()| Ok(TrySent { queued: queued?, flushed }));
+        if was_idle && flushed && sent.is_ok() {
+            return sent;
+        }
+        let changes = self.wakers.changes(Task::Writer(key), before, session.snapshot());
+        drop(inner);
+        changes.tell();
+        if !flushed {
+            // It writes the rest.
+            self.waiters().wake_reader();
+        }
+        sent
+    }
+
     fn ask<T>(&self, ask: impl FnOnce(&Protocol) -> T) -> T {
         ask(lock(&self.inner).connection.session().protocol())
     }
@@ -92,6 +124,36 @@ impl<S> Shared<S> {
     fn waiters(&self) -> &Waiters {
         &self.wakers.waiters
     }
+}
+
+/// Queues as many of these as there is room for: how many those were.
+#[inline]
+fn queue_all<'a>(
+    session: &mut Session,
+    messages: impl IntoIterator<Item = &'a Prepared>,
+) -> Result<usize, Error> {
+    let mut queued = 0;
+    for message in messages {
+        if !session.has_room() {
+            if !session.protocol().is_open() {
+                return Err(session.failure().cloned().unwrap_or(Error::Closed));
+            }
+            break;
+        }
+        session.send_prepared(message)?;
+        queued += 1;
+    }
+    Ok(queued)
+}
+
+/// What became of messages that were sent without waiting: see [`Writer::try_send_prepared`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrySent {
+    /// How many of them are written or queued: the first ones. For the others there is no room now.
+    pub queued: usize,
+    /// Whether everything that was queued is written.
+    pub flushed: bool,
 }
 
 pub(crate) fn split<S>(connection: Connection<S>) -> (Reader<S>, Writer<S>) {

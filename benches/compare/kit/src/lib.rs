@@ -24,7 +24,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use bytes::Bytes;
 pub use handshake::{answer_upgrade, answer_upgrade_with, ask_upgrade};
-pub use hub::{Hub, Subscription};
+pub use hub::{Hub, Subscription, Topics, topic_of, topics_of};
 pub use mask::mask;
 pub use options::{Options, Task};
 pub use tokio_rustls;

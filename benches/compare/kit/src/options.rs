@@ -14,6 +14,11 @@ pub enum Task {
     Echo,
     /// Sends every message to all connections.
     Broadcast,
+    /// Sends every message to the connections that have its topic: see [`topics_of`](crate::topics_of).
+    Hub {
+        /// How many there are: a square.
+        topics: usize,
+    },
     /// Measures the library's masking.
     Mask,
     /// Connects, sends this many messages of this many bytes, and sends back every reply.
@@ -47,13 +52,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// `echo|broadcast|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate
+    /// `echo|broadcast|hub TOPICS|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate
     /// NAME] [--busy MICROSECONDS] [--threads NUMBER] [--per-core NUMBER]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {
             "echo" => Task::Echo,
             "broadcast" => Task::Broadcast,
+            "hub" => Task::Hub { topics: word("the number of topics")?.parse()? },
             "mask" => Task::Mask,
             "client" => Task::Client {
                 address: word("the address")?.parse()?,

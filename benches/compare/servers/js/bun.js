@@ -14,6 +14,17 @@ const deflate = {
   small: { compress: "4KB", decompress: "shared" },
 };
 
+// `hub`: each message is for the topic of which the number stands in front. See `topics_of` in kit.
+const topics = Array.from({ length: Number(options.topics ?? 0) }, (_, topic) => `${topic}`);
+const side = Math.floor(Math.sqrt(topics.length));
+let connections = 0;
+function subscribe(ws) {
+  const connection = connections++;
+  for (let row = 0; row < side; row++) {
+    ws.subscribe(topics[row * side + ((connection + row * Math.floor(connection / side)) % side)]);
+  }
+}
+
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(options.port ?? 0),
@@ -30,10 +41,12 @@ const server = Bun.serve({
     perMessageDeflate: options.deflate ? deflate[options.deflate] : false,
     open(ws) {
       if (options.task === "broadcast") ws.subscribe("all");
+      if (options.task === "hub") subscribe(ws);
     },
     message(ws, message) {
       const compress = Boolean(options.deflate);
       if (options.task === "broadcast") server.publish("all", message, compress);
+      else if (options.task === "hub") server.publish(topics[message.readUInt32LE(0)], message, compress);
       else ws.send(message, compress);
     },
   },

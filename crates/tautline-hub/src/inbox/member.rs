@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -63,7 +64,10 @@ pub struct MemberCounts {
 }
 
 /// What the handle of a member and its worker share.
-pub(crate) struct Shared {
+///
+/// The outlet is part of it, not behind a pointer of its own: when many members are written to, none of this
+/// is in the cache, and each pointer on the way costs as much as all else that is done here.
+pub(crate) struct Shared<O: ?Sized = dyn Hold> {
     pub(crate) id: MemberId,
     pub(crate) info: MemberInfo,
     pub(crate) inbox: Arc<Inbox>,
@@ -71,10 +75,26 @@ pub(crate) struct Shared {
     /// How many bytes may wait for it in all.
     pub(crate) limit: usize,
     pub(crate) slow: Arc<Slow>,
-    /// Taken out by whoever ends it: a handler that returns lets go of its connection at once.
-    pub(crate) outlet: Mutex<Option<Box<dyn Outlet>>>,
     subs: Mutex<Subs>,
     pub(crate) counts: Counts,
+    /// Dropped by whoever ends it: a handler that returns lets go of its connection at once.
+    pub(crate) outlet: Mutex<O>,
+}
+
+/// An outlet, until it is let go.
+pub(crate) trait Hold: Send {
+    fn get(&mut self) -> Option<&mut dyn Outlet>;
+    fn let_go(&mut self);
+}
+
+impl<O: Outlet> Hold for Option<O> {
+    fn get(&mut self) -> Option<&mut dyn Outlet> {
+        self.as_mut().map(|outlet| outlet as &mut dyn Outlet)
+    }
+
+    fn let_go(&mut self) {
+        *self = None;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -105,10 +125,18 @@ impl Shared {
         info: MemberInfo,
         (inbox, seat): (Arc<Inbox>, SeatNumber),
         (limit, slow): (usize, Arc<Slow>),
-        outlet: Box<dyn Outlet>,
-    ) -> Self {
-        let (outlet, subs) = (Mutex::new(Some(outlet)), Mutex::default());
-        Self { id, info, inbox, seat, limit, slow, outlet, subs, counts: Counts::default() }
+        outlet: impl Outlet,
+    ) -> Arc<Self> {
+        let (subs, counts) = (Mutex::default(), Counts::default());
+        let outlet = Mutex::new(Some(outlet));
+        Arc::new(Shared { id, info, inbox, seat, limit, slow, subs, counts, outlet })
+    }
+
+    /// Has the processor fetch what is needed to write to it, without waiting: while one member's is on its
+    /// way, that of others can be, too.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        black_box((self.outlet.is_poisoned(), self.counts.delivered.load(Ordering::Relaxed)));
     }
 
     /// A number for a subscription to this target, under whose lock this is called.

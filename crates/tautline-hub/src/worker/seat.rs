@@ -12,7 +12,7 @@ use crate::id::MemberId;
 use crate::inbox::member::Shared;
 use crate::inbox::{Inbox, SeatNumber, SubNumber};
 use crate::log::GapReason;
-use crate::outlet::{Ended, Outgoing, Outlet};
+use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
 use crate::slow::{Pushed, Slow, Then};
 use crate::subscribe::Start;
 use crate::sync::lock;
@@ -20,6 +20,8 @@ use crate::topic::{Filter, Topic};
 
 /// How much is fed to a connection before others get a turn.
 const FEEDS_OF_A_TURN: usize = 256;
+/// Room for how much of a round a member keeps: 8 bytes each.
+const NOTED_KEPT: usize = 8;
 
 /// A member.
 pub(super) struct Seat {
@@ -95,6 +97,12 @@ impl Seat {
         &self.member
     }
 
+    /// See [`Shared::fetch`].
+    #[inline]
+    pub(super) fn fetch(&self) {
+        self.member.fetch();
+    }
+
     pub(super) const fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
@@ -127,7 +135,7 @@ impl Seat {
         (filter, start, tag): (&Filter, Start, u64),
         recovered: Vec<Delivery>,
     ) {
-        let at_once = lock(&self.member.outlet).as_ref().is_none_or(|out| out.takes_recovered());
+        let at_once = lock(&self.member.outlet).get().is_none_or(|out| out.takes_recovered());
         let with = if at_once { &recovered[..] } else { &[] };
         let started = Outgoing::Started { filter, start: &start, recovered: with, tag };
         self.send(round, &started);
@@ -195,7 +203,7 @@ impl Seat {
     ) {
         self.feed_noted(round);
         self.drop_waiting(sub);
-        let close = lock(&self.member.outlet).as_ref().and_then(|out| out.close_at_gap());
+        let close = lock(&self.member.outlet).get().and_then(|out| out.close_at_gap());
         match close {
             Some(close) => self.close(close),
             None => self.send(round, &Outgoing::Gap(topic, reason)),
@@ -245,7 +253,7 @@ impl Seat {
         if !self.has_ended() {
             self.drop_everything();
             self.state = State::Ended;
-            drop(lock(&self.member.outlet).take());
+            lock(&self.member.outlet).let_go();
         }
     }
 
@@ -256,15 +264,63 @@ impl Seat {
         self.member.counts.waiting.store(0, Ordering::Relaxed);
     }
 
-    /// Feeds what was noted down, in as far as there is room, and writes.
+    /// Sends what was noted down, in as far as there is room.
     pub(super) fn write(&mut self, round: &[Delivery]) {
         self.marked = false;
-        self.feed_noted(round);
+        let mut noted = std::mem::take(&mut self.noted);
+        let sent = match noted.is_empty() {
+            false => self.try_send(Deliveries::noted(round, &noted)),
+            true => Sent::default(),
+        };
+        self.keep(&noted[sent.taken.min(noted.len())..], round);
+        noted.clear();
+        // What a burst has left.
+        noted.shrink_to(NOTED_KEPT);
+        self.noted = noted;
+        self.finish(sent.flushed);
+    }
+
+    /// Sends all of these, for one subscription, in as far as there is room. Nothing was noted down.
+    #[inline]
+    pub(super) fn pass(&mut self, deliveries: &[Delivery], sub: SubNumber) {
+        let sent = self.try_send(Deliveries::all(deliveries));
+        for delivery in deliveries.iter().skip(sent.taken) {
+            self.keep_one(sub, delivery);
+        }
+        self.finish(sent.flushed);
+    }
+
+    /// Sends these, unless others wait that come first.
+    #[inline]
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Sent {
+        if !matches!(self.state, State::Free) || self.behind.is_some() {
+            return Sent::default();
+        }
+        let mut outlet = lock(&self.member.outlet);
+        match outlet.get().map(|out| out.try_send(deliveries)) {
+            Some(Ok(sent)) => {
+                let delivered = &self.member.counts.delivered;
+                delivered.fetch_add(sent.taken as u64, Ordering::Relaxed);
+                sent
+            }
+            Some(Err(Ended)) | None => {
+                self.state = State::Ended;
+                Sent::default()
+            }
+        }
+    }
+
+    /// Goes on with what waits, writes, and looks for the end.
+    #[inline]
+    fn finish(&mut self, flushed: bool) {
+        if flushed && self.behind.is_none() && matches!(self.state, State::Free) {
+            return;
+        }
         self.feed_behind();
         match &self.state {
             State::Free => self.flush(),
             State::Closing(frame) => self.poll_close(&frame.clone()),
-            State::Ended => drop(lock(&self.member.outlet).take()),
+            State::Ended => lock(&self.member.outlet).let_go(),
             State::Blocked => {}
         }
     }
@@ -276,19 +332,25 @@ impl Seat {
         if matches!(self.state, State::Free) && self.behind.is_none() {
             fed = self.feed_from(&noted, round);
         }
-        for (item, sub) in &noted[fed..] {
-            if self.is_leaving() {
-                self.count_dropped(1);
-                continue;
-            }
+        self.keep(&noted[fed..], round);
+        noted.clear();
+        self.noted = noted;
+    }
+
+    /// These wait, or are dropped.
+    fn keep(&mut self, noted: &[(u32, SubNumber)], round: &[Delivery]) {
+        for (item, sub) in noted {
             if let Some(delivery) = round.get(*item as usize) {
-                self.wait(*sub, delivery.clone());
+                self.keep_one(*sub, delivery);
             }
         }
-        noted.clear();
-        // What a burst has left.
-        noted.shrink_to(32);
-        self.noted = noted;
+    }
+
+    fn keep_one(&mut self, sub: SubNumber, delivery: &Delivery) {
+        match self.is_leaving() {
+            true => self.count_dropped(1),
+            false => self.wait(sub, delivery.clone()),
+        }
     }
 
     /// Feeds these until there is no room. Returns how many have left.
@@ -296,9 +358,8 @@ impl Seat {
         if noted.is_empty() {
             return 0;
         }
-        let member = self.member.clone();
-        let mut outlet = lock(&member.outlet);
-        let Some(out) = outlet.as_mut() else {
+        let mut outlet = lock(&self.member.outlet);
+        let Some(out) = outlet.get() else {
             self.state = State::Ended;
             return 0;
         };
@@ -316,7 +377,7 @@ impl Seat {
                 Poll::Pending => break,
             }
         }
-        member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
+        self.member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
         fed
     }
 
@@ -436,7 +497,7 @@ impl Seat {
         poll: impl FnOnce(&mut dyn Outlet, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let mut outlet = lock(&self.member.outlet);
-        Some(poll(&mut **outlet.as_mut()?, &mut Context::from_waker(waker)))
+        Some(poll(outlet.get()?, &mut Context::from_waker(waker)))
     }
 
     /// One word of most members, who never need it.

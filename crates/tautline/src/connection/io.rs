@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut};
+use tautline_frame::session::{Action, Progress};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{unconstrained, yield_now};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
@@ -52,6 +53,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(Err(error)) => self.write_failed(error),
             Poll::Pending => self.session.handle_write_blocked(now()),
         }
+    }
+
+    /// Writes what is queued, as far as the transport takes it at once. Returns whether that was all,
+    /// or nothing will be written any more.
+    #[inline]
+    pub(crate) fn try_flush(&mut self, wakers: Wakers<'_>) -> bool {
+        self.session.handle_wake();
+        while let Progress::Needs(interest) = self.session.poll_flush() {
+            match self.session.poll_action(interest) {
+                Action::Write | Action::Flush => self.write(wakers),
+                _ => return false,
+            }
+        }
+        true
     }
 
     #[inline]

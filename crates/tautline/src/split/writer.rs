@@ -9,7 +9,7 @@ use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseCode, CloseFrame, Compress, Kind, Message, Prepared, Protocol};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Shared;
+use super::{Shared, TrySent};
 use crate::error::TryFeedError;
 use crate::futures::{
     self, Feed, FeedWith, Send, SendWith, Transmit, impl_sink, queue, queue_prepared,
@@ -158,6 +158,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         // A caller that cannot wait for room cannot wait for a flush either.
         self.shared.waiters().wake_reader();
         Ok(())
+    }
+
+    /// Queues as many of these messages as there is room for, in order, and writes at once what the
+    /// transport takes, without waiting for the rest: see [`Prepared`]. For a task that sends to many
+    /// connections: it takes one lock for all of it, where [`feed_prepared`](Self::feed_prepared) takes
+    /// one for each message and [`flush`](Self::flush) several.
+    ///
+    /// What is queued and not written is written by the [`Reader`](crate::Reader) when it waits in
+    /// [`next`](crate::Reader::next), for which it is woken, or by the next [`flush`](Self::flush). When
+    /// there is room again, [`ready`](Self::ready) tells. The iterator runs under the connection's lock: it
+    /// must not use the connection.
+    ///
+    /// ```
+    /// use tautline::{Prepared, Role, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (near, far) = tokio::io::duplex(1024);
+    /// # let ws = WebSocket::builder(Role::Server).build(near);
+    /// # let mut peer = WebSocket::builder(Role::Client).build(far);
+    /// let (_reader, mut writer) = ws.split();
+    /// let prices = [Prepared::new("TAUT 101.25"), Prepared::new("LINE 17.5")];
+    /// let sent = writer.try_send_prepared(&prices)?;
+    /// assert_eq!((sent.queued, sent.flushed), (2, true));
+    /// # assert_eq!(peer.next().await.unwrap()?.as_text(), Some("TAUT 101.25"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the connection is closing, otherwise why it failed. Some of the messages may
+    /// have been written.
+    pub fn try_send_prepared<'a>(
+        &mut self,
+        messages: impl IntoIterator<Item = &'a Prepared>,
+    ) -> Result<TrySent, Error> {
+        self.shared.try_send_prepared(self.key, messages)
     }
 
     /// Waits until there is room for a message, so that the next [`try_feed`](Self::try_feed)

@@ -16,6 +16,8 @@ pub(crate) const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+const EMPTY_PING: [u8; 2] = [0x89, 0];
+
 /// Where and how to connect.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -149,6 +151,24 @@ impl Link {
         if rest.is_empty() { Ok(reply) } else { Err(io::Error::other("more than one reply")) }
     }
 
+    /// Waits for one frame that is no ping, and drops what comes ahead of it: a server whose connections take
+    /// long to open asks the first of them whether they are still there.
+    pub(crate) fn reply_behind_pings(&mut self) -> io::Result<Vec<u8>> {
+        let mut start = 0;
+        let (reply, rest) = self.wire.read_until(|bytes| {
+            while bytes[start..].starts_with(&EMPTY_PING) {
+                start += EMPTY_PING.len();
+            }
+            let (header, payload) = parse_header(&bytes[start..])?;
+            (bytes.len() >= start + header + payload).then_some(start + header + payload)
+        })?;
+        if rest.is_empty() {
+            Ok(reply[start..].to_vec())
+        } else {
+            Err(io::Error::other("more than one reply"))
+        }
+    }
+
     /// Has this many more frames to write.
     pub(crate) fn owe(&mut self, pool: &Pool, frames: usize) {
         for _ in 0..frames {
@@ -182,6 +202,11 @@ impl Link {
     /// From here on frames come from another pool, and begin with its first one.
     pub(crate) fn begin_pool(&mut self) {
         (self.at, self.next) = (0, 0);
+    }
+
+    /// Replies are counted by their headers from here on: there may be pings among them.
+    pub(crate) fn expect_pings(&mut self) {
+        self.replies = Replies::Counted(Counter::default());
     }
 
     /// All replies will have this length.

@@ -7,6 +7,7 @@ mod deflate;
 mod echo;
 mod fairness;
 mod http2;
+mod hub;
 mod idle;
 mod json;
 mod mask;
@@ -63,6 +64,7 @@ pub(crate) const ALL_SCENARIOS: &[&Scenario] = &[
     &deflate::DEFLATE,
     &client::CLIENT,
     &broadcast::BROADCAST,
+    &hub::HUB,
     &storm::STORM,
     &fairness::FAIRNESS,
     &idle::IDLE,

@@ -40,6 +40,9 @@ const HTTP2: &[&str] = &[
     "yawc-http2",
 ];
 
+/// Our hub, by its name: it publishes and does nothing else.
+pub(crate) const HUB: &str = "tautline-hub";
+
 impl Participant {
     /// Whether it is Tautline in another loop or with another setting, or a library behind an HTTP
     /// server or over HTTP/2, which few scenarios are about.
@@ -111,6 +114,14 @@ pub(crate) const ALL: &[Participant] = &[
         "tautline",
         "quiet",
         "as tautline, with `ping_interval(None)`: no timer",
+    ),
+    participant(
+        HUB,
+        Kind::Ours,
+        "serve-tautline-hub",
+        "tautline-hub",
+        "",
+        "members of a `Hub`, default configuration",
     ),
     participant(
         "tautline-hyper",

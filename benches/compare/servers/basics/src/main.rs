@@ -37,6 +37,9 @@ fn main() {
             (Task::Broadcast, "floor") => {
                 kit::serve(&options, broadcast::Broadcast::default()).await
             }
+            (Task::Hub { topics }, "floor") => {
+                kit::serve(&options, broadcast::ByTopic(kit::Topics::new(topics))).await
+            }
             // `raw`: as fast as bytes can be touched; `floor`: a plain loop.
             (Task::Mask, "raw") => {
                 let mut copy = vec![0; 1 << 20];
