@@ -2,8 +2,11 @@
 //! nothing: it flushes before it parses what it has.
 
 use futures_util::{SinkExt, StreamExt};
+use kit::tokio_rustls::TlsConnector;
 use kit::{Handler, Hub, Outcome, Task, Transport};
-use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
+use tokio_websockets::{
+    ClientBuilder, Config, Connector, Limits, Message, ServerBuilder, WebSocketStream,
+};
 
 #[derive(Clone)]
 struct Echo;
@@ -46,6 +49,17 @@ async fn echo<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
+/// Opens and closes connections with one connector.
+async fn connect(server: kit::Server) -> Outcome {
+    let connector =
+        server.tls.map_or(Connector::Plain, |tls| Connector::Rustls(TlsConnector::from(tls)));
+    loop {
+        let builder = ClientBuilder::new().uri(&server.uri)?.connector(&connector);
+        let (mut ws, _) = builder.config(config()).limits(Limits::unlimited()).connect().await?;
+        ws.close().await?;
+    }
+}
+
 fn main() {
     kit::run(|options| async move {
         match options.task {
@@ -64,6 +78,7 @@ fn main() {
                 ws.flush().await?;
                 echo(ws).await
             }
+            Task::Connect { address } => connect(kit::Server::at(address, &options)?).await,
         }
     });
 }
