@@ -55,7 +55,7 @@ pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accep
 pub use builder::WebSocketBuilder;
 pub use client::{
     Client, ConnectError, ConnectStage, CookieJar, DialAttempt, DialError, IntoRequest,
-    InvalidProxy, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve, SocksReply,
+    InvalidProxy, IpFamily, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve, SocksReply,
     connect,
 };
 pub use connections::Connections;

@@ -74,16 +74,14 @@ impl Client {
         uri: &WsUri,
         timing: &Timing,
     ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        let lookups = self.reach.resolver.lookups(uri.host(), uri.zone(), uri.port());
+        let stages = (ConnectStage::Resolve, ConnectStage::Connect);
+        let dialled = dial(lookups, &self.reach.local, timing, stages).await;
         let host = || uri.host().to_owned();
-        let addresses = self.reach.resolver.addresses(uri.host(), uri.zone(), uri.port());
-        let addresses = timing.stage(ConnectStage::Resolve, addresses).await?;
-        let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
-        let deadline = timing.deadline(ConnectStage::Connect);
-        dial(addresses, &self.reach.local, deadline).await.map_err(|error| match error {
+        dialled.map_err(|error| match error {
+            Undialled::Resolve(error) => ConnectError::Resolve { host: host(), error },
             Undialled::Failed(error) => ConnectError::Tcp { host: host(), port: uri.port(), error },
-            Undialled::Late(tried) => {
-                ConnectError::Timeout { stage: ConnectStage::Connect, tried: Some(tried) }
-            }
+            Undialled::Late(stage, tried) => ConnectError::Timeout { stage, tried },
         })
     }
 
@@ -97,13 +95,12 @@ impl Client {
         let failed = |error| ConnectError::Proxy { proxy: proxy.to_string(), error };
         let stage = ConnectStage::Proxy;
         let timing = timing.within(stage);
-        let (host, port) = (proxy.host(), proxy.port());
-        let addresses = timing.stage(stage, self.reach.resolver.addresses(host, None, port));
-        let addresses = addresses.await?.map_err(|error| failed(ProxyError::Resolve(error)))?;
-        let dialled = dial(addresses, &self.reach.local, timing.deadline(stage)).await;
+        let lookups = self.reach.resolver.lookups(proxy.host(), None, proxy.port());
+        let dialled = dial(lookups, &self.reach.local, &timing, (stage, stage)).await;
         let (stream, address) = dialled.map_err(|error| match error {
+            Undialled::Resolve(error) => failed(ProxyError::Resolve(error)),
             Undialled::Failed(error) => failed(ProxyError::Tcp(error)),
-            Undialled::Late(tried) => ConnectError::Timeout { stage, tried: Some(tried) },
+            Undialled::Late(stage, tried) => ConnectError::Timeout { stage, tried },
         })?;
         let stream = timing.stage(stage, self.to_proxy(proxy, stream)).await?.map_err(failed)?;
         let tunnel = timing.stage(stage, open_tunnel(proxy, stream, uri, self.limits)).await?;

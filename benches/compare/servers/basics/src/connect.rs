@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use kit::tokio_rustls::TlsConnector;
 use kit::{Outcome, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A Close with the code 1000, masked with zeros.
 const CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
@@ -15,7 +14,7 @@ const CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 pub(crate) async fn client(address: SocketAddr, server: kit::Server) -> Outcome {
     let connector = server.tls.map(TlsConnector::from);
     loop {
-        let stream = TcpStream::connect(address).await?;
+        let stream = kit::dial(address).await?;
         match &connector {
             Some(tls) => visit(tls.connect(address.ip().into(), stream).await?).await?,
             None => visit(stream).await?,

@@ -92,12 +92,13 @@ async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
-/// Opens and closes connections with one connector.
+/// Opens and closes connections with one connector, without Nagle's algorithm: the request would wait
+/// for the system's delayed acknowledgment of the end of the TLS handshake.
 async fn connect(server: kit::Server, tuned: bool) -> Outcome {
     let connector = server.tls.map_or(Connector::Plain, Connector::Rustls);
     loop {
         let (uri, connector) = (&server.uri, Some(connector.clone()));
-        let opening = connect_async_tls_with_config(uri, Some(config(tuned)), false, connector);
+        let opening = connect_async_tls_with_config(uri, Some(config(tuned)), true, connector);
         let (mut ws, _) = opening.await?;
         ws.close(None).await?;
         // The closing handshake is over when there is nothing more to read.

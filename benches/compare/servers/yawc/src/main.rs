@@ -160,7 +160,7 @@ fn main() {
             }
             Task::Connect { address } => {
                 let server = kit::Server::at(address, &options)?;
-                connect(server, self::options(&options.api)).await
+                connect(server, self::options(&options.api).with_no_delay()).await
             }
         }
     });
