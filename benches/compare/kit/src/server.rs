@@ -40,6 +40,8 @@ fn trusting(dir: &Path, resume: bool) -> Outcome<Arc<ClientConfig>> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // As every client of HTTP/1.1 should say (RFC 7301); some add it by themselves.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     if !resume {
         config.resumption = Resumption::disabled();
     }

@@ -15,7 +15,6 @@ use super::local::Local;
 use super::lookup::Lookups;
 use super::race::{Race, Step};
 use super::timing::{ConnectStage, Timing};
-use crate::transport::socket;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     fn start(&mut self, address: SocketAddr, local: &'a Local) {
-        self.running.push((self.tried.len(), Box::pin(attempt(address, local))));
+        self.running.push((self.tried.len(), Box::pin(local.connect(address))));
         self.tried.push((address, None));
     }
 
@@ -146,12 +145,6 @@ impl<'a> Attempts<'a> {
         };
         DialError::new(self.tried.into_iter().map(attempt).collect())
     }
-}
-
-async fn attempt(address: SocketAddr, local: &Local) -> io::Result<TcpStream> {
-    let stream = local.connect(address).await?;
-    socket::prepare(&stream)?;
-    Ok(stream)
 }
 
 fn unanswered() -> io::Error {
