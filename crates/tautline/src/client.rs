@@ -1,12 +1,11 @@
 //! A client: from a URI to an open connection.
 
 mod asking;
-mod attempt;
-mod attempts;
 mod connector;
 mod cookies;
 mod credentials;
 mod dial;
+mod dial_error;
 mod endpoint;
 mod error;
 #[cfg(feature = "http2")]
@@ -19,10 +18,11 @@ mod open;
 mod proxy;
 mod race;
 mod reach;
-mod reaching;
 mod redirect;
+mod request_attempt;
 mod resolve;
-mod status;
+mod retryable;
+mod stream;
 mod target;
 mod timing;
 
@@ -39,9 +39,8 @@ use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Hea
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::asking::Asking;
-pub use self::attempt::RequestAttempt;
-pub use self::attempts::{DialAttempt, DialError};
 pub use self::cookies::CookieJar;
+pub use self::dial_error::{DialAttempt, DialError};
 use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
@@ -50,6 +49,7 @@ use self::open::Security;
 pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
 use self::reach::Reach;
 pub use self::redirect::RedirectError;
+pub use self::request_attempt::RequestAttempt;
 pub use self::resolve::{IpFamily, Resolve};
 pub use self::target::IntoRequest;
 use self::target::Target;

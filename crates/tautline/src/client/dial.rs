@@ -10,7 +10,7 @@ use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::attempts::{DialAttempt, DialError};
+use super::dial_error::{DialAttempt, DialError};
 use super::local::Local;
 use super::lookup::Lookups;
 use super::race::{Race, Step};
@@ -175,7 +175,8 @@ mod tests {
 
     /// An address that refuses.
     async fn dead() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        listener.local_addr().expect("its address")
     }
 
     #[tokio::test]
@@ -226,9 +227,10 @@ mod tests {
     // look-up as a whole had failed.
     #[tokio::test]
     async fn a_family_that_is_never_answered_keeps_nobody_from_the_other() {
-        for (bound, v4, v6) in
-            [("127.0.0.1:0", Some([127, 0, 0, 1].into()), None), ("[::1]:0", None, "::1".parse().ok())]
-        {
+        for (bound, v4, v6) in [
+            ("127.0.0.1:0", Some([127, 0, 0, 1].into()), None),
+            ("[::1]:0", None, "::1".parse().ok()),
+        ] {
             let listener = match TcpListener::bind(bound).await {
                 Ok(listener) => listener,
                 // Not every machine has IPv6.

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
+        text.parse().expect("an address")
     }
 
     fn ready(found: &[&str]) -> Lookup<'static> {

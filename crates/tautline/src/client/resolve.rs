@@ -106,6 +106,7 @@ pub trait Resolve: Send + Sync + 'static {
 
 /// One of the two kinds of IP addresses: see [`Resolve::resolve_family`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there is no other")]
 pub enum IpFamily {
     /// IPv4.
     V4,

@@ -18,7 +18,7 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     // Messages are batched in user space; the system must not hold them back.
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    limit_unsent(stream.into());
+    limit_unsent(&stream.into());
     Ok(())
 }
 
@@ -27,12 +27,12 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 pub(crate) fn prepare_to_connect(socket: &TcpSocket) -> io::Result<()> {
     socket.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    limit_unsent(socket.into());
+    limit_unsent(&socket.into());
     Ok(())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn limit_unsent(socket: socket2::SockRef<'_>) {
+fn limit_unsent(socket: &socket2::SockRef<'_>) {
     if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
         // Emulations of Linux may not know it. Deadlines are coarser then, and nothing else
         // changes.
