@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
+use tautline_frame::mask::{RandomUnavailable, random_key};
 
 /// The GUID that the server appends to the key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -13,10 +14,13 @@ const NONCE_LEN: usize = 16;
 /// Characters of a key: 16 bytes in base64.
 const KEY_LEN: usize = 24;
 
-/// Returns a fresh key: 16 unpredictable bytes from the system, in base64.
-pub(crate) fn generate_key() -> Result<String, getrandom::Error> {
+/// Returns a fresh key: 16 unpredictable bytes, in base64. They come from the store that masking keys
+/// come from, which a client has anyway, and which asks the system once for many.
+pub(crate) fn generate_key() -> Result<String, RandomUnavailable> {
     let mut nonce = [0u8; NONCE_LEN];
-    getrandom::fill(&mut nonce)?;
+    for part in nonce.as_chunks_mut().0 {
+        *part = random_key()?;
+    }
     Ok(STANDARD.encode(nonce))
 }
 

@@ -1,12 +1,11 @@
 //! A client: from a URI to an open connection.
 
 mod asking;
-mod attempt;
-mod attempts;
 mod connector;
 mod cookies;
 mod credentials;
 mod dial;
+mod dial_error;
 mod endpoint;
 mod error;
 #[cfg(feature = "http2")]
@@ -14,13 +13,16 @@ mod http2;
 #[cfg(feature = "http2")]
 mod link;
 mod local;
+mod lookup;
 mod open;
 mod proxy;
+mod race;
 mod reach;
-mod reaching;
 mod redirect;
+mod request_attempt;
 mod resolve;
-mod status;
+mod retryable;
+mod stream;
 mod target;
 mod timing;
 
@@ -37,9 +39,8 @@ use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Hea
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::asking::Asking;
-pub use self::attempt::RequestAttempt;
-pub use self::attempts::{DialAttempt, DialError};
 pub use self::cookies::CookieJar;
+pub use self::dial_error::{DialAttempt, DialError};
 use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
@@ -48,7 +49,8 @@ use self::open::Security;
 pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
 use self::reach::Reach;
 pub use self::redirect::RedirectError;
-pub use self::resolve::Resolve;
+pub use self::request_attempt::RequestAttempt;
+pub use self::resolve::{IpFamily, Resolve};
 pub use self::target::IntoRequest;
 use self::target::Target;
 pub use self::timing::ConnectStage;

@@ -55,8 +55,8 @@ pub use accept::{AcceptError, Acceptor, Incoming, Upgrade, UpgradeRequest, accep
 pub use builder::WebSocketBuilder;
 pub use client::{
     Client, ConnectError, ConnectStage, CookieJar, DialAttempt, DialError, IntoRequest,
-    InvalidProxy, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve, SocksReply,
-    connect,
+    InvalidProxy, IpFamily, Proxies, Proxy, ProxyError, RedirectError, RequestAttempt, Resolve,
+    SocksReply, connect,
 };
 pub use connections::Connections;
 pub use drain::Drain;

@@ -91,6 +91,8 @@ pub(crate) struct Extra<'a> {
     pub(crate) per_core: Option<&'a str>,
     /// The port, which several processes share; 0 for the first of them.
     pub(crate) shared_port: Option<&'a str>,
+    /// Whether a client keeps sessions of TLS: yes or no.
+    pub(crate) resume: Option<&'a str>,
     /// It may use the generator's core too.
     pub(crate) both_cores: bool,
 }
@@ -148,6 +150,9 @@ impl Running {
         }
         if let Some(port) = extra.shared_port {
             command.args(["--port", port]);
+        }
+        if let Some(resume) = extra.resume {
+            command.args(["--resume", resume]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::pin_child(&mut command, if extra.both_cores { BOTH_CORES } else { &[SERVER_CORE] });

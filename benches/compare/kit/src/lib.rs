@@ -6,6 +6,7 @@ mod handshake;
 mod hub;
 mod mask;
 mod options;
+mod server;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub use handshake::{answer_upgrade, answer_upgrade_with, ask_upgrade};
 pub use hub::{Hub, Subscription, Topics, topic_of, topics_of};
 pub use mask::mask;
 pub use options::{Options, Task};
+pub use server::Server;
 pub use tokio_rustls;
 
 /// Any failure: a server of the comparison prints it and ends.

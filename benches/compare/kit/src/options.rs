@@ -30,6 +30,11 @@ pub enum Task {
         /// Bytes of each.
         payload: usize,
     },
+    /// Connects and closes, again and again.
+    Connect {
+        /// Of the server.
+        address: SocketAddr,
+    },
 }
 
 /// The command line.
@@ -39,7 +44,7 @@ pub struct Options {
     pub task: Task,
     /// Which of the library's interfaces to use.
     pub api: String,
-    /// Serves TLS with the certificate and key in this directory.
+    /// Serves TLS with the certificate and key in this directory, or trusts it as a client.
     pub tls: Option<PathBuf>,
     /// Accepts permessage-deflate, with the settings of this name.
     pub deflate: Option<String>,
@@ -49,11 +54,14 @@ pub struct Options {
     pub threads: Option<usize>,
     /// A listener and a runtime of one thread for each of so many cores.
     pub per_core: Option<NonZeroUsize>,
+    /// Keeps sessions of TLS for later connections.
+    pub resume: bool,
 }
 
 impl Options {
-    /// `echo|broadcast|hub TOPICS|mask|client ADDRESS IN_FLIGHT PAYLOAD [--api NAME] [--tls DIR] [--deflate
-    /// NAME] [--busy MICROSECONDS] [--threads NUMBER] [--per-core NUMBER]`
+    /// `echo|broadcast|hub TOPICS|mask|client ADDRESS IN_FLIGHT PAYLOAD|connect ADDRESS [--api NAME]
+    /// [--tls DIR] [--deflate NAME] [--busy MICROSECONDS] [--threads NUMBER] [--per-core NUMBER]
+    /// [--resume yes|no]`
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut word = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
         let task = match word("the task")?.as_str() {
@@ -66,6 +74,7 @@ impl Options {
                 in_flight: word("the number in flight")?.parse()?,
                 payload: word("the size")?.parse()?,
             },
+            "connect" => Task::Connect { address: word("the address")?.parse()? },
             other => return Err(format!("`{other}` is no task").into()),
         };
         let mut options = Self {
@@ -76,6 +85,7 @@ impl Options {
             busy: None,
             threads: None,
             per_core: None,
+            resume: true,
         };
         while let Some(name) = words.next() {
             let value = words.next().ok_or_else(|| format!("{name} has no value"))?;
@@ -86,6 +96,7 @@ impl Options {
                 "--busy" => options.busy = Some(Duration::from_micros(value.parse()?)),
                 "--threads" => options.threads = Some(value.parse()?),
                 "--per-core" => options.per_core = Some(value.parse()?),
+                "--resume" => options.resume = value == "yes",
                 _ => return Err(format!("`{name}` is no option").into()),
             }
         }

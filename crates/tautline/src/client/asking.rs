@@ -13,10 +13,10 @@ use http::{HeaderMap, Response, StatusCode};
 use tautline_handshake::{Headers, WsUri};
 use tokio::time::Instant;
 
-use super::attempt::RequestAttempt;
 use super::cookies::CookieJar;
 use super::endpoint::Endpoint;
 use super::redirect::{Redirects, drop_credentials};
+use super::request_attempt::RequestAttempt;
 use super::target::Target;
 use super::timing::{ConnectStage, Timing};
 use super::{Client, ConnectError};

@@ -1,85 +1,141 @@
-//! TCP to a host with several addresses: the first one that answers is used (RFC 8305).
+//! TCP to a host: the first of its addresses that answers is used (RFC 8305). Which one is tried when
+//! is decided in `race.rs`.
 
-use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::Pin;
+use std::task::Poll;
 
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
-use super::attempts::{DialAttempt, DialError};
+use super::dial_error::{DialAttempt, DialError};
 use super::local::Local;
-use crate::transport::socket;
-
-/// RFC 8305 section 5: how long an attempt has before the next address is tried in parallel.
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+use super::lookup::Lookups;
+use super::race::{Race, Step};
+use super::timing::{ConnectStage, Timing};
 
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) enum Undialled {
+    /// The name has no address.
+    Resolve(io::Error),
     /// Every address failed.
     Failed(DialError),
-    /// The deadline passed; some may have failed before.
-    Late(DialError),
+    /// The deadline of this stage passed; some addresses may have failed before.
+    Late(ConnectStage, Option<DialError>),
 }
 
-/// Connects to the first address that answers. An address that does not answer delays the next one
-/// by 250 ms; one that refuses does not delay it at all.
+/// The stages of finding addresses, and of connecting to one.
+pub(super) type Stages = (ConnectStage, ConnectStage);
+
+/// Connects to the first address that answers, beginning as soon as one is found.
 pub(super) async fn dial(
-    addresses: Vec<SocketAddr>,
+    mut lookups: Lookups<'_>,
     local: &Local,
-    deadline: Instant,
+    timing: &Timing,
+    stages: Stages,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
-    let mut waiting = interleaved(addresses);
-    let mut tried = Tried::default();
-    let mut attempts = JoinSet::new();
-    let late = sleep_until(deadline);
-    tokio::pin!(late);
+    let mut race = Race::new();
+    let mut attempts = Attempts::default();
+    let mut deadline = timing.deadline(stages.0);
+    let known = lookups.take_known();
+    if !known.is_empty() {
+        race.found(&known, false, Instant::now());
+        deadline = timing.deadline(stages.1);
+    }
     loop {
-        if let Some(address) = waiting.pop_front() {
-            let (index, local) = (tried.add(address), local.clone());
-            attempts.spawn(async move { (index, attempt(address, &local).await) });
+        if lookups.is_over() {
+            race.resolved();
         }
-        let pause = async {
-            if waiting.is_empty() {
-                std::future::pending::<()>().await;
+        let until = match race.step(Instant::now()) {
+            Step::Try(address) => {
+                attempts.start(address, local);
+                continue;
             }
-            sleep(ATTEMPT_DELAY).await;
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = attempts.join_next() => ended,
-            () = &mut late => return Err(Undialled::Late(tried.into_error(unanswered))),
-            () = pause => continue,
-        };
-        match ended {
-            Some(Ok((index, Ok(stream)))) => return Ok((stream, tried.0[index].0)),
-            Some(Ok((index, Err(error)))) => tried.0[index].1 = Some(error),
-            Some(Err(_)) => {}
-            None if waiting.is_empty() => {
-                return Err(Undialled::Failed(tried.into_error(cut_off)));
+            Step::GiveUp(number) => {
+                attempts.end(number, given_up());
+                continue;
             }
-            None => {}
+            Step::Over if race.has_addresses() => {
+                return Err(Undialled::Failed(attempts.into_error(unanswered)));
+            }
+            Step::Over => return Err(Undialled::Resolve(lookups.into_error())),
+            Step::Wait(until) => until.map_or(deadline, |until| until.min(deadline)),
+        };
+        let event = async {
+            tokio::select! {
+                biased;
+                (number, result) = attempts.next() => Event::Attempt(number, result),
+                found = lookups.next() => Event::Found(found),
+            }
+        };
+        match timeout_at(until, event).await {
+            Ok(Event::Attempt(number, Ok(stream))) => {
+                return Ok((stream, attempts.tried[number].0));
+            }
+            Ok(Event::Attempt(number, Err(error))) => {
+                attempts.end(number, error);
+                race.failed(number);
+            }
+            Ok(Event::Found(addresses)) => {
+                let had = race.has_addresses();
+                race.found(&addresses, lookups.await_v6(), Instant::now());
+                if !had && race.has_addresses() {
+                    deadline = timing.deadline(stages.1);
+                }
+            }
+            Err(_) if until < deadline => {}
+            Err(_) if race.has_addresses() => {
+                let tried = attempts.into_error(unanswered);
+                return Err(Undialled::Late(stages.1, Some(tried)));
+            }
+            Err(_) => return Err(Undialled::Late(stages.0, None)),
         }
     }
 }
 
-async fn attempt(address: SocketAddr, local: &Local) -> io::Result<TcpStream> {
-    let stream = local.connect(address).await?;
-    socket::prepare(&stream)?;
-    Ok(stream)
+enum Event {
+    Attempt(usize, io::Result<TcpStream>),
+    Found(Vec<SocketAddr>),
 }
 
-/// The addresses that were tried so far, with the errors of those that failed.
-#[derive(Default)]
-struct Tried(Vec<(SocketAddr, Option<io::Error>)>);
+type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + 'a>>;
 
-impl Tried {
-    fn add(&mut self, address: SocketAddr) -> usize {
-        self.0.push((address, None));
-        self.0.len() - 1
+/// The attempts that run, and the addresses that were tried so far, with the errors of those that
+/// failed. They are polled by whoever dials, without tasks: there are never many, and mostly one.
+#[derive(Default)]
+struct Attempts<'a> {
+    running: Vec<(usize, Connecting<'a>)>,
+    tried: Vec<(SocketAddr, Option<io::Error>)>,
+}
+
+impl<'a> Attempts<'a> {
+    fn start(&mut self, address: SocketAddr, local: &'a Local) {
+        self.running.push((self.tried.len(), Box::pin(local.connect(address))));
+        self.tried.push((address, None));
+    }
+
+    /// The next result. Never without any that runs. Cancel safe.
+    async fn next(&mut self) -> (usize, io::Result<TcpStream>) {
+        poll_fn(|cx| {
+            for at in 0..self.running.len() {
+                let (number, connecting) = &mut self.running[at];
+                if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+                    let number = *number;
+                    drop(self.running.remove(at));
+                    return Poll::Ready((number, result));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn end(&mut self, number: usize, error: io::Error) {
+        self.running.retain(|(running, _)| *running != number);
+        self.tried[number].1 = Some(error);
     }
 
     /// `missing` makes the errors of those without one.
@@ -87,7 +143,7 @@ impl Tried {
         let attempt = |(address, error): (_, Option<_>)| {
             DialAttempt::new(address, error.unwrap_or_else(missing))
         };
-        DialError::new(self.0.into_iter().map(attempt).collect())
+        DialError::new(self.tried.into_iter().map(attempt).collect())
     }
 }
 
@@ -95,64 +151,111 @@ fn unanswered() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer before the deadline")
 }
 
-/// Tasks end without a result only if the runtime does.
-fn cut_off() -> io::Error {
-    io::Error::other("the task that connects failed")
-}
-
-/// RFC 8305 section 4: the families in turn, starting with that of the resolver's first answer.
-fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let mut second = second.into_iter();
-    let mut order = VecDeque::new();
-    for address in first {
-        order.push_back(address);
-        order.extend(second.next());
-    }
-    order.extend(second);
-    order
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer before eight later addresses were tried")
 }
 
 #[cfg(all(test, not(tautline_loom)))]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
+    use super::super::resolve::{IpFamily, Resolve, Resolver};
+    use super::super::timing::StageLimits;
+    use super::*;
+
+    const STAGES: Stages = (ConnectStage::Resolve, ConnectStage::Connect);
+
+    async fn dialled(lookups: Lookups<'_>) -> Result<(TcpStream, SocketAddr), Undialled> {
+        let timing = Timing::start(Duration::from_secs(20), StageLimits::default());
+        dial(lookups, &Local::default(), &timing, STAGES).await
     }
 
-    #[test]
-    fn families_take_turns() {
-        let parse = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<Vec<_>>();
-        let order =
-            interleaved(parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]));
-        let expected = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
-        assert_eq!(order, expected);
-        assert_eq!(interleaved(Vec::new()), []);
+    /// An address that refuses.
+    async fn dead() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        listener.local_addr().expect("its address")
     }
 
     #[tokio::test]
     async fn an_address_that_refuses_is_passed_over() {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dead_address = dead.local_addr().unwrap();
-        drop(dead);
+        let dead = [dead().await, dead().await];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let local = Local::default();
-        let (stream, peer) = dial(vec![dead_address, address], &local, soon()).await.unwrap();
+        let (stream, peer) = dialled(Lookups::known(vec![dead[0], address])).await.unwrap();
         assert_eq!((stream.peer_addr().unwrap(), peer), (address, address));
-        for (addresses, kind) in [
-            (vec![dead_address, dead_address], io::ErrorKind::ConnectionRefused),
-            (vec![], io::ErrorKind::AddrNotAvailable),
-        ] {
-            let count = addresses.len();
-            let Err(Undialled::Failed(error)) = dial(addresses, &local, soon()).await else {
-                panic!("not failed");
-            };
-            assert_eq!((error.kind(), error.attempts().len()), (kind, count));
+        let Err(Undialled::Failed(error)) = dialled(Lookups::known(dead.to_vec())).await else {
+            panic!("not failed");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.attempts().iter().map(DialAttempt::address).collect::<Vec<_>>(), dead);
+        let Err(Undialled::Resolve(error)) = dialled(Lookups::known(Vec::new())).await else {
+            panic!("resolved");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// A resolver of which one family, or both, never answer.
+    struct Slow {
+        v4: Option<IpAddr>,
+        v6: Option<IpAddr>,
+    }
+
+    impl Resolve for Slow {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            panic!("each family is asked for alone")
         }
+
+        fn resolve_family(
+            &self,
+            _: &str,
+            family: IpFamily,
+        ) -> Option<impl Future<Output = io::Result<Vec<IpAddr>>> + Send> {
+            let answer = if family == IpFamily::V4 { self.v4 } else { self.v6 };
+            Some(async move {
+                match answer {
+                    Some(ip) => Ok(vec![ip]),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    // A name server that never answered for AAAA kept clients from a server with IPv4 alone, until the
+    // look-up as a whole had failed.
+    #[tokio::test]
+    async fn a_family_that_is_never_answered_keeps_nobody_from_the_other() {
+        for (bound, v4, v6) in [
+            ("127.0.0.1:0", Some([127, 0, 0, 1].into()), None),
+            ("[::1]:0", None, "::1".parse().ok()),
+        ] {
+            let listener = match TcpListener::bind(bound).await {
+                Ok(listener) => listener,
+                // Not every machine has IPv6.
+                Err(_) if bound.starts_with('[') => continue,
+                Err(error) => panic!("{error}"),
+            };
+            let address = listener.local_addr().unwrap();
+            let resolver = Resolver::new(Slow { v4, v6 });
+            let lookups = resolver.lookups("a.test", None, address.port());
+            assert_eq!(dialled(lookups).await.unwrap().1, address);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stage_that_is_late_is_told_with_what_was_tried() {
+        let resolver = Resolver::new(Slow { v4: None, v6: None });
+        let result = dialled(resolver.lookups("a.test", None, 80)).await;
+        assert!(matches!(result, Err(Undialled::Late(ConnectStage::Resolve, None))), "{result:?}");
+        // One family refuses, the other is never answered.
+        let dead = dead().await;
+        let resolver = Resolver::new(Slow { v4: Some(dead.ip()), v6: None });
+        let result = dialled(resolver.lookups("a.test", None, dead.port())).await;
+        let Err(Undialled::Late(ConnectStage::Connect, Some(error))) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::transport::socket;
+
 /// The local address and the interface that sockets are bound to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
@@ -18,6 +20,7 @@ pub(super) struct Local {
 }
 
 impl Local {
+    /// A connection with the options that all of ours have.
     pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -32,6 +35,7 @@ impl Local {
             let bound = socket.bind(SocketAddr::new(ip, 0));
             bound.map_err(|error| told(&error, format_args!("the local address {ip}")))?;
         }
+        socket::prepare_to_connect(&socket)?;
         socket.connect(address).await
     }
 }

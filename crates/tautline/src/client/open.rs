@@ -13,6 +13,9 @@ use crate::handshake_io::{read_refusal, read_response};
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
 
+/// Room for the head of a typical request, and then of its response.
+const HEAD_ROOM: usize = 1 << 10;
+
 impl Client {
     /// The deadlines of a connection that is opened from now on.
     pub(super) fn timing(&self) -> Timing {
@@ -87,7 +90,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut buffer = BytesMut::new();
+        let mut buffer = BytesMut::with_capacity(HEAD_ROOM);
         let asking = async {
             encode_request(&request, &mut buffer);
             stream.write_all(&buffer).await?;

@@ -1,27 +1,21 @@
-//! How a client reaches its server: directly, through a proxy, by a Unix socket, or by a function of
-//! its user.
+//! The settings of a client for how it reaches its server.
 
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use bytes::BytesMut;
 use tautline_handshake::WsUri;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Client;
 use super::connector::Connector;
-use super::dial::{Undialled, dial};
-use super::endpoint::Endpoint;
 use super::local::Local;
-use super::proxy::{Proxies, Proxy, ProxyError, Tunnel, open_tunnel};
-use super::resolve::Resolver;
-use super::timing::{ConnectStage, StageLimits, Timing, TooLate};
-use super::{Client, ConnectError};
-use crate::handshake_io::read_refusal;
-use crate::transport::rewound::Rewound;
-use crate::transport::{Peer, Transport};
+use super::proxy::{Proxies, Proxy};
+use super::resolve::{Resolve, Resolver};
+use super::timing::{ConnectStage, StageLimits};
 
-/// The settings for it.
+/// How a client reaches its server.
 #[derive(Clone, Debug)]
 pub(super) struct Reach {
     pub(super) resolver: Resolver,
@@ -44,120 +38,130 @@ impl Default for Reach {
 }
 
 impl Client {
-    /// A stream to the server, without TLS of it.
-    pub(super) async fn reach(
-        &self,
-        endpoint: &Endpoint,
-        timing: &Timing,
-    ) -> Result<(Transport, Peer), ConnectError> {
-        let uri = &endpoint.uri;
-        if let Some(path) = endpoint.socket() {
-            let connecting = timing.stage(ConnectStage::Connect, unix(path)).await?;
-            let failed = |error| ConnectError::UnixSocket { path: path.to_owned(), error };
-            return Ok((connecting.map_err(failed)?, Peer::unknown()));
-        }
-        if let Some(connector) = &self.reach.connector {
-            let stream = timing.stage(ConnectStage::Connect, connector.connect(uri)).await?;
-            return Ok((stream.map_err(ConnectError::Connector)?, Peer::unknown()));
-        }
-        match self.reach.proxies.for_uri(uri).map_err(ConnectError::ProxySettings)? {
-            Some(proxy) => self.through(proxy, uri, timing).await,
-            None => {
-                let (stream, peer) = self.direct(uri, timing).await?;
-                Ok((Transport::plain(stream), peer.into()))
-            }
-        }
+    /// Reaches every server through this proxy, whatever the environment says, except for those that
+    /// [it is not for](Proxy::except). Replaces earlier proxies.
+    ///
+    /// ```
+    /// use tautline::{Client, Proxy};
+    ///
+    /// let client = Client::new().proxy(Proxy::new("http://proxy.example:3128")?);
+    /// # let _ = client;
+    /// # Ok::<(), tautline::InvalidProxy>(())
+    /// ```
+    #[must_use]
+    pub fn proxy(self, proxy: Proxy) -> Self {
+        self.proxies(proxy.into())
     }
 
-    async fn direct(
-        &self,
-        uri: &WsUri,
-        timing: &Timing,
-    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-        let host = || uri.host().to_owned();
-        let addresses = self.reach.resolver.addresses(uri.host(), uri.zone(), uri.port());
-        let addresses = timing.stage(ConnectStage::Resolve, addresses).await?;
-        let addresses = addresses.map_err(|error| ConnectError::Resolve { host: host(), error })?;
-        let deadline = timing.deadline(ConnectStage::Connect);
-        dial(addresses, &self.reach.local, deadline).await.map_err(|error| match error {
-            Undialled::Failed(error) => ConnectError::Tcp { host: host(), port: uri.port(), error },
-            Undialled::Late(tried) => {
-                ConnectError::Timeout { stage: ConnectStage::Connect, tried: Some(tried) }
-            }
-        })
+    /// Reaches every server without a proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(self) -> Self {
+        self.proxies(Proxies::none())
     }
 
-    /// A tunnel. The stage is one, with one deadline: users think of a proxy as one thing.
-    async fn through(
-        &self,
-        proxy: &Proxy,
-        uri: &WsUri,
-        timing: &Timing,
-    ) -> Result<(Transport, Peer), ConnectError> {
-        let failed = |error| ConnectError::Proxy { proxy: proxy.to_string(), error };
-        let stage = ConnectStage::Proxy;
-        let timing = timing.within(stage);
-        let (host, port) = (proxy.host(), proxy.port());
-        let addresses = timing.stage(stage, self.reach.resolver.addresses(host, None, port));
-        let addresses = addresses.await?.map_err(|error| failed(ProxyError::Resolve(error)))?;
-        let dialled = dial(addresses, &self.reach.local, timing.deadline(stage)).await;
-        let (stream, address) = dialled.map_err(|error| match error {
-            Undialled::Failed(error) => failed(ProxyError::Tcp(error)),
-            Undialled::Late(tried) => ConnectError::Timeout { stage, tried: Some(tried) },
-        })?;
-        let stream = timing.stage(stage, self.to_proxy(proxy, stream)).await?.map_err(failed)?;
-        let tunnel = timing.stage(stage, open_tunnel(proxy, stream, uri, self.limits)).await?;
-        match tunnel.map_err(failed)? {
-            Tunnel::Open(stream, early) => {
-                tracing::debug!(%proxy, host = uri.host(), "tunnel opened");
-                Ok((tunnelled(stream, early), Peer::from(address).through_proxy()))
-            }
-            Tunnel::Refused(mut stream, head, mut buffer) => {
-                // Once its head is there, the status is the result, whatever becomes of the body.
-                let until = timing.deadline(stage);
-                let refusal = read_refusal(&mut stream, head, &mut buffer, until).await;
-                Err(failed(ProxyError::Refused(Box::new(refusal))))
-            }
+    /// Which proxy is for which server. Default: [`Proxies::from_env`], what the environment says
+    /// when the client is made, which is once for its clones and for all calls of
+    /// [`connect`](crate::connect).
+    #[must_use]
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.reach.proxies = proxies;
+        self.with_own_connections()
+    }
+
+    /// Resolves the names of hosts in this way, those of proxies too. Default: the system's resolver.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.reach.resolver = Resolver::new(resolver);
+        self.with_own_connections()
+    }
+
+    /// Makes TCP connections from this local address. Addresses of the other family than this one
+    /// then fail. Default: the system's choice.
+    #[must_use]
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.reach.local.address = Some(address);
+        self.with_own_connections()
+    }
+
+    /// Makes TCP connections through this network interface alone, such as `eth1` or a VPN's
+    /// (`SO_BINDTODEVICE`). Systems before Linux 5.7 allow it to privileged processes only. Default:
+    /// the routes of the system.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.reach.local.interface = Some(name.into().into());
+        self.with_own_connections()
+    }
+
+    /// Connects by this function, in place of TCP: to a tunnel of SSH, a virtual socket, a network
+    /// simulated in a test. It returns the stream for a URI; TLS and the opening handshake run over
+    /// that as over TCP. Neither resolver, local address, interface nor proxies apply then; a
+    /// `ws+unix:` URI does not ask it.
+    ///
+    /// An error of it is [`ConnectError::Connector`](crate::ConnectError::Connector). It must not add
+    /// TLS by itself, and sets what options the stream needs: for a TCP stream there is
+    /// [`Transport::from_tcp`](crate::Transport::from_tcp). For a single connection there is [`connect_over`](Self::connect_over).
+    ///
+    /// ```
+    /// use tautline::{Acceptor, Client};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Each connection is a pipe in this process, with a server at its other end.
+    /// let client = Client::new().connector(|_uri| async {
+    ///     let (near, far) = tokio::io::duplex(4096);
+    ///     tokio::spawn(async move {
+    ///         let mut ws = Acceptor::new().accept(far).await.unwrap();
+    ///         ws.send("hello").await
+    ///     });
+    ///     Ok(near)
+    /// });
+    /// let mut ws = client.connect("ws://in.process/").await?;
+    /// assert_eq!(ws.next().await.unwrap()?.as_text(), Some("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn connector<F, Fut, S>(mut self, connect: F) -> Self
+    where
+        F: Fn(WsUri) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.reach.connector = Some(Connector::new(connect));
+        self.with_own_connections()
+    }
+
+    /// How long one stage of opening a connection may take; the whole has
+    /// [`connect_timeout`](Self::connect_timeout) all the same, and a stage that would be over later
+    /// ends with it. [`ConnectError::Timeout`](crate::ConnectError::Timeout) names the stage in both
+    /// cases. Default: no stage has a deadline of its own.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tautline::{Client, ConnectStage};
+    ///
+    /// let client = Client::new()
+    ///     .stage_timeout(ConnectStage::Resolve, Duration::from_secs(3))
+    ///     .stage_timeout(ConnectStage::Tls, Duration::from_secs(5));
+    /// # let _ = client;
+    /// ```
+    #[must_use]
+    pub const fn stage_timeout(mut self, stage: ConnectStage, timeout: Duration) -> Self {
+        self.reach.limits.set(stage, timeout);
+        self
+    }
+
+    /// What other settings have connected is not for these.
+    #[cfg_attr(
+        not(feature = "http2"),
+        expect(unused_mut, reason = "only HTTP/2 keeps connections")
+    )]
+    pub(crate) fn with_own_connections(mut self) -> Self {
+        #[cfg(feature = "http2")]
+        {
+            self.pool = super::Pool::default();
         }
-    }
-
-    /// The stream to a proxy, under TLS if it is an `https` one.
-    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_async, reason = "only TLS awaits"))]
-    async fn to_proxy(&self, proxy: &Proxy, stream: TcpStream) -> Result<Transport, ProxyError> {
-        #[cfg(feature = "tls")]
-        if proxy.is_secure() {
-            let tls = proxy.own_tls().unwrap_or(&self.tls);
-            let connecting = tls.connect(stream, proxy.host());
-            return connecting.await.map_err(ProxyError::Tls);
-        }
-        #[cfg(not(feature = "tls"))]
-        let _ = (self, proxy);
-        Ok(Transport::plain(stream))
-    }
-}
-
-/// What has come through a tunnel is read first. TLS with the proxy is not TLS with the server.
-fn tunnelled(stream: Transport, early: BytesMut) -> Transport {
-    match (early.is_empty(), stream.is_tls()) {
-        (true, false) => stream,
-        (true, true) => Transport::boxed(stream),
-        (false, _) => Transport::boxed(Rewound::new(stream, early)),
-    }
-}
-
-#[cfg(unix)]
-async fn unix(path: &Path) -> io::Result<Transport> {
-    Ok(Transport::boxed(tokio::net::UnixStream::connect(path).await?))
-}
-
-/// Its URIs are refused here.
-#[cfg(not(unix))]
-async fn unix(_: &Path) -> io::Result<Transport> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-impl From<TooLate> for ConnectError {
-    fn from(TooLate(stage): TooLate) -> Self {
-        Self::Timeout { stage, tried: None }
+        self
     }
 }

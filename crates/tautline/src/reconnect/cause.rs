@@ -10,7 +10,7 @@ use tautline_frame::{CloseCode, CloseFrame};
 
 use super::retry_after::retry_after;
 use super::verdict::Verdict;
-use crate::client::ConnectError;
+use crate::client::{ConnectError, ProxyError};
 use crate::error::BoxError;
 
 /// IANA's registry of close codes: the application level has nothing that time heals.
@@ -41,7 +41,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The longest that a `Retry-After` of a server is heeded by [`verdict`](Self::verdict): one
+    /// The longest that a `Retry-After` is heeded by [`verdict`](Self::verdict): one
     /// hour. A server that asks for a year would be one without clients.
     pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -63,13 +63,16 @@ impl Cause {
         }
     }
 
-    /// How long the server asked to wait in the header `Retry-After` of a refusal (RFC 9110 section
-    /// 10.2.3), whether in seconds or as a date. A date is compared with the `Date` of the
-    /// response, or with `now` if there is none.
+    /// How long the server, or the HTTP proxy in front of it, asked to wait in the header
+    /// `Retry-After` of a refusal (RFC 9110 section 10.2.3), whether in seconds or as a date. A date
+    /// is compared with the `Date` of the response, or with `now` if there is none.
     #[must_use]
     pub fn retry_after(&self, now: SystemTime) -> Option<Duration> {
         match self {
-            Self::Connect(ConnectError::Refused(response)) => retry_after(response.headers(), now),
+            Self::Connect(
+                ConnectError::Refused(response)
+                | ConnectError::Proxy { error: ProxyError::Refused(response), .. },
+            ) => retry_after(response.headers(), now),
             _ => None,
         }
     }
@@ -79,7 +82,7 @@ impl Cause {
     /// | cause | verdict |
     /// |---|---|
     /// | the network, a deadline, a name that is not resolved, a server that is not there | retry |
-    /// | refused with 408, 425, 429, or 500 and above without 501 and 505 | retry, not before `Retry-After` (at most [an hour](Self::LONGEST_RETRY_AFTER)) |
+    /// | refused, by the server or by a proxy, with 408, 425, 429, or 500 and above without 501 and 505 | retry, not before `Retry-After` (at most [an hour](Self::LONGEST_RETRY_AFTER)) |
     /// | refused with any other status: 401, 403, 404, 501, a redirection | stop |
     /// | the certificate, the URI, the request, the settings; a server that is no WebSocket server | stop |
     /// | the stream ended without a Close | retry |
@@ -185,13 +188,22 @@ mod tests {
     use crate::client::ConnectStage;
     use crate::error::tests::assert_one_level_each;
 
-    fn refused(status: u16, retry_after: Option<&'static str>) -> Cause {
+    fn refusal(status: u16, retry_after: Option<&'static str>) -> Box<Response<Bytes>> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
         if let Some(value) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(value));
         }
-        ConnectError::Refused(Box::new(response)).into()
+        Box::new(response)
+    }
+
+    fn refused(status: u16, retry_after: Option<&'static str>) -> Cause {
+        ConnectError::Refused(refusal(status, retry_after)).into()
+    }
+
+    fn refused_by_proxy(status: u16, retry_after: Option<&'static str>) -> Cause {
+        let error = ProxyError::Refused(refusal(status, retry_after));
+        ConnectError::Proxy { proxy: "http://p:3128".into(), error }.into()
     }
 
     fn closed(code: u16) -> Cause {
@@ -252,5 +264,15 @@ mod tests {
             (date.status(), date.close_code()),
             (Some(StatusCode::SERVICE_UNAVAILABLE), None)
         );
+    }
+
+    // A proxy that answered CONNECT with 503 and `Retry-After: 120` was asked again within a second.
+    #[test]
+    fn retry_after_of_a_proxy_is_heeded_as_that_of_a_server() {
+        let after = |seconds| Verdict::RetryAfter(Duration::from_secs(seconds));
+        assert_eq!(refused_by_proxy(503, Some("120")).verdict(), after(120));
+        assert_eq!(refused_by_proxy(429, Some("86400")).verdict(), after(3600));
+        assert_eq!(refused_by_proxy(502, None).verdict(), Verdict::Retry);
+        assert_eq!(refused_by_proxy(407, Some("1")).verdict(), Verdict::Stop);
     }
 }

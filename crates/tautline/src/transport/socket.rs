@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How many bytes may wait in the system that the peer has no room for yet.
 ///
@@ -18,12 +18,26 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     // Messages are batched in user space; the system must not hold them back.
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+    limit_unsent(&stream.into());
+    Ok(())
+}
+
+/// The same, before it connects. Linux reports a socket as writable when its `TCP_NOTSENT_LOWAT` is set:
+/// a task that already waits for it would be woken for nothing.
+pub(crate) fn prepare_to_connect(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    limit_unsent(&socket.into());
+    Ok(())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn limit_unsent(socket: &socket2::SockRef<'_>) {
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
         // Emulations of Linux may not know it. Deadlines are coarser then, and nothing else
         // changes.
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
     }
-    Ok(())
 }
 
 /// Turns the end of the connection into a reset.

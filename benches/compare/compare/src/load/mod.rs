@@ -2,6 +2,7 @@
 //! thread that never waits, so that a server pays for its own work and never for waking the
 //! generator.
 
+mod host;
 mod link;
 mod peer;
 mod wire;
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 use crate::frames::Pool;
 use crate::sys::{self, Poller};
 
+pub(crate) use host::{Host, Visits};
 pub(crate) use link::{HANDSHAKE, Link, Target};
 pub(crate) use peer::Peer;
-pub(crate) use wire::{Wire, tls_client, would_block};
+pub(crate) use wire::{Wire, tls_client, tls_server, would_block};
 
 /// Up to here all connections are read in turn; beyond, epoll says which.
 const POLLED_IN_TURN: usize = 64;

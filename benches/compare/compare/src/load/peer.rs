@@ -60,25 +60,29 @@ impl Peer {
             }
             head.extend_from_slice(&buffer[..count]);
         }
-        let head = String::from_utf8_lossy(&head);
-        let key = head.split("\r\n").find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
-        });
-        let key = key.ok_or_else(|| io::Error::other("a request without a key"))?;
-        let digest = Sha1::new()
-            .chain_update(key)
-            .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-            .finalize();
-        let accept = base64::engine::general_purpose::STANDARD.encode(digest);
-        let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        );
-        stream.write_all(answer.as_bytes())?;
+        stream.write_all(upgrade(&head)?.as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Guest { stream, turn: Turn::default(), buffer: vec![0; BUFFER], rest: Vec::new() })
     }
+}
+
+/// The answer to this request (RFC 6455 section 4.2.2).
+pub(super) fn upgrade(head: &[u8]) -> io::Result<String> {
+    let head = String::from_utf8_lossy(head);
+    let key = head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
+    });
+    let key = key.ok_or_else(|| io::Error::other("a request without a key"))?;
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
 }
 
 impl Guest {

@@ -1,22 +1,27 @@
 //! A connection of the generator as a pipe of bytes that never waits: TCP, or TLS 1.3 over it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind, ServerConfig,
+    ServerConnection, SignatureScheme,
+};
 
 /// What a server has to answer during set-up, where nothing is measured yet.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) enum Wire {
     Tcp(TcpStream),
-    Tls(TcpStream, Box<ClientConnection>),
+    Tls(TcpStream, Box<Connection>),
 }
 
 impl Wire {
@@ -27,16 +32,56 @@ impl Wire {
         let Some(config) = tls else { return Ok(Self::Tcp(stream)) };
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-        let mut wire = Self::Tls(stream, Box::new(tls));
+        Self::Tls(stream, Box::new(tls.into())).secured()
+    }
+
+    /// The other end of a connection that was accepted.
+    pub(crate) fn answer(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let Some(config) = tls else { return Ok(Self::Tcp(stream)) };
+        let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+        Self::Tls(stream, Box::new(tls.into())).secured()
+    }
+
+    /// After the handshake of TLS.
+    fn secured(mut self) -> io::Result<Self> {
         let deadline = Instant::now() + PATIENCE;
-        while matches!(&wire, Self::Tls(_, tls) if tls.is_handshaking()) {
-            would_block(wire.write(&[]))?;
-            would_block(wire.read(&mut []))?;
+        while matches!(&self, Self::Tls(_, tls) if tls.is_handshaking()) {
+            would_block(self.write(&[]))?;
+            would_block(self.read(&mut []))?;
             if Instant::now() > deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
         }
-        Ok(wire)
+        Ok(self)
+    }
+
+    /// Whether the session of TLS is one from before.
+    pub(crate) fn is_resumed(&self) -> bool {
+        matches!(self, Self::Tls(_, tls) if tls.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Says that nothing more is sent, and waits until the other end has gone. For set-up, or where
+    /// one connection after the other is all there is.
+    pub(crate) fn end(mut self) -> io::Result<()> {
+        if let Self::Tls(_, tls) = &mut self {
+            tls.send_close_notify();
+        }
+        // An end that is gone already has what it wanted.
+        let sent = self.write_all(&[]).and_then(|()| match &self {
+            Self::Tcp(stream) | Self::Tls(stream, _) => stream.shutdown(Shutdown::Write),
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; 1024];
+        while sent.is_ok() {
+            match would_block(self.read(&mut buffer)) {
+                Ok(Some(0)) | Err(_) => break,
+                Ok(_) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads what is there. `Ok(0)` is the end of the stream.
@@ -164,6 +209,22 @@ pub(crate) fn tls_client() -> io::Result<Arc<ClientConfig>> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The generator's TLS settings as a server: version 1.3, the certificate in this directory, and
+/// sessions as rustls keeps them by itself.
+pub(crate) fn tls_server(dir: &Path) -> io::Result<Arc<ServerConfig>> {
+    let certificate =
+        CertificateDer::from_pem_file(dir.join("cert.pem")).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .map_err(io::Error::other)?;
     Ok(Arc::new(config))
 }
 

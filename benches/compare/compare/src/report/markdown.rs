@@ -143,7 +143,11 @@ fn table(page: &mut String, section: &Section) -> Outcome {
             page.push('\n');
         }
         for (label, name) in
-            [("generator busy", "generator_utilisation"), ("server busy", "server_utilisation")]
+            [
+                ("generator busy", "generator_utilisation"),
+                ("server busy", "server_utilisation"),
+                ("sessions resumed", "resumed"),
+            ]
         {
             let range = |cell: &Cell| {
                 let values = cell.rows.iter().filter_map(|row| row.more(name));

@@ -3,6 +3,7 @@
 //! unmasking in place, one write for each wake-up.
 
 mod broadcast;
+mod connect;
 mod floor;
 
 use kit::{Failure, Handler, Outcome, Task, Transport};
@@ -55,6 +56,9 @@ fn main() {
             }
             (Task::Client { address, in_flight, payload }, "floor") => {
                 floor::client(address, in_flight, payload).await
+            }
+            (Task::Connect { address }, "floor") => {
+                connect::client(address, kit::Server::at(address, &options)?).await
             }
             _ => Err(Failure::from("not here")),
         }

@@ -3,15 +3,19 @@
 //! The loop is that of its `echo_server` example; it has no way to batch writes.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use fastwebsockets::upgrade::{self, UpgradeFut};
+use fastwebsockets::handshake;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use kit::tokio_rustls::TlsConnector;
 use kit::{Bytes, Failure, Handler, Hub, Outcome, Task, Transport};
 
 #[derive(Clone)]
@@ -121,6 +125,35 @@ async fn echo<S: Transport>(mut ws: FragmentCollector<S>) -> Outcome {
     }
 }
 
+/// Opens and closes connections with one connector. TCP and TLS are the user's, as in its
+/// `tls_client` example.
+async fn connect(address: SocketAddr, server: kit::Server) -> Outcome {
+    let connector = server.tls.map(TlsConnector::from);
+    loop {
+        let stream = kit::dial(address).await?;
+        match &connector {
+            Some(tls) => visit(&server.uri, tls.connect(address.ip().into(), stream).await?).await?,
+            None => visit(&server.uri, stream).await?,
+        }
+    }
+}
+
+async fn visit<S: Transport>(uri: &str, stream: S) -> Outcome {
+    let authority = uri.split('/').nth(2).ok_or("no authority")?;
+    let request = Request::get(uri)
+        .header(HOST, authority)
+        .header(UPGRADE, "websocket")
+        .header(CONNECTION, "upgrade")
+        .header(SEC_WEBSOCKET_KEY, handshake::generate_key())
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .body(Empty::<Bytes>::new())?;
+    let (mut ws, _) = handshake::client(&TokioExecutor::new(), request, stream).await?;
+    ws.write_frame(Frame::close(1000, b"")).await?;
+    // The answer; it leaves ending TCP to its user.
+    while ws.read_frame().await?.opcode != OpCode::Close {}
+    Ok(())
+}
+
 fn main() {
     kit::run(|options| async move {
         match options.task {
@@ -143,6 +176,9 @@ fn main() {
                     ws.write_frame(Frame::binary(Payload::Owned(vec![0; payload]))).await?;
                 }
                 echo(FragmentCollector::new(ws)).await
+            }
+            Task::Connect { address } => {
+                connect(address, kit::Server::at(address, &options)?).await
             }
         }
     });

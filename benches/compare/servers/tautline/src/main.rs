@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use kit::{Failure, Hub, Options, Outcome, Subscription, Task};
-use tautline::{Compress, Compression, Config, Prepared, Server, ServerTls, WebSocket};
+use tautline::{
+    Client, ClientTls, Compress, Compression, Config, Prepared, Server, ServerTls, WebSocket,
+};
 
 fn main() {
     kit::run(|options| async move {
@@ -23,8 +25,21 @@ fn main() {
                 }
                 feed(ws).await
             }
+            Task::Connect { address } => connect(kit::Server::at(address, &options)?).await,
         }
     });
+}
+
+/// Opens and closes connections with one client.
+async fn connect(server: kit::Server) -> Outcome {
+    let mut client = Client::new();
+    if let Some(tls) = server.tls {
+        client = client.tls(ClientTls::from_config(tls));
+    }
+    loop {
+        let mut ws = client.connect(&server.uri).await?;
+        ws.close().await?;
+    }
 }
 
 /// The settings of this name.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use kit::{Handler, Hub, Outcome, Task, Transport};
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+use tokio_tungstenite::{
+    Connector, WebSocketStream, accept_async_with_config, client_async_with_config,
+    connect_async_tls_with_config,
+};
 
 #[derive(Clone)]
 struct Echo {
@@ -89,6 +92,22 @@ async fn feed<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
+/// Opens and closes connections with one connector, without Nagle's algorithm: the request would wait
+/// for the system's delayed acknowledgment of the end of the TLS handshake.
+async fn connect(server: kit::Server, tuned: bool) -> Outcome {
+    let connector = server.tls.map_or(Connector::Plain, Connector::Rustls);
+    loop {
+        let (uri, connector) = (&server.uri, Some(connector.clone()));
+        let opening = connect_async_tls_with_config(uri, Some(config(tuned)), true, connector);
+        let (mut ws, _) = opening.await?;
+        ws.close(None).await?;
+        // The closing handshake is over when there is nothing more to read.
+        while let Some(message) = ws.next().await {
+            message?;
+        }
+    }
+}
+
 fn main() {
     kit::run(|options| async move {
         let tuned = options.api == "tuned";
@@ -106,6 +125,9 @@ fn main() {
                 }
                 ws.flush().await?;
                 if tuned { feed(ws).await } else { send(ws).await }
+            }
+            Task::Connect { address } => {
+                connect(kit::Server::at(address, &options)?, tuned).await
             }
         }
     });

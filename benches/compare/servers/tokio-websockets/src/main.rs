@@ -1,9 +1,14 @@
 //! tokio-websockets, with the loop of its `echo_server` example. Batching with `feed` gains
 //! nothing: it flushes before it parses what it has.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt, StreamExt};
+use kit::tokio_rustls::TlsConnector;
 use kit::{Handler, Hub, Outcome, Task, Transport};
-use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
+use tokio_websockets::{
+    ClientBuilder, Config, Connector, Limits, Message, ServerBuilder, WebSocketStream,
+};
 
 #[derive(Clone)]
 struct Echo;
@@ -46,6 +51,21 @@ async fn echo<S: Transport>(mut ws: WebSocketStream<S>) -> Outcome {
     Ok(())
 }
 
+/// Opens and closes connections with one connector, on sockets without Nagle's algorithm, which it does
+/// not turn off itself.
+async fn connect(address: SocketAddr, server: kit::Server) -> Outcome {
+    let host = address.ip().to_string();
+    let connector =
+        server.tls.map_or(Connector::Plain, |tls| Connector::Rustls(TlsConnector::from(tls)));
+    loop {
+        let stream = connector.wrap(&host, kit::dial(address).await?).await?;
+        let builder = ClientBuilder::new().uri(&server.uri)?;
+        let builder = builder.config(config()).limits(Limits::unlimited());
+        let (mut ws, _) = builder.connect_on(stream).await?;
+        ws.close().await?;
+    }
+}
+
 fn main() {
     kit::run(|options| async move {
         match options.task {
@@ -63,6 +83,9 @@ fn main() {
                 }
                 ws.flush().await?;
                 echo(ws).await
+            }
+            Task::Connect { address } => {
+                connect(address, kit::Server::at(address, &options)?).await
             }
         }
     });

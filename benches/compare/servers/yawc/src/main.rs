@@ -2,6 +2,7 @@
 //! left; `tuned` is that with the buffers of its own benchmark, which it says cost memory.
 
 use futures_util::{SinkExt, StreamExt};
+use kit::tokio_rustls::TlsConnector;
 use kit::{Handler, Hub, Outcome, Task, Transport};
 use yawc::{CompressionLevel, DeflatePool, Frame, OpCode, Options, Role, WebSocket};
 
@@ -116,6 +117,21 @@ async fn feed<S: Transport>(mut ws: WebSocket<S>) -> Outcome {
     Ok(())
 }
 
+/// Opens and closes connections with one connector.
+async fn connect(server: kit::Server, options: Options) -> Outcome {
+    let connector = server.tls.map(TlsConnector::from);
+    loop {
+        let opening = WebSocket::connect(server.uri.parse()?).with_options(options.clone());
+        let mut ws = match &connector {
+            Some(connector) => opening.with_connector(connector.clone()).await?,
+            None => opening.await?,
+        };
+        ws.close().await?;
+        // The closing handshake is over when there is nothing more to read.
+        while ws.next().await.is_some() {}
+    }
+}
+
 fn main() {
     kit::run(|options| async move {
         match options.task {
@@ -141,6 +157,10 @@ fn main() {
                 }
                 ws.flush().await?;
                 feed(ws).await
+            }
+            Task::Connect { address } => {
+                let server = kit::Server::at(address, &options)?;
+                connect(server, self::options(&options.api).with_no_delay()).await
             }
         }
     });

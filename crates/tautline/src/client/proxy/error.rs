@@ -7,8 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tautline_handshake::HeadError;
 
-use crate::client::attempts::DialError;
-use crate::client::status::is_temporary;
+use crate::client::dial_error::DialError;
 use crate::handshake_io::ReadHeadError;
 #[cfg(feature = "tls")]
 use crate::transport::TlsError;
@@ -79,32 +78,6 @@ impl ProxyError {
             Self::Refused(response) => Some(response.status()),
             Self::Head { status, .. } => *status,
             _ => None,
-        }
-    }
-
-    /// Whether the same attempt may succeed later: after failures of the network, temporary
-    /// statuses (see [`ConnectError::is_retryable`](crate::ConnectError::is_retryable)), and what a
-    /// SOCKS proxy does not reach. Not with credentials that it does not accept, and not if its
-    /// rules do not allow it.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Resolve(_) | Self::Tcp(_) | Self::Io(_) => true,
-            #[cfg(feature = "tls")]
-            Self::Tls(error) => error.is_retryable(),
-            Self::Refused(_) | Self::Head { .. } => self.status().is_some_and(is_temporary),
-            Self::Socks(reply) => match reply {
-                SocksReply::GeneralFailure
-                | SocksReply::NetworkUnreachable
-                | SocksReply::HostUnreachable
-                | SocksReply::ConnectionRefused
-                | SocksReply::TtlExpired => true,
-                SocksReply::NotAllowed
-                | SocksReply::CommandNotSupported
-                | SocksReply::AddressTypeNotSupported
-                | SocksReply::Unassigned => false,
-            },
-            Self::Authentication | Self::NotSocks5 => false,
         }
     }
 }
