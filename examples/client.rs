@@ -61,7 +61,7 @@ async fn run() -> Result<(), BoxError> {
             },
             message = ws.next() => match message {
                 Some(Ok(Message::Text(text))) => {
-                    println!("{}", one_line(&text));
+                    println!("{}", support::one_line(&text));
                     due = due.saturating_sub(1);
                 }
                 Some(Ok(Message::Binary(bytes))) => eprintln!("({} binary bytes)", bytes.len()),
@@ -79,17 +79,4 @@ async fn run() -> Result<(), BoxError> {
             }
         }
     }
-}
-
-/// A message as one line, so that no control character from the peer reaches the terminal.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => line.push(c),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
 }

@@ -43,6 +43,19 @@ pub(crate) fn arguments<const N: usize>(
     Ok(values)
 }
 
+/// A text as one line, so that no control character from the peer reaches the terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => line.push(c),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
 /// Ready when the process is asked to end, by SIGINT (Ctrl+C) or SIGTERM. From this call on, not
 /// only from the first poll, these signals do not kill it.
 #[cfg(unix)]

@@ -11,6 +11,7 @@ use http::{Method, Response, Version};
 use tautline::{Client, Config, ConnectError, Error, Http2, Http2Error, Message};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -461,4 +462,32 @@ async fn a_client_ends_its_stream_behind_both_closes_without_waiting() {
         assert_eq!(code.as_u16(), if server_first { 4000 } else { 1000 });
         drop((server, stream));
     }
+}
+
+// A program that ended when it was told of the server's Close had not answered it: the answer was with
+// the task of the HTTP/2 connection, which ended with the program.
+#[test]
+fn the_servers_close_is_answered_before_the_client_is_told() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let serving = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut server = RawServer::over(stream, &connecting()).await;
+            let (_, mut stream) = server.accept().await;
+            stream.send(FIN | CLOSE, close_body(4000, ""));
+            stream.expect(FIN | CLOSE, close_body(4000, "")).await;
+            stream.expect_end().await;
+        });
+    });
+    let address = told.recv().unwrap();
+    let client = runtime();
+    client.block_on(async {
+        let mut ws = prior().connect(uri(address)).await.unwrap();
+        assert!(ws.next().await.is_none());
+    });
+    drop(client);
+    serving.join().unwrap();
 }

@@ -12,8 +12,8 @@ use tautline::reconnect::{
     Backoff, Cause, Disconnected, Event, Reconnecting, SendError, State, Stopped, Verdict,
 };
 use tautline::{
-    Client, CloseCode, CloseFrame, ConnectError, Error, Http2, Http2Config, Message, TlsError,
-    Upgrade, WebSocket, text_response,
+    Client, CloseCode, CloseFrame, ConnectError, Error, Http2, Http2Config, Message, ProtocolError,
+    TlsError, Upgrade, WebSocket, text_response,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use crate::at_random::Dice;
 use crate::support::handshake::{
     HandlerResult, Http, Identity, bind, echo, not_to_be_handled, switching, uri,
 };
+use crate::support::peer::{CLOSE, FIN, TEXT, close_body, encode};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -249,6 +250,30 @@ async fn what_breaks_the_protocol_stops_it() {
     });
     let stopped = stopped(&mut Client::new().reconnecting(uri(address))).await;
     assert!(matches!(stopped.cause(), Some(Cause::Failed(Error::Protocol(_)))), "{stopped:?}");
+}
+
+// A server of NATS ends connections to clients that were silent for too long with the code 1006, which
+// must not be sent (RFC 6455 section 7.4.1). A laptop that had slept did not come back.
+#[tokio::test]
+async fn a_close_with_a_code_that_must_not_be_sent_does_not_stop_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for frame in [
+            encode(false, FIN | CLOSE, &close_body(1006, "Stale Connection")),
+            encode(false, FIN | TEXT, b"back"),
+        ] {
+            let mut peer = Http::over(listener.accept().await.unwrap().0);
+            let answer = switching(&peer.head().await, "");
+            peer.write([answer.as_bytes(), &frame].concat()).await;
+            peer.rest().await;
+        }
+    });
+    let mut feed = Client::new().reconnecting(uri(address)).backoff(soon());
+    let event = disconnected(&mut feed).await;
+    let Cause::Failed(Error::Protocol(error)) = event.cause() else { panic!("{event:?}") };
+    assert_eq!(*error, ProtocolError::CloseCode(1006));
+    assert_eq!(message(&mut feed).await.as_text(), Some("back"));
 }
 
 /// A server that answers each request with this, and counts them.

@@ -24,6 +24,7 @@ mod rust;
 mod scripts;
 mod shell;
 mod signature;
+mod software;
 mod spdx;
 mod structure;
 mod suites;
@@ -113,6 +114,11 @@ const CHECKS: &[Check] = &[
         name: "forward-proxies",
         about: "through Squid, tinyproxy, Dante and microsocks; the environment's rules against curl",
         run: |args| none(args).and_then(|()| forward_proxies::check()),
+    },
+    Check {
+        name: "software",
+        about: "our client and servers of others: websockets behind nginx and HAProxy, NATS, Node-RED",
+        run: |args| none(args).and_then(|()| software::check()),
     },
     Check {
         name: "acme",

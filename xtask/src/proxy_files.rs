@@ -18,7 +18,7 @@ const LIMIT: u64 = 2 * 60;
 type Change = (&'static str, String);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Product {
+pub(crate) enum Product {
     Nginx,
     HaProxy,
     Caddy,
@@ -26,25 +26,27 @@ enum Product {
 
 /// What else differs in a copy, besides addresses, files and timeouts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Copied {
+pub(crate) enum Copied {
     AsItIs,
+    /// Without TLS for its clients. Not for Caddy.
+    Plain,
     /// `Host` is rewritten, and HAProxy writes version 1 of the PROXY protocol.
     Changed,
 }
 
 /// Where a proxy listens, and where it connects to.
-struct Addresses {
-    front: SocketAddr,
-    back: SocketAddr,
+pub(crate) struct Addresses {
+    pub(crate) front: SocketAddr,
+    pub(crate) back: SocketAddr,
     /// For TLS that goes through.
     through: SocketAddr,
     behind: SocketAddr,
 }
 
 /// A proxy that runs.
-struct Started<'a> {
+pub(crate) struct Started<'a> {
     product: Product,
-    addresses: Addresses,
+    pub(crate) addresses: Addresses,
     certificate: &'a Certificate,
     _running: Running,
 }
@@ -80,7 +82,7 @@ pub(crate) fn check() -> Outcome {
 }
 
 impl Product {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::HaProxy => "haproxy",
@@ -96,7 +98,7 @@ impl Product {
         }
     }
 
-    fn start(self, copied: Copied, certificate: &Certificate) -> Outcome<Started<'_>> {
+    pub(crate) fn start(self, copied: Copied, certificate: &Certificate) -> Outcome<Started<'_>> {
         if self == Self::Nginx {
             suites::need_file(
                 "/usr/lib/nginx/modules/ngx_stream_module.so",
@@ -108,9 +110,10 @@ impl Product {
         project::create_dir(&home)?;
         let [front, back, through, behind] = free_addresses()?;
         let addresses = Addresses { front, back, through, behind };
+        let tls = copied != Copied::Plain;
         let mut changes = match self {
-            Self::Nginx => nginx(&addresses, certificate, &home),
-            Self::HaProxy => haproxy(&addresses, certificate)?,
+            Self::Nginx => nginx(&addresses, certificate, &home, tls),
+            Self::HaProxy => haproxy(&addresses, certificate, tls)?,
             Self::Caddy => caddy(&addresses, certificate),
         };
         if copied == Copied::Changed {
@@ -157,7 +160,7 @@ impl Product {
     }
 }
 
-fn nginx(addresses: &Addresses, certificate: &Certificate, home: &Path) -> Vec<Change> {
+fn nginx(addresses: &Addresses, certificate: &Certificate, home: &Path, tls: bool) -> Vec<Change> {
     let Addresses { front, back, through, behind } = addresses;
     let path = |path: &PathBuf| path.display().to_string();
     // Its own files, which otherwise are the system's.
@@ -169,7 +172,10 @@ fn nginx(addresses: &Addresses, certificate: &Certificate, home: &Path) -> Vec<C
         ("worker_connections 30000;", "worker_connections 500;".to_owned()),
         ("http {\n", format!("http {{ access_log off; {files}\n")),
         ("server 127.0.0.1:9001;", format!("server {back};")),
-        ("listen 443 ssl http2;", format!("listen {front} ssl http2;")),
+        (
+            "listen 443 ssl http2;",
+            format!("listen {front}{};", if tls { " ssl http2" } else { "" }),
+        ),
         ("/etc/ssl/app.example.pem", path(&certificate.cert)),
         ("/etc/ssl/app.example.key", path(&certificate.key)),
         ("proxy_read_timeout 75s;", "proxy_read_timeout 1s;".to_owned()),
@@ -179,13 +185,17 @@ fn nginx(addresses: &Addresses, certificate: &Certificate, home: &Path) -> Vec<C
     ]
 }
 
-fn haproxy(addresses: &Addresses, certificate: &Certificate) -> Outcome<Vec<Change>> {
+fn haproxy(addresses: &Addresses, certificate: &Certificate, tls: bool) -> Outcome<Vec<Change>> {
     let Addresses { front, back, through, behind } = addresses;
+    let both = certificate.with_key()?;
+    let bind = match tls {
+        true => format!("bind {front} ssl crt {} alpn h2,http/1.1", both.display()),
+        false => format!("bind {front}"),
+    };
     Ok(vec![
         ("maxconn 30000", "maxconn 500".to_owned()),
         ("timeout tunnel 75s", "timeout tunnel 1s".to_owned()),
-        ("bind :443", format!("bind {front}")),
-        ("/etc/haproxy/app.example.pem", certificate.with_key()?.display().to_string()),
+        ("bind :443 ssl crt /etc/haproxy/app.example.pem alpn h2,http/1.1", bind),
         ("server app1 127.0.0.1:9001", format!("server app1 {back}")),
         ("bind :8443", format!("bind {through}")),
         ("server app1 127.0.0.1:9002", format!("server app1 {behind}")),

@@ -9,6 +9,8 @@ use crate::shell::{Cmd, Failure, Outcome, which};
 const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*", "h2==4.*", "hypercorn==0.18.*"];
 /// The peers from npm, and the driver of the browser.
 const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1"];
+/// The low-code server from npm, which brings 240 packages.
+const NODE_RED: &[&str] = &["node-red@4"];
 /// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for
 /// it.
 const AUTOBAHN: &[&str] = &["autobahntestsuite==25.10.1"];
@@ -29,14 +31,23 @@ pub(crate) fn python() -> Outcome<PathBuf> {
 
 /// A folder whose `node_modules` holds the packages from npm.
 pub(crate) fn node() -> Outcome<PathBuf> {
+    npm("node", NODE)
+}
+
+/// A folder whose `node_modules` holds Node-RED.
+pub(crate) fn node_red() -> Outcome<PathBuf> {
+    npm("node-red", NODE_RED)
+}
+
+fn npm(folder: &str, packages: &[&str]) -> Outcome<PathBuf> {
     need("node", "nodejs")?;
     need("npm", "npm")?;
-    let home = project::suites().join("node");
-    once(&home, NODE, || {
+    let home = project::suites().join(folder);
+    once(&home, packages, || {
         project::write(&home.join("package.json"), "{ \"private\": true }\n")?;
         Cmd::new("npm install --silent --no-audit --no-fund --ignore-scripts --prefix")
             .arg(&home)
-            .args(NODE)
+            .args(packages)
             .run()
     })?;
     Ok(home)

@@ -4,10 +4,12 @@
 mod data;
 pub(crate) mod error;
 mod stream;
+mod written;
 
 pub(crate) use self::data::Data;
 pub use self::error::Http2Error;
 pub(crate) use self::stream::{Carrier, Http2Stream};
+pub(crate) use self::written::Written;
 
 /// How much of a peer's tiny DATA may wait for readers, in bytes of overhead: each unread DATA of
 /// less than 256 bytes counts as what it lacks of that. Some browsers send every message in DATA of

@@ -55,16 +55,26 @@ pub enum Error {
 impl Error {
     /// Whether a new connection is likely to work where this one failed:
     /// [`ConnectionLost`](Self::ConnectionLost), [`Io`](Self::Io) and [`Timeout`](Self::Timeout),
-    /// which come from the network or from a peer that is gone or overloaded.
+    /// which come from the network or from a peer that is gone or overloaded; and a
+    /// [`Protocol`](Self::Protocol) error that is only about the Close with which the peer ended the
+    /// connection ([`ProtocolError::CloseCode`], [`CloseLength`](ProtocolError::CloseLength),
+    /// [`CloseReason`](ProtocolError::CloseReason)).
     ///
-    /// Not so for [`Protocol`](Self::Protocol), which the same peer is likely to cause again, and
+    /// Not so for any other [`Protocol`](Self::Protocol) error, which the same peer is likely to cause again, and
     /// for [`Closed`](Self::Closed), [`CloseCode`](Self::CloseCode), [`Backlog`](Self::Backlog),
     /// [`Unfinished`](Self::Unfinished), [`Utf8`](Self::Utf8) and [`TooLong`](Self::TooLong), which
     /// are about the call that returned them and say nothing about the connection.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::ConnectionLost | Self::Io(_) | Self::Timeout(_) => true,
+            Self::ConnectionLost
+            | Self::Io(_)
+            | Self::Timeout(_)
+            | Self::Protocol(
+                ProtocolError::CloseCode(_)
+                | ProtocolError::CloseLength
+                | ProtocolError::CloseReason,
+            ) => true,
             Self::Protocol(_)
             | Self::Closed
             | Self::CloseCode(_)
@@ -204,6 +214,18 @@ mod tests {
     fn each_error_tells_its_own_level() {
         for (error, _, _) in every() {
             assert_one_level_each(&error);
+        }
+    }
+
+    // A server of NATS ends connections to clients that were silent for too long with a Close that has
+    // the code 1006, which must not be sent (RFC 6455 section 7.4.1). A client that was to stay
+    // connected took the server for broken, and did not come back.
+    #[test]
+    fn time_heals_what_the_peer_ended_with_a_wrong_close() {
+        for error in
+            [ProtocolError::CloseCode(1006), ProtocolError::CloseLength, ProtocolError::CloseReason]
+        {
+            assert!(Error::from(error).is_retryable(), "{error}");
         }
     }
 

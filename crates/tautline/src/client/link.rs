@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use crate::http2::{Carrier, Data, Http2Config, Http2Stream, error};
+use crate::http2::{Carrier, Data, Http2Config, Http2Stream, Written, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
 use crate::transport::patient::Patient;
@@ -34,6 +34,7 @@ pub(crate) struct Link {
     peer: Peer,
     /// The connection has ended, or the server opens no more streams on it.
     over: AtomicBool,
+    written: Written,
 }
 
 impl fmt::Debug for Link {
@@ -71,7 +72,8 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let transport = Patient::new(transport, patience);
+        let written = Written::default();
+        let transport = written.watch(Patient::new(transport, patience));
         let starting = config.client(max_head).handshake::<_, Data>(transport);
         let (requests, mut connection) = starting.await.map_err(error::io)?;
         // Before the first SETTINGS of the server, no stream may be opened; afterwards, as many as
@@ -98,10 +100,13 @@ impl Link {
                 return Ok(Opened::NoConnect);
             }
         }
-        let link = Arc::new(Self { requests, peer, over: AtomicBool::new(false) });
+        let over = AtomicBool::new(false);
+        let link = Arc::new(Self { requests, peer, over, written: written.clone() });
         let served = Arc::downgrade(&link);
         tokio::spawn(async move {
-            let result = connection.await;
+            let last = Last(written);
+            let polling = poll_fn(|cx| last.0.poll(cx, |cx| Pin::new(&mut connection).poll(cx)));
+            let result = polling.await;
             if let Some(link) = served.upgrade() {
                 link.over.store(true, Ordering::Relaxed);
             }
@@ -173,7 +178,20 @@ impl Drop for Unanswered<'_> {
     }
 }
 
+/// The connection has ended when this is dropped, with its runtime if not before.
+struct Last(Written);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
 impl Carrier for Link {
+    fn written(&self) -> &Written {
+        &self.written
+    }
+
     fn end(&self) -> Option<h2::Error> {
         match self.requests.clone().poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Err(error)) if error.is_go_away() => Some(error),

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
 use super::data::Data;
+use super::written::{Mark, Written};
 use super::{Http2Error, error};
 
 /// The most that one write asks for.
@@ -41,23 +42,29 @@ pub(crate) struct Http2Stream {
     shut: bool,
     /// A client's connection lives as long as its streams.
     link: Option<Arc<dyn Carrier>>,
+    /// Up to the end of the stream, on this connection of a client.
+    last: Option<Mark>,
 }
 
 /// The connection of a stream.
 pub(crate) trait Carrier: Send + Sync {
     /// Why the peer ended it, if it has said so.
     fn end(&self) -> Option<h2::Error>;
+    /// What of its streams is written.
+    fn written(&self) -> &Written;
 }
 
 impl Http2Stream {
     pub(crate) const fn new(outgoing: SendStream<Data>, incoming: RecvStream) -> Self {
-        Self { outgoing, incoming: Some(incoming), data: Bytes::new(), shut: false, link: None }
+        let incoming = Some(incoming);
+        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
     }
 
     /// One that only sends: what is received is read elsewhere.
     #[cfg(feature = "service")]
     pub(crate) const fn sending(outgoing: SendStream<Data>) -> Self {
-        Self { outgoing, incoming: None, data: Bytes::new(), shut: false, link: None }
+        let incoming = None;
+        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
     }
 
     /// Ends it with trailers.
@@ -250,20 +257,28 @@ impl AsyncWrite for Http2Stream {
         true
     }
 
-    /// What was written is with the task of the HTTP/2 connection, which sends it without being asked.
-    /// Whether it has, `h2` does not tell.
+    /// What was written is with the task of the HTTP/2 connection, which sends it without being asked. To
+    /// wait for that would wake two tasks for each message; only the end does.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
+    /// A client's program may end as soon as its WebSocket has, and the task of the connection with
+    /// it; so the end waits until it is written, and the Close before it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.shut {
-            return Poll::Ready(Ok(()));
+        if !self.shut {
+            self.shut = true;
+            if self.outgoing.send_data(Data::empty(), true).is_err() {
+                return Poll::Ready(Err(self.why_closed(cx)));
+            }
+            self.last = self.link.as_ref().map(|link| link.written().mark());
         }
-        self.shut = true;
-        match self.outgoing.send_data(Data::empty(), true) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(_) => Poll::Ready(Err(self.why_closed(cx))),
+        match (&self.link, self.last) {
+            (Some(link), Some(last)) => {
+                let stream = self.outgoing.stream_id().as_u32();
+                link.written().poll_written(cx, stream, last).map(Ok)
+            }
+            _ => Poll::Ready(Ok(())),
         }
     }
 }

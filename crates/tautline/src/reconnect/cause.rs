@@ -86,7 +86,8 @@ impl Cause {
     /// | refused with any other status: 401, 403, 404, 501, a redirection | stop |
     /// | the certificate, the URI, the request, the settings; a server that is no WebSocket server | stop |
     /// | the stream ended without a Close | retry |
-    /// | the server broke the protocol, or sent more than a limit allows | stop |
+    /// | the server closed with a code that must not be sent, such as 1006, or with a reason that is not text | retry |
+    /// | the server broke the protocol in another way, or sent more than a limit allows | stop |
     /// | closed with 1001 (going away), 1005 (no code), 1011 (internal error), 1014 (bad gateway) | retry |
     /// | closed with 1012 (restart) | retry after 5 to 30 s |
     /// | closed with 1013 (overload) | retry after 30 to 60 s |
@@ -228,6 +229,7 @@ mod tests {
             (Cause::Failed(Timeout::Ping.into()), Verdict::Retry),
             (Cause::Failed(ConnectionError::Backlog), Verdict::Retry),
             (Cause::Failed(ProtocolError::Utf8.into()), Verdict::Stop),
+            (Cause::Failed(ProtocolError::CloseCode(1006).into()), Verdict::Retry),
             (Cause::Hook("no token".into()), Verdict::Retry),
             (Cause::HookTimeout, Verdict::Retry),
             (Cause::Requested, Verdict::RetryNow),
