@@ -1,0 +1,6 @@
+//! Presence with a clock and a network that are simulated.
+
+mod convergence;
+mod network;
+mod rules;
+mod signals;
