@@ -21,6 +21,7 @@ mod outbox;
 mod outlet;
 mod plain;
 mod position;
+pub mod presence;
 mod publication;
 mod remote;
 mod slow;
