@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::Broker;
 use crate::inbox::member::MemberInfo;
 use crate::options::{Action, Options, TopicOptions};
+use crate::presence;
 use crate::topic::Topic;
 
 /// Builds a [`Hub`](crate::Hub).
@@ -55,6 +56,13 @@ impl HubBuilder {
     /// [`Gap`](crate::Outgoing::Gap).
     pub fn broker(mut self, broker: impl Broker) -> Self {
         self.options.broker = Some(Arc::new(broker));
+        self
+    }
+
+    /// Keeps presence for topics that have it ([`TopicOptions::presence`]): who is subscribed, on all nodes that
+    /// have the same broker, and who joins and leaves.
+    pub fn presence(mut self, config: presence::Config) -> Self {
+        self.options.presence = Some(config);
         self
     }
 

@@ -15,6 +15,7 @@ use crate::inbox::member::{MemberInfo, Shared};
 use crate::inner::Inner;
 use crate::options::{Action, Attach};
 use crate::outlet::{Outlet, WriterOutlet};
+use crate::presence::{Counts, Presence};
 use crate::publication::Publication;
 use crate::remote::BrokerState;
 use crate::subscribe::{PublishError, Published};
@@ -30,7 +31,7 @@ impl HubBuilder {
     /// The hub.
     ///
     /// # Panics
-    /// With a broker, outside of a Tokio runtime.
+    /// With a broker or presence, outside of a Tokio runtime.
     #[must_use]
     pub fn build(self) -> Hub {
         Hub { inner: Arc::new(Inner::new(self.options)) }
@@ -122,6 +123,20 @@ impl Hub {
         limit: usize,
     ) -> Result<History, BrokerError> {
         self.inner.history(topic, range, limit).await
+    }
+
+    /// At most so many of those who are present in a topic, on all nodes; `None` without
+    /// [presence](HubBuilder::presence).
+    #[must_use]
+    pub fn presence(&self, topic: &Topic, limit: usize) -> Option<Presence> {
+        self.inner.attendance().map(|attendance| attendance.presence(topic, limit))
+    }
+
+    /// How many are present in a topic, on all nodes, which costs no more than looking it up; `None` without
+    /// [presence](HubBuilder::presence).
+    #[must_use]
+    pub fn present(&self, topic: &Topic) -> Option<Counts> {
+        self.inner.attendance().map(|attendance| attendance.counts(topic))
     }
 
     /// Whether the broker can be reached, if there is one.

@@ -12,17 +12,14 @@ use self::member::Shared;
 use self::target::Target;
 use crate::delivery::Delivery;
 use crate::log::GapReason;
+use crate::numbers::{Numbers, SeatNumber, SubNumber};
+use crate::presence::Event;
 use crate::slow::Slow;
 use crate::subscribe::Start;
 use crate::sync::lock;
 
 /// How many bytes of publications wait for a worker before publishers do.
 const MOST_BYTES: usize = 8 << 20;
-
-/// The number of a member with its worker.
-pub(crate) type SeatNumber = u32;
-/// The number of a subscription with its member.
-pub(crate) type SubNumber = u32;
 
 /// One thing after the other, in the order in which they happened to a target.
 #[derive(Debug)]
@@ -32,6 +29,7 @@ pub(crate) enum Entry {
     Subscribe(Box<Joining>),
     Unsubscribe { seat: SeatNumber, sub: SubNumber, told: Option<(Arc<Target>, u32)> },
     Gap { target: Arc<Target>, reason: GapReason },
+    Presence { target: u64, event: Arc<Event> },
     Message { seat: SeatNumber, message: Prepared },
     Close { seat: SeatNumber, frame: CloseFrame },
     Detach(SeatNumber),
@@ -46,6 +44,8 @@ pub(crate) struct Joining {
     pub(crate) start: Start,
     pub(crate) recovered: Vec<Delivery>,
     pub(crate) slow: Arc<Slow>,
+    /// It wants to know who joins and leaves.
+    pub(crate) watches: bool,
     pub(crate) tag: u64,
 }
 
@@ -65,26 +65,6 @@ struct State {
     bytes: usize,
     numbers: Numbers,
     ended: bool,
-}
-
-/// Numbers that are used again.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    free: Vec<u32>,
-    next: u32,
-}
-
-impl Numbers {
-    pub(crate) fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-
-    pub(crate) fn give_back(&mut self, number: u32) {
-        self.free.push(number);
-    }
 }
 
 impl Entry {

@@ -1,5 +1,7 @@
 //! What the handles of a hub share: who is a member, and what they do.
 
+mod subscribing;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,14 +12,14 @@ use std::time::{Duration, Instant};
 use tautline::CloseCode;
 use tokio::sync::watch;
 
-use crate::begin::{Fetched, begin};
+use crate::attendance::Attendance;
 use crate::broker::{BrokerError, History, Keep, Range};
 use crate::clock::now;
 use crate::delivery::Delivery;
 use crate::id::{MemberId, NodeId};
-use crate::inbox::member::{MemberInfo, NoNumber, Shared};
+use crate::inbox::member::{MemberInfo, Shared};
 use crate::inbox::target::{Kept, Retire, State, Target};
-use crate::inbox::{Entry, Inbox, Joining};
+use crate::inbox::{Entry, Inbox};
 use crate::line::Line;
 use crate::log::Log;
 use crate::options::{Action, Attach, Authorize, Options};
@@ -25,7 +27,7 @@ use crate::outlet::Outlet;
 use crate::position::Epoch;
 use crate::publication::Publication;
 use crate::remote::{BrokerState, Remote};
-use crate::subscribe::{PublishError, Published, Start, Subscribe, SubscribeError};
+use crate::subscribe::{PublishError, Published};
 use crate::sync::{lock, read, write};
 use crate::table::{Full, Table};
 use crate::topic::{Filter, Topic};
@@ -43,6 +45,7 @@ pub(crate) struct Inner {
     authorize: RwLock<Option<Arc<Authorize>>>,
     table: Arc<Table>,
     remote: Option<Arc<Remote>>,
+    attendance: Option<Arc<Attendance>>,
     workers: Workers,
     members: Vec<Mutex<HashMap<u64, Arc<Shared>>>>,
     next_member: AtomicU64,
@@ -59,15 +62,20 @@ impl Inner {
     pub(crate) fn new(options: Options) -> Self {
         let node = NodeId::from_u64(random());
         let table = Arc::new(Table::new(options.max_topics));
-        let remote = options
-            .broker
+        let attendance = options
+            .presence
             .clone()
-            .map(|broker| Remote::start(broker, table.clone(), node, options.keep_while_away));
+            .map(|config| Attendance::start(node, config, table.clone(), options.broker.clone()));
+        let remote = options.broker.clone().map(|broker| {
+            let kept = options.keep_while_away;
+            Remote::start(broker, table.clone(), node, kept, attendance.clone())
+        });
         Self {
             node,
             authorize: RwLock::new(options.authorize.clone()),
             table,
             remote,
+            attendance,
             options,
             workers: Workers::default(),
             members: (0..MEMBER_SHARDS).map(|_| Mutex::default()).collect(),
@@ -79,6 +87,10 @@ impl Inner {
 
     pub(crate) const fn node(&self) -> NodeId {
         self.node
+    }
+
+    pub(crate) const fn attendance(&self) -> Option<&Arc<Attendance>> {
+        self.attendance.as_ref()
     }
 
     pub(crate) fn topics(&self) -> usize {
@@ -113,6 +125,9 @@ impl Inner {
 
     pub(crate) fn shut_down(&self) {
         self.ended.store(true, Ordering::Release);
+        if let Some(attendance) = &self.attendance {
+            attendance.end();
+        }
         for member in self.all_members() {
             member.close(CloseCode::GOING_AWAY.into());
         }
@@ -150,6 +165,9 @@ impl Inner {
         lock(&member.outlet).let_go();
         for target in member.end() {
             self.left(&target, &member.inbox);
+        }
+        if let Some(attendance) = &self.attendance {
+            attendance.disconnect(member.id.number);
         }
         member.inbox.push(Entry::Detach(member.seat));
     }
@@ -303,101 +321,6 @@ impl Inner {
         crowded
     }
 
-    pub(crate) async fn subscribe(
-        &self,
-        member: &Arc<Shared>,
-        filter: &Filter,
-        how: &Subscribe,
-    ) -> Result<Start, SubscribeError> {
-        if self.has_ended() {
-            return Err(SubscribeError::Ended);
-        }
-        if !self.allows(&member.info, Action::Subscribe(filter)) {
-            return Err(SubscribeError::Refused);
-        }
-        let asked = self.ask_for(filter)?;
-        let fetched = match &self.remote {
-            Some(remote) => {
-                remote.join(&asked.target).await.map_err(SubscribeError::Broker)?;
-                self.fetch_for(remote, &asked.target, how).await?
-            }
-            None => None,
-        };
-        let mut state = asked.target.lock();
-        self.join(member, &asked.target, &mut state, how, fetched)
-    }
-
-    /// The target of this topic or pattern, which stays while this is held.
-    fn ask_for(&self, filter: &Filter) -> Result<Asked<'_>, SubscribeError> {
-        loop {
-            let target = self.target_of(filter);
-            let target = target.map_err(|Full(most)| SubscribeError::TooManyTopics(most))?;
-            let mut state = target.lock();
-            if !state.gone {
-                state.asked += 1;
-                drop(state);
-                return Ok(Asked { inner: self, target });
-            }
-        }
-    }
-
-    async fn fetch_for(
-        &self,
-        remote: &Remote,
-        target: &Arc<Target>,
-        how: &Subscribe,
-    ) -> Result<Option<Fetched>, SubscribeError> {
-        let Some(keep) = target.topic().and_then(|topic| self.keep(topic)) else {
-            return Ok(None);
-        };
-        remote.fetch_for(target, keep, how).await.map_err(SubscribeError::Broker)
-    }
-
-    /// Under the lock of the target: what was published before is recovered or not, and what is published
-    /// afterwards comes behind that.
-    fn join(
-        &self,
-        member: &Arc<Shared>,
-        target: &Arc<Target>,
-        state: &mut State,
-        how: &Subscribe,
-        fetched: Option<Fetched>,
-    ) -> Result<Start, SubscribeError> {
-        let most = self.options.max_subscriptions;
-        let sub = member.join(target, most).map_err(|none| match none {
-            NoNumber::Ended => SubscribeError::Ended,
-            NoNumber::There => SubscribeError::AlreadySubscribed,
-            NoNumber::TooMany => SubscribeError::TooMany(most),
-        })?;
-        state.trim(now());
-        let (start, recovered) = begin(state.history(), how, fetched);
-        state.join(&member.inbox);
-        let slow = how.slow.clone().unwrap_or_else(|| member.slow.clone());
-        let (seat, target, tag) = (member.seat, target.clone(), how.tag);
-        let joining = Joining { seat, sub, target, start, recovered, slow, tag };
-        member.inbox.push(Entry::Subscribe(Box::new(joining)));
-        Ok(start)
-    }
-
-    pub(crate) fn unsubscribe(
-        &self,
-        member: &Arc<Shared>,
-        filter: &Filter,
-        code: Option<u32>,
-    ) -> bool {
-        let Some(target) = self.table.find(filter) else { return false };
-        let mut state = target.lock();
-        let Some(sub) = member.leave(target.id) else { return false };
-        let is_last = state.leave(&member.inbox);
-        let told = code.map(|code| (target.clone(), code));
-        member.inbox.push(Entry::Unsubscribe { seat: member.seat, sub, told });
-        drop(state);
-        if is_last {
-            self.retire(&target);
-        }
-        true
-    }
-
     pub(crate) async fn history(
         &self,
         topic: &Topic,
@@ -443,23 +366,13 @@ impl Inner {
     }
 }
 
-/// A target that somebody is about to subscribe to: it is not taken out meanwhile.
-struct Asked<'a> {
-    inner: &'a Inner,
-    target: Arc<Target>,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        self.target.lock().asked -= 1;
-        self.inner.retire(&self.target);
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(remote) = &self.remote {
             remote.stop();
+        }
+        if let Some(attendance) = &self.attendance {
+            attendance.stop();
         }
     }
 }

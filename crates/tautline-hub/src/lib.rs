@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod attendance;
 mod begin;
 pub mod broker;
 mod builder;
@@ -16,6 +17,7 @@ mod inbox;
 mod inner;
 mod line;
 mod log;
+mod numbers;
 mod options;
 mod outbox;
 mod outlet;

@@ -9,6 +9,7 @@ use tautline::Message;
 use crate::broker::{Broker, Keep};
 use crate::inbox::member::MemberInfo;
 use crate::outlet::{Outgoing, Tell};
+use crate::presence;
 use crate::slow::Slow;
 use crate::topic::{Filter, Topic};
 
@@ -40,13 +41,22 @@ impl Keep {
 pub struct TopicOptions {
     /// Its history, without which nothing is kept and nothing recovered.
     pub history: Option<Keep>,
+    /// Who is subscribed is known, on all nodes ([`HubBuilder::presence`](crate::HubBuilder::presence)).
+    pub presence: bool,
 }
 
 impl TopicOptions {
     /// Nothing but what is published now.
     #[must_use]
     pub const fn new() -> Self {
-        Self { history: None }
+        Self { history: None, presence: false }
+    }
+
+    /// With presence.
+    #[must_use]
+    pub const fn presence(mut self, presence: bool) -> Self {
+        self.presence = presence;
+        self
     }
 
     /// With a history.
@@ -148,6 +158,7 @@ pub(crate) struct Options {
     pub(crate) authorize: Option<Arc<Authorize>>,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     pub(crate) keep_while_away: usize,
+    pub(crate) presence: Option<presence::Config>,
 }
 
 impl Default for Options {
@@ -159,6 +170,7 @@ impl Default for Options {
             authorize: None,
             broker: None,
             keep_while_away: 0,
+            presence: None,
         }
     }
 }

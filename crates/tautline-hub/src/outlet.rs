@@ -9,8 +9,9 @@ use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::delivery::Delivery;
-use crate::inbox::SubNumber;
 use crate::log::GapReason;
+use crate::numbers::SubNumber;
+use crate::presence::Event;
 use crate::subscribe::Start;
 use crate::topic::{Filter, Topic};
 
@@ -42,6 +43,8 @@ pub enum Outgoing<'a> {
     /// The hub, not the member, ended a subscription: with this number, which
     /// [`Hub::unsubscribe`](crate::Hub::unsubscribe) was given.
     Unsubscribed(&'a Filter, u32),
+    /// Somebody joined a topic or left it, if the subscription [wants to know](crate::Subscribe::watch).
+    Presence(&'a Event),
     /// A message for this member alone.
     Message(&'a Prepared),
 }

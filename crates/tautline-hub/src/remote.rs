@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use self::relay::{JOINS_AT_ONCE, Join};
+use crate::attendance::Attendance;
 use crate::begin::Fetched;
 use crate::broker::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
@@ -72,6 +73,7 @@ pub(crate) struct Remote {
     returned: Notify,
     /// A worker that has enough to do.
     crowded: Mutex<Option<Arc<Inbox>>>,
+    attendance: Option<Arc<Attendance>>,
     numbers: AtomicU64,
     garbage: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -84,6 +86,7 @@ impl Remote {
         table: Arc<Table>,
         node: NodeId,
         kept_while_away: usize,
+        attendance: Option<Arc<Attendance>>,
     ) -> Arc<Self> {
         let (joins, joining) = mpsc::channel(JOINS_AT_ONCE);
         let remote = Arc::new(Self {
@@ -99,6 +102,7 @@ impl Remote {
             missed: Notify::new(),
             returned: Notify::new(),
             crowded: Mutex::default(),
+            attendance,
             numbers: AtomicU64::new(0),
             garbage: AtomicU64::new(0),
             tasks: Mutex::default(),
@@ -141,10 +145,16 @@ impl Remote {
                 tracing::info!(node = %self.node, "connected to the broker");
                 self.state.send_replace(BrokerState::Connected);
                 self.returned.notify_one();
+                if let Some(attendance) = &self.attendance {
+                    attendance.connected();
+                }
             }
             BrokerEvent::Lost(error) => {
                 tracing::warn!(node = %self.node, %error, "the broker is away");
                 self.state.send_replace(BrokerState::Lost(error.to_string()));
+                if let Some(attendance) = &self.attendance {
+                    attendance.lost();
+                }
             }
             BrokerEvent::Unsure(topics) if topics.is_empty() => self.returned.notify_one(),
             BrokerEvent::Unsure(topics) => {
@@ -156,7 +166,11 @@ impl Remote {
                     self.look_for_missing(&target, &mut state);
                 }
             }
-            BrokerEvent::Signal(_) => {}
+            BrokerEvent::Signal(signal) => {
+                if let Some(attendance) = &self.attendance {
+                    attendance.signal(&signal);
+                }
+            }
         }
     }
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::broker::BrokerError;
 use crate::log::GapReason;
 use crate::position::Position;
+use crate::presence::JoinError;
 use crate::slow::Slow;
 
 /// How to subscribe.
@@ -21,6 +24,9 @@ pub struct Subscribe {
     pub(crate) last_value: bool,
     /// Without this, that of the member.
     pub(crate) slow: Option<Arc<Slow>>,
+    pub(crate) hidden: bool,
+    pub(crate) watches: bool,
+    pub(crate) data: Bytes,
     pub(crate) tag: u64,
 }
 
@@ -52,6 +58,29 @@ impl Subscribe {
     #[must_use]
     pub fn slow(mut self, slow: impl Into<Arc<Slow>>) -> Self {
         self.slow = Some(slow.into());
+        self
+    }
+
+    /// Whether this member is not among those who are present, in a topic that has presence. Default:
+    /// `false`.
+    #[must_use]
+    pub const fn hidden(mut self, hidden: bool) -> Self {
+        self.hidden = hidden;
+        self
+    }
+
+    /// What others are told of it in this topic, in addition to [`MemberInfo::data`](crate::MemberInfo::data).
+    #[must_use]
+    pub fn presence_data(mut self, data: impl Into<Bytes>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// Whether it is told who joins and leaves, in a topic that has presence
+    /// ([`Outgoing::Presence`](crate::Outgoing::Presence)). Default: `false`.
+    #[must_use]
+    pub const fn watch(mut self, watch: bool) -> Self {
+        self.watches = watch;
         self
     }
 
@@ -121,6 +150,8 @@ pub enum SubscribeError {
     Ended,
     /// The broker failed.
     Broker(BrokerError),
+    /// It cannot be among those who are present.
+    Presence(JoinError),
 }
 
 impl SubscribeError {
@@ -129,6 +160,7 @@ impl SubscribeError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_retryable(),
+            Self::Presence(error) => error.is_retryable(),
             Self::TooManyTopics(_) => true,
             _ => false,
         }
@@ -144,6 +176,7 @@ impl fmt::Display for SubscribeError {
             Self::TooManyTopics(limit) => write!(f, "the hub has at most {limit} topics"),
             Self::Ended => f.write_str("the member or the hub has ended"),
             Self::Broker(_) => f.write_str("the broker did not subscribe"),
+            Self::Presence(_) => f.write_str("the member cannot be present"),
         }
     }
 }
@@ -152,6 +185,7 @@ impl std::error::Error for SubscribeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broker(error) => Some(error),
+            Self::Presence(error) => Some(error),
             _ => None,
         }
     }

@@ -10,9 +10,11 @@ use std::sync::{Arc, Weak};
 use self::seat::{Seat, Sub};
 use crate::delivery::Delivery;
 use crate::inbox::target::{Retire, Target};
-use crate::inbox::{Entry, Inbox, Joining, SeatNumber, SubNumber};
+use crate::inbox::{Entry, Inbox, Joining};
 use crate::log::GapReason;
+use crate::numbers::{SeatNumber, SubNumber};
 use crate::outlet::Outgoing;
+use crate::presence::Event;
 use crate::topic::Filter;
 
 /// How many deliveries are noted down before members are written to.
@@ -119,6 +121,7 @@ impl Worker {
             Entry::Subscribe(joining) => self.subscribe(*joining),
             Entry::Unsubscribe { seat, sub, told } => self.unsubscribe(seat, sub, told),
             Entry::Gap { target, reason } => self.gap(&target, reason),
+            Entry::Presence { target, event } => self.announce(target, &event),
             Entry::Message { seat, message } => {
                 if let Some(member) = seat_of(&mut self.seats, seat) {
                     member.send(&self.round, &Outgoing::Message(&message));
@@ -192,12 +195,12 @@ impl Worker {
     }
 
     fn subscribe(&mut self, joining: Joining) {
-        let Joining { seat, sub, target, start, recovered, slow, tag } = joining;
+        let Joining { seat, sub, target, start, recovered, slow, watches, tag } = joining;
         let Some(member) = seat_of(&mut self.seats, seat) else { return };
         let subs = self.targets.entry(target.id).or_default();
         let place = u32::try_from(subs.len()).unwrap_or(u32::MAX);
         subs.push((seat, sub));
-        member.join(sub, Sub { target: target.id, place, slow });
+        member.join(sub, Sub { target: target.id, place, slow, watches });
         member.start(&self.round, sub, (&target.filter, start, tag), recovered);
         self.mark(seat);
     }
@@ -238,6 +241,21 @@ impl Worker {
             if let Some(member) = seat_of(&mut self.seats, seat) {
                 member.gap(&self.round, sub, topic, reason);
                 self.mark(seat);
+            }
+        }
+    }
+
+    /// Somebody joined or left: for those who want to know.
+    fn announce(&mut self, target: u64, event: &Event) {
+        let Self { targets, seats, round, dirty, .. } = self;
+        for (seat, sub) in targets.get(&target).into_iter().flatten() {
+            if let Some(member) = seat_of(seats, *seat)
+                && member.watches(*sub)
+            {
+                member.send(round, &Outgoing::Presence(event));
+                if member.mark() {
+                    dirty.push(*seat);
+                }
             }
         }
     }

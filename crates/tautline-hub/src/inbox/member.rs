@@ -11,7 +11,8 @@ use tautline::CloseFrame;
 
 use crate::id::MemberId;
 use crate::inbox::target::Target;
-use crate::inbox::{Entry, Inbox, Numbers, SeatNumber, SubNumber};
+use crate::inbox::{Entry, Inbox};
+use crate::numbers::{Numbers, SeatNumber, SubNumber};
 use crate::outlet::Outlet;
 use crate::slow::Slow;
 use crate::sync::lock;

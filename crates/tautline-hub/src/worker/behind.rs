@@ -5,9 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use tautline::Prepared;
 
 use crate::delivery::Delivery;
-use crate::inbox::SubNumber;
 use crate::log::GapReason;
+use crate::numbers::SubNumber;
 use crate::outlet::Outgoing;
+use crate::presence;
 use crate::slow::{Pushed, Slow, Waiting};
 use crate::subscribe::Start;
 use crate::topic::{Filter, Topic};
@@ -40,6 +41,7 @@ pub(super) enum Event {
     Started { filter: Filter, start: Start, recovered: Vec<Delivery>, tag: u64 },
     Gap(Topic, GapReason),
     Unsubscribed(Filter, u32),
+    Presence(Box<presence::Event>),
     Message(Prepared),
 }
 
@@ -57,6 +59,7 @@ impl Event {
             },
             Outgoing::Gap(topic, reason) => Self::Gap((*topic).clone(), *reason),
             Outgoing::Unsubscribed(filter, code) => Self::Unsubscribed((*filter).clone(), *code),
+            Outgoing::Presence(event) => Self::Presence(Box::new((*event).clone())),
             Outgoing::Message(message) => Self::Message((*message).clone()),
             Outgoing::Delivery(_) => return None,
         })
@@ -69,6 +72,7 @@ impl Event {
             }
             Self::Gap(topic, reason) => Outgoing::Gap(topic, *reason),
             Self::Unsubscribed(filter, code) => Outgoing::Unsubscribed(filter, *code),
+            Self::Presence(event) => Outgoing::Presence(event),
             Self::Message(message) => Outgoing::Message(message),
         }
     }
@@ -77,6 +81,10 @@ impl Event {
         EVENT
             + match self {
                 Self::Message(message) => message.message().len(),
+                Self::Presence(event) => {
+                    let info = &event.member.info;
+                    info.user.len() + info.connection_data.len() + info.topic_data.len()
+                }
                 _ => 0,
             }
     }

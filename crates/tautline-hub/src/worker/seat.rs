@@ -1,19 +1,22 @@
 //! A member with its worker: what has come for it, and how it is written.
 
+mod limits;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tautline::{CloseCode, CloseFrame};
+use tautline::CloseFrame;
 
 use super::behind::{Behind, Event};
 use crate::delivery::Delivery;
 use crate::id::MemberId;
+use crate::inbox::Inbox;
 use crate::inbox::member::Shared;
-use crate::inbox::{Inbox, SeatNumber, SubNumber};
 use crate::log::GapReason;
+use crate::numbers::{SeatNumber, SubNumber};
 use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
-use crate::slow::{Pushed, Slow, Then};
+use crate::slow::Slow;
 use crate::subscribe::Start;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
@@ -41,6 +44,8 @@ pub(super) struct Sub {
     /// Its place among the subscribers of the target.
     pub(super) place: u32,
     pub(super) slow: Arc<Slow>,
+    /// It wants to know who joins and leaves.
+    pub(super) watches: bool,
 }
 
 #[derive(Debug)]
@@ -219,6 +224,10 @@ impl Seat {
         self.member.counts.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
+    pub(super) fn watches(&self, sub: SubNumber) -> bool {
+        matches!(self.subs.get(sub as usize), Some(Some(Sub { watches: true, .. })))
+    }
+
     /// Its place among the subscribers of the target is another one now.
     pub(super) fn moved(&mut self, sub: SubNumber, place: u32) {
         if let Some(Some(sub)) = self.subs.get_mut(sub as usize) {
@@ -379,82 +388,6 @@ impl Seat {
         }
         self.member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
         fed
-    }
-
-    /// A publication waits.
-    fn wait(&mut self, sub: SubNumber, delivery: Delivery) {
-        // A subscription that has ended has been fed or has waited before that.
-        let Some(Some(Sub { slow, .. })) = self.subs.get(sub as usize) else { return };
-        let slow = slow.clone();
-        match self.behind_mut().push(sub, delivery, &slow) {
-            Pushed::Waits { dropped, replaced } => {
-                self.count_dropped(dropped);
-                self.member.counts.replaced.fetch_add(replaced, Ordering::Relaxed);
-                self.check_limit();
-            }
-            Pushed::Overrun => {
-                self.count_dropped(1);
-                let close = match &slow.then {
-                    Then::Disconnect(close) => close.clone(),
-                    Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
-                };
-                self.overrun(close);
-            }
-        }
-    }
-
-    /// More waits for all subscriptions together than may.
-    fn check_limit(&mut self) {
-        let bytes = self.behind.as_ref().map_or(0, |behind| behind.bytes());
-        self.member.counts.waiting.store(bytes, Ordering::Relaxed);
-        if bytes > self.member.limit {
-            let close = match &self.member.slow.then {
-                Then::Disconnect(close) => close.clone(),
-                Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
-            };
-            self.overrun(close);
-        }
-    }
-
-    fn overrun(&mut self, close: CloseFrame) {
-        tracing::debug!(member = %self.id(), code = close.code().as_u16(), "a member was too slow");
-        self.close(close);
-    }
-
-    /// Feeds what waits, in as far as there is room.
-    fn feed_behind(&mut self) {
-        let Some(mut behind) = self.behind.take() else { return };
-        let mut turns = 0;
-        while matches!(self.state, State::Free) {
-            let Some(outgoing) = behind.next() else { break };
-            if turns == FEEDS_OF_A_TURN {
-                // It goes on in the next round.
-                self.waker().wake_by_ref();
-                self.state = State::Blocked;
-                break;
-            }
-            turns += 1;
-            let deliveries = u64::from(matches!(outgoing, Outgoing::Delivery(_)));
-            let waker = Waker::from(self.waker());
-            match self.feed(&outgoing, &waker) {
-                Fed::Yes => {
-                    self.member.counts.delivered.fetch_add(deliveries, Ordering::Relaxed);
-                    if let Some(sub) = behind.gone()
-                        && !matches!(self.subs.get(sub as usize), Some(Some(_)))
-                    {
-                        self.member.give_back(sub);
-                    }
-                }
-                Fed::No => self.state = State::Blocked,
-                Fed::Ended => self.state = State::Ended,
-            }
-        }
-        self.member.counts.waiting.store(behind.bytes(), Ordering::Relaxed);
-        if self.has_ended() {
-            self.count_dropped(behind.len() as u64);
-        } else if !behind.is_empty() {
-            self.behind = Some(behind);
-        }
     }
 
     fn flush(&mut self) {

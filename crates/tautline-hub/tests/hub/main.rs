@@ -5,6 +5,7 @@ mod history;
 mod members;
 mod network;
 mod nodes;
+mod present;
 mod server;
 mod slow;
 mod support;

@@ -1,0 +1,127 @@
+//! Who is there, on one node and on several.
+
+use std::time::Duration;
+
+use tautline::Message;
+use tautline_hub::presence::{Change, Config, Counts, JoinError};
+use tautline_hub::{
+    Attach, Hub, HubBuilder, MemberInfo, Outgoing, Subscribe, SubscribeError, TopicOptions,
+};
+use tokio::time::Instant;
+
+use crate::network::Network;
+use crate::support::{Peer, filter, member_with, text, topic};
+
+fn builder() -> HubBuilder {
+    Hub::builder()
+        .topics(|topic| TopicOptions::new().presence(topic.as_str() != "plain"))
+        .presence(Config::new())
+}
+
+fn tell(outgoing: &Outgoing<'_>) -> Option<Message> {
+    let Outgoing::Presence(event) = outgoing else { return None };
+    let change = match event.change {
+        Change::Joined => "joined",
+        Change::Left => "left",
+    };
+    Some(Message::text(format!("{} {change} {}", event.member.info.user, event.topic)))
+}
+
+fn join(hub: &Hub, user: &str) -> (tautline_hub::Member, Peer) {
+    member_with(hub, Attach::new().info(MemberInfo::new(user)).tell(tell), 64 << 10)
+}
+
+fn users(hub: &Hub) -> Vec<String> {
+    let presence = hub.presence(&topic("room"), 100).unwrap();
+    let mut users: Vec<_> =
+        presence.members.iter().map(|member| member.info.user.to_string()).collect();
+    users.sort_unstable();
+    users
+}
+
+/// Until these are there, within the time that is documented for it.
+async fn until(hub: &Hub, expected: &[&str]) {
+    let latest = Instant::now() + Config::new().convergence(0);
+    let is_complete = || hub.presence(&topic("room"), 100).unwrap().complete;
+    while users(hub) != expected || !is_complete() {
+        assert!(Instant::now() < latest, "{:?} instead of {expected:?}", users(hub));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_subscribes_is_present_and_others_are_told() {
+    let hub = builder().build();
+    let room = topic("room");
+    let (watcher, mut told) = join(&hub, "watcher");
+    watcher.subscribe(&room, Subscribe::new().hidden(true).watch(true)).await.unwrap();
+    assert_eq!(hub.present(&room), Some(Counts { members: 0, users: 0 }));
+    let (alice, _alices) = join(&hub, "alice");
+    let how = Subscribe::new().presence_data("red");
+    alice.subscribe(&room, how).await.unwrap();
+    alice.subscribe(&topic("plain"), Subscribe::new()).await.unwrap();
+    alice.subscribe(filter("*"), Subscribe::new()).await.unwrap();
+    assert_eq!(text(&mut told).await, "alice joined room");
+    let presence = hub.presence(&room, 10).unwrap();
+    assert!(presence.complete);
+    assert_eq!(presence.members.len(), 1);
+    assert_eq!(
+        (presence.members[0].id, &*presence.members[0].info.topic_data),
+        (alice.id(), &b"red"[..])
+    );
+    assert_eq!(hub.present(&topic("plain")), Some(Counts::default()));
+    // A second connection of the same user is nothing new, and neither is one that comes back soon.
+    let (again, _agains) = join(&hub, "alice");
+    again.subscribe(&room, Subscribe::new()).await.unwrap();
+    assert_eq!(hub.present(&room), Some(Counts { members: 2, users: 1 }));
+    drop((alice, again));
+    assert_eq!(hub.present(&room), Some(Counts::default()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (back, _backs) = join(&hub, "alice");
+    back.subscribe(&room, Subscribe::new()).await.unwrap();
+    let (bob, _bobs) = join(&hub, "bob");
+    bob.subscribe(&room, Subscribe::new()).await.unwrap();
+    assert_eq!(text(&mut told).await, "bob joined room");
+    assert!(back.unsubscribe(&room));
+    assert_eq!(text(&mut told).await, "alice left room");
+}
+
+#[tokio::test]
+async fn who_cannot_be_present_is_not_subscribed() {
+    let hub = builder().build();
+    let (long, _peer) = join(&hub, &"x".repeat(300));
+    let refused = long.subscribe(&topic("room"), Subscribe::new()).await;
+    assert!(matches!(refused, Err(SubscribeError::Presence(JoinError::UserTooLong(300)))));
+    assert_eq!((long.subscriptions(), hub.topics()), (0, 0));
+    assert!(Hub::new().presence(&topic("room"), 10).is_none());
+}
+
+// Nodes know of each other's members within the documented time, also of those of a node that was cut off or
+// that is gone.
+#[tokio::test(start_paused = true)]
+async fn nodes_know_the_same_members_within_the_documented_time() {
+    let network = Network::default();
+    let (here, _) = network.hub(builder());
+    let (there, node) = network.hub(builder());
+    let room = topic("room");
+    let (alice, mut told) = join(&here, "alice");
+    alice.subscribe(&room, Subscribe::new().watch(true)).await.unwrap();
+    let (bob, _bobs) = join(&there, "bob");
+    bob.subscribe(&room, Subscribe::new()).await.unwrap();
+    until(&here, &["alice", "bob"]).await;
+    until(&there, &["alice", "bob"]).await;
+    assert_eq!(text(&mut told).await, "alice joined room");
+    assert_eq!(text(&mut told).await, "bob joined room");
+    // Cut off, for longer than a node may be silent.
+    network.cut(node);
+    let (carol, _carols) = join(&there, "carol");
+    until(&here, &["alice"]).await;
+    assert_eq!(users(&there), ["alice", "bob"], "what was known is kept while nobody can be heard");
+    assert!(!there.presence(&room, 10).unwrap().complete);
+    network.heal(node);
+    carol.subscribe(&room, Subscribe::new()).await.unwrap();
+    until(&here, &["alice", "bob", "carol"]).await;
+    // Gone, without a word.
+    drop((bob, carol, there));
+    until(&here, &["alice"]).await;
+}
