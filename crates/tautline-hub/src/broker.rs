@@ -1,6 +1,14 @@
 //! What carries publications from node to node: the trait that brokers implement.
 
 mod error;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod link;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod subscriptions;
 
 use std::fmt;
 use std::future::Future;
@@ -200,4 +208,18 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Tells all nodes, this one included, something of the hub's own. It is small, may be lost, and is
     /// kept nowhere.
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// The publications of a history. What cannot be read, as of a later version, is left out, as it is when it
+/// arrives.
+#[cfg(any(feature = "redis", feature = "nats"))]
+fn decoded(encoded: Vec<(u64, Bytes)>) -> Vec<(u64, Publication)> {
+    let mut publications = Vec::with_capacity(encoded.len());
+    for (offset, encoded) in encoded {
+        match Publication::decode(encoded) {
+            Ok(publication) => publications.push((offset, publication)),
+            Err(error) => tracing::warn!(offset, %error, "an entry of a history cannot be read"),
+        }
+    }
+    publications
 }

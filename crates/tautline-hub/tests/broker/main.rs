@@ -1,0 +1,19 @@
+//! The brokers against real servers, which each test starts on a port of its own and ends.
+//!
+//! Where a server is not installed, its tests are skipped with a message, but never in CI.
+#![cfg(unix)]
+#![allow(clippy::print_stderr, reason = "tests that are skipped say so")]
+
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod node;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod server;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod suite;
+
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_failover;
