@@ -174,7 +174,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn run(self: Arc<Self>, sink: BrokerSink) -> BoxFuture<'static, ()>;
 
     /// Subscribes. When this has returned, whatever is published to them by any node arrives, until
-    /// they are unsubscribed; also those that could not be subscribed now are when the broker is back.
+    /// they are unsubscribed; also those that could not be subscribed now are when the broker is back,
+    /// unless they were [refused](BrokerError::Refused).
     fn subscribe(&self, filters: Vec<Filter>) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Ends subscriptions. What is on its way may still arrive.

@@ -157,22 +157,44 @@ impl<S: Clone + Send + Sync + 'static> Link<S> {
         loop {
             // A statement of its own, so that the lock is given back.
             let next = self.subscriptions().take();
-            let Some(Change { filters, subscribe, confirm }) = next else {
+            let Some(change) = next else {
                 tokio::select! {
                     error = connection.lost() => return error,
                     () = self.changed.notified() => continue,
                 }
             };
-            let result = connection.change(&filters, subscribe).await;
-            for waiting in confirm {
-                // Whoever asked may have stopped to wait.
-                let _ = waiting.send(result.clone());
-            }
-            // What the broker then has is not known: all is subscribed anew.
-            if let Err(error) = result {
+            if let Err(error) = self.carry_out(change, connection).await {
                 return error;
             }
         }
+    }
+
+    /// Tells the broker of a change, and those who asked for it. An error ends the connection: what the
+    /// broker then has is not known, and all is subscribed anew.
+    async fn carry_out<C>(&self, change: Change, connection: &mut C) -> Result<(), BrokerError>
+    where
+        C: Connection<Session = S>,
+    {
+        let subscribe = change.subscribe;
+        let result = connection.change(&change.filters(), subscribe).await;
+        if !matches!(result, Err(BrokerError::Refused(_))) {
+            change.confirm(&result);
+            return result;
+        }
+        // One of them is not allowed: the others are not to suffer from it.
+        for (filters, confirm) in change.parts {
+            let result = connection.change(&filters, subscribe).await;
+            if let Err(BrokerError::Refused(_)) = result {
+                self.subscriptions().refuse(&filters);
+            }
+            // Whoever asked may have stopped to wait.
+            let _ = confirm.send(result.clone());
+            match result {
+                Ok(()) | Err(BrokerError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn down(&self, error: BrokerError, sink: &BrokerSink) {

@@ -95,7 +95,7 @@ const TOPICS_PER_CALL: usize = 256;
 ///
 /// In keys, `{`, `}` and `%` of a topic are `%7B`, `%7D` and `%25`. A user with access lists needs
 /// `~PREFIX:*`, `&PREFIX:*` and `+@scripting +@stream +@hash +@string +@keyspace +@pubsub +info +ping
-/// +hello +client|setinfo`.
+/// +hello +time`; patterns also need `&*`, since Redis compares those of channels as they are written.
 ///
 /// Redis Cluster is not supported: topics are on one primary. Its memory is what bounds the histories.
 pub struct RedisBroker {
@@ -432,7 +432,10 @@ impl Broker for RedisBroker {
 impl fmt::Debug for RedisBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisBroker")
-            .field("servers", &self.servers.iter().map(|server| &server.address).collect::<Vec<_>>())
+            .field(
+                "servers",
+                &self.servers.iter().map(|server| &server.address).collect::<Vec<_>>(),
+            )
             .field("keys", &self.keys)
             .finish_non_exhaustive()
     }

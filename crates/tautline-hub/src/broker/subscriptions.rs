@@ -13,9 +13,24 @@ type Confirm = oneshot::Sender<Result<(), BrokerError>>;
 /// A change of subscriptions that the broker has to be told.
 #[derive(Debug)]
 pub(super) struct Change {
-    pub(super) filters: Vec<Filter>,
     pub(super) subscribe: bool,
-    pub(super) confirm: Vec<Confirm>,
+    /// What each of those who asked has asked for.
+    pub(super) parts: Vec<(Vec<Filter>, Confirm)>,
+}
+
+impl Change {
+    /// All of it.
+    pub(super) fn filters(&self) -> Vec<Filter> {
+        self.parts.iter().flat_map(|(filters, _)| filters).cloned().collect()
+    }
+
+    /// Tells all who asked.
+    pub(super) fn confirm(self, result: &Result<(), BrokerError>) {
+        for (_, confirm) in self.parts {
+            // Whoever asked may have stopped to wait.
+            let _ = confirm.send(result.clone());
+        }
+    }
 }
 
 /// What is wanted, and, while there is a connection, what the broker has yet to be told, in order.
@@ -49,13 +64,8 @@ impl Subscriptions {
         let (confirm, confirmed) = oneshot::channel();
         match self.waiting.back_mut() {
             // One command for all that came meanwhile.
-            Some(last) if last.subscribe == subscribe => {
-                last.filters.extend(filters);
-                last.confirm.push(confirm);
-            }
-            _ => {
-                self.waiting.push_back(Change { filters, subscribe, confirm: vec![confirm] });
-            }
+            Some(last) if last.subscribe == subscribe => last.parts.push((filters, confirm)),
+            _ => self.waiting.push_back(Change { subscribe, parts: vec![(filters, confirm)] }),
         }
         Some(confirmed)
     }
@@ -74,9 +84,15 @@ impl Subscriptions {
     /// The connection is lost: none of what waits is done.
     pub(super) fn end(&mut self, error: &BrokerError) {
         self.connected = false;
-        for confirm in self.waiting.drain(..).flat_map(|change| change.confirm) {
-            // Whoever asked may have stopped to wait.
-            let _ = confirm.send(Err(error.clone()));
+        for change in self.waiting.drain(..) {
+            change.confirm(&Err(error.clone()));
+        }
+    }
+
+    /// The broker refuses these for good: they are not wanted any more.
+    pub(super) fn refuse(&mut self, filters: &[Filter]) {
+        for filter in filters {
+            self.wanted.remove(filter);
         }
     }
 }
@@ -117,13 +133,14 @@ mod tests {
             all.change(filters(&["a"]), true).unwrap(),
         ];
         let first = all.take().unwrap();
-        assert_eq!((sorted(first.filters), first.subscribe), (vec!["a".into(), "b".into()], true));
-        for confirm in first.confirm {
-            confirm.send(Ok(())).unwrap();
-        }
+        assert_eq!(
+            (sorted(first.filters()), first.subscribe),
+            (vec!["a".into(), "b".into()], true)
+        );
+        first.confirm(&Ok(()));
         assert!(done[0].try_recv().unwrap().is_ok() && done[1].try_recv().unwrap().is_ok());
         let second = all.take().unwrap();
-        assert_eq!((sorted(second.filters), second.subscribe), (vec!["a".into()], false));
+        assert_eq!((sorted(second.filters()), second.subscribe), (vec!["a".into()], false));
         assert!(all.take().unwrap().subscribe);
         assert!(all.take().is_none());
         assert!(done[2].try_recv().is_err(), "nobody said anything about it");

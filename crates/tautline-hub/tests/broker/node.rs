@@ -129,5 +129,5 @@ pub(crate) fn text_of(encoded: Bytes) -> String {
 }
 
 pub(crate) fn keep() -> Keep {
-    Keep::new(100_000, 64 << 20, Duration::from_secs(600))
+    Keep::last(100_000).bytes(64 << 20).age(Duration::from_secs(600))
 }

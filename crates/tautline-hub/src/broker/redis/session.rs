@@ -188,7 +188,9 @@ async fn primary(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Bro
         lines.filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name)
     };
     match (field("role"), field("run_id"), field("master_replid")) {
-        (Some((_, "master")), Some((_, run)), Some((_, life))) => Ok(format!("{run}-{life}").into()),
+        (Some((_, "master")), Some((_, run)), Some((_, life))) => {
+            Ok(format!("{run}-{life}").into())
+        }
         (Some((_, "slave")), ..) => Err(BrokerError::unavailable("the server is a replica")),
         _ => Err(odd("INFO")),
     }
@@ -199,9 +201,7 @@ async fn load(connection: &mut MultiplexedConnection) -> Result<Scripts, BrokerE
     let publish = format!("{COMMON}{}", include_str!("publish.lua"));
     let history = format!("{COMMON}{}", include_str!("history.lua"));
     let mut load = redis::pipe();
-    for text in
-        [&publish, include_str!("publish_once.lua"), &history, include_str!("tops.lua")]
-    {
+    for text in [&publish, include_str!("publish_once.lua"), &history, include_str!("tops.lua")] {
         load.cmd("SCRIPT").arg("LOAD").arg(text);
     }
     let hashes: [String; 4] = load.query_async(connection).await.map_err(broker_error)?;
@@ -211,10 +211,7 @@ async fn load(connection: &mut MultiplexedConnection) -> Result<Scripts, BrokerE
 
 impl Session {
     /// Runs a script of ours; loads the scripts again if the server has forgotten them.
-    pub(super) async fn run(
-        &self,
-        command: &redis::Cmd,
-    ) -> Result<Value, BrokerError> {
+    pub(super) async fn run(&self, command: &redis::Cmd) -> Result<Value, BrokerError> {
         let mut commands = self.commands.clone();
         let mut result = commands.send_packed_command(command).await.and_then(Value::extract_error);
         if result.as_ref().is_err_and(super::error::is_forgotten) {

@@ -180,7 +180,8 @@ fn server(url: &str) -> Result<Server, BrokerError> {
         return Err(BrokerError::refused("a URL of Redis has no fragment"));
     }
     let plain = tls.map(|rest| format!("redis://{rest}"));
-    let info = plain.as_deref().unwrap_or(url).into_connection_info().map_err(BrokerError::refused)?;
+    let info =
+        plain.as_deref().unwrap_or(url).into_connection_info().map_err(BrokerError::refused)?;
     let address = match info.addr() {
         ConnectionAddr::Tcp(host, port) => Address::Tcp {
             host: host.clone(),

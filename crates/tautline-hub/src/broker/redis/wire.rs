@@ -76,8 +76,20 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_is_nothing() {
         let all: &[&[u8]] = &[
-            b"", b"hello", b"h", b"h1", b"h1:2", b"h1:2:3", b"h:2:0:x", b"h+1:2:0:x", b"h1:2:1:x", b"h1:2:5:x",
-            b"h1:-2:0:x", b"h99999999999999999999999:1:0:x", b"{\"a\":1}", b"\xff\xff",
+            b"",
+            b"hello",
+            b"h",
+            b"h1",
+            b"h1:2",
+            b"h1:2:3",
+            b"h:2:0:x",
+            b"h+1:2:0:x",
+            b"h1:2:1:x",
+            b"h1:2:5:x",
+            b"h1:-2:0:x",
+            b"h99999999999999999999999:1:0:x",
+            b"{\"a\":1}",
+            b"\xff\xff",
         ];
         for message in all {
             assert_eq!(read(Bytes::from_static(message)), None, "{message:?}");

@@ -175,7 +175,9 @@ impl ClientTls {
     /// the settings.
     pub async fn to_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         if self.pins.is_some() && !matches!(self.trust, Trust::PinsAlone(_)) {
-            return Err(TlsError::Settings("pins cannot be expressed in settings of rustls".into()));
+            return Err(TlsError::Settings(
+                "pins cannot be expressed in settings of rustls".into(),
+            ));
         }
         let mut config = self.config().await?;
         if config.alpn_protocols == [ALPN] {
