@@ -32,6 +32,8 @@ pub use self::settings::RedisBuilder;
 const LINGER: Duration = Duration::from_secs(60 * 60);
 /// The longest age that is kept.
 const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// The most publications that are kept of a topic.
+const MAX_MESSAGES: usize = u32::MAX as usize;
 /// How many topics one call asks about.
 const TOPICS_PER_CALL: usize = 256;
 
@@ -194,7 +196,8 @@ impl RedisBroker {
             command.arg(self.keys.id(topic, id));
         }
         command.arg(self.keys.channel(topic)).arg(encoded).arg(&*session.server);
-        command.arg(keep.messages).arg(keep.bytes).arg(millis(age));
+        // What Redis takes for a length.
+        command.arg(keep.messages.min(MAX_MESSAGES)).arg(keep.bytes).arg(millis(age));
         command.arg(millis(LINGER)).arg(millis(self.remember));
         match session.run(&command).await? {
             Value::BulkString(place) => {
@@ -237,7 +240,7 @@ impl RedisBroker {
             Range::Latest => command.arg(""),
         };
         // One, even if none is wanted: it says whether something is gone.
-        command.arg(limit.clamp(1, i64::MAX as usize));
+        command.arg(limit.clamp(1, MAX_MESSAGES));
         let answer = session.run(&command).await?;
         history(answer, range, limit).ok_or_else(|| odd("the script for histories"))
     }

@@ -11,6 +11,8 @@ mod server;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod suite;
 
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]

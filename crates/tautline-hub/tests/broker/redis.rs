@@ -8,7 +8,7 @@ use tautline_hub::broker::redis::{RedisBroker, RedisBuilder};
 use tautline_hub::broker::{BrokerError, History, Keep, Range};
 
 use crate::node::{Node, encoded, keep, topic};
-use crate::server::{DEADLINE, Dir, Kind, words};
+use crate::server::{DEADLINE, Dir, Kind, certificate, words};
 use crate::suite;
 
 suite::tests!(Kind::Redis);
@@ -119,6 +119,19 @@ async fn a_topic_that_the_server_evicted_begins_a_new_epoch() {
     let last = node.keep("a", "5").await;
     assert_eq!((last.epoch, last.offset), (new.epoch, 3));
     assert!(!after(&node, "a", 1).await.complete && after(&node, "a", 2).await.complete);
+}
+
+#[tokio::test]
+async fn a_publication_without_history_may_have_an_id_too() {
+    let Some(server) = Kind::Redis.start() else { return };
+    let mut node = Node::connect(server.broker()).await;
+    node.subscribe(&["a", "b"]).await;
+    let id = Some(bytes::Bytes::from_static(b"id"));
+    for (name, text) in [("a", "1"), ("a", "again"), ("b", "2")] {
+        let published = node.broker.publish(&topic(name), encoded(text), None, id.clone()).await;
+        assert_eq!(published.unwrap(), None);
+    }
+    assert_eq!((node.text().await.1, node.text().await.1), ("1".to_owned(), "2".to_owned()));
 }
 
 #[tokio::test]
@@ -246,16 +259,6 @@ async fn credentials_are_in_no_debug_output() {
         assert!(matches!(settings(url).build(), Err(BrokerError::Refused(_))), "{url}");
     }
     assert!(matches!(settings("redis://h").prefix("a b").build(), Err(BrokerError::Refused(_))));
-}
-
-/// A certificate for 127.0.0.1, and the PEM of the authority that vouches for it.
-pub(crate) fn certificate(dir: &Dir) -> String {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    dir.file("cert.pem", &certificate.pem());
-    dir.file("key.pem", &key.serialize_pem());
-    certificate.pem()
 }
 
 #[tokio::test]

@@ -125,6 +125,16 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// A certificate for 127.0.0.1, and the PEM of the authority that vouches for it.
+pub(crate) fn certificate(dir: &Dir) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    dir.file("cert.pem", &certificate.pem());
+    dir.file("key.pem", &key.serialize_pem());
+    certificate.pem()
+}
+
 impl Server {
     /// Starts the process, again if it was killed, and waits until it takes connections.
     pub(crate) fn begin(&mut self) {
