@@ -56,7 +56,9 @@ pub enum Range {
 pub struct History {
     /// With their offsets, in the order that was asked for.
     pub publications: Vec<(u64, Publication)>,
-    /// The position of the newest one that the topic has or had, whether or not it is among these.
+    /// The position of the newest one that the topic has or had, whether or not it is among these. A broker
+    /// that does not know, since all of them are gone, says one that is not behind it, up to which all is
+    /// among these or gone; if nothing is gone after the offset that was asked for, it says that offset.
     pub top: Position,
     /// For [`Range::After`]: the first of these is the first one after that offset. If not, some of
     /// what came after it is gone, or the offset is beyond `top`.
@@ -71,8 +73,9 @@ pub struct Arrival {
     pub topic: Topic,
     /// Because of which subscription it arrives: this pattern's, or that of the topic itself.
     pub pattern: Option<Pattern>,
-    /// Where it is in the history, if the topic has one, and the offset of the one before it, which
-    /// is 0 for the first. By this holes are found.
+    /// Where it is in the history, if the topic has one, and the offset of the one before it in the history
+    /// of now, which is 0 for the first. There is a hole ahead of it if that is greater than what one has; if
+    /// it is less, the broker has no longer what was between them, and one has missed nothing.
     pub place: Option<(Position, u64)>,
     /// The [encoded](Publication::encode) publication.
     pub encoded: Bytes,
@@ -202,7 +205,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<History, BrokerError>>;
 
-    /// The newest position of each of these topics, in their order; `None` for one without history.
+    /// The newest position of each of these topics, in their order; `None` for one without history, or of
+    /// which nothing is left: this says nothing about what was published to it.
     fn tops(&self, topics: Vec<Topic>)
     -> BoxFuture<'_, Result<Vec<Option<Position>>, BrokerError>>;
 

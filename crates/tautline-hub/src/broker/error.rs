@@ -42,18 +42,6 @@ impl BrokerError {
         matches!(self, Self::Unavailable(_))
     }
 
-    pub(crate) fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unavailable(Arc::from(source.into()))
-    }
-
-    pub(crate) fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Refused(Arc::from(source.into()))
-    }
-
-    pub(crate) fn unexpected(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unexpected(Arc::from(source.into()))
-    }
-
     /// Whether both are of the same variant.
     pub(crate) fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)

@@ -73,15 +73,17 @@ pub(super) async fn read(
     let epoch = kept.note(&info);
     let state = &info.state;
     let read = entries.iter().map(|(sequence, _)| *sequence).max();
-    let top = match newest {
-        Some((last, _)) => last.max(read.unwrap_or(0)),
-        // Nothing is there of this topic, so all of it up to here has been received, or is gone.
-        None => state.last_sequence,
-    };
     // What goes is what is oldest in the whole stream, so all that came after this sequence is there.
-    let complete = match range {
-        Range::After(_) => since <= top && since.saturating_add(1) >= state.first_sequence,
-        Range::Latest => true,
+    let is_there = |since: u64| since.saturating_add(1) >= state.first_sequence;
+    let (top, complete) = match (newest, range) {
+        (Some((last, _)), Range::After(_)) => {
+            let top = last.max(read.unwrap_or(0));
+            (top, since <= top && is_there(since))
+        }
+        (Some((last, _)), Range::Latest) => (last, true),
+        // Nothing is left of this topic, so nothing came after this that is not gone.
+        (None, Range::After(_)) if since <= state.last_sequence && is_there(since) => (since, true),
+        (None, range) => (state.last_sequence, range == Range::Latest),
     };
     let top = Position { epoch, offset: top };
     Ok(History { publications: crate::broker::decoded(entries), top, complete })
