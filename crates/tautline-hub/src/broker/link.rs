@@ -16,6 +16,8 @@ use crate::topic::Filter;
 /// The highest time to the next attempt at first, and after many.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(10);
+/// How long a connection must have lasted for the next delay to be a first one again.
+const HEALTHY: Duration = Duration::from_secs(5);
 
 /// One connection to a broker, as [`Link::run`] keeps it.
 pub(super) trait Connection: Send {
@@ -129,14 +131,17 @@ impl<S: Clone + Send + Sync + 'static> Link<S> {
             return;
         }
         let _stop = Stop(self);
-        let mut backoff = Backoff::new().first(FIRST_DELAY).max(MAX_DELAY);
+        let mut backoff = Backoff::new().first(FIRST_DELAY).max(MAX_DELAY).healthy_after(HEALTHY);
         loop {
-            let start = Instant::now();
             let lost = match connect().await {
-                Ok(mut connection) => self.keep(&mut connection, &sink).await,
+                Ok(mut connection) => {
+                    let start = Instant::now();
+                    let lost = self.keep(&mut connection, &sink).await;
+                    backoff.note_lasted(start.elapsed());
+                    lost
+                }
                 Err(error) => error,
             };
-            backoff.note_lasted(start.elapsed());
             self.down(lost, &sink);
             tokio::time::sleep(backoff.next_delay()).await;
         }

@@ -5,6 +5,8 @@
 #![allow(clippy::print_stderr, reason = "tests that are skipped say so")]
 
 #[cfg(any(feature = "redis", feature = "nats"))]
+mod hub;
+#[cfg(any(feature = "redis", feature = "nats"))]
 mod node;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod server;
