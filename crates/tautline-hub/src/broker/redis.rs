@@ -1,6 +1,7 @@
 //! A broker on Redis.
 
 mod error;
+mod gate;
 mod keys;
 mod session;
 mod settings;
@@ -17,7 +18,7 @@ use redis::{Cmd, PushInfo, PushKind, Value};
 
 use self::error::odd;
 use self::keys::Keys;
-use self::session::Session;
+use self::session::{Session, Take};
 use self::settings::Server;
 use super::link::Link;
 use super::{
@@ -142,7 +143,7 @@ impl RedisBroker {
     }
 
     /// What the server pushes, as events.
-    fn taker(&self, sink: BrokerSink) -> Arc<dyn Fn(PushInfo) + Send + Sync> {
+    fn taker(&self, sink: BrokerSink) -> Take {
         let (keys, patterns, strange) =
             (self.keys.clone(), self.patterns.clone(), self.strange.clone());
         let signal = keys.signal().into_bytes();
@@ -355,8 +356,8 @@ impl Broker for RedisBroker {
         Box::pin(async move {
             let take = self.taker(sink.clone());
             let times = (self.deadline, self.heartbeat);
-            let connect = || session::connect(&self.servers, &self.keys, times, take.clone());
-            self.link.run(sink, connect).await;
+            let connect = || session::connect(&self.servers, &self.keys, times, &take, &sink);
+            self.link.run(sink.clone(), connect).await;
         })
     }
 

@@ -3,6 +3,7 @@
 //! Where a server is not installed, its tests are skipped with a message, but never in CI.
 #![cfg(unix)]
 #![allow(clippy::print_stderr, reason = "tests that are skipped say so")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests too")]
 
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod hub;

@@ -123,6 +123,7 @@ pub(super) struct Connected {
     subjects: Subjects,
     deadline: Duration,
     take: Take,
+    sink: BrokerSink,
     readers: HashMap<Filter, Reader>,
     _signals: Reader,
     /// What ends when the connection is lost, with the reason.
@@ -160,7 +161,7 @@ async fn open(settings: &Settings, take: Take, sink: BrokerSink) -> Result<Conne
     let options = options(settings, events.clone()).await?;
     let client = options.connect(&settings.servers[..]).await.map_err(error::of_connecting)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch(events, sink));
+    tasks.spawn(watch(events, sink.clone()));
     let (confirm, waiting) = mpsc::channel(CONFIRMATIONS);
     tasks.spawn(confirm_all(client.clone(), settings.subjects.nobody(), waiting));
     let kept = match &settings.stream {
@@ -177,7 +178,7 @@ async fn open(settings: &Settings, take: Take, sink: BrokerSink) -> Result<Conne
     let session = Session { client, kept, confirm };
     let signals = session.client.subscribe(settings.subjects.signal()).await;
     let signals = signals.map_err(BrokerError::unavailable)?;
-    let signals = reader(signals, Source::Signal, take.clone(), None);
+    let signals = reader(signals, Source::Signal, take.clone(), sink.clone(), None);
     session.confirmed().await?;
     tasks.spawn(beat(session.clone(), settings.heartbeat, settings.deadline));
     Ok(Connected {
@@ -185,6 +186,7 @@ async fn open(settings: &Settings, take: Take, sink: BrokerSink) -> Result<Conne
         subjects: settings.subjects.clone(),
         deadline: settings.deadline,
         take,
+        sink,
         readers: HashMap::new(),
         _signals: signals,
         tasks,
@@ -293,16 +295,18 @@ fn reader(
     mut subscriber: Subscriber,
     source: Source,
     take: Take,
+    sink: BrokerSink,
     kept: Option<Arc<Kept>>,
 ) -> Reader {
     let (stop, mut stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move {
         loop {
             tokio::select! {
-                message = subscriber.next() => match message {
-                    Some(message) => take(&source, message, kept.as_ref().map(|kept| kept.epoch())),
-                    None => return,
-                },
+                message = subscriber.next() => {
+                    let Some(message) = message else { return };
+                    take(&source, message, kept.as_ref().map(|kept| kept.epoch()));
+                    sink.ready().await;
+                }
                 _ = &mut stopped => {
                     // The connection may be gone, and the subscription with it.
                     let _ = subscriber.unsubscribe().await;
@@ -323,7 +327,8 @@ impl Connected {
             let subscriber = self.session.client.subscribe(self.subjects.live_of(filter)).await;
             let subscriber = subscriber.map_err(BrokerError::unavailable)?;
             let source = Source::Filter(filter.clone());
-            let reader = reader(subscriber, source, self.take.clone(), self.session.kept.clone());
+            let (take, sink) = (self.take.clone(), self.sink.clone());
+            let reader = reader(subscriber, source, take, sink, self.session.kept.clone());
             self.readers.insert(filter.clone(), reader);
         }
         self.session.confirmed().await

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::error::{broker_error, odd};
+use super::gate::Gate;
 use super::keys::Keys;
 use super::settings::{Address, Server};
-use crate::broker::BrokerError;
 use crate::broker::link::Connection;
+use crate::broker::{BrokerError, BrokerSink};
 use crate::topic::Filter;
 
 /// How many channels one command subscribes to.
@@ -53,16 +54,20 @@ pub(super) struct Connections {
     _alive: oneshot::Sender<()>,
 }
 
+/// What becomes of what the server pushes.
+pub(super) type Take = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
 /// Connects to the first of these that can be reached and is no replica.
 pub(super) async fn connect(
     servers: &[Server],
     keys: &Keys,
     (deadline, heartbeat): (Duration, Duration),
-    take: Arc<dyn Fn(PushInfo) + Send + Sync>,
+    take: &Take,
+    sink: &BrokerSink,
 ) -> Result<Connections, BrokerError> {
     let mut last = BrokerError::refused("there is no server to connect to");
     for server in servers {
-        let opening = open(server, keys, (deadline, heartbeat), take.clone());
+        let opening = open(server, keys, (deadline, heartbeat), take.clone(), sink);
         match timeout(deadline, opening).await {
             Ok(Ok(connections)) => return Ok(connections),
             Ok(Err(error)) => last = error,
@@ -76,7 +81,8 @@ async fn open(
     server: &Server,
     keys: &Keys,
     (deadline, heartbeat): (Duration, Duration),
-    take: Arc<dyn Fn(PushInfo) + Send + Sync>,
+    take: Take,
+    sink: &BrokerSink,
 ) -> Result<Connections, BrokerError> {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(deadline));
     let pushed = config.clone().set_push_sender(move |info| {
@@ -85,7 +91,7 @@ async fn open(
     });
     let mut tasks = JoinSet::new();
     let (alive, gone) = oneshot::channel::<()>();
-    let (mut commands, driver) = dial(server, config).await?;
+    let (mut commands, driver) = dial(server, config, None).await?;
     // Commands under way are not cut off if it is the other connection that is lost.
     let (ended, ending) = oneshot::channel::<()>();
     tokio::spawn(async move {
@@ -99,7 +105,7 @@ async fn open(
         let _ = ending.await;
         BrokerError::unavailable("the connection for commands was closed")
     });
-    let (mut pushes, driver) = dial(server, pushed).await?;
+    let (mut pushes, driver) = dial(server, pushed, Some(sink)).await?;
     tasks.spawn(async move {
         driver.await;
         BrokerError::unavailable("the connection for subscriptions was closed")
@@ -140,6 +146,7 @@ type Driver = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 async fn dial(
     server: &Server,
     config: AsyncConnectionConfig,
+    sink: Option<&BrokerSink>,
 ) -> Result<(MultiplexedConnection, Driver), BrokerError> {
     match &server.address {
         #[cfg(feature = "tls")]
@@ -149,13 +156,15 @@ async fn dial(
             let name = name.map_err(BrokerError::refused)?;
             let connecting = tokio_rustls::TlsConnector::from(settings);
             let connected = connecting.connect(name, tcp(host, *port).await?).await;
-            log_in(server, connected.map_err(BrokerError::unavailable)?, config).await
+            log_in(server, connected.map_err(BrokerError::unavailable)?, config, sink).await
         }
-        Address::Tcp { host, port, .. } => log_in(server, tcp(host, *port).await?, config).await,
+        Address::Tcp { host, port, .. } => {
+            log_in(server, tcp(host, *port).await?, config, sink).await
+        }
         #[cfg(unix)]
         Address::Unix(path) => {
             let connected = tokio::net::UnixStream::connect(path).await;
-            log_in(server, connected.map_err(BrokerError::unavailable)?, config).await
+            log_in(server, connected.map_err(BrokerError::unavailable)?, config, sink).await
         }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(BrokerError::Unsupported("Unix sockets on this system")),
@@ -172,7 +181,9 @@ async fn log_in(
     server: &Server,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: AsyncConnectionConfig,
+    sink: Option<&BrokerSink>,
 ) -> Result<(MultiplexedConnection, Driver), BrokerError> {
+    let stream = Gate::new(stream, sink.cloned());
     let made = MultiplexedConnection::new_with_config(&server.login, stream, config).await;
     let (connection, driver) = made.map_err(broker_error)?;
     Ok((connection, Box::pin(driver)))
