@@ -11,6 +11,7 @@ mod browser;
 mod compare;
 mod forward_proxies;
 mod fuzz;
+mod hub;
 mod instructions;
 mod interop;
 mod interop_http2;
@@ -113,6 +114,11 @@ const CHECKS: &[Check] = &[
         name: "forward-proxies",
         about: "through Squid, tinyproxy, Dante and microsocks; the environment's rules against curl",
         run: |args| none(args).and_then(|()| forward_proxies::check()),
+    },
+    Check {
+        name: "hub",
+        about: "the hub's brokers against Redis and NATS",
+        run: |args| none(args).and_then(|()| hub::check()),
     },
     Check {
         name: "acme",

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
 use tautline::ClientTls;
 use tautline_hub::Position;
 use tautline_hub::broker::redis::{RedisBroker, RedisBuilder};
 use tautline_hub::broker::{BrokerError, History, Keep, Range};
 
 use crate::node::{Node, encoded, keep, topic};
-use crate::server::{DEADLINE, Dir, Kind, certificate, words};
+use crate::server::{DEADLINE, Dir, Kind};
+#[cfg(feature = "tls")]
+use crate::server::{certificate, words};
 use crate::suite;
 
 suite::tests!(Kind::Redis);
@@ -261,6 +264,7 @@ async fn credentials_are_in_no_debug_output() {
     assert!(matches!(settings("redis://h").prefix("a b").build(), Err(BrokerError::Refused(_))));
 }
 
+#[cfg(feature = "tls")]
 #[tokio::test]
 async fn over_tls_a_server_must_be_trusted() {
     let dir = Dir::new();

@@ -1,5 +1,6 @@
 //! Servers of a test: started, stopped, killed and started again.
 
+#[cfg(feature = "redis")]
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -126,6 +127,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A certificate for 127.0.0.1, and the PEM of the authority that vouches for it.
+#[cfg(feature = "tls")]
 pub(crate) fn certificate(dir: &Dir) -> String {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -188,8 +190,9 @@ impl Server {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// Sends lines of the server's own protocol, as anybody can, and returns the first line of the answer to
+    /// Sends lines of Redis' own protocol, as anybody can, and returns the first line of the answer to
     /// the last one.
+    #[cfg(feature = "redis")]
     pub(crate) fn say(&self, lines: &[&str]) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(START)).unwrap();
