@@ -1,5 +1,7 @@
 //! Reading the histories of topics out of the one stream that has them all.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -17,7 +19,9 @@ const AT_ONCE: usize = 64;
 /// How much further back each attempt looks for the latest ones.
 const STEP: u64 = 8;
 /// When the server forgets a consumer that nobody deleted.
-const FORGOTTEN: std::time::Duration = std::time::Duration::from_secs(30);
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// How long a request waits for messages that are no longer there.
+const EXPIRES: Duration = Duration::from_millis(500);
 
 /// A message of the stream: its sequence and payload.
 type Entry = (u64, Bytes);
@@ -153,8 +157,10 @@ async fn fetch(consumer: &Consumer<pull::Config>, limit: usize) -> Result<Vec<En
     let mut entries = Vec::new();
     let mut pending = consumer.cached_info().num_pending;
     while pending > 0 && entries.len() < limit {
-        let most = PER_REQUEST.min(limit - entries.len());
-        let batch = consumer.fetch().max_messages(most).messages().await;
+        // Just as many as there are: a request without a time that finds some of them gone may wait for ever.
+        let there = usize::try_from(pending).unwrap_or(usize::MAX);
+        let most = PER_REQUEST.min(limit - entries.len()).min(there);
+        let batch = consumer.batch().max_messages(most).expires(EXPIRES).messages().await;
         let mut batch = batch.map_err(BrokerError::unavailable)?;
         let before = entries.len();
         while let Some(message) = batch.next().await {
