@@ -217,11 +217,19 @@ impl Server {
 
     /// A broker of another node.
     pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        self.broker_with(DEADLINE)
+    }
+
+    /// The same, with this deadline.
+    pub(crate) fn broker_with(&self, deadline: Duration) -> Arc<dyn Broker> {
+        let url = self.url();
         match self.kind {
             #[cfg(feature = "redis")]
-            Kind::Redis => Arc::new(crate::redis::settings(&self.url()).build().unwrap()),
+            Kind::Redis => {
+                Arc::new(crate::redis::settings(&url).deadline(deadline).build().unwrap())
+            }
             #[cfg(feature = "nats")]
-            Kind::Nats => Arc::new(crate::nats::settings(&self.url()).build().unwrap()),
+            Kind::Nats => Arc::new(crate::nats::settings(&url).deadline(deadline).build().unwrap()),
         }
     }
 }

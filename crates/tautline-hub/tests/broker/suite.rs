@@ -324,9 +324,10 @@ pub(crate) async fn a_server_that_does_not_answer_is_lost(kind: Kind) {
 pub(crate) async fn ten_thousand_publications_at_once_keep_their_order(kind: Kind) {
     const ALL: usize = 10_000;
     let Some(server) = kind.start() else { return };
-    let settings = server.broker();
-    let mut here = Node::connect(settings).await;
-    let there = Arc::new(Node::connect(server.broker()).await);
+    // All at once take their time.
+    let broker = || server.broker_with(Duration::from_secs(30));
+    let mut here = Node::connect(broker()).await;
+    let there = Arc::new(Node::connect(broker()).await);
     here.subscribe(&["a"]).await;
     let start = std::time::Instant::now();
     let mut publishing = JoinSet::new();
