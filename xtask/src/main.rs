@@ -11,6 +11,7 @@ mod browser;
 mod compare;
 mod forward_proxies;
 mod fuzz;
+mod hub;
 mod instructions;
 mod interop;
 mod interop_http2;
@@ -119,6 +120,11 @@ const CHECKS: &[Check] = &[
         name: "software",
         about: "our client and servers of others: websockets behind nginx and HAProxy, NATS, Node-RED",
         run: |args| none(args).and_then(|()| software::check()),
+    },
+    Check {
+        name: "hub",
+        about: "the hub's brokers against Redis and NATS",
+        run: |args| none(args).and_then(|()| hub::check()),
     },
     Check {
         name: "acme",

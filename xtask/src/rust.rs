@@ -21,6 +21,8 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
         "-p tautline --no-default-features --features socks",
         "-p tautline-http --no-default-features",
         "-p tautline-axum --no-default-features",
+        "-p tautline-hub --no-default-features --features redis",
+        "-p tautline-hub --no-default-features --features nats",
         "-p tautline-hub --all-features",
         "-p tautline-bench --features paused --bin returns",
     ];

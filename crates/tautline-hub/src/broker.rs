@@ -1,6 +1,14 @@
 //! What carries publications from node to node: the trait that brokers implement.
 
 mod error;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod link;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod subscriptions;
 
 use std::fmt;
 use std::future::Future;
@@ -48,7 +56,9 @@ pub enum Range {
 pub struct History {
     /// With their offsets, in the order that was asked for.
     pub publications: Vec<(u64, Publication)>,
-    /// The position of the newest one that the topic has or had, whether or not it is among these.
+    /// The position of the newest one that the topic has or had, whether or not it is among these. A broker
+    /// that does not know, since all of them are gone, says one that is not behind it, up to which all is
+    /// among these or gone; if nothing is gone after the offset that was asked for, it says that offset.
     pub top: Position,
     /// For [`Range::After`]: the first of these is the first one after that offset. If not, some of
     /// what came after it is gone, or the offset is beyond `top`.
@@ -63,8 +73,9 @@ pub struct Arrival {
     pub topic: Topic,
     /// Because of which subscription it arrives: this pattern's, or that of the topic itself.
     pub pattern: Option<Pattern>,
-    /// Where it is in the history, if the topic has one, and the offset of the one before it, which
-    /// is 0 for the first. By this holes are found.
+    /// Where it is in the history, if the topic has one, and the offset of the one before it in the history
+    /// of now, which is 0 for the first. There is a hole ahead of it if that is greater than what one has; if
+    /// it is less, the broker has no longer what was between them, and one has missed nothing.
     pub place: Option<(Position, u64)>,
     /// The [encoded](Publication::encode) publication.
     pub encoded: Bytes,
@@ -166,7 +177,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn run(self: Arc<Self>, sink: BrokerSink) -> BoxFuture<'static, ()>;
 
     /// Subscribes. When this has returned, whatever is published to them by any node arrives, until
-    /// they are unsubscribed; also those that could not be subscribed now are when the broker is back.
+    /// they are unsubscribed; also those that could not be subscribed now are when the broker is back,
+    /// unless they were [refused](BrokerError::Refused).
     fn subscribe(&self, filters: Vec<Filter>) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Ends subscriptions. What is on its way may still arrive.
@@ -193,11 +205,26 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<History, BrokerError>>;
 
-    /// The newest position of each of these topics, in their order; `None` for one without history.
+    /// The newest position of each of these topics, in their order; `None` for one without history, or of
+    /// which nothing is left: this says nothing about what was published to it.
     fn tops(&self, topics: Vec<Topic>)
     -> BoxFuture<'_, Result<Vec<Option<Position>>, BrokerError>>;
 
     /// Tells all nodes, this one included, something of the hub's own. It is small, may be lost, and is
     /// kept nowhere.
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// The publications of a history. What cannot be read, as of a later version, is left out, as it is when it
+/// arrives.
+#[cfg(any(feature = "redis", feature = "nats"))]
+fn decoded(encoded: Vec<(u64, Bytes)>) -> Vec<(u64, Publication)> {
+    let mut publications = Vec::with_capacity(encoded.len());
+    for (offset, encoded) in encoded {
+        match Publication::decode(encoded) {
+            Ok(publication) => publications.push((offset, publication)),
+            Err(error) => tracing::warn!(offset, %error, "an entry of a history cannot be read"),
+        }
+    }
+    publications
 }

@@ -81,6 +81,15 @@ impl Delivery {
         self.0.previous
     }
 
+    /// The same, with this offset before it, if it is another one.
+    pub(crate) fn behind(&self, previous: u64) -> Self {
+        if self.0.previous == previous {
+            return self.clone();
+        }
+        let place = self.position().map(|position| (position, previous));
+        Self::new(self.0.topic.clone(), self.0.publication.clone(), place)
+    }
+
     /// What it counts where bytes are bounded.
     pub(crate) fn size(&self) -> usize {
         let publication = &self.0.publication;

@@ -70,8 +70,8 @@ impl Line {
     }
 
     /// The newest position that the broker has. Something is missing if it is another one.
-    pub(crate) fn newest(&mut self, newest: Option<Position>) {
-        let is_same = self.log.as_ref().map(Log::top) == newest;
+    pub(crate) fn newest(&mut self, newest: Position) {
+        let is_same = self.log.as_ref().map(Log::top) == Some(newest);
         if !is_same && self.state == State::Following && self.log.is_some() {
             self.unsure();
         }
@@ -115,14 +115,10 @@ impl Line {
         if delivery.previous() > top.offset {
             return false;
         }
-        if delivery.previous() < top.offset {
-            // The broker went back: what was at the end is not ahead of this one.
-            let ahead = Position { offset: delivery.previous(), ..position };
-            self.begin_anew(ahead, GapReason::Ahead, steps);
-            return self.append(delivery, now, steps);
-        }
+        // If what was ahead of it is gone at the broker, it still follows what is here.
+        let delivery = delivery.behind(top.offset);
         log.push(delivery.clone(), now);
-        steps.push(Step::Deliver(delivery.clone()));
+        steps.push(Step::Deliver(delivery));
         true
     }
 
@@ -135,36 +131,45 @@ impl Line {
         now: Instant,
     ) -> Vec<Step> {
         let mut steps = Vec::new();
+        let mut is_known = true;
+        let is_answer = self.log.as_ref().is_none_or(|log| log.top().offset == after);
         match self.log.as_ref().map(Log::top) {
             None => self.begin(topic, after, history, now),
             Some(top) if top.epoch != history.top.epoch => {
                 self.begin_anew(history.top, GapReason::Epoch, &mut steps);
             }
-            Some(top) if history.top.offset < top.offset => {
+            // What was there when it was asked for is gone. That more has arrived since says nothing.
+            Some(_) if after != u64::MAX && history.top.offset < after => {
                 self.begin_anew(history.top, GapReason::Ahead, &mut steps);
+                // What waits may be of what is gone.
+                self.pending.clear();
+                is_known = false;
             }
-            Some(top) => {
+            Some(top) if history.complete && after <= top.offset => {
                 let deliveries = in_order(topic, after, history);
-                let is_whole = after <= top.offset && history.complete;
-                if is_whole || top.offset == history.top.offset {
-                    self.restore(&deliveries, now);
-                    for delivery in &deliveries {
-                        self.append(delivery, now, &mut steps);
-                    }
-                } else {
-                    self.begin_anew(history.top, GapReason::Trimmed, &mut steps);
+                self.restore(&deliveries, now);
+                for delivery in &deliveries {
+                    self.append(delivery, now, &mut steps);
                 }
             }
+            Some(top) if after == top.offset && history.top.offset > top.offset => {
+                self.begin_anew(history.top, GapReason::Trimmed, &mut steps);
+            }
+            // It was asked for something else, such as what a subscriber missed: whether something is gone
+            // behind the end of this line, it does not say.
+            Some(_) => {}
         }
         if !steps.is_empty() {
             self.tries = 0;
         }
-        self.state = State::Following;
-        self.catch_up(now, &mut steps);
+        if is_answer {
+            self.state = State::Following;
+        }
+        self.catch_up(is_answer, now, &mut steps);
         // There was more than was asked for: the rest.
         let end = self.log.as_ref().map(Log::top);
-        if self.state == State::Following && end.is_some_and(|end| end.offset < history.top.offset)
-        {
+        let is_behind = end.is_some_and(|end| end.offset < history.top.offset);
+        if !is_known || is_behind {
             self.state = State::Asking;
         }
         steps
@@ -200,8 +205,9 @@ impl Line {
         self.log = Some(Log::new(self.keep, top.epoch, top.offset));
     }
 
-    /// What has arrived meanwhile follows; if there is still a hole, it is asked for again.
-    fn catch_up(&mut self, now: Instant, steps: &mut Vec<Step>) {
+    /// What has arrived meanwhile follows; if there is still a hole, it is asked for again. `is_answer` if what came
+    /// was the answer about what is behind the end.
+    fn catch_up(&mut self, is_answer: bool, now: Instant, steps: &mut Vec<Step>) {
         let mut pending = std::mem::take(&mut self.pending).into_iter();
         let mut gone = None;
         while let Some(delivery) = pending.next() {
@@ -213,7 +219,7 @@ impl Line {
                 self.tries = 0;
                 continue;
             }
-            self.tries += 1;
+            self.tries += u32::from(is_answer);
             if self.tries < TRIES {
                 self.state = State::Asking;
                 self.pending = std::iter::once(delivery).chain(pending).collect();
@@ -248,225 +254,4 @@ pub(crate) fn in_order(topic: &Topic, after: u64, history: &History) -> Vec<Deli
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::position::Epoch;
-
-    fn topic() -> Topic {
-        Topic::new("a").unwrap()
-    }
-
-    /// A broker: it has numbers as messages, and gives each of its publications an offset that may leave out
-    /// some.
-    struct Broker {
-        epoch: u64,
-        kept: VecDeque<(u64, u64, u64)>,
-        top: u64,
-        next: u64,
-        again: Option<u64>,
-        most: usize,
-    }
-
-    impl Broker {
-        fn new(most: usize) -> Self {
-            Self { epoch: 1, kept: VecDeque::new(), top: 0, next: 1, again: None, most }
-        }
-
-        /// As it arrives.
-        fn publish(&mut self, step: u64) -> Delivery {
-            let (previous, number) = (self.top, self.next);
-            self.top = self.again.take().unwrap_or(self.top + step);
-            self.next += 1;
-            self.kept.push_back((self.top, previous, number));
-            if self.kept.len() > self.most {
-                self.kept.pop_front();
-            }
-            let position = Position { epoch: Epoch::from_u64(self.epoch), offset: self.top };
-            Delivery::new(topic(), number.to_string().into(), Some((position, previous)))
-        }
-
-        fn history(&self, after: u64, limit: usize) -> History {
-            let behind = |(offset, ..): &&(u64, u64, u64)| *offset > after;
-            let found: Vec<_> = self.kept.iter().filter(behind).take(limit).collect();
-            let complete = match found.first() {
-                Some((_, previous, _)) => *previous <= after,
-                None => after >= self.top || limit == 0,
-            };
-            History {
-                publications: found
-                    .into_iter()
-                    .map(|(offset, _, number)| (*offset, number.to_string().into()))
-                    .collect(),
-                top: Position { epoch: Epoch::from_u64(self.epoch), offset: self.top },
-                complete,
-            }
-        }
-    }
-
-    /// A small generator of numbers (xorshift), so that a failure can be replayed by its seed.
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % bound
-        }
-    }
-
-    /// A subscriber: it counts up, and starts anew after a gap.
-    #[derive(Default)]
-    struct Subscriber {
-        last: Option<u64>,
-        got: u64,
-        gaps: u64,
-    }
-
-    impl Subscriber {
-        fn take(&mut self, steps: Vec<Step>, seed: u64) {
-            for step in steps {
-                match step {
-                    Step::Deliver(delivery) => {
-                        let number: u64 =
-                            delivery.publication().message().as_text().unwrap().parse().unwrap();
-                        if let Some(last) = self.last {
-                            assert_eq!(number, last + 1, "seed {seed}");
-                        }
-                        self.last = Some(number);
-                        self.got += 1;
-                    }
-                    Step::Gap(_) => {
-                        self.last = None;
-                        self.gaps += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Publications that are lost, doubled and late, answers that are late and cut short, a broker that forgets
-    /// early and now and then begins a new epoch or goes back: whoever follows it has everything in order, or is
-    /// told of a gap, and in the end is where the broker is.
-    fn simulate(seed: u64, most: usize, may_restart: bool) -> Subscriber {
-        let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let now = Instant::now();
-        let mut broker = Broker::new(most);
-        let keep = Keep::last(16).age(Duration::from_secs(3600));
-        let mut line = Line::new(keep);
-        let mut on_the_way: VecDeque<Delivery> = VecDeque::new();
-        let mut answer: Option<(u64, History)> = None;
-        let mut subscriber = Subscriber::default();
-        for _ in 0..2000 {
-            match numbers.below(10) {
-                0..=3 => {
-                    let published = broker.publish(1 + numbers.below(3));
-                    match numbers.below(10) {
-                        0 => {}
-                        1 => on_the_way.extend([published.clone(), published]),
-                        _ => on_the_way.push_back(published),
-                    }
-                }
-                4..=6 => {
-                    if let Some(delivery) = on_the_way.pop_front() {
-                        subscriber.take(line.arrived(delivery, now), seed);
-                    }
-                }
-                7 => {
-                    if answer.is_none()
-                        && let Some(after) = line.asks()
-                    {
-                        let limit = usize::try_from(numbers.below(20)).unwrap() + 1;
-                        answer = Some((after, broker.history(after, limit)));
-                    }
-                }
-                8 => {
-                    if let Some((after, history)) = answer.take() {
-                        subscriber.take(line.answered(&topic(), after, &history, now), seed);
-                    }
-                }
-                _ => match numbers.below(40) {
-                    0 if may_restart => {
-                        broker.epoch += 1;
-                        broker.kept.clear();
-                        (broker.top, broker.again) = (0, None);
-                        on_the_way.clear();
-                        answer = None;
-                        line.unsure();
-                    }
-                    1 if may_restart => {
-                        // The next one has its place and its number: by its offset nobody could tell.
-                        if let Some((offset, previous, number)) = broker.kept.pop_back() {
-                            (broker.top, broker.next) = (previous, number);
-                            broker.again = Some(offset);
-                        }
-                        on_the_way.clear();
-                        answer = None;
-                        line.unsure();
-                    }
-                    2..=10 => line.newest(Some(broker.history(u64::MAX, 0).top)),
-                    11..=14 => line.unsure(),
-                    _ => {}
-                },
-            }
-        }
-        // Then it is quiet.
-        while let Some(delivery) = on_the_way.pop_front() {
-            subscriber.take(line.arrived(delivery, now), seed);
-        }
-        if let Some((after, history)) = answer.take() {
-            subscriber.take(line.answered(&topic(), after, &history, now), seed);
-        }
-        line.newest(Some(broker.history(u64::MAX, 0).top));
-        for _ in 0..1000 {
-            let Some(after) = line.asks() else { break };
-            let history = broker.history(after, 7);
-            subscriber.take(line.answered(&topic(), after, &history, now), seed);
-        }
-        assert_eq!(line.asks(), None, "seed {seed}");
-        let end = line.log().unwrap().top();
-        assert_eq!(end, broker.history(u64::MAX, 0).top, "seed {seed}");
-        if let Some(last) = subscriber.last {
-            assert_eq!(last, broker.next - 1, "seed {seed}");
-        }
-        subscriber
-    }
-
-    #[test]
-    fn whatever_is_lost_is_there_in_the_end_in_order() {
-        for seed in 1..500 {
-            let subscriber = simulate(seed, usize::MAX, false);
-            assert_eq!(subscriber.gaps, 0, "seed {seed}: the broker had everything");
-            assert!(subscriber.got > 400, "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn what_is_gone_is_a_gap_and_never_a_silent_one() {
-        let mut gaps = 0;
-        for seed in 1..500 {
-            gaps += simulate(seed, 5, true).gaps;
-        }
-        assert!(gaps > 500, "{gaps}");
-    }
-
-    #[test]
-    fn what_waits_behind_a_hole_is_bounded() {
-        let (mut broker, now) = (Broker::new(usize::MAX), Instant::now());
-        let mut line = Line::new(Keep::last(10));
-        line.answered(&topic(), u64::MAX, &broker.history(u64::MAX, 0), now);
-        broker.publish(1);
-        for _ in 0..10_000 {
-            assert!(line.arrived(broker.publish(1), now).is_empty());
-            assert!(line.pending.len() <= MOST_PENDING);
-        }
-        let mut subscriber = Subscriber { last: Some(0), ..Subscriber::default() };
-        while let Some(after) = line.asks() {
-            subscriber.take(line.answered(&topic(), after, &broker.history(after, 500), now), 0);
-        }
-        assert_eq!((subscriber.got, subscriber.gaps), (10_001, 0));
-    }
-}
+mod tests;

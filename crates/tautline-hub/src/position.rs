@@ -11,8 +11,9 @@ pub struct Epoch(u64);
 
 /// A place in the history of a topic: everything up to this message was received.
 ///
-/// Offsets grow. In memory and on Redis they are contiguous and begin with 1; on NATS they only grow. 0
-/// is ahead of the first message.
+/// Offsets grow, and 0 is ahead of the first message. In memory and on Redis they begin with 1 and are
+/// contiguous, but for jumps of Redis after restarts; on NATS they only grow. They stay below 2^53, so that
+/// languages whose numbers are floating point have them exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "a place is a history and a number in it")]
 pub struct Position {

@@ -283,6 +283,12 @@ impl Remote {
     async fn fetch_last(&self, target: &Arc<Target>) -> Result<(), BrokerError> {
         let Some(topic) = target.topic() else { return Ok(()) };
         let history = within(self.broker.history(topic, Range::Latest, 1)).await?;
+        if history.publications.is_empty()
+            && target.lock().line.as_ref().is_some_and(|line| line.log().is_some())
+        {
+            // There is none, which says nothing about where those end that were here.
+            return Ok(());
+        }
         let ahead = history.publications.first().map_or(u64::MAX, |(offset, _)| offset - 1);
         self.answered(target, ahead, &History { complete: true, ..history });
         Ok(())

@@ -114,8 +114,9 @@ impl Remote {
         }
     }
 
-    /// Compares all positions with those of the broker.
-    async fn check_all(&self) {
+    /// Compares all positions with those of the broker. Of a topic that it knows nothing of, something may have
+    /// come and gone while it was away.
+    async fn check_all(&self, was_away: bool) {
         let wanted = self.table.wanted();
         let followed: Vec<_> =
             wanted.into_iter().filter(|target| target.lock().line.is_some()).collect();
@@ -131,8 +132,10 @@ impl Remote {
             };
             for (target, newest) in some.iter().zip(tops) {
                 let mut state = target.lock();
-                if let Some(line) = &mut state.line {
-                    line.newest(newest);
+                match (&mut state.line, newest) {
+                    (Some(line), Some(newest)) => line.newest(newest),
+                    (Some(line), None) if was_away => line.unsure(),
+                    _ => {}
                 }
                 self.look_for_missing(target, &mut state);
             }
@@ -159,8 +162,8 @@ pub(super) async fn fetch(remote: Arc<Remote>) {
 /// Checks positions from time to time, and whenever the broker is back.
 pub(super) async fn check(remote: Arc<Remote>) {
     loop {
-        let _ = tokio::time::timeout(CHECK, remote.returned.notified()).await;
-        remote.check_all().await;
+        let was_away = tokio::time::timeout(CHECK, remote.returned.notified()).await.is_ok();
+        remote.check_all(was_away).await;
     }
 }
 

@@ -165,6 +165,27 @@ impl ClientTls {
         Self { pins: Some(pins.into_iter().collect()), ..self }
     }
 
+    /// The rustls settings that these come to, for other clients in the same process, such as that of
+    /// a message broker. They name no protocol (ALPN), unless those of
+    /// [`from_config`](Self::from_config) do.
+    ///
+    /// # Errors
+    /// What the settings cannot be made of. [`TlsError::Settings`] with [`pins`](Self::pins), which
+    /// are compared after the handshake, so not by rustls; [`pins_alone`](Self::pins_alone) are part of
+    /// the settings.
+    pub async fn to_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if self.pins.is_some() && !matches!(self.trust, Trust::PinsAlone(_)) {
+            return Err(TlsError::Settings(
+                "pins cannot be expressed in settings of rustls".into(),
+            ));
+        }
+        let mut config = self.config().await?;
+        if config.alpn_protocols == [ALPN] {
+            Arc::make_mut(&mut config).alpn_protocols.clear();
+        }
+        Ok(config)
+    }
+
     async fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let make = || async {
             if !self.trust.is_read_from_disk() {

@@ -1,0 +1,22 @@
+//! The brokers against real servers, which each test starts on a port of its own and ends.
+//!
+//! Where a server is not installed, its tests are skipped with a message, but never in CI.
+#![cfg(unix)]
+#![allow(clippy::print_stderr, reason = "tests that are skipped say so")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests too")]
+
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod hub;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod node;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod server;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod suite;
+
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_failover;
