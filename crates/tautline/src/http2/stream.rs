@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::data::Data;
 use super::written::{Mark, Written};
-use super::{Http2Error, error};
+use super::{Http2Error, MIN_WINDOW, error};
 
 /// The most that one write asks for.
 const MOST: usize = 64 << 10;
@@ -23,6 +23,11 @@ const MOST: usize = 64 << 10;
 /// DATA of this length was cut by a peer that sends no more at once: the least that an end may have
 /// as its limit (RFC 9113 section 4.2).
 const CUT: usize = 16 << 10;
+
+/// How many bytes are taken before they are given back to the windows: with short messages, giving
+/// them back costs as much as taking them. A quarter of the smallest window, so that the peer is
+/// never without room for what this end has taken.
+const GIVE_BACK: usize = MIN_WINDOW as usize / 4;
 
 /// How long the peer may take to end a stream that this end has ended.
 const LINGER: Duration = Duration::from_secs(3);
@@ -38,6 +43,8 @@ pub(crate) struct Http2Stream {
     incoming: Option<RecvStream>,
     /// DATA that has not been taken yet.
     data: Bytes,
+    /// How many bytes were taken and not given back to the windows.
+    taken: usize,
     /// END_STREAM is sent.
     shut: bool,
     /// A client's connection lives as long as its streams.
@@ -56,15 +63,29 @@ pub(crate) trait Carrier: Send + Sync {
 
 impl Http2Stream {
     pub(crate) const fn new(outgoing: SendStream<Data>, incoming: RecvStream) -> Self {
-        let incoming = Some(incoming);
-        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
+        Self {
+            outgoing,
+            incoming: Some(incoming),
+            data: Bytes::new(),
+            taken: 0,
+            shut: false,
+            link: None,
+            last: None,
+        }
     }
 
     /// One that only sends: what is received is read elsewhere.
     #[cfg(feature = "service")]
     pub(crate) const fn sending(outgoing: SendStream<Data>) -> Self {
-        let incoming = None;
-        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
+        Self {
+            outgoing,
+            incoming: None,
+            data: Bytes::new(),
+            taken: 0,
+            shut: false,
+            link: None,
+            last: None,
+        }
     }
 
     /// Ends it with trailers.
@@ -103,6 +124,18 @@ impl Http2Stream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes were taken.
+    fn give_back(&mut self, count: usize) {
+        self.taken += count;
+        if self.taken >= GIVE_BACK
+            && let Some(incoming) = &mut self.incoming
+        {
+            // An error would mean that more is given back than came.
+            let _ = incoming.flow_control().release_capacity(self.taken);
+            self.taken = 0;
+        }
     }
 
     /// How many bytes of so many the windows of the stream and of the connection, and the buffer of
@@ -215,13 +248,7 @@ impl AsyncRead for Http2Stream {
                 break;
             }
         }
-        let count = buf.filled().len() - before;
-        if let Some(incoming) = &mut self.incoming
-            && count > 0
-        {
-            // An error would mean that more is given back than came.
-            let _ = incoming.flow_control().release_capacity(count);
-        }
+        self.give_back(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
