@@ -5,8 +5,8 @@ use std::io::IoSlice;
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Up to this many bytes need no allocation. With these, what `h2` moves around for each DATA is no
-/// larger than with a [`Bytes`] alone.
+/// Up to this many bytes need no allocation: as many as fit into what a [`Bytes`] takes anyway. `h2`
+/// moves that several times for each DATA.
 const SHORT: usize = 37;
 
 /// The payload of one DATA: a few bytes, or one or two pieces that stay where they are.
@@ -115,5 +115,11 @@ mod tests {
             }
         }
         assert!(!Data::empty().has_remaining());
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn what_is_moved_for_each_data_stays_small() {
+        assert_eq!(size_of::<Data>(), size_of::<Bytes>() + 8);
     }
 }

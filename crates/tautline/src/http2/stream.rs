@@ -332,3 +332,44 @@ async fn discard(mut incoming: RecvStream) {
         let _ = incoming.flow_control().release_capacity(data.len());
     }
 }
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use http::{Request, Response};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    // What is taken is given back in steps, which must not leave a peer with the smallest window
+    // without room.
+    #[tokio::test]
+    async fn a_peer_with_the_smallest_window_can_always_go_on() {
+        let (near, far) = tokio::io::duplex(4096);
+        let sending = tokio::spawn(async move {
+            let (mut requests, connection) = h2::client::handshake(far).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            let request = Request::post("http://localhost/").body(()).expect("a request");
+            let (_response, mut outgoing) = requests.send_request(request, false).expect("open");
+            for len in (1..=300).cycle().take(1000) {
+                outgoing.send_data(Bytes::from(vec![7; len]), false).expect("queued");
+            }
+            outgoing.send_data(Bytes::new(), true).expect("queued");
+            std::future::pending::<()>().await;
+        });
+        let mut builder = h2::server::Builder::new();
+        builder.initial_window_size(MIN_WINDOW);
+        let mut connection = builder.handshake::<_, Data>(near).await.expect("HTTP/2");
+        let (request, mut respond) = connection.accept().await.expect("open").expect("a request");
+        let outgoing = respond.send_response(Response::new(()), false).expect("open");
+        let mut stream = Http2Stream::new(outgoing, request.into_body());
+        tokio::spawn(async move { connection.accept().await.is_some() });
+        let mut all = Vec::new();
+        let reading = stream.read_to_end(&mut all);
+        tokio::time::timeout(Duration::from_secs(20), reading)
+            .await
+            .expect("it stops")
+            .expect("read");
+        assert_eq!(all.len(), (1..=300).cycle().take(1000).sum::<usize>());
+        sending.abort();
+    }
+}

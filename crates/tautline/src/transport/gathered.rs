@@ -15,6 +15,10 @@ use crate::sync::{Arc, Mutex, lock};
 /// it.
 const LONG: usize = buffers::BUFFER_SIZE / 2;
 
+/// So much in one read, and the next is one that reads ahead. With less, the buffer of `h2` has room
+/// for all of it anyway.
+const MUCH: usize = 8 << 10;
+
 /// The stream as it is read and written: in large pieces, so that many frames share a system call,
 /// and a segment of TCP. What is written during a [poll](Gatherer::poll) leaves at the end of it;
 /// at any other time it is written and flushed at once.
@@ -31,8 +35,10 @@ pub(crate) struct Gatherer<S>(Arc<Mutex<Gathering<S>>>);
 #[derive(Debug)]
 struct Gathering<S> {
     stream: S,
-    /// Whether more is read than was asked for.
+    /// Whether more may be read than was asked for.
     reads_ahead: bool,
+    /// How much the last read brought.
+    last_read: usize,
     /// What was read and not taken.
     ahead: Option<Box<BytesMut>>,
     /// Whether the user is being polled, so that what it writes can wait for the end of that.
@@ -49,12 +55,19 @@ impl<S> Gathered<S> {
         let shared = Arc::new(Mutex::new(Gathering {
             stream,
             reads_ahead,
+            last_read: 0,
             ahead: None,
             polling: false,
             queue: None,
             failed: None,
         }));
         (Self(shared.clone()), Gatherer(shared))
+    }
+}
+
+impl<S> Gathering<S> {
+    fn check(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
     }
 }
 
@@ -80,10 +93,6 @@ impl<S: AsyncWrite + Unpin> Gatherer<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Gathering<S> {
-    fn check(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)
-    }
-
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,7 +101,9 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         self.check()?;
         let total = bufs.iter().map(|buf| buf.len()).sum();
         let room = self.queue.as_ref().map_or(LONG, |queue| queue.capacity() - queue.len());
-        let waits = self.polling && (1..=LONG).contains(&total);
+        // `h2` gathers short frames itself, and writes them as one piece.
+        let in_pieces = self.queue.is_some() || bufs.len() > 1;
+        let waits = self.polling && in_pieces && (1..=LONG).contains(&total);
         if !waits || room < total {
             ready!(self.poll_empty(cx))?;
         }
@@ -131,33 +142,40 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
 
 impl<S: AsyncRead + Unpin> Gathering<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
+        self.check()?;
+        if self.ahead.is_none() {
+            if !self.reads_ahead || self.last_read < MUCH || buf.remaining() > LONG {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+                self.last_read = buf.filled().len() - before;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_ahead(cx))?;
         }
-        let mut ahead = match self.ahead.take() {
-            Some(ahead) => ahead,
-            None if !self.reads_ahead || buf.remaining() > LONG => {
-                return Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(mut ahead) = self.ahead.take() {
+            let count = ahead.len().min(buf.remaining());
+            buf.put_slice(&ahead[..count]);
+            ahead.advance(count);
+            if ahead.is_empty() {
+                buffers::give(ahead);
+            } else {
+                self.ahead = Some(ahead);
             }
-            None => {
-                let mut ahead = buffers::take();
-                let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut *ahead);
-                if ahead.is_empty() {
-                    buffers::give(ahead);
-                    return read.map_ok(drop);
-                }
-                ahead
-            }
-        };
-        let count = ahead.len().min(buf.remaining());
-        buf.put_slice(&ahead[..count]);
-        ahead.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when something was read ahead, or the stream has ended.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ahead = buffers::take();
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut *ahead);
         if ahead.is_empty() {
             buffers::give(ahead);
         } else {
+            self.last_read = ahead.len();
             self.ahead = Some(ahead);
         }
-        Poll::Ready(Ok(()))
+        read.map_ok(drop)
     }
 }
 
@@ -348,6 +366,22 @@ mod tests {
     }
 
     #[test]
+    fn one_piece_is_written_at_once_unless_others_wait() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut io, mut gatherer) = gathered(usize::MAX, b"");
+        let _ = gatherer.poll(&mut cx, |cx| {
+            for len in [7000, 8000] {
+                let written = Pin::new(&mut io).poll_write(cx, &vec![1; len]);
+                assert!(matches!(written, Poll::Ready(Ok(count)) if count == len));
+                assert_eq!(lengths(&io), [7000], "the second one follows a frame that waits");
+                assert!(frame(&mut io, cx, 300).is_ready());
+            }
+            Poll::<()>::Pending
+        });
+        assert_eq!(lengths(&io), [7000, 300 + 8000 + 300]);
+    }
+
+    #[test]
     fn a_writer_waits_when_the_buffer_is_full_and_nothing_is_lost() {
         let mut cx = Context::from_waker(Waker::noop());
         let (mut io, mut gatherer) = gathered(1000, b"");
@@ -416,7 +450,7 @@ mod tests {
             all.extend_from_slice(buf.filled());
         }
         assert_eq!(all, input);
-        assert_eq!(lock(&io.0).stream.reads, 2, "one for all, one for the end");
+        assert_eq!(lock(&io.0).stream.reads, 3, "the first, one for the rest, one for the end");
         assert!(lock(&io.0).ahead.is_none());
     }
 }
