@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Up to this many bytes need no allocation: as many as fit into what a [`Bytes`] takes anyway. `h2`
 /// moves that several times for each DATA.
-const SHORT: usize = 37;
+pub(super) const SHORT: usize = 37;
 
 /// The payload of one DATA: a few bytes, or one or two pieces that stay where they are.
 #[derive(Debug)]
