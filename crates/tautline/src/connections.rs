@@ -118,10 +118,10 @@ impl Connections {
                 let started = catch_unwind(AssertUnwindSafe(|| handler(ws)));
                 match started {
                     Ok(handling) => {
-                        let (mut place, mut handling) = (Some(place), pin!(Some(handling)));
+                        let mut handling = pin!(Some(handling));
                         let polling =
-                            |cx: &mut Context<'_>| poll_handler(&mut place, handling.as_mut(), cx);
-                        report(poll_fn(polling).await, place);
+                            |cx: &mut Context<'_>| poll_handler(&place, handling.as_mut(), cx);
+                        report(poll_fn(polling).await, &place);
                     }
                     Err(_) => tracing::error!("handler panicked"),
                 }
@@ -217,7 +217,7 @@ impl Connections {
 }
 
 /// How a handler ended is logged, and its task need not be kept for its connection.
-pub(crate) fn report(ended: Ended, place: Option<Place>) {
+pub(crate) fn report(ended: Ended, place: &Place) {
     match ended {
         // The end of the connection has been logged already.
         Ended::With(error) if error.is::<tautline_frame::session::Error>() => {
@@ -229,7 +229,5 @@ pub(crate) fn report(ended: Ended, place: Option<Place>) {
         Ended::Panicked => tracing::error!("handler panicked"),
         Ended::Well => {}
     }
-    if let Some(place) = place {
-        place.end_handler();
-    }
+    place.end_handler();
 }

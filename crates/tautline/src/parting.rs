@@ -4,7 +4,7 @@
 //! returned `Ok`, with 1011 after an error or a panic. Any other connection writes what it can at
 //! once, including a Close, and is gone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tautline_frame::session::{Listener, Session};
 use crate::connection::{Connection, close_on_drop};
 use crate::error::BoxError;
 use crate::handler::HandlerResult;
-use crate::tasks::Place;
+use crate::tasks::{Place, PlaceId};
 use crate::timer::now;
 use crate::transport::Transport;
 use crate::wakers::Wakers;
@@ -27,12 +27,10 @@ pub(crate) fn hand_to_server(connection: &mut Connection<Transport>) {
     if place.is_over() {
         return connection.close_at_once(CloseCode::GOING_AWAY);
     }
+    let id = place.id();
     let mut left = Box::new(connection.take());
     left.keep_place(place, close_on_drop);
-    let mut left = Some(left);
-    // If the slot is gone, the thread is ending and polls no handler.
-    let _ = KEPT.try_with(|kept| keep(&mut kept.borrow_mut(), &mut left));
-    if let Some(left) = left {
+    if let Some(left) = keep(id, left) {
         // It was not dropped by its handler, which may have returned long ago.
         close(left, ended(!std::thread::panicking()));
     }
@@ -42,24 +40,40 @@ const fn ended(well: bool) -> CloseCode {
     if well { CloseCode::NORMAL } else { CloseCode::INTERNAL_ERROR }
 }
 
-/// The handler that this thread is polling, and its connection if it is dropped meanwhile.
+/// The handler that this thread is polling.
+#[derive(Clone, Copy)]
 struct Polled {
-    place: Place,
-    left: Option<Box<Connection<Transport>>>,
+    place: PlaceId,
+    /// Its connection was dropped meanwhile, and is in [`LEFT`].
+    left: bool,
 }
+
+type Left = (PlaceId, Box<Connection<Transport>>);
 
 thread_local! {
-    static KEPT: RefCell<Option<Polled>> = const { RefCell::new(None) };
+    static POLLED: Cell<Option<Polled>> = const { Cell::new(None) };
+    /// Nearly always empty: of the handlers that are being polled, one within the other.
+    static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the connection for [`poll_handler`] if it belongs to the handler being polled.
-fn keep(polled: &mut Option<Polled>, left: &mut Option<Box<Connection<Transport>>>) {
-    if let Some(polled) = polled
-        && let Some(place) = left.as_ref().and_then(|left| left.place())
-        && place.is_same(&polled.place)
-    {
-        polled.left = left.take();
+/// Keeps the connection for [`poll_handler`] if it belongs to the handler being polled; returns it
+/// if not.
+fn keep(id: PlaceId, left: Box<Connection<Transport>>) -> Option<Box<Connection<Transport>>> {
+    let mut left = Some(left);
+    if let Some(polled) = POLLED.get().filter(|polled| polled.place == id) {
+        // If the list is gone, the thread is ending and polls no handler.
+        let _ = LEFT.try_with(|list| list.borrow_mut().extend(left.take().map(|left| (id, left))));
+        POLLED.set(Some(Polled { left: true, ..polled }));
     }
+    left
+}
+
+#[cold]
+fn take_left(id: PlaceId) -> Option<Box<Connection<Transport>>> {
+    LEFT.with_borrow_mut(|list| {
+        let at = list.iter().position(|(of, _)| *of == id)?;
+        Some(list.swap_remove(at).1)
+    })
 }
 
 /// How a handler ended.
@@ -73,18 +87,18 @@ pub(crate) enum Ended {
 /// Polls a handler, and closes the connection if the handler drops it. The close code depends on
 /// how the handler ends, so the connection waits until the poll has returned.
 ///
-/// The place is moved into the thread's slot and back: handlers are polled often, and this costs
-/// next to nothing.
+/// Handlers are polled often: all that this does before and after is to set a few words of the
+/// thread.
 pub(crate) fn poll_handler<F>(
-    place: &mut Option<Place>,
+    place: &Place,
     mut handler: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
 ) -> Poll<Ended>
 where
     F: Future<Output: HandlerResult> + 'static,
 {
-    let polled = place.take().map(|place| Polled { place, left: None });
-    let outer = KEPT.replace(polled);
+    let id = place.id();
+    let outer = POLLED.replace(Some(Polled { place: id, left: false }));
     let polling = AssertUnwindSafe(|| {
         let polled = match handler.as_mut().as_pin_mut() {
             Some(handler) => handler.poll(cx).map(HandlerResult::into_result),
@@ -106,9 +120,8 @@ where
             Poll::Ready(Ended::Panicked)
         }
     };
-    if let Some(polled) = KEPT.replace(outer) {
-        *place = Some(polled.place);
-        if let Some(left) = polled.left {
+    if let Some(Polled { left: true, .. }) = POLLED.replace(outer) {
+        while let Some(left) = take_left(id) {
             close(left, self::ended(matches!(ended, Poll::Pending | Poll::Ready(Ended::Well))));
         }
     }

@@ -178,6 +178,13 @@ pub(crate) struct Place {
     key: usize,
 }
 
+/// What tells a [`Place`] from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlaceId {
+    tasks: usize,
+    key: usize,
+}
+
 impl Place {
     /// The same place for one more holder.
     pub(crate) fn share(&self) -> Self {
@@ -209,8 +216,9 @@ impl Place {
         Some(client)
     }
 
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.key == other.key && Arc::ptr_eq(&self.tasks.0, &other.tasks.0)
+    /// Tells it from all other places that there are at the same time.
+    pub(crate) fn id(&self) -> PlaceId {
+        PlaceId { tasks: Arc::as_ptr(&self.tasks.0).addr(), key: self.key }
     }
 
     /// Whether tasks are aborted, and no new one is started.

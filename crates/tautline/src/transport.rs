@@ -2,6 +2,8 @@
 
 mod boxed;
 #[cfg(feature = "http2")]
+pub(crate) mod gathered;
+#[cfg(feature = "http2")]
 pub(crate) mod patient;
 mod peer;
 #[cfg(feature = "tls")]

@@ -22,6 +22,7 @@ use super::endpoint::Endpoint;
 use crate::http2::{Carrier, Data, Http2Config, Http2Stream, Written, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
+use crate::transport::gathered::Gathered;
 use crate::transport::patient::Patient;
 
 /// How long it is remembered that a server has no WebSocket over HTTP/2: its operators may change
@@ -74,6 +75,7 @@ impl Link {
     {
         let written = Written::default();
         let transport = written.watch(Patient::new(transport, patience));
+        let (transport, mut gatherer) = Gathered::new(transport, !peer.is_secure());
         let starting = config.client(max_head).handshake::<_, Data>(transport);
         let (requests, mut connection) = starting.await.map_err(error::io)?;
         // Before the first SETTINGS of the server, no stream may be opened; afterwards, as many as
@@ -105,8 +107,9 @@ impl Link {
         let served = Arc::downgrade(&link);
         tokio::spawn(async move {
             let last = Last(written);
-            let polling = poll_fn(|cx| last.0.poll(cx, |cx| Pin::new(&mut connection).poll(cx)));
-            let result = polling.await;
+            let mut gathered =
+                |cx: &mut Context<'_>| gatherer.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
+            let result = poll_fn(|cx| last.0.poll(cx, &mut gathered)).await;
             if let Some(link) = served.upgrade() {
                 link.over.store(true, Ordering::Relaxed);
             }

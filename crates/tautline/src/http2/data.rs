@@ -5,15 +5,16 @@ use std::io::IoSlice;
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Up to this many bytes need no allocation. The queue of HTTP/2 has room for the larger of its
-/// two forms anyway.
-const SHORT: usize = 62;
+/// Up to this many bytes need no allocation: as many as fit into what a [`Bytes`] takes anyway. `h2`
+/// moves that several times for each DATA.
+pub(super) const SHORT: usize = 37;
 
 /// The payload of one DATA: a few bytes, or one or two pieces that stay where they are.
 #[derive(Debug)]
 pub(crate) enum Data {
     Short { bytes: [u8; SHORT], start: u8, end: u8 },
-    Pieces(Chain<Bytes, Bytes>),
+    One(Bytes),
+    Two(Box<Chain<Bytes, Bytes>>),
 }
 
 impl Data {
@@ -22,7 +23,7 @@ impl Data {
     }
 
     pub(super) fn pieces([first, second]: [Bytes; 2]) -> Self {
-        Self::Pieces(first.chain(second))
+        if second.is_empty() { Self::One(first) } else { Self::Two(Box::new(first.chain(second))) }
     }
 
     /// The first `count` bytes of these, which has to be no more than there are.
@@ -40,7 +41,7 @@ impl Data {
         for slice in slices {
             all.extend_from_slice(&slice[..slice.len().min(count - all.len())]);
         }
-        Self::pieces([all.freeze(), Bytes::new()])
+        Self::One(all.freeze())
     }
 }
 
@@ -48,21 +49,23 @@ impl Buf for Data {
     fn remaining(&self) -> usize {
         match self {
             Self::Short { start, end, .. } => usize::from(end - start),
-            Self::Pieces(pieces) => pieces.remaining(),
+            Self::One(piece) => piece.len(),
+            Self::Two(pieces) => pieces.remaining(),
         }
     }
 
     fn chunk(&self) -> &[u8] {
         match self {
             Self::Short { bytes, start, end } => &bytes[usize::from(*start)..usize::from(*end)],
-            Self::Pieces(pieces) => pieces.chunk(),
+            Self::One(piece) => piece,
+            Self::Two(pieces) => pieces.chunk(),
         }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         match (self, slices) {
-            (Self::Pieces(pieces), slices) => pieces.chunks_vectored(slices),
-            (Self::Short { .. }, [first, ..]) if self.has_remaining() => {
+            (Self::Two(pieces), slices) => pieces.chunks_vectored(slices),
+            (Self::Short { .. } | Self::One(_), [first, ..]) if self.has_remaining() => {
                 *first = IoSlice::new(self.chunk());
                 1
             }
@@ -76,7 +79,8 @@ impl Buf for Data {
                 assert!(count <= usize::from(*end - *start), "advanced by more than there is");
                 *start += count as u8;
             }
-            Self::Pieces(pieces) => pieces.advance(count),
+            Self::One(piece) => piece.advance(count),
+            Self::Two(pieces) => pieces.advance(count),
         }
     }
 }
@@ -88,7 +92,7 @@ mod tests {
     #[test]
     fn all_forms_hold_the_bytes_they_were_given() {
         let all: Vec<u8> = (0..200).collect();
-        for cut in [0, 1, 30, 62, 63, 100, 200] {
+        for cut in [0, 1, 30, SHORT, SHORT + 1, 100, 200] {
             for count in [0, 1, 30, SHORT, SHORT + 1, 200] {
                 let (first, second) = all.split_at(cut);
                 let split = count.min(cut);
@@ -111,5 +115,11 @@ mod tests {
             }
         }
         assert!(!Data::empty().has_remaining());
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn what_is_moved_for_each_data_stays_small() {
+        assert_eq!(size_of::<Data>(), size_of::<Bytes>() + 8);
     }
 }

@@ -13,9 +13,9 @@ use tautline_frame::WriteQueue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
-use super::data::Data;
+use super::data::{Data, SHORT};
 use super::written::{Mark, Written};
-use super::{Http2Error, error};
+use super::{Http2Error, MIN_WINDOW, error};
 
 /// The most that one write asks for.
 const MOST: usize = 64 << 10;
@@ -23,6 +23,16 @@ const MOST: usize = 64 << 10;
 /// DATA of this length was cut by a peer that sends no more at once: the least that an end may have
 /// as its limit (RFC 9113 section 4.2).
 const CUT: usize = 16 << 10;
+
+/// How many short writes may follow one that found room, without asking for room again, which costs
+/// as much as sending. If the window is shut meanwhile, so many wait in `h2`, and the next one waits
+/// for them.
+const UNASKED: u8 = 3;
+
+/// How many bytes are taken before they are given back to the windows: with short messages, giving
+/// them back costs as much as taking them. A quarter of the smallest window, so that the peer is
+/// never without room for what this end has taken.
+const GIVE_BACK: usize = MIN_WINDOW as usize / 4;
 
 /// How long the peer may take to end a stream that this end has ended.
 const LINGER: Duration = Duration::from_secs(3);
@@ -38,6 +48,10 @@ pub(crate) struct Http2Stream {
     incoming: Option<RecvStream>,
     /// DATA that has not been taken yet.
     data: Bytes,
+    /// How many bytes were taken and not given back to the windows.
+    taken: usize,
+    /// How many of [`UNASKED`] are left.
+    unasked: u8,
     /// END_STREAM is sent.
     shut: bool,
     /// A client's connection lives as long as its streams.
@@ -56,15 +70,31 @@ pub(crate) trait Carrier: Send + Sync {
 
 impl Http2Stream {
     pub(crate) const fn new(outgoing: SendStream<Data>, incoming: RecvStream) -> Self {
-        let incoming = Some(incoming);
-        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
+        Self {
+            outgoing,
+            incoming: Some(incoming),
+            data: Bytes::new(),
+            taken: 0,
+            unasked: 0,
+            shut: false,
+            link: None,
+            last: None,
+        }
     }
 
     /// One that only sends: what is received is read elsewhere.
     #[cfg(feature = "service")]
     pub(crate) const fn sending(outgoing: SendStream<Data>) -> Self {
-        let incoming = None;
-        Self { outgoing, incoming, data: Bytes::new(), shut: false, link: None, last: None }
+        Self {
+            outgoing,
+            incoming: None,
+            data: Bytes::new(),
+            taken: 0,
+            unasked: 0,
+            shut: false,
+            link: None,
+            last: None,
+        }
     }
 
     /// Ends it with trailers.
@@ -103,6 +133,18 @@ impl Http2Stream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes were taken.
+    fn give_back(&mut self, count: usize) {
+        self.taken += count;
+        if self.taken >= GIVE_BACK
+            && let Some(incoming) = &mut self.incoming
+        {
+            // An error would mean that more is given back than came.
+            let _ = incoming.flow_control().release_capacity(self.taken);
+            self.taken = 0;
+        }
     }
 
     /// How many bytes of so many the windows of the stream and of the connection, and the buffer of
@@ -215,13 +257,7 @@ impl AsyncRead for Http2Stream {
                 break;
             }
         }
-        let count = buf.filled().len() - before;
-        if let Some(incoming) = &mut self.incoming
-            && count > 0
-        {
-            // An error would mean that more is given back than came.
-            let _ = incoming.flow_control().release_capacity(count);
-        }
+        self.give_back(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
@@ -235,7 +271,12 @@ impl AsyncWrite for Http2Stream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        if buf.len() <= SHORT && self.unasked > 0 {
+            self.unasked -= 1;
+            return self.send(cx, Data::copy(buf.len(), [buf]));
+        }
         let room = ready!(self.poll_room(cx, buf.len()))?;
+        self.unasked = if room == buf.len() { UNASKED } else { 0 };
         self.send(cx, Data::copy(room, [buf]))
     }
 
@@ -303,5 +344,90 @@ impl Drop for Http2Stream {
 async fn discard(mut incoming: RecvStream) {
     while let Some(Ok(data)) = incoming.data().await {
         let _ = incoming.flow_control().release_capacity(data.len());
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use std::future::Future;
+    use std::task::Waker;
+
+    use http::{Request, Response};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Both ends of a stream, each with windows of this size.
+    async fn open(window: u32) -> (Http2Stream, SendStream<Bytes>, RecvStream) {
+        let (near, far) = tokio::io::duplex(4096);
+        let mut server = h2::server::Builder::new();
+        server.initial_window_size(window);
+        let mut client = h2::client::Builder::new();
+        client.initial_window_size(window);
+        let opening = async {
+            let (mut requests, connection) = client.handshake(far).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            let request = Request::post("http://localhost/").body(()).expect("a request");
+            let (response, outgoing) = requests.send_request(request, false).expect("open");
+            (outgoing, response.await.expect("a response").into_body())
+        };
+        let accepting = async {
+            let mut connection = server.handshake::<_, Data>(near).await.expect("HTTP/2");
+            let asked = connection.accept().await.expect("open");
+            let (request, mut respond) = asked.expect("a request");
+            let outgoing = respond.send_response(Response::new(()), false).expect("open");
+            tokio::spawn(async move { connection.accept().await.is_some() });
+            Http2Stream::new(outgoing, request.into_body())
+        };
+        let ((outgoing, incoming), stream) = tokio::join!(opening, accepting);
+        (stream, outgoing, incoming)
+    }
+
+    async fn within_seconds<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
+    }
+
+    // What is taken is given back in steps, which must not leave a peer with the smallest window
+    // without room.
+    #[tokio::test]
+    async fn a_peer_with_the_smallest_window_can_always_go_on() {
+        let (mut stream, mut outgoing, _incoming) = open(MIN_WINDOW).await;
+        let lengths = || (1..=300).cycle().take(1000);
+        for len in lengths() {
+            outgoing.send_data(Bytes::from(vec![7; len]), false).expect("queued");
+        }
+        outgoing.send_data(Bytes::new(), true).expect("queued");
+        let mut all = Vec::new();
+        within_seconds(stream.read_to_end(&mut all)).await.expect("no error");
+        assert_eq!(all.len(), lengths().sum::<usize>());
+    }
+
+    #[tokio::test]
+    async fn short_writes_stop_soon_after_the_window_is_shut_and_none_is_lost() {
+        let (mut stream, _outgoing, mut incoming) = open(20).await;
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut written = 0_u8;
+        while Pin::new(&mut stream).poll_write(&mut cx, &[written; 10]).is_ready() {
+            written += 1;
+            assert!(written <= 1 + UNASKED, "it never stops");
+        }
+        assert!(written >= 2, "the window has room for two");
+        let reading = async {
+            let mut all = Vec::new();
+            while all.len() < 200 {
+                let data = incoming.data().await.expect("not the end").expect("no error");
+                incoming.flow_control().release_capacity(data.len()).expect("as much as came");
+                all.extend_from_slice(&data);
+            }
+            all
+        };
+        let writing = async {
+            for number in written..20 {
+                stream.write_all(&[number; 10]).await.expect("no error");
+            }
+        };
+        let (all, ()) = within_seconds(async { tokio::join!(reading, writing) }).await;
+        let expected: Vec<u8> = (0..20).flat_map(|number| [number; 10]).collect();
+        assert_eq!(all, expected);
     }
 }

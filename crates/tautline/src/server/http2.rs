@@ -1,7 +1,6 @@
 //! HTTP/2 connections, whose streams become WebSockets (RFC 8441).
 
 use std::future::Future;
-#[cfg(feature = "service")]
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -35,6 +34,7 @@ use crate::handler::HandlerResult;
 use crate::handshake_io::linger;
 use crate::http2::{Data, Http2Stream, error};
 use crate::limits::Key;
+use crate::transport::gathered::Gathered;
 use crate::transport::patient::Patient;
 use crate::transport::{Peer, Transport};
 use crate::websocket::WebSocket;
@@ -104,6 +104,7 @@ where
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
         let (owner, owned) = oneshot::channel();
         let io = Patient::new(io.with_owner(owner), acceptor.patience());
+        let (io, mut gatherer) = Gathered::new(io, !source.peer.is_secure());
         let starting = config.server(max_head).handshake::<_, Data>(io);
         let started = tokio::select! {
             started = timeout_at(deadline, starting) => started,
@@ -120,7 +121,7 @@ where
         let mut checks = interval_at(deadline, IDLE_CHECK);
         loop {
             tokio::select! {
-                accepted = connection.accept() => match accepted {
+                accepted = poll_fn(|cx| gatherer.poll(cx, |cx| connection.poll_accept(cx))) => match accepted {
                     Some(Ok((request, respond))) => self.take(request, respond, &source, &streams),
                     Some(Err(error)) => {
                         break tracing::debug!(%error, "HTTP/2 connection failed");
@@ -143,7 +144,7 @@ where
                 },
             }
         }
-        drop(connection);
+        drop((connection, gatherer));
         // What the client sends until it has read GOAWAY must not be answered with a reset.
         if let Ok(mut stream) = owned.await {
             linger(&mut stream).await;

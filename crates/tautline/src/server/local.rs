@@ -99,9 +99,9 @@ where
         let Ok(handling) = catch_unwind(AssertUnwindSafe(|| handler(ws, data))) else {
             return tracing::error!("handler panicked");
         };
-        let (mut place, mut handling) = (Some(place), pin!(Some(handling)));
-        let ended = poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await;
-        report(ended, place);
+        let mut handling = pin!(Some(handling));
+        let ended = poll_fn(|cx| poll_handler(&place, handling.as_mut(), cx)).await;
+        report(ended, &place);
     };
     kept.keep_handler(spawn_local(task.in_current_span()).abort_handle());
 }

@@ -24,8 +24,7 @@ where
         Ok(None) => return,
         Err(error) => return tracing::debug!(error = %Chain(&error), "connection not accepted"),
     };
-    let mut place = Some(place);
     let mut handling = pin!(Some(handling));
-    let ended = poll_fn(|cx| poll_handler(&mut place, handling.as_mut(), cx)).await;
-    report(ended, place);
+    let ended = poll_fn(|cx| poll_handler(&place, handling.as_mut(), cx)).await;
+    report(ended, &place);
 }
