@@ -37,14 +37,14 @@ pub(super) async fn dial(
     timing: &Timing,
     stages: Stages,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
+    let known = lookups.take_known();
+    if let [address] = known[..] {
+        return only(address, local, timing.deadline(stages.1), stages.1).await;
+    }
     let mut race = Race::new();
     let mut attempts = Attempts::default();
-    let mut deadline = timing.deadline(stages.0);
-    let known = lookups.take_known();
-    if !known.is_empty() {
-        race.found(&known, false, Instant::now());
-        deadline = timing.deadline(stages.1);
-    }
+    let mut deadline = timing.deadline(if known.is_empty() { stages.0 } else { stages.1 });
+    race.found(&known, false, Instant::now());
     loop {
         if lookups.is_over() {
             race.resolved();
@@ -64,14 +64,7 @@ pub(super) async fn dial(
             Step::Over => return Err(Undialled::Resolve(lookups.into_error())),
             Step::Wait(until) => until.map_or(deadline, |until| until.min(deadline)),
         };
-        let event = async {
-            tokio::select! {
-                biased;
-                (number, result) = attempts.next() => Event::Attempt(number, result),
-                found = lookups.next() => Event::Found(found),
-            }
-        };
-        match timeout_at(until, event).await {
+        match timeout_at(until, next_event(&mut attempts, &mut lookups)).await {
             Ok(Event::Attempt(number, Ok(stream))) => {
                 return Ok((stream, attempts.tried[number].0));
             }
@@ -87,18 +80,41 @@ pub(super) async fn dial(
                 }
             }
             Err(_) if until < deadline => {}
-            Err(_) if race.has_addresses() => {
+            Err(_) if !race.has_addresses() => return Err(Undialled::Late(stages.0, None)),
+            Err(_) => {
                 let tried = attempts.into_error(unanswered);
                 return Err(Undialled::Late(stages.1, Some(tried)));
             }
-            Err(_) => return Err(Undialled::Late(stages.0, None)),
         }
+    }
+}
+
+/// The same with one address: there is nothing to race.
+async fn only(
+    address: SocketAddr,
+    local: &Local,
+    deadline: Instant,
+    stage: ConnectStage,
+) -> Result<(TcpStream, SocketAddr), Undialled> {
+    let tried = |error| DialError::new(vec![DialAttempt::new(address, error)]);
+    match timeout_at(deadline, local.connect(address)).await {
+        Ok(Ok(stream)) => Ok((stream, address)),
+        Ok(Err(error)) => Err(Undialled::Failed(tried(error))),
+        Err(_) => Err(Undialled::Late(stage, Some(tried(unanswered())))),
     }
 }
 
 enum Event {
     Attempt(usize, io::Result<TcpStream>),
     Found(Vec<SocketAddr>),
+}
+
+async fn next_event(attempts: &mut Attempts<'_>, lookups: &mut Lookups<'_>) -> Event {
+    tokio::select! {
+        biased;
+        (number, result) = attempts.next() => Event::Attempt(number, result),
+        found = lookups.next() => Event::Found(found),
+    }
 }
 
 type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + 'a>>;
@@ -191,6 +207,12 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(error.attempts().iter().map(DialAttempt::address).collect::<Vec<_>>(), dead);
+        let (stream, peer) = dialled(Lookups::known(vec![address])).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), peer), (address, address));
+        let Err(Undialled::Failed(error)) = dialled(Lookups::known(vec![dead[0]])).await else {
+            panic!("not failed");
+        };
+        assert_eq!((error.kind(), error.attempts().len()), (io::ErrorKind::ConnectionRefused, 1));
         let Err(Undialled::Resolve(error)) = dialled(Lookups::known(Vec::new())).await else {
             panic!("resolved");
         };
