@@ -1,7 +1,7 @@
-// The `chat` example, the same chat under axum, `trading_feed`, and `echo_peer`, used by a real browser.
+// The `chat` example, the same chat under axum, `trading_feed`, `game`, and `echo_peer`, used by a real browser.
 //
 //     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat AXUM_CHAT_BIN=.../axum_chat \
-//       FEED_BIN=.../trading_feed ECHO_BIN=.../echo_peer node run.mjs [GROUP ...]
+//       FEED_BIN=.../trading_feed GAME_BIN=.../game ECHO_BIN=.../echo_peer node run.mjs [GROUP ...]
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
 // "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
@@ -17,6 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { feedChecks } from "./feed.mjs";
+import { gameChecks } from "./game.mjs";
 import { longTests } from "./long.mjs";
 import {
   STEP, check, children, chromiumPath, deferred, faults, flags, person, run, setting, shot, start, stop, wire, within,
@@ -24,6 +25,7 @@ import {
 
 const chats = [["chat", setting("CHAT_BIN")], ["chat under axum", setting("AXUM_CHAT_BIN")]];
 const feedPath = setting("FEED_BIN");
+const gamePath = setting("GAME_BIN");
 const echoPath = setting("ECHO_BIN");
 
 async function joinRoom(page, url, name, room) {
@@ -524,4 +526,4 @@ const echoes = [
 
 const chatGroups = chats.map(([name, path]) => [name, () => chatChecks(path)]);
 
-await run([...chatGroups, ["feed", () => feedChecks(feedPath)], ...echoes, ["pieces", longChecks]]);
+await run([...chatGroups, ["feed", () => feedChecks(feedPath)], ["game", () => gameChecks(gamePath)], ...echoes, ["pieces", longChecks]]);
