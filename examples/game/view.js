@@ -2,9 +2,11 @@
 
 const PLAYER = 22; // radius, as in the arena
 const LIGHT = 12;
-const NAME = 22; // size of letters, in units of the arena
+const NAME = 22; // size of letters, in units of the arena ...
+const READABLE = 12; // ... and at least, in CSS pixels
 
-export const hue = (id) => Array.from(id).reduce((sum, c) => (sum * 31 + c.codePointAt(0)) % 360, 7);
+// Ids that differ little have colours that differ much.
+export const hue = (id) => Array.from(id).reduce((sum, c) => ((sum + c.codePointAt(0)) * 137) % 360, 7);
 
 export class View {
   #canvas;
@@ -43,7 +45,10 @@ export class View {
     context.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
     this.#grid(context);
     for (const [x, y] of lights) this.#light(context, x, y);
-    for (const [id, [x, y]] of Object.entries(players)) this.#player(context, x, y, id, names.get(id), id === you);
+    for (const [id, [x, y]] of Object.entries(players)) {
+      this.#player(context, x, y, hue(id), id === you);
+      this.#name(context, x, y, names.get(id) ?? "", Math.max(NAME, READABLE / scale));
+    }
   }
 
   #grid(context) {
@@ -63,19 +68,20 @@ export class View {
     this.#disc(context, x, y, LIGHT, "#ffd166");
   }
 
-  #player(context, x, y, id, name, mine) {
-    this.#disc(context, x, y, PLAYER, `hsl(${hue(id)} 80% 66%)`);
-    if (mine) {
-      context.strokeStyle = "#fff";
-      context.lineWidth = 4;
-      context.stroke();
-    }
-    if (!name) return;
-    context.font = `${NAME}px system-ui, sans-serif`;
+  #player(context, x, y, hue, mine) {
+    this.#disc(context, x, y, PLAYER, `hsl(${hue} 80% 66%)`);
+    if (!mine) return;
+    context.strokeStyle = "#fff";
+    context.lineWidth = 4;
+    context.stroke();
+  }
+
+  // Above the player; below it at the upper wall.
+  #name(context, x, y, name, size) {
+    context.font = `${size}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.fillStyle = "#eceffa";
-    // Above the player; below it at the upper wall.
-    context.fillText(name, x, y - PLAYER - 8 > NAME ? y - PLAYER - 8 : y + PLAYER + NAME);
+    context.fillText(name, x, y - PLAYER - 8 > size ? y - PLAYER - 8 : y + PLAYER + size);
   }
 
   #disc(context, x, y, radius, fill) {

@@ -16,7 +16,15 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
-    rust::examples(&["chat", "axum_chat", "trading_feed", "game", "devtools", "echo_peer", "axum_peer"])?;
+    rust::examples(&[
+        "chat",
+        "axum_chat",
+        "trading_feed",
+        "game",
+        "devtools",
+        "echo_peer",
+        "axum_peer",
+    ])?;
     if !only_http2 {
         Cmd::new("node tests/browser/run.mjs")
             .env("CHROMIUM", &chromium)
