@@ -6,10 +6,14 @@
 //! cargo run --example axum_chat -- --listen 0.0.0.0:8080    # for everybody on the network
 //! ```
 
+#[path = "support/outlet.rs"]
+mod outlet;
 #[path = "chat/page.rs"]
 mod page;
 #[path = "chat/rooms.rs"]
 mod rooms;
+#[path = "support/site.rs"]
+mod site;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "chat/talk.rs"]
@@ -28,8 +32,9 @@ use tautline::{BoxError, Config, Connections};
 use tautline_axum::WebSocketUpgrade;
 use tokio::net::TcpListener;
 
-use page::{page, plain, ticket};
-use rooms::Rooms;
+use page::{page, ticket};
+use rooms::{Rooms, hub};
+use site::plain;
 use talk::{MAX_MESSAGE, talk};
 
 const PATIENCE: Duration = Duration::from_secs(10); // for connections, when the server ends
@@ -46,7 +51,7 @@ async fn main() -> Result<(), BoxError> {
         .route("/ws", any(join)) // GET over HTTP/1.1, CONNECT over HTTP/2
         .fallback(files)
         .layer(Extension(connections.clone()))
-        .with_state(Rooms::default());
+        .with_state(Rooms::new(hub().build()));
     let closing = connections.clone();
     let stop = async move {
         stopped.await;

@@ -1,8 +1,11 @@
 // The page of the chat. Everything that people wrote goes in as text, never as HTML.
 //
 // To the server, a message is `id LF text`. The id is made here; the server repeats it to everybody, the
-// sender included, and drops a message whose id it already has. So a message is sent again after a
-// reconnect until it has been seen to come back, and still appears once.
+// sender included, and each page shows a message once, whose id it knows. So a message is sent again after
+// a reconnect until it has been seen to come back, and still appears once.
+//
+// Each message has its position, `OFFSET@EPOCH`, in the room's history. After a reconnect the page tells the
+// server the last one that it has, and gets what came after it; or, if that is gone, the history.
 
 import { Connection } from "./connection.js";
 
@@ -48,7 +51,11 @@ function enter(name, room) {
   const url = new URL("ws", location.href);
   url.protocol = url.protocol.replace("http", "ws"); // http -> ws, https -> wss
   url.hash = "";
-  url.search = `?room=${encodeURIComponent(room)}&name=${encodeURIComponent(name)}`;
+  const address = () => {
+    const since = session?.position ? `&since=${session.position}` : "";
+    url.search = `?room=${encodeURIComponent(room)}&name=${encodeURIComponent(name)}${since}`;
+    return url;
+  };
   session = {
     name,
     room,
@@ -56,10 +63,11 @@ function enter(name, room) {
     pending: new Map(), // id -> { text, at, element, timer }
     here: [],
     returning: new Set(), // who was here before a reconnect, and may be on the way back
-    epoch: 0, // which life of the room `seq` counts in
-    seq: 0, // the last message of that life
+    position: "", // of the last message on the page
+    start: "", // where this connection began
+    held: null, // while the history is awaited: what came before it
     lastDay: "",
-    connection: new Connection(url, { state: showState, message: receive }),
+    connection: new Connection(address, { state: showState, message: receive }),
   };
   $("join").hidden = true;
   $("chat").hidden = false;
@@ -148,25 +156,45 @@ $("retry").addEventListener("click", () => session?.connection.retry());
 
 function receive(data) {
   const event = JSON.parse(data);
-  if (event.type === "welcome") return welcome(event);
-  if (event.type === "message") return showMessage(event);
+  if (event.type === "start") return started(event);
+  if (event.type === "history") return showHistory(event);
+  if (event.type === "here") return arrived(event);
+  if (event.type === "gap") return showMissing();
+  if (event.type === "message") return session.held ? session.held.push(event) : showMessage(event);
   if (event.type !== "presence") return; // a newer server may say more
   showPeople(event.here);
   if (event.left) showEvent(`${event.left} left`, event.left);
   if (event.joined && !session.returning.delete(event.joined)) showJoined(event.joined);
 }
 
-// The state of the room: the first message of a connection, and again whenever this client was too slow.
-function welcome({ epoch, here, history }) {
-  log.setAttribute("aria-live", "off"); // the history is not read aloud
-  if (epoch !== session.epoch) session.seq = 0; // the server was restarted, and counts from 1 again
-  const missed = history.length > 0 && history[0].seq > session.seq + 1;
-  if (missed && session.epoch) showDivider("Some messages are missing here");
-  session.epoch = epoch;
+// A connection begins: with what was missed, or with the history.
+function started({ recovered, position }) {
+  log.setAttribute("aria-live", "off"); // what was said before is not read aloud
+  session.held = recovered ? null : [];
+  session.start = position;
+}
+
+function showHistory({ messages }) {
+  if (session.position && messages.length > 0 && !follows(messages[0].position)) showMissing();
+  const held = session.held ?? [];
+  session.held = null;
+  session.position = session.start;
+  [...messages, ...held].forEach(showMessage);
+}
+
+// Whether this message comes after the last one on the page, with none between them.
+function follows(position) {
+  const [[offset, epoch], [known, before]] = [position.split("@"), session.position.split("@")];
+  return Number(offset) <= (epoch === before ? Number(known) : 0) + 1; // another epoch counts from 1 again
+}
+
+const showMissing = () => showDivider("Some messages are missing here");
+
+// Everything that was said before this connection is on the page, but for what waits to be sent.
+function arrived({ here }) {
   session.returning = new Set(session.here.filter((name) => !here.includes(name)));
   const { returning } = session;
   setTimeout(() => returning.clear(), RETURN_WITHIN);
-  history.forEach(showMessage);
   showPeople(here);
   for (const [id, { text }] of session.pending) transmit(id, text);
   requestAnimationFrame(() => log.setAttribute("aria-live", "polite"));
@@ -274,8 +302,8 @@ function messageElement({ from, text, at }) {
 }
 
 function showMessage(message) {
-  const { seq, id, from, at } = message;
-  session.seq = Math.max(session.seq, seq);
+  const { position, id, from, at } = message;
+  session.position = position;
   const key = `${from}\n${id}`;
   if (session.seen.has(key)) return;
   session.seen.add(key);

@@ -5,11 +5,16 @@
 //! cargo run --example chat -- --listen 0.0.0.0:8080         # for everybody on the network
 //! ```
 //!
-//! A browser connects to `/ws?room=ROOM&name=NAME` and sends each message as `id LF text`. It
-//! receives JSON: `welcome` (who is here, what was said), then `message` and `presence`. A message
-//! whose id the room already has is dropped, so after a reconnect a browser resends every message
-//! that it has not seen come back.
+//! Rooms are topics of a hub (`tautline_hub`). A browser connects to `/ws?room=ROOM&name=NAME` and sends
+//! each message as `id LF text`. It receives JSON: `start`, `history` (what was said) and `here` (who is
+//! here), then `message` and `presence`. Each message has its position in the history; a browser that
+//! comes back adds `&since=POSITION`, and gets what it missed instead of the history. It resends every
+//! message that it has not seen come back, and shows one whose id it has shown only once.
 
+#[path = "../support/outlet.rs"]
+mod outlet;
+#[path = "../support/site.rs"]
+mod site;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -19,8 +24,9 @@ mod talk;
 
 use tautline::{BoxError, Config, Server, Upgrade, UpgradeRequest};
 
-use page::{page, plain, ticket};
-use rooms::Rooms;
+use page::{page, ticket};
+use rooms::{Rooms, hub};
+use site::plain;
 use talk::{MAX_MESSAGE, talk};
 
 #[tokio::main]
@@ -30,7 +36,7 @@ async fn main() -> Result<(), BoxError> {
     let server = Server::bind(listen).await?.with_graceful_shutdown(support::stopped());
     println!("chat on http://{}", server.local_addr()?);
 
-    let rooms = Rooms::default();
+    let rooms = Rooms::new(hub().build());
     server
         .config(Config::new().max_message_size(MAX_MESSAGE))
         .fallback(|request, _peer| async move { page(&request) })

@@ -1,177 +1,173 @@
-//! Who is in which room, and what was said there: everything is bounded.
+//! The rooms: each is a topic of the hub, which keeps what was said there. Who is in which room is kept
+//! here. Everything is bounded.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tautline::Text;
-use tokio::sync::broadcast;
+use serde_json::{Value, json};
+use tautline::Prepared;
+use tautline_hub::broker::Range;
+use tautline_hub::{Hub, HubBuilder, Keep, Member, MemberId, Position, PublishError, TopicOptions};
+use tautline_hub::{Topic, broker::BrokerError};
+
+use crate::outlet::{now, with_position};
 
 const MAX_ROOMS: usize = 1_000;
 const MAX_PEOPLE: usize = 200; // names in one room
 const MAX_CONNECTIONS: usize = 1_000; // in one room; one name may have several
 const HISTORY: usize = 100; // messages that a room remembers, as long as they fit into
-const HISTORY_BYTES: usize = 64 * 1024; // which everybody who enters gets
-const QUEUE: usize = 64; // events that one slow reader may be behind before it starts over
+const HISTORY_BYTES: usize = 128 * 1024; // which everybody who enters gets, and for so long:
+const HISTORY_AGE: Duration = Duration::from_secs(60 * 60);
 
-#[derive(Clone, Default)]
-pub(crate) struct Rooms(Arc<Mutex<HashMap<String, Room>>>);
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    hub: Hub,
+    /// Those that somebody is in.
+    rooms: Arc<Mutex<HashMap<Topic, Room>>>,
+}
 
+#[derive(Default)]
 struct Room {
-    epoch: u128,                       // when the room was made: `seq` counts from there
-    seq: u64,                          // messages so far
-    history: VecDeque<(String, Text)>, // "name LF id", and the event as it was sent
-    here: BTreeMap<String, usize>,     // connections by name
-    events: broadcast::Sender<Text>,
+    here: BTreeMap<String, usize>, // connections by name
+    members: HashSet<MemberId>,
 }
 
 /// A place in a room, released when it is dropped.
 pub(crate) struct Seat {
     rooms: Rooms,
-    ticket: Ticket,
+    member: MemberId,
+    room: Topic,
+    name: String,
 }
 
+/// What a connection asks for.
 pub(crate) struct Ticket {
-    pub(crate) room: String,
+    pub(crate) room: Topic,
     pub(crate) name: String,
+    /// The last message that it has, if it was here before.
+    pub(crate) since: Option<Position>,
+}
+
+impl Ticket {
+    /// `None` if the name of the room cannot be that of a topic.
+    pub(crate) fn new(room: &str, name: String, since: Option<Position>) -> Option<Self> {
+        Some(Self { room: topic(room)?, name, since })
+    }
+}
+
+/// A room may have any name, but a topic has dots, white space and wildcards only where they mean something.
+fn topic(room: &str) -> Option<Topic> {
+    let mut name = String::from("room.");
+    for c in room.chars() {
+        if c.is_whitespace() || matches!(c, '.' | '*' | '>' | '%') {
+            write!(name, "%{:04x}", u32::from(c)).ok()?;
+        } else {
+            name.push(c);
+        }
+    }
+    Topic::new(name).ok()
+}
+
+/// A hub whose topics are rooms.
+pub(crate) fn hub() -> HubBuilder {
+    let keep = Keep::last(HISTORY).bytes(HISTORY_BYTES).age(HISTORY_AGE);
+    Hub::builder().max_topics(MAX_ROOMS).topics(move |_| TopicOptions::new().history(keep))
 }
 
 impl Rooms {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Room>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(hub: Hub) -> Self {
+        Self { hub, rooms: Arc::default() }
     }
 
-    /// `None` means that everything is full.
-    pub(crate) fn enter(&self, ticket: Ticket) -> Option<(Seat, Text, broadcast::Receiver<Text>)> {
+    pub(crate) const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Topic, Room>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the others, and this one who is here. `None` means that the room is full.
+    pub(crate) fn enter(&self, member: &Member, room: Topic, name: String) -> Option<Seat> {
         let mut rooms = self.lock();
-        if !rooms.contains_key(&ticket.room) && rooms.len() >= MAX_ROOMS {
-            rooms.retain(|_, room| !room.here.is_empty());
-            if rooms.len() >= MAX_ROOMS {
-                return None;
-            }
-        }
-        let room = rooms.entry(ticket.room.clone()).or_insert_with(Room::new);
-        if room.here.values().sum::<usize>() >= MAX_CONNECTIONS
-            || (room.here.len() >= MAX_PEOPLE && !room.here.contains_key(&ticket.name))
-        {
+        let full = rooms.get(&room).is_some_and(|room| {
+            room.members.len() >= MAX_CONNECTIONS
+                || (room.here.len() >= MAX_PEOPLE && !room.here.contains_key(&name))
+        });
+        if full {
             return None;
         }
-        let connections = room.here.entry(ticket.name.clone()).or_insert(0);
+        let entered = rooms.entry(room.clone()).or_default();
+        let connections = entered.here.entry(name.clone()).or_insert(0);
         *connections += 1;
         if *connections == 1 {
-            room.tell_presence("joined", &ticket.name);
+            entered.tell(&self.hub, "joined", &name);
         }
-        let (welcome, events) = (room.welcome(), room.events.subscribe());
+        entered.members.insert(member.id());
+        member.send(json!({ "type": "here", "here": entered.names() }).to_string());
         drop(rooms);
-        Some((Seat { rooms: self.clone(), ticket }, welcome, events))
+        Some(Seat { rooms: self.clone(), member: member.id(), room, name })
+    }
+
+    /// What was said in a room, oldest first.
+    pub(crate) async fn history(&self, room: &Topic) -> Result<String, BrokerError> {
+        let kept = self.hub.history(room, Range::Latest, HISTORY).await?;
+        let place = |offset| Position { offset, ..kept.top };
+        let said = kept.publications.iter().rev().filter_map(|(offset, publication)| {
+            Some(with_position(publication.message().as_text()?, place(*offset)))
+        });
+        let said: Vec<String> = said.collect();
+        Ok(format!(r#"{{"type":"history","messages":[{}]}}"#, said.join(",")))
     }
 }
 
 impl Seat {
-    pub(crate) fn say(&self, id: &str, text: &str) {
-        if let Some(room) = self.rooms.lock().get_mut(&self.ticket.room) {
-            room.say(&self.ticket.name, id, text);
-        }
-    }
-
-    pub(crate) fn look(&self) -> Option<(Text, broadcast::Receiver<Text>)> {
-        let rooms = self.rooms.lock();
-        let room = rooms.get(&self.ticket.room)?;
-        Some((room.welcome(), room.events.subscribe()))
+    pub(crate) async fn say(&self, id: &str, text: &str) -> Result<(), PublishError> {
+        let message = json!({
+            "type": "message",
+            "at": now(),
+            "id": id,
+            "from": self.name,
+            "text": text,
+        });
+        self.rooms.hub.publish(&self.room, message.to_string()).await.map(drop)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Ticket { room, name } = &self.ticket;
-        if let Some(room) = self.rooms.lock().get_mut(room) {
-            room.leave(name);
+        let mut rooms = self.rooms.lock();
+        let Some(room) = rooms.get_mut(&self.room) else { return };
+        room.members.remove(&self.member);
+        if room.members.is_empty() {
+            rooms.remove(&self.room);
+        } else {
+            room.leave(&self.rooms.hub, &self.name);
         }
     }
 }
 
 impl Room {
-    fn new() -> Self {
-        Self {
-            epoch: now(),
-            seq: 0,
-            history: VecDeque::new(),
-            here: BTreeMap::new(),
-            events: broadcast::Sender::new(QUEUE),
-        }
-    }
-
-    fn say(&mut self, name: &str, id: &str, text: &str) {
-        let key = format!("{name}\n{id}");
-        if self.history.iter().any(|(known, _)| *known == key) {
-            return; // sent again after a reconnect
-        }
-        self.seq += 1;
-        let event = Text::from(format!(
-            r#"{{"type":"message","seq":{},"at":{},"id":{},"from":{},"text":{}}}"#,
-            self.seq,
-            now(),
-            json(id),
-            json(name),
-            json(text)
-        ));
-        self.history.push_back((key, event.clone()));
-        while self.history.len() > HISTORY || self.history_bytes() > HISTORY_BYTES {
-            self.history.pop_front();
-        }
-        self.events.send(event).ok(); // nobody may be listening
-    }
-
-    fn history_bytes(&self) -> usize {
-        self.history.iter().map(|(_, event)| event.len()).sum()
-    }
-
-    fn leave(&mut self, name: &str) {
+    fn leave(&mut self, hub: &Hub, name: &str) {
         let Some(connections) = self.here.get_mut(name) else { return };
         *connections -= 1;
         if *connections == 0 {
             self.here.remove(name);
-            self.tell_presence("left", name);
+            self.tell(hub, "left", name);
         }
     }
 
-    fn tell_presence(&self, what: &str, name: &str) {
-        let (name, here) = (json(name), self.here());
-        let event = format!(r#"{{"type":"presence","{what}":{name},"here":{here}}}"#);
-        self.events.send(event.into()).ok();
-    }
-
-    fn welcome(&self) -> Text {
-        let history: Vec<&str> = self.history.iter().map(|(_, event)| event.as_str()).collect();
-        let (epoch, here, history) = (self.epoch, self.here(), history.join(","));
-        format!(r#"{{"type":"welcome","epoch":{epoch},"here":{here},"history":[{history}]}}"#)
-            .into()
-    }
-
-    fn here(&self) -> String {
-        let names: Vec<String> = self.here.keys().map(|name| json(name)).collect();
-        format!("[{}]", names.join(","))
-    }
-}
-
-/// A JSON string (RFC 8259 section 7).
-fn json(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c if c < ' ' => _ = write!(out, "\\u{:04x}", u32::from(c)),
-            c => out.push(c),
+    fn tell(&self, hub: &Hub, what: &str, name: &str) {
+        let event = json!({ "type": "presence", what: name, "here": self.names() });
+        let event = Prepared::new(event.to_string()); // framed once for all
+        for member in &self.members {
+            hub.send(*member, event.clone());
         }
     }
-    out.push('"');
-    out
-}
 
-/// Milliseconds since 1970, as in JavaScript.
-fn now() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+    fn names(&self) -> Value {
+        self.here.keys().map(String::as_str).collect()
+    }
 }

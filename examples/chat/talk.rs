@@ -1,42 +1,54 @@
 //! One person's connection.
 
 use tautline::{BoxError, CloseCode, CloseFrame, WebSocket};
-use tokio::sync::broadcast::error::RecvError;
+use tautline_hub::{Attach, MemberInfo, Slow, Start, Subscribe};
 
+use crate::outlet::Page;
 use crate::rooms::{Rooms, Ticket};
 
 const MAX_ID: usize = 64; // bytes
 pub(crate) const MAX_MESSAGE: usize = 8 * 1024; // bytes: the page's 2000 UTF-16 units take up to 6000, and the id
+const BEHIND: usize = 256 * 1024; // bytes that wait for one slow reader, before it begins anew
 
-/// From welcome to close.
-pub(crate) async fn talk(mut ws: WebSocket, ticket: Ticket, rooms: Rooms) -> Result<(), BoxError> {
-    let Some((seat, welcome, mut events)) = rooms.enter(ticket) else {
-        let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "no free place")?;
-        return Ok(ws.close_with(frame).await?);
+/// From the history to the close.
+pub(crate) async fn talk(ws: WebSocket, ticket: Ticket, rooms: Rooms) -> Result<(), BoxError> {
+    let (mut reader, mut writer) = ws.split();
+    let Ticket { room, name, since } = ticket;
+    // A connection that is too slow misses nothing: it is closed, and the page recovers.
+    let slow = Slow::disconnect(BEHIND, CloseCode::TRY_AGAIN_LATER);
+    let attach = Attach::new().info(MemberInfo::new(name.as_str())).slow(slow);
+    let member = rooms.hub().attach_outlet(Page::new(&writer), attach);
+
+    let how = since.into_iter().fold(Subscribe::new(), Subscribe::since);
+    let start = match member.subscribe(&room, how).await {
+        Ok(start) => start,
+        Err(error) if error.is_retryable() => {
+            let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "no free room")?;
+            return Ok(writer.close_with(frame).await?);
+        }
+        Err(error) => return Err(error.into()),
     };
-    ws.send(welcome).await?;
-    loop {
-        tokio::select! {
-            message = ws.next() => {
-                let Some(message) = message else { return Ok(()) };
-                let message = message?;
-                let line = message.as_text().and_then(|text| text.split_once('\n'));
-                let Some((id, text)) = line.filter(|(id, _)| id.len() <= MAX_ID) else {
-                    let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "expected: id LF text")?;
-                    return Ok(ws.close_with(frame).await?);
-                };
-                seat.say(id, text);
-            }
-            event = events.recv() => match event {
-                Ok(event) => ws.feed(event).await?, // written by the next call of `next`, many at a time
-                Err(RecvError::Lagged(_)) => {
-                    // This reader is slower than the room: send it the current state of the room.
-                    let Some((welcome, fresh)) = seat.look() else { return Ok(()) };
-                    events = fresh;
-                    ws.send(welcome).await?;
-                }
-                Err(RecvError::Closed) => return Ok(()),
-            },
+    if !matches!(start, Start::Recovered { .. }) {
+        // What is published from now on may come first, or be in both: the page sorts that out.
+        member.send(rooms.history(&room).await?);
+    }
+    let Some(seat) = rooms.enter(&member, room, name) else {
+        let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "no free place")?;
+        return Ok(writer.close_with(frame).await?);
+    };
+
+    while let Some(message) = reader.next().await {
+        let message = message?;
+        let line = message.as_text().and_then(|text| text.split_once('\n'));
+        let Some((id, text)) = line.filter(|(id, _)| id.len() <= MAX_ID) else {
+            let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "expected: id LF text")?;
+            return Ok(writer.close_with(frame).await?);
+        };
+        if seat.say(id, text).await.is_err() {
+            // The page sends it again when it is back.
+            let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "not published")?;
+            return Ok(writer.close_with(frame).await?);
         }
     }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! An order book, and how the feed writes what changes it.
-#![allow(dead_code, reason = "the server and the client each use a part")]
+#![allow(dead_code, reason = "each example uses a part")]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,6 +41,12 @@ impl Book {
         } else {
             levels.insert(price, quantity);
         }
+    }
+
+    /// The prices of a side with their quantities, lowest price first.
+    pub(crate) fn levels(&self, side: Side) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let levels = if side == Side::Bid { &self.bids } else { &self.asks };
+        levels.iter().map(|(price, quantity)| (*price, *quantity))
     }
 
     /// The highest price that is bid, and the lowest that is asked.

@@ -1,7 +1,7 @@
-// The `chat` example, the same chat under axum, and `echo_peer`, used by a real browser.
+// The `chat` example, the same chat under axum, `trading_feed`, `game`, and `echo_peer`, used by a real browser.
 //
 //     SUITES_NODE=dir CHROMIUM=/usr/bin/chromium CHAT_BIN=.../chat AXUM_CHAT_BIN=.../axum_chat \
-//       ECHO_BIN=.../echo_peer node run.mjs
+//       FEED_BIN=.../trading_feed GAME_BIN=.../game ECHO_BIN=.../echo_peer node run.mjs [GROUP ...]
 //
 // SUITES_NODE is a folder whose node_modules holds playwright-core. Prints a line for each check and
 // "browser: N passed, N failed" at the end; screenshots go to target/suites/screens/.
@@ -10,118 +10,23 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 
+import { feedChecks } from "./feed.mjs";
+import { gameChecks } from "./game.mjs";
 import { longTests } from "./long.mjs";
+import {
+  STEP, check, children, chromiumPath, deferred, faults, flags, person, run, setting, shot, start, stop, wire, within,
+} from "./support.mjs";
 
-const STEP = 20_000; // ms for anything that a check waits for
-const ALL = 180_000; // ms for the whole run
-
-function setting(name) {
-  const value = process.env[name];
-  if (value) return value;
-  console.error(`browser: the environment variable ${name} is not set`);
-  process.exit(2);
-}
-
-const { chromium } = createRequire(join(setting("SUITES_NODE"), "package.json"))("playwright-core");
-const chromiumPath = setting("CHROMIUM");
 const chats = [["chat", setting("CHAT_BIN")], ["chat under axum", setting("AXUM_CHAT_BIN")]];
+const feedPath = setting("FEED_BIN");
+const gamePath = setting("GAME_BIN");
 const echoPath = setting("ECHO_BIN");
-const screens = fileURLToPath(new URL("../../target/suites/screens/", import.meta.url));
-mkdirSync(screens, { recursive: true });
-
-// ---- Checks and children --------------------------------------------------------------------------
-
-let passed = 0;
-let failed = 0;
-
-function within(promise, what, limit = STEP) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not within ${limit / 1000} s`)), limit);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-function deferred() {
-  const parts = {};
-  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
-  return parts;
-}
-
-async function check(name, body) {
-  try {
-    await within(body(), name, 3 * STEP);
-    passed += 1;
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n        ${String(error.message).replaceAll("\n", "\n        ")}`);
-  }
-}
-
-const children = new Set();
-
-// Starts a server and waits for the line that tells its address.
-async function start(program, listen, ...more) {
-  const child = spawn(program, ["--listen", listen, ...more], { stdio: ["ignore", "pipe", "inherit"] });
-  children.add(child);
-  child.ended = new Promise((resolve) => {
-    child.on("error", (error) => resolve({ error }));
-    child.on("exit", (code, signal) => resolve({ code, signal }));
-  });
-  child.ended.then(() => children.delete(child));
-  const lines = createInterface({ input: child.stdout });
-  const ready = new Promise((resolve, reject) => {
-    lines.on("line", (line) => {
-      const address = /(?:http|ws):\/\/([\d.]+):(\d+)/.exec(line);
-      if (address) resolve(Number(address[2]));
-    });
-    child.ended.then((end) => reject(new Error(`${program} ended: ${end.error ?? end.code ?? end.signal}`)));
-  });
-  child.port = await within(ready, `start of ${program}`);
-  return child;
-}
-
-async function stop(child) {
-  child.kill("SIGTERM");
-  return within(child.ended, "end after SIGTERM");
-}
-
-const killChildren = () => children.forEach((child) => child.kill("SIGKILL"));
-process.on("exit", killChildren);
-setTimeout(() => {
-  console.log(`browser: gave up after ${ALL / 1000} s`);
-  console.log(`browser: ${passed} passed, ${failed + 1} failed`);
-  process.exit(1);
-}, ALL).unref();
-
-// ---- The people -----------------------------------------------------------------------------------
-
-const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const browser = await chromium.launch({ executablePath: chromiumPath, args: flags });
-
-const faults = []; // what went wrong inside the pages, lost connections aside
-
-async function person(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(STEP);
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (line) => {
-    if (line.type() === "error" && !/WebSocket connection to/.test(line.text())) faults.push(line.text());
-  });
-  return page;
-}
 
 async function joinRoom(page, url, name, room) {
   await page.goto(url);
@@ -153,8 +58,6 @@ const meets = (page, ...names) => page.waitForFunction((names) => {
 
 const times = (page, text) => page.evaluate(
   (text) => [...document.querySelectorAll(".bubble")].filter((b) => b.textContent === text).length, text);
-
-const shot = (page, name) => page.screenshot({ path: join(screens, `${name}.png`) });
 
 // ---- The chat -------------------------------------------------------------------------------------
 
@@ -245,6 +148,56 @@ async function chatChecks(chatPath) {
     });
     await reads(bob, "once only", "after it");
     await meets(bob, "Alice", "Bob"); // the second connection of one name neither came nor went
+  });
+
+  // A page that comes back tells its position, and gets what it missed and nothing else.
+  await check("a page whose connection was cut gets what it missed, once", async () => {
+    const between = await wire(port);
+    const dora = await person();
+    const asked = [];
+    dora.on("websocket", (socket) => asked.push(socket.url()));
+    await joinRoom(dora, `http://127.0.0.1:${between.port}/`, "Dora", "lobby");
+    await reads(dora, "once only", "after it");
+    between.cut();
+    await dora.waitForFunction(() => document.querySelector("#state").dataset.state !== "online");
+    await say(bob, "Dora cannot read this yet");
+    await reads(bob, "after it", "Dora cannot read this yet");
+    const retry = dora.getByRole("button", { name: "Retry now" });
+    if (await retry.isVisible()) await retry.click();
+    await reads(dora, "after it", "Dora cannot read this yet");
+    await online(dora);
+    assert.match(asked.at(-1), /&since=\d+@[0-9a-f]+$/);
+    assert.equal(await times(dora, "once only"), 1);
+    assert.equal(await dora.getByText("Some messages are missing here").count(), 0);
+    await dora.context().close();
+    between.close();
+    await meets(bob, "Alice", "Bob");
+  });
+
+  await check("what a socket is told tells whether it has missed something", async () => {
+    const hear = (since) => alice.evaluate((since) => new Promise((resolve, reject) => {
+      const heard = [];
+      const ws = new WebSocket(`ws://${location.host}/ws?room=lobby&name=Alice${since}`);
+      ws.onclose = () => reject(new Error("closed"));
+      ws.onmessage = ({ data }) => {
+        heard.push(JSON.parse(data));
+        if (heard.at(-1).type !== "here") return;
+        ws.onclose = () => resolve(heard);
+        ws.close();
+      };
+    }), since);
+    const types = (heard) => heard.map(({ type }) => type);
+    const whole = await hear("");
+    assert.deepEqual(types(whole), ["start", "history", "here"]);
+    const { messages } = whole[1];
+    const rest = await hear(`&since=${messages.at(-3).position}`);
+    assert.deepEqual(types(rest), ["start", "message", "message", "here"]);
+    assert.equal(rest[0].recovered, true);
+    assert.deepEqual(rest.slice(1, 3), messages.slice(-2));
+    for (const since of ["&since=1@0", "&since=nonsense"]) {
+      const other = await hear(since);
+      assert.deepEqual([types(other), other[0].recovered], [types(whole), false], since);
+    }
   });
 
   await check("a connection without a name, or with one too long, is refused", async () => {
@@ -573,17 +526,4 @@ const echoes = [
 
 const chatGroups = chats.map(([name, path]) => [name, () => chatChecks(path)]);
 
-for (const [name, group] of [...chatGroups, ...echoes, ["pieces", longChecks]]) {
-  console.log(`-- ${name}`);
-  try {
-    await group();
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}: ${error.message}`);
-  }
-}
-
-await within(browser.close(), "end of the browser").catch(() => {});
-killChildren();
-console.log(`browser: ${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+await run([...chatGroups, ["feed", () => feedChecks(feedPath)], ["game", () => gameChecks(gamePath)], ...echoes, ["pieces", longChecks]]);

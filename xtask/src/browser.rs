@@ -1,4 +1,4 @@
-//! The chat, by itself and under axum, and the echo server, used by a real browser
+//! The chat, by itself and under axum, the trading feed, the game and the echo server, used by a real browser
 //! (tests/browser/run.mjs), and the echo server over HTTP/2, ours and under axum, by two
 //! (tests/browser/http2.mjs). A browser as the server: its DevTools (tests/browser/devtools.mjs).
 
@@ -16,12 +16,22 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
-    rust::examples(&["chat", "axum_chat", "devtools", "echo_peer", "axum_peer"])?;
+    rust::examples(&[
+        "chat",
+        "axum_chat",
+        "trading_feed",
+        "game",
+        "devtools",
+        "echo_peer",
+        "axum_peer",
+    ])?;
     if !only_http2 {
         Cmd::new("node tests/browser/run.mjs")
             .env("CHROMIUM", &chromium)
             .env("CHAT_BIN", project::example("chat"))
             .env("AXUM_CHAT_BIN", project::example("axum_chat"))
+            .env("FEED_BIN", project::example("trading_feed"))
+            .env("GAME_BIN", project::example("game"))
             .env("ECHO_BIN", project::example("echo_peer"))
             .env("SUITES_NODE", node)
             .limit(5 * 60)

@@ -21,7 +21,7 @@ const CLOSE_CODES = new Map([
   [1009, { text: "A message was too long for the server.", again: true }],
   [1011, { text: "The server ran into a problem.", again: true }],
   [1012, { text: "The server is restarting.", again: true }],
-  [1013, { text: "The server is full.", again: true }],
+  [1013, { text: "The server asks for another attempt later.", again: true }],
 ]);
 const LOST = { text: "Connection lost.", again: true }; // 1005, 1006 and any other
 
@@ -33,7 +33,7 @@ export function delayBefore(attempt, random = Math.random()) {
 }
 
 export class Connection {
-  #url;
+  #address;
   #handlers;
   #socket = null;
   #timer = 0;
@@ -42,12 +42,12 @@ export class Connection {
   #running = false;
 
   /**
-   * `handlers.state(state)` hears `{ name, text, until, code }`, where the name is "connecting",
+   * `address()` returns the URL, and is called for each attempt. `handlers.state(state)` hears `{ name, text, until, code }`, where the name is "connecting",
    * "online", "waiting" (until: when the next attempt starts) or "stopped";
    * `handlers.message(text)` hears each text message.
    */
-  constructor(url, handlers) {
-    this.#url = url;
+  constructor(address, handlers) {
+    this.#address = address;
     this.#handlers = handlers;
   }
 
@@ -90,7 +90,7 @@ export class Connection {
 
   #open() {
     this.#handlers.state({ name: "connecting", text: "Connecting…" });
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#address());
     this.#socket = socket;
     this.#timer = setTimeout(() => this.reset(), OPEN_TIMEOUT);
     socket.onopen = () => {
