@@ -5,6 +5,8 @@
 
 mod begin;
 pub mod broker;
+#[cfg(feature = "centrifuge")]
+pub mod centrifuge;
 mod builder;
 mod clock;
 mod delivery;
