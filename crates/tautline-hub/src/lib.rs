@@ -5,9 +5,9 @@
 
 mod begin;
 pub mod broker;
+mod builder;
 #[cfg(feature = "centrifuge")]
 pub mod centrifuge;
-mod builder;
 mod clock;
 mod delivery;
 pub mod guide;
