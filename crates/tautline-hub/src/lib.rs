@@ -7,6 +7,8 @@ mod attendance;
 mod begin;
 pub mod broker;
 mod builder;
+#[cfg(feature = "centrifuge")]
+pub mod centrifuge;
 mod clock;
 mod delivery;
 pub mod guide;
