@@ -43,6 +43,7 @@ impl BrokerError {
     }
 
     /// Whether both are of the same variant.
+    #[cfg(any(feature = "redis", feature = "nats"))]
     pub(crate) fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
