@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tautline::{
     CloseCode, CloseFrame, ClosingSender, Compress, Compression, Config, Error, Message, Prepared,
-    Role, Timeout, TryFeedError, Writer,
+    Role, Timeout, TryFeedError, WebSocket, Writer,
 };
 use tokio::net::TcpStream;
 
@@ -337,4 +337,48 @@ async fn a_close_does_not_depend_on_who_holds_the_sender() {
     assert!(matches!(task, Err(Error::Closed)), "{task:?}");
     assert!(end.is_none(), "{end:?}");
     assert_eq!(far.close_frame().unwrap().code(), CloseCode::TRY_AGAIN_LATER);
+}
+
+#[tokio::test]
+async fn several_prepared_messages_are_sent_at_once_as_far_as_there_is_room() {
+    let (near, far) = tokio::io::duplex(1000);
+    let ws = WebSocket::builder(Role::Server).config(Config::new().write_mark(1500)).build(near);
+    let mut peer = WebSocket::builder(Role::Client).build(far);
+    let (mut reader, mut writer) = ws.split();
+    let messages: Vec<_> = (0..5).map(|n| Prepared::new(format!("{n:0500}"))).collect();
+    let sent = writer.try_send_prepared(&messages[..1]).unwrap();
+    assert_eq!((sent.queued, sent.flushed), (1, true));
+    assert!(peer.next().await.unwrap().unwrap().as_text().unwrap().ends_with('0'));
+    // One more than there is room for below the mark; the pipe takes two.
+    let sent = writer.try_send_prepared(&messages).unwrap();
+    assert_eq!((sent.queued, sent.flushed), (3, false));
+    let sent = writer.try_send_prepared(&messages).unwrap();
+    assert_eq!((sent.queued, sent.flushed), (2, false), "what has left made room");
+    // Nobody flushes: the reader writes the rest.
+    let reading = tokio::spawn(async move { reader.next().await.is_none() });
+    for expected in [0, 1, 2, 0, 1] {
+        let message = peer.next().await.unwrap().unwrap();
+        assert_eq!(message.as_text().unwrap().parse(), Ok(expected));
+    }
+    let sent = writer.try_send_prepared(&[]).unwrap();
+    assert_eq!((sent.queued, sent.flushed), (0, true));
+    peer.close().await.unwrap();
+    assert!(reading.await.unwrap());
+    assert!(matches!(writer.try_send_prepared(&messages), Err(Error::Closed)));
+}
+
+// The reader waits already when something is sent that the transport has no room for.
+#[tokio::test]
+async fn what_is_not_written_at_once_is_written_by_the_reader_that_waits() {
+    let (near, far) = tokio::io::duplex(10);
+    let ws = WebSocket::builder(Role::Server).build(near);
+    let mut peer = WebSocket::builder(Role::Client).build(far);
+    let (mut reader, mut writer) = ws.split();
+    let reading = tokio::spawn(async move { reader.next().await.is_none() });
+    tokio::task::yield_now().await;
+    let long = Prepared::new("long ".repeat(10));
+    assert!(!writer.try_send_prepared([&long]).unwrap().flushed);
+    assert_eq!(peer.next().await.unwrap().unwrap(), *long.message());
+    peer.close().await.unwrap();
+    assert!(reading.await.unwrap());
 }

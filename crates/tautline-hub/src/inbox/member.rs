@@ -1,7 +1,9 @@
 //! A member of a hub: what its handle and its worker share.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -108,10 +110,33 @@ pub(crate) struct Counts {
 
 #[derive(Default)]
 struct Subs {
-    by_target: HashMap<u64, (SubNumber, Arc<Target>)>,
+    by_target: HashMap<ById, SubNumber>,
     numbers: Numbers,
     ended: bool,
 }
+
+/// A target by its number, which the map need not hold a second time.
+struct ById(Arc<Target>);
+
+impl Borrow<u64> for ById {
+    fn borrow(&self) -> &u64 {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 /// Why there is no number for a subscription.
 pub(crate) enum NoNumber {
@@ -153,13 +178,13 @@ impl Shared {
             return Err(NoNumber::TooMany);
         }
         let number = subs.numbers.take();
-        subs.by_target.insert(target.id, (number, target.clone()));
+        subs.by_target.insert(ById(target.clone()), number);
         Ok(number)
     }
 
     /// Ends a subscription. The worker gives its number back.
     pub(crate) fn leave(&self, target: u64) -> Option<SubNumber> {
-        lock(&self.subs).by_target.remove(&target).map(|(number, _)| number)
+        lock(&self.subs).by_target.remove(&target)
     }
 
     pub(crate) fn give_back(&self, sub: SubNumber) {
@@ -167,7 +192,7 @@ impl Shared {
     }
 
     pub(crate) fn targets(&self) -> Vec<Arc<Target>> {
-        lock(&self.subs).by_target.values().map(|(_, target)| target.clone()).collect()
+        lock(&self.subs).by_target.keys().map(|ById(target)| target.clone()).collect()
     }
 
     pub(crate) fn subscriptions(&self) -> usize {
@@ -178,7 +203,7 @@ impl Shared {
     pub(crate) fn end(&self) -> Vec<Arc<Target>> {
         let mut subs = lock(&self.subs);
         subs.ended = true;
-        std::mem::take(&mut subs.by_target).into_values().map(|(_, target)| target).collect()
+        std::mem::take(&mut subs.by_target).into_keys().map(|ById(target)| target).collect()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

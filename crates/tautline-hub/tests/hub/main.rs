@@ -6,6 +6,7 @@ mod members;
 mod network;
 mod nodes;
 mod present;
+mod runs;
 mod server;
 mod slow;
 mod support;

@@ -1,0 +1,85 @@
+//! One topic with a crowd of subscribers, and what members and subscriptions take:
+//! `cargo run --release -p tautline-bench --bin crowd -- [--connections N] [--streams N] [--messages N] [--rates R,..]`
+//!
+//! `http2`: a server whose WebSockets are streams of HTTP/2 connections, 1,000 of 100 streams each unless
+//! told otherwise, since a process here may have 20,000 open files. All are members of a hub, subscribed to
+//! one topic; the server publishes 128 bytes at several rates (in thousandths of a message a second), and a
+//! client in another process, on the other core, notes how long each took to arrive. It answers the server's
+//! pings. With `--rates 0` nothing is published.
+//!
+//! `memory`: the resident memory of a process with members over pipes, before and after they are attached,
+//! and with each subscribed to many topics.
+
+mod client;
+mod histogram;
+mod memory;
+#[path = "../process.rs"]
+mod process;
+mod server;
+#[path = "../support.rs"]
+mod support;
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::process::{Process, resident};
+use crate::support::{Result, option};
+
+/// Bytes of a message, of which the first eight are the time when it was published.
+const LENGTH: usize = 128;
+
+fn main() -> Result {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match words[..] {
+        ["serve"] => runtime.block_on(server::serve()),
+        ["listen", address, connections, streams] => {
+            runtime.block_on(client::listen(address, connections.parse()?, streams.parse()?))
+        }
+        ["memory"] => runtime.block_on(memory::measure()),
+        _ => http2(),
+    }
+}
+
+/// Since 1970, in microseconds: both processes read the same clock.
+fn micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
+}
+
+fn http2() -> Result {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let connections = option(&words, "--connections", 1_000_u64)?;
+    let streams = option(&words, "--streams", 100_u64)?;
+    let messages = option(&words, "--messages", 20_u64)?;
+    let rates = option(&words, "--rates", "250,500,1000".to_owned())?;
+    let all = connections * streams;
+
+    let mut server = Process::start("0", &["serve"], &[])?;
+    let address = server.line()?;
+    let before = resident(server.id())?;
+    let (connections, streams) = (connections.to_string(), streams.to_string());
+    let mut client = Process::start("1", &["listen", &address, &connections, &streams], &[])?;
+    println!("{} connections of {streams} streams: {}", connections, client.line()?);
+    let each = |now: u64| now.saturating_sub(before) * 1024 / all;
+    println!("memory, before anything is published: {} bytes each", each(resident(server.id())?));
+    for rate in rates.split(',') {
+        let rate: u64 = rate.parse()?;
+        let Some(millis) = 1_000_000_u64.checked_div(rate) else { continue };
+        let cpu = server.cpu_time()?;
+        writeln!(server.input, "{millis} {messages}")?;
+        server.line()?;
+        let used = (server.cpu_time()? - cpu).as_secs_f64() * 1e6 / (messages * all) as f64;
+        writeln!(client.input, "{}", messages * all)?;
+        println!(
+            "a message each {millis} ms, {messages} of them: server CPU {used:.2} us each delivery"
+        );
+        println!("  {}", client.line()?);
+        println!("  memory: {} bytes each", each(resident(server.id())?));
+    }
+    Ok(())
+}
+
+/// Between two looks at something that another task changes.
+const LOOK: Duration = Duration::from_millis(20);
