@@ -3,14 +3,18 @@
 //! ```sh
 //! cargo run --example chat                                  # open http://127.0.0.1:8080 in two windows
 //! cargo run --example chat -- --listen 0.0.0.0:8080         # for everybody on the network
+//! cargo run --example chat -- --broker redis://127.0.0.1    # two nodes, also on port 8081, over Redis or nats://
 //! ```
 //!
 //! Rooms are topics of a hub (`tautline_hub`). A browser connects to `/ws?room=ROOM&name=NAME` and sends
 //! each message as `id LF text`. It receives JSON: `start`, `history` (what was said) and `here` (who is
 //! here), then `message` and `presence`. Each message has its position in the history; a browser that
 //! comes back adds `&since=POSITION`, and gets what it missed instead of the history. It resends every
-//! message that it has not seen come back, and shows one whose id it has shown only once.
+//! message that it has not seen come back, and shows one whose id it has shown only once. With a broker, what is said in a
+//! room is read on both nodes; who is here are those of one's own node.
 
+#[path = "../support/nodes.rs"]
+mod nodes;
 #[path = "../support/outlet.rs"]
 mod outlet;
 #[path = "../support/site.rs"]
@@ -22,8 +26,10 @@ mod page;
 mod rooms;
 mod talk;
 
-use tautline::{BoxError, Config, Server, Upgrade, UpgradeRequest};
+use futures_util::future::try_join_all;
+use tautline::{BoxError, Config, Upgrade, UpgradeRequest};
 
+use nodes::Node;
 use page::{page, ticket};
 use rooms::{Rooms, hub};
 use site::plain;
@@ -31,13 +37,17 @@ use talk::{MAX_MESSAGE, talk};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let [listen] = support::arguments(["--listen"], &[])?;
+    let [listen, broker] = support::arguments(["--listen", "--broker"], &[])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".into());
-    let server = Server::bind(listen).await?.with_graceful_shutdown(support::stopped());
-    println!("chat on http://{}", server.local_addr()?);
+    let nodes = nodes::open("chat", &listen, broker.as_deref(), hub).await?;
+    try_join_all(nodes.into_iter().map(serve)).await?;
+    Ok(())
+}
 
-    let rooms = Rooms::new(hub().build());
+async fn serve(Node { server, hub }: Node) -> Result<(), BoxError> {
+    let rooms = Rooms::new(hub);
     server
+        .with_graceful_shutdown(support::stopped())
         .config(Config::new().max_message_size(MAX_MESSAGE))
         .fallback(|request, _peer| async move { page(&request) })
         .authorize(|request: UpgradeRequest| async move {

@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo run --example game                              # open http://127.0.0.1:8082 in two windows
 //! cargo run --example game -- --listen 0.0.0.0:8082     # for everybody on the network
+//! cargo run --example game -- --broker redis://127.0.0.1 # two nodes, also on port 8083, over Redis or nats://
 //! ```
 //!
 //! The game is three topics of a hub (`tautline_hub`):
@@ -16,6 +17,8 @@
 //! A page connects to `/ws?name=NAME`, is told by `welcome` which player it is, and sends `X Y`: the direction that
 //! it goes in, each number from -1 to 1.
 
+#[path = "../support/nodes.rs"]
+mod nodes;
 #[path = "../support/outlet.rs"]
 mod outlet;
 #[path = "../support/site.rs"]
@@ -30,11 +33,12 @@ mod tests;
 mod topics;
 mod world;
 
+use futures_util::future::try_join_all;
 use http::StatusCode;
-use tautline::{BoxError, Config, Rate, Server, Upgrade, UpgradeRequest};
-use tautline_hub::Hub;
+use tautline::{BoxError, Config, Rate, Upgrade, UpgradeRequest};
 
 use arena::Arena;
+use nodes::Node;
 use site::{CONNECTION, CSS, File, HTML, SCRIPT, SVG, parameter, plain, serve};
 
 const MAX_MESSAGE: usize = 64; // bytes: two numbers
@@ -55,24 +59,18 @@ const FILES: &[File] = &[
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let [listen] = support::arguments(["--listen"], &[])?;
+    let [listen, broker] = support::arguments(["--listen", "--broker"], &[])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8082".into());
-    let hub = topics::hub().build();
-    let arena = Arena::open(&hub).await?;
-    let server = bind(&listen).await?;
+    let nodes = nodes::open("game", &listen, broker.as_deref(), topics::hub).await?;
+    let first = nodes.first().ok_or("there is no node")?;
+    let arena = Arena::open(&first.hub).await?; // one for both
     tokio::select! {
-        ended = serve_pages(server, hub) => ended,
+        ended = try_join_all(nodes.into_iter().map(serve_pages)) => ended.map(drop),
         never = arena.run() => match never {},
     }
 }
 
-async fn bind(listen: &str) -> Result<Server, BoxError> {
-    let server = Server::bind(listen).await?;
-    println!("game on http://{}", server.local_addr()?);
-    Ok(server)
-}
-
-async fn serve_pages(server: Server, hub: Hub) -> Result<(), BoxError> {
+async fn serve_pages(Node { server, hub }: Node) -> Result<(), BoxError> {
     server
         .with_graceful_shutdown(support::stopped())
         .config(Config::new().max_message_size(MAX_MESSAGE).message_rate(MESSAGES))

@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --example trading_feed                              # open http://127.0.0.1:8081
 //! cargo run --example trading_feed -- --listen 0.0.0.0:8081     # for everybody on the network
+//! cargo run --example trading_feed -- --broker redis://127.0.0.1 # two nodes, also on port 8082, over Redis or nats://
 //! ```
 //!
 //! Each symbol has three topics of a hub (`tautline_hub`):
@@ -17,6 +18,8 @@
 
 #[path = "../feed/book.rs"]
 mod book;
+#[path = "../support/nodes.rs"]
+mod nodes;
 #[path = "../support/outlet.rs"]
 mod outlet;
 #[path = "../support/site.rs"]
@@ -30,11 +33,12 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use futures_util::future::try_join_all;
 use http::StatusCode;
-use tautline::{BoxError, Config, Server, Upgrade, UpgradeRequest};
-use tautline_hub::Hub;
+use tautline::{BoxError, Config, Upgrade, UpgradeRequest};
 
 use feed::Feed;
+use nodes::Node;
 use site::{CONNECTION, CSS, File, HTML, SCRIPT, SVG, plain, serve};
 
 const MAX_MESSAGE: usize = 128; // bytes: the words of a page are short
@@ -52,25 +56,19 @@ const FILES: &[File] = &[
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let [listen] = support::arguments(["--listen"], &[])?;
+    let [listen, broker] = support::arguments(["--listen", "--broker"], &[])?;
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8081".into());
-    let hub = feed::hub().build();
-    let mut feed = Feed::new(hub.clone())?;
+    let nodes = nodes::open("trading-feed", &listen, broker.as_deref(), feed::hub).await?;
+    let first = nodes.first().ok_or("there is no node")?;
+    let mut feed = Feed::new(first.hub.clone())?; // one market for both
     feed.tick().await?; // there are books before anybody asks for one
-    let server = bind(&listen).await?;
     tokio::select! {
-        ended = serve_pages(server, hub) => ended,
+        ended = try_join_all(nodes.into_iter().map(serve_pages)) => ended.map(drop),
         never = feed.run() => match never {},
     }
 }
 
-async fn bind(listen: &str) -> Result<Server, BoxError> {
-    let server = Server::bind(listen).await?;
-    println!("trading feed on http://{}", server.local_addr()?);
-    Ok(server)
-}
-
-async fn serve_pages(server: Server, hub: Hub) -> Result<(), BoxError> {
+async fn serve_pages(Node { server, hub }: Node) -> Result<(), BoxError> {
     server
         .with_graceful_shutdown(support::stopped())
         .config(Config::new().max_message_size(MAX_MESSAGE))

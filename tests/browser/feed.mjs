@@ -7,13 +7,13 @@ import { check, faults, person, shot, start, stop, wire } from "./support.mjs";
 const number = (page, id) => page.evaluate((id) => Number(document.getElementById(id).textContent), id);
 
 // Waits until so many updates are in a book that was the server's after each of them.
-async function checked(page, more) {
+export async function checked(page, more) {
   const before = await number(page, "checked");
   await page.waitForFunction((least) => Number(document.querySelector("#checked").textContent) >= least, before + more);
   assert.equal(await number(page, "differ"), 0, "the page's book is the server's");
 }
 
-const shows = (page, symbol) => page.waitForFunction((symbol) => {
+export const shows = (page, symbol) => page.waitForFunction((symbol) => {
   const pressed = document.querySelector("#symbols [aria-pressed=true] b")?.textContent;
   return pressed === symbol && document.querySelector("#chart-title").textContent === symbol
     && document.querySelectorAll("#bids tr").length >= 5 && document.querySelectorAll("#asks tr").length >= 5;

@@ -7,7 +7,7 @@ import { check, faults, person, shot, start, stop } from "./support.mjs";
 
 const HELD = 400; // frames at most that a check looks at
 
-async function play(page, url, name) {
+export async function play(page, url, name) {
   const seen = { worlds: [], welcome: null }; // what the server has told the page
   page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
     const message = JSON.parse(payload);
@@ -21,7 +21,7 @@ async function play(page, url, name) {
   return seen;
 }
 
-const meets = (page, ...names) => page.waitForFunction((names) => {
+export const meets = (page, ...names) => page.waitForFunction((names) => {
   const here = [...document.querySelectorAll("#people .name")].map((name) => name.textContent);
   return JSON.stringify(here.sort()) === JSON.stringify(names.sort());
 }, names);

@@ -19,6 +19,7 @@ import { join } from "node:path";
 import { feedChecks } from "./feed.mjs";
 import { gameChecks } from "./game.mjs";
 import { longTests } from "./long.mjs";
+import { nodeChecks } from "./nodes.mjs";
 import {
   STEP, check, children, chromiumPath, deferred, faults, flags, person, run, setting, shot, start, stop, wire, within,
 } from "./support.mjs";
@@ -526,4 +527,7 @@ const echoes = [
 
 const chatGroups = chats.map(([name, path]) => [name, () => chatChecks(path)]);
 
-await run([...chatGroups, ["feed", () => feedChecks(feedPath)], ["game", () => gameChecks(gamePath)], ...echoes, ["pieces", longChecks]]);
+const programs = { chat: chats[0][1], feed: feedPath, game: gamePath };
+const nodeGroups = ["redis", "nats"].map((kind) => [`two nodes over ${kind}`, () => nodeChecks(kind, programs)]);
+
+await run([...chatGroups, ["feed", () => feedChecks(feedPath)], ["game", () => gameChecks(gamePath)], ...nodeGroups, ...echoes, ["pieces", longChecks]]);

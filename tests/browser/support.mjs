@@ -55,8 +55,9 @@ export async function check(name, body) {
 
 export const children = new Set();
 
-// Starts a server and waits for the line that tells its address.
+// Starts a server and waits for the line that tells its address; with a broker, those of its two nodes.
 export async function start(program, listen, ...more) {
+  const nodes = more.includes("--broker") ? 2 : 1;
   const child = spawn(program, ["--listen", listen, ...more], { stdio: ["ignore", "pipe", "inherit"] });
   children.add(child);
   child.ended = new Promise((resolve) => {
@@ -65,10 +66,12 @@ export async function start(program, listen, ...more) {
   });
   child.ended.then(() => children.delete(child));
   const lines = createInterface({ input: child.stdout });
+  child.ports = [];
   const ready = new Promise((resolve, reject) => {
     lines.on("line", (line) => {
       const address = /(?:http|ws):\/\/([\d.]+):(\d+)/.exec(line);
-      if (address) resolve(Number(address[2]));
+      if (address) child.ports.push(Number(address[2]));
+      if (child.ports.length === nodes) resolve(child.ports[0]);
     });
     child.ended.then((end) => reject(new Error(`${program} ended: ${end.error ?? end.code ?? end.signal}`)));
   });

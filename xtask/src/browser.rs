@@ -16,6 +16,10 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     };
     let node = suites::node()?;
     let chromium = suites::chromium()?;
+    if !only_http2 {
+        suites::need("redis-server", "redis-server")?;
+        suites::need("nats-server", "nats-server")?;
+    }
     rust::examples(&[
         "chat",
         "axum_chat",

@@ -133,7 +133,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "browser",
-        about: "the chat and the echo server in Chromium, and over HTTP/2 in Firefox too [--http2]",
+        about: "the chat, the trading feed, the game and the echo server in Chromium, and over HTTP/2 in Firefox too [--http2]",
         run: browser::check,
     },
     Check {
