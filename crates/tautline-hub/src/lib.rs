@@ -6,6 +6,8 @@
 mod attendance;
 mod begin;
 pub mod broker;
+#[cfg(feature = "centrifuge")]
+pub mod centrifuge;
 mod builder;
 mod clock;
 mod delivery;

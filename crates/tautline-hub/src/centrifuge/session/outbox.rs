@@ -1,0 +1,61 @@
+//! What waits to be sent, in frames.
+
+use std::collections::VecDeque;
+
+use tautline::Message;
+
+use crate::centrifuge::format::{Batch, Format};
+use crate::centrifuge::wire;
+
+/// From this many bytes on, a frame is full: more messages in one save nothing, and the reader has to
+/// have the whole of it before it sees the first.
+const FRAME: usize = 16 << 10;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    format: Format,
+    full: VecDeque<Batch>,
+    last: Batch,
+    /// Of all of them.
+    bytes: usize,
+    max: usize,
+}
+
+/// More waits than may.
+pub(super) struct Overfull;
+
+impl Outbox {
+    pub(super) const fn new(format: Format, max: usize) -> Self {
+        Self { format, full: VecDeque::new(), last: Batch::new(format), bytes: 0, max }
+    }
+
+    /// Adds a message. One that is alone may be longer than what may wait.
+    pub(super) fn push(&mut self, reply: &wire::Reply) -> Result<(), Overfull> {
+        let waits = self.bytes;
+        self.bytes -= self.last.len();
+        self.last.push(reply);
+        self.bytes += self.last.len();
+        if waits > 0 && self.bytes > self.max {
+            return Err(Overfull);
+        }
+        if self.last.len() >= FRAME {
+            self.full.push_back(std::mem::replace(&mut self.last, Batch::new(self.format)));
+        }
+        Ok(())
+    }
+
+    /// The next frame.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        let batch = match self.full.pop_front() {
+            Some(batch) => batch,
+            None if self.last.is_empty() => return None,
+            None => std::mem::replace(&mut self.last, Batch::new(self.format)),
+        };
+        self.bytes -= batch.len();
+        Some(batch.into_message())
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.format, self.max);
+    }
+}

@@ -1,0 +1,139 @@
+use super::*;
+
+const TOO_MANY: &str = r#""error":{"code":111,"message":"too many requests","temporary":true}"#;
+
+#[test]
+fn channels_are_limited() {
+    each_connected(&Config::new().max_channels(2), |mut client| {
+        client.subscribe("a", Subscribed::default());
+        client.send(r#"{"id":2,"subscribe":{"channel":"b"}}"#);
+        client.send(r#"{"id":3,"subscribe":{"channel":"c"}}"#);
+        assert_eq!(
+            client.received(),
+            r#"{"id":3,"error":{"code":106,"message":"limit exceeded"}}"#,
+            "one that is about to be counts"
+        );
+        client.refuse(ClientError::PERMISSION_DENIED);
+        client.received();
+        client.subscribe("c", Subscribed::default());
+        client.send(r#"{"id":4,"unsubscribe":{"channel":"a"}}"#);
+        client.left();
+        client.received();
+        assert_eq!(client.subscribe("d", Subscribed::default()), r#"{"id":2,"subscribe":{}}"#);
+        assert!(!client.session.subscribe("e", &Subscribed::default(), client.now));
+        assert_eq!(client.closed(), Some(Disconnect::CHANNEL_LIMIT));
+    });
+    each(&Config::new().max_channels(2), |mut client| {
+        client.send(r#"{"id":1,"connect":{}}"#);
+        let mut connected = Connected::new("");
+        for channel in ["a", "b", "c"] {
+            connected.subscriptions.insert(channel.to_owned(), Subscribed::default());
+        }
+        client.answer(Answer::Connect(connected));
+        assert_eq!(client.closed(), Some(Disconnect::CHANNEL_LIMIT));
+    });
+}
+
+#[test]
+fn names_are_bounded() {
+    let (longest, longer) = ("x".repeat(255), "x".repeat(256));
+    for command in ["subscribe", "publish", "presence", "presence_stats", "history"] {
+        each_connected(&Config::new(), |mut client| {
+            client.send(&format!(r#"{{"id":2,"{command}":{{"channel":"{longer}"}}}}"#));
+            assert_eq!(
+                client.received(),
+                r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#
+            );
+            assert!(client.event().is_none());
+            client.send(&format!(r#"{{"id":2,"{command}":{{"channel":"{longest}"}}}}"#));
+            client.request();
+        });
+    }
+    each_connected(&Config::new(), |mut client| {
+        client.send(&format!(r#"{{"id":2,"rpc":{{"method":"{longer}"}}}}"#));
+        assert_eq!(client.received(), r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#);
+        client.send(&format!(r#"{{"id":2,"rpc":{{"method":"{longest}"}}}}"#));
+        client.request();
+    });
+}
+
+#[test]
+fn requests_that_wait_are_limited() {
+    each_connected(&Config::new().max_pending(2), |mut client| {
+        client.send(r#"{"id":2,"rpc":{}}"#);
+        client.send(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+        for command in [
+            r#""rpc":{}"#,
+            r#""subscribe":{"channel":"b"}"#,
+            r#""unsubscribe":{"channel":"a"}"#,
+            r#""history":{"channel":"a"}"#,
+        ] {
+            client.send(&format!(r#"{{"id":4,{command}}}"#));
+            assert_eq!(client.received(), format!(r#"{{"id":4,{TOO_MANY}}}"#), "{command}");
+        }
+        client.answer(Answer::Rpc("".into()));
+        client.send(r#"{"id":5,"unsubscribe":{"channel":"a"}}"#);
+        client.send(r#"{"id":6,"subscribe":{"channel":"a"}}"#);
+        let received = client.received();
+        assert_eq!(
+            received.lines().collect::<Vec<_>>(),
+            [r#"{"id":2,"rpc":{}}"#, &*format!(r#"{{"id":6,{TOO_MANY}}}"#)],
+            "what waits for a channel counts"
+        );
+        client.answer(Answer::Subscribe(Subscribed::default()));
+        client.send(r#"{"id":7,"rpc":{}}"#);
+        client.send(r#"{"id":8,"rpc":{}}"#);
+        assert!(!client.received().contains("error"), "and does no more when it is done");
+    });
+}
+
+// The application has not let it in yet, and it goes on and on.
+#[test]
+fn what_waits_for_the_first_answer_is_limited() {
+    each(&Config::new().max_commands(2), |mut client| {
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.send(r#"{"id":2,"rpc":{}}"#);
+        client.send(r#"{"id":3,"rpc":{}}"#);
+        assert_eq!(client.closed(), None);
+        client.send(r#"{"id":4,"rpc":{}}"#);
+        assert_eq!(client.closed(), Some(Disconnect::TOO_MANY_REQUESTS));
+    });
+}
+
+#[test]
+fn what_waits_to_be_sent_is_limited() {
+    let data = Payload::json(&"x".repeat(1000)).unwrap();
+    each_connected(&Config::new().max_queue(100_000), |mut client| {
+        let mut sent = 0;
+        while client.session.message(&data) {
+            sent += 1;
+            assert!(sent < 100, "{sent}");
+        }
+        assert!(sent > 90, "{sent}");
+        assert_eq!(client.received(), "", "it would not have taken that either");
+        assert_eq!(client.closed(), Some(Disconnect::SLOW));
+    });
+    // What is taken does not count, nor how long one message is.
+    each_connected(&Config::new().max_queue(500), |mut client| {
+        for _ in 0..100 {
+            assert!(client.session.message(&data));
+            assert_eq!(client.received().lines().count(), 1);
+        }
+    });
+}
+
+// A frame is not put off until everything is in it.
+#[test]
+fn what_waits_is_sent_in_frames_of_some_size() {
+    let data = Payload::json(&"x".repeat(1000)).unwrap();
+    each_connected(&Config::new(), |mut client| {
+        for _ in 0..100 {
+            client.session.message(&data);
+        }
+        let frames: Vec<_> = std::iter::from_fn(|| client.session.poll_transmit()).collect();
+        let messages = frames.iter().map(|frame| replies(client.format, frame).len());
+        assert_eq!(messages.sum::<usize>(), 100);
+        assert!(frames.len() > 1);
+        assert!(frames.iter().all(|frame| frame.len() < 20_000));
+    });
+}
