@@ -63,6 +63,9 @@
 //! (error 108); filters by tags (error 107); deltas, channels as numbers and compression dictionaries,
 //! which clients offer and do without; clients that only listen; transports other than WebSocket.
 
+mod application;
+mod carry_out;
+mod client;
 mod codes;
 mod config;
 mod convert;
@@ -70,12 +73,17 @@ mod data;
 mod format;
 mod json;
 mod meta;
+mod outlet;
 mod payload;
 mod push;
 mod request;
+mod serve;
 mod session;
+mod shared;
 mod wire;
 
+pub use self::application::{Application, ConnectGrant, PublishGrant, SubscribeGrant};
+pub use self::client::Client;
 pub use self::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
 pub use self::config::Config;
 pub use self::data::{ClientInfo, Expiry, Membership, Publication, Refresher, Since, SinceEpoch};
@@ -85,4 +93,5 @@ pub use self::request::{
     Answer, ConnectRequest, Connected, HistoryPage, HistoryRequest, PublishRequest, RefreshRequest,
     Request, RequestId, RpcRequest, Stream, SubRefreshRequest, SubscribeRequest, Subscribed,
 };
+pub use self::serve::Centrifuge;
 pub use self::session::{Event, Session};

@@ -79,6 +79,19 @@ impl Member {
         self.hub.publish(topic, publication.into().exclude(self.shared.id)).await
     }
 
+    /// The same, but it comes back as well.
+    #[cfg(feature = "centrifuge")]
+    pub(crate) async fn publish_to_all(
+        &self,
+        topic: &Topic,
+        publication: Publication,
+    ) -> Result<Published, PublishError> {
+        if !self.hub.allows(&self.shared.info, Action::Publish(topic)) {
+            return Err(PublishError::Refused);
+        }
+        self.hub.publish(topic, publication).await
+    }
+
     /// Sends a message to this one alone, behind what was published before.
     pub fn send(&self, message: impl Into<Prepared>) {
         let (seat, message) = (self.shared.seat, message.into());

@@ -34,6 +34,13 @@ impl Publication {
         };
         Ok(Self { data: published.message().clone().into(), info, tags, offset })
     }
+
+    /// The same, where what it says beside its message means nothing to clients if it is of another
+    /// protocol.
+    pub(super) fn of_published(published: &Published, offset: u64) -> Self {
+        Self::from_published(published, offset)
+            .unwrap_or_else(|_| Self { offset, ..Self::new(published.message().clone()) })
+    }
 }
 
 fn encode(info: Option<&ClientInfo>, tags: &BTreeMap<String, String>) -> Bytes {

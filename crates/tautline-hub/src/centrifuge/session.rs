@@ -80,6 +80,8 @@ pub struct Session {
     pending: HashMap<RequestId, Pending>,
     next_number: u64,
     events: VecDeque<Event>,
+    /// Channels that were left, of which the driver has not been told.
+    left: VecDeque<String>,
     outbox: Outbox,
     fault: Option<&'static str>,
 }
@@ -167,6 +169,7 @@ impl Session {
             pending: HashMap::new(),
             next_number: 0,
             events: VecDeque::new(),
+            left: VecDeque::new(),
             outbox: Outbox::new(format, config.max_queue),
             fault: None,
             config,
@@ -247,9 +250,14 @@ impl Session {
         }
     }
 
-    /// The next thing that is to be done.
+    /// The next thing that is to be done. What was left comes first: it may be subscribed to again.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.left.pop_front().map(Event::Left).or_else(|| self.events.pop_front())
+    }
+
+    /// The next channel that was left.
+    pub(super) fn poll_left(&mut self) -> Option<String> {
+        self.left.pop_front()
     }
 
     /// The next frame that is to be sent.
@@ -278,6 +286,11 @@ impl Session {
             }
             State::Closed(_) => None,
         }
+    }
+
+    /// Whether there are frames to send.
+    pub(super) fn has_frames(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// Whether the client has been let in, and nothing has ended the connection since.
@@ -325,6 +338,7 @@ impl Session {
         self.state = State::Closed(Some(disconnect));
         self.channels = Channels::default();
         self.pending.clear();
+        self.left.clear();
         self.events.retain(|event| matches!(event, Event::Message(_)));
     }
 

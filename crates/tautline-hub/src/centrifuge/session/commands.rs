@@ -214,7 +214,7 @@ impl Session {
             return;
         }
         if self.channels.leave(channel).is_some() {
-            self.events.push_back(Event::Left(channel.to_owned()));
+            self.left.push_back(channel.to_owned());
         }
         self.send(&wire::Reply { id, unsubscribe: Some(wire::Empty {}), ..wire::Reply::default() });
     }

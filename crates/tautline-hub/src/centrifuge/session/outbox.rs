@@ -55,6 +55,10 @@ impl Outbox {
         Some(batch.into_message())
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.format, self.max);
     }

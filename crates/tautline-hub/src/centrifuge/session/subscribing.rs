@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::answers::{is_by_client, is_over};
 use super::channels::{By, Subscription, Then};
-use super::{Event, Session, State};
+use super::{Session, State};
 use crate::centrifuge::codes::{ClientError, Disconnect};
 use crate::centrifuge::convert;
 use crate::centrifuge::data::Since;
@@ -24,7 +24,7 @@ impl Session {
     pub(super) fn unrecovered(&mut self, id: u32, channel: String, now: Instant) {
         self.send_error(id, &ClientError::UNRECOVERABLE_POSITION);
         self.settle(&channel, None, now);
-        self.events.push_back(Event::Left(channel));
+        self.left.push_back(channel);
     }
 
     pub(super) fn subscribed(
@@ -38,7 +38,7 @@ impl Session {
         if is_over(done.expiry) {
             self.send_error(id, &ClientError::EXPIRED);
             self.settle(channel, None, now);
-            self.events.push_back(Event::Left(channel.to_owned()));
+            self.left.push_back(channel.to_owned());
             return;
         }
         let Ok(result) = self.subscribe_result(since, done) else {

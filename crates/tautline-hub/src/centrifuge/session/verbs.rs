@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::answers::{is_by_client, is_over};
-use super::channels::{By, Then};
-use super::{Event, Session, State};
+use super::channels::{By, Subscription, Then};
+use super::{Session, State};
 use crate::centrifuge::codes::{Disconnect, Unsubscribe};
 use crate::centrifuge::convert;
 use crate::centrifuge::data::{ClientInfo, Expiry, Membership, Publication};
@@ -97,13 +97,26 @@ impl Session {
         if self.channels.leave(channel).is_none() {
             return false;
         }
-        self.events.push_back(Event::Left(channel.to_owned()));
+        self.left.push_back(channel.to_owned());
         self.send_push(wire::Push {
             channel: channel.to_owned(),
             unsubscribe: Some(convert::unsubscribe(&unsubscribe)),
             ..Default::default()
         });
         true
+    }
+
+    /// Something of this channel was lost on the way to the client. It recovers by subscribing again, or, if
+    /// the server had subscribed it, by coming back.
+    pub fn lost(&mut self, channel: &str) {
+        match self.channels.subscription(channel) {
+            Some(Subscription { by: By::Server, .. }) => {
+                self.disconnect(Disconnect::INSUFFICIENT_STATE);
+            }
+            _ => {
+                self.unsubscribe(channel, Unsubscribe::INSUFFICIENT_STATE);
+            }
+        }
     }
 
     /// Sets how long the connection lives, and tells the client. Without a time it does not expire; with

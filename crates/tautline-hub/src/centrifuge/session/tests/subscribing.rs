@@ -232,3 +232,23 @@ fn what_is_not_supported_is_refused() {
     client.answer(Answer::Subscribe(Subscribed::default()));
     assert_eq!(client.received(), r#"{"id":3,"subscribe":{}}"#);
 }
+
+// It subscribes again, and recovers; or, where only the server can subscribe it, it comes back.
+#[test]
+fn a_client_that_has_lost_something_recovers() {
+    each_connected(&Config::new(), |mut client| {
+        client.subscribe("a", Subscribed::default());
+        client.session.lost("a");
+        assert_eq!(
+            client.received(),
+            r#"{"push":{"channel":"a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#
+        );
+        assert_eq!(client.left(), "a");
+        client.session.lost("a");
+        assert_eq!(client.received(), "");
+        assert_eq!(client.closed(), None);
+        client.session.subscribe("b", &Subscribed::default(), client.now);
+        client.session.lost("b");
+        assert_eq!(client.closed(), Some(Disconnect::INSUFFICIENT_STATE));
+    });
+}

@@ -1,0 +1,302 @@
+//! What an application decides, and what it grants.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use super::client::Client;
+use super::codes::{ClientError, Disconnect, Refusal};
+use super::data::{ClientInfo, Expiry};
+use super::payload::Payload;
+use super::request::{
+    ConnectRequest, HistoryRequest, PublishRequest, RpcRequest, SubscribeRequest,
+};
+use crate::slow::Slow;
+
+/// What an application decides about its clients. Only [`connect`](Self::connect) has to be written: what
+/// is not, is refused.
+///
+/// The requests of one client are carried out one after the other, in the order in which it sent them, so
+/// that its publications keep their order; those of several clients at the same time. While a request is
+/// carried out, the client is heard and sent to.
+///
+/// ```
+/// use tautline_hub::centrifuge::{
+///     Application, Client, ClientError, ConnectGrant, ConnectRequest, Refusal, SubscribeGrant,
+///     SubscribeRequest,
+/// };
+///
+/// struct Chat;
+///
+/// impl Application for Chat {
+///     async fn connect(&self, request: ConnectRequest) -> Result<ConnectGrant, Refusal> {
+///         match &*request.token {
+///             "alice's secret" => Ok(ConnectGrant::new("alice")),
+///             _ => Err(ClientError::UNAUTHORIZED.into()),
+///         }
+///     }
+///
+///     async fn subscribe(
+///         &self,
+///         _client: &Client,
+///         request: SubscribeRequest,
+///     ) -> Result<SubscribeGrant, Refusal> {
+///         match request.channel.strip_prefix("chat.") {
+///             Some(_) => Ok(SubscribeGrant::new()),
+///             None => Err(ClientError::PERMISSION_DENIED.into()),
+///         }
+///     }
+/// }
+/// ```
+pub trait Application: Send + Sync + 'static {
+    /// Who is it, and may it come in? It has [`Config::stale_after`](super::Config::stale_after) to answer.
+    fn connect(
+        &self,
+        request: ConnectRequest,
+    ) -> impl Future<Output = Result<ConnectGrant, Refusal>> + Send;
+
+    /// The client is in, and has not been sent anything yet: to remember it by, for what the application
+    /// wants of it later.
+    fn connected(&self, client: &Client) {
+        let _ = client;
+    }
+
+    /// May it stay? Asked about a token of the client's, or, without one, when the time of the connection is
+    /// over. Refused ([`ClientError::NOT_AVAILABLE`]) if not written.
+    fn refresh(
+        &self,
+        client: &Client,
+        token: Option<String>,
+    ) -> impl Future<Output = Result<Option<Expiry>, Refusal>> + Send {
+        let _ = (client, token);
+        ready(Err(ClientError::NOT_AVAILABLE.into()))
+    }
+
+    /// May it subscribe? The hub's own [hook](crate::HubBuilder::authorize) is asked afterwards. Refused
+    /// ([`ClientError::PERMISSION_DENIED`]) if not written.
+    fn subscribe(
+        &self,
+        client: &Client,
+        request: SubscribeRequest,
+    ) -> impl Future<Output = Result<SubscribeGrant, Refusal>> + Send {
+        let _ = (client, request);
+        ready(Err(ClientError::PERMISSION_DENIED.into()))
+    }
+
+    /// May it stay subscribed? As [`refresh`](Self::refresh).
+    fn sub_refresh(
+        &self,
+        client: &Client,
+        channel: &str,
+        token: Option<String>,
+    ) -> impl Future<Output = Result<Option<Expiry>, Refusal>> + Send {
+        let _ = (client, channel, token);
+        ready(Err(ClientError::NOT_AVAILABLE.into()))
+    }
+
+    /// May it publish this, or what else instead? The hub's own hook is asked afterwards. Refused
+    /// ([`ClientError::PERMISSION_DENIED`]) if not written.
+    fn publish(
+        &self,
+        client: &Client,
+        request: PublishRequest,
+    ) -> impl Future<Output = Result<PublishGrant, Refusal>> + Send {
+        let _ = (client, request);
+        ready(Err(ClientError::PERMISSION_DENIED.into()))
+    }
+
+    /// May it read this channel's history? Refused ([`ClientError::PERMISSION_DENIED`]) if not written.
+    fn history(
+        &self,
+        client: &Client,
+        request: &HistoryRequest,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = (client, request);
+        ready(Err(ClientError::PERMISSION_DENIED.into()))
+    }
+
+    /// Who is in this channel? Refused ([`ClientError::NOT_AVAILABLE`]) if not written.
+    fn presence(
+        &self,
+        client: &Client,
+        channel: &str,
+    ) -> impl Future<Output = Result<Vec<ClientInfo>, Refusal>> + Send {
+        let _ = (client, channel);
+        ready(Err(ClientError::NOT_AVAILABLE.into()))
+    }
+
+    /// How many clients, and how many users, are in this channel? Counts those of
+    /// [`presence`](Self::presence) if not written.
+    fn presence_stats(
+        &self,
+        client: &Client,
+        channel: &str,
+    ) -> impl Future<Output = Result<(u32, u32), Refusal>> + Send {
+        async move {
+            let clients = self.presence(client, channel).await?;
+            let users: HashSet<_> = clients.iter().map(|info| &*info.user).collect();
+            let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            Ok((count(clients.len()), count(users.len())))
+        }
+    }
+
+    /// Carries out a call. Refused ([`ClientError::METHOD_NOT_FOUND`]) if not written.
+    fn rpc(
+        &self,
+        client: &Client,
+        request: RpcRequest,
+    ) -> impl Future<Output = Result<Payload, Refusal>> + Send {
+        let _ = (client, request);
+        ready(Err(ClientError::METHOD_NOT_FOUND.into()))
+    }
+
+    /// The client sent this, and waits for no answer. If not written, it is closed
+    /// ([`Disconnect::NOT_AVAILABLE`]).
+    fn message(
+        &self,
+        client: &Client,
+        data: Payload,
+    ) -> impl Future<Output = Result<(), Disconnect>> + Send {
+        let _ = (client, data);
+        ready(Err(Disconnect::NOT_AVAILABLE))
+    }
+
+    /// The client's subscription to this channel is over, but not the connection.
+    fn unsubscribed(&self, client: &Client, channel: &str) {
+        let _ = (client, channel);
+    }
+
+    /// A client that was [`connected`](Self::connected) is gone, and all its subscriptions with it.
+    fn disconnected(&self, client: &Client) {
+        let _ = client;
+    }
+}
+
+/// A client may come in.
+#[derive(Clone, Debug, Default)]
+#[must_use = "return it"]
+pub struct ConnectGrant {
+    pub(super) user: String,
+    pub(super) info: Payload,
+    pub(super) data: Payload,
+    pub(super) expiry: Option<Expiry>,
+    pub(super) channels: BTreeMap<String, SubscribeGrant>,
+}
+
+impl ConnectGrant {
+    /// A client of this user; of an empty one, if it is not known.
+    pub fn new(user: impl Into<String>) -> Self {
+        Self { user: user.into(), ..Self::default() }
+    }
+
+    /// About the connection, for other clients.
+    pub fn info(mut self, info: impl Into<Payload>) -> Self {
+        self.info = info.into();
+        self
+    }
+
+    /// For the client itself.
+    pub fn data(mut self, data: impl Into<Payload>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// How long it may stay. Default: for ever.
+    pub const fn expiry(mut self, expiry: Expiry) -> Self {
+        self.expiry = Some(expiry);
+        self
+    }
+
+    /// Subscribes it to a channel. What it had missed of it since it was connected before is recovered.
+    pub fn channel(mut self, channel: impl Into<String>, grant: SubscribeGrant) -> Self {
+        self.channels.insert(channel.into(), grant);
+        self
+    }
+}
+
+/// A client may subscribe.
+#[derive(Clone, Debug, Default)]
+#[must_use = "return it"]
+pub struct SubscribeGrant {
+    pub(super) info: Payload,
+    pub(super) data: Payload,
+    pub(super) expiry: Option<Expiry>,
+    pub(super) last_value: bool,
+    pub(super) without_recovery: bool,
+    pub(super) slow: Option<Arc<Slow>>,
+}
+
+impl SubscribeGrant {
+    /// A subscription. If the topic has a history, the client's position is watched, and it recovers what it
+    /// has missed when it comes back.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// About the subscription, for other clients.
+    pub fn info(mut self, info: impl Into<Payload>) -> Self {
+        self.info = info.into();
+        self
+    }
+
+    /// For the client itself.
+    pub fn data(mut self, data: impl Into<Payload>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// How long it lives. Default: for ever.
+    pub const fn expiry(mut self, expiry: Expiry) -> Self {
+        self.expiry = Some(expiry);
+        self
+    }
+
+    /// Only the latest publication counts: a client that does not have it gets that one when it subscribes,
+    /// and nothing else that it missed. For topics with history.
+    pub const fn last_value(mut self) -> Self {
+        self.last_value = true;
+        self
+    }
+
+    /// The client does not recover what it misses: its position is only watched.
+    pub const fn without_recovery(mut self) -> Self {
+        self.without_recovery = true;
+        self
+    }
+
+    /// What becomes of publications while the client is too slow. Default: it is closed
+    /// ([`Disconnect::SLOW`]) when more waits than
+    /// [`Config::max_queue`](super::Config::max_queue).
+    pub fn slow(mut self, slow: impl Into<Arc<Slow>>) -> Self {
+        self.slow = Some(slow.into());
+        self
+    }
+}
+
+/// A client may publish.
+#[derive(Clone, Debug)]
+#[must_use = "return it"]
+pub struct PublishGrant {
+    pub(super) data: Payload,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) anonymous: bool,
+}
+
+impl PublishGrant {
+    /// Publishes these data: those of the request, or others instead.
+    pub fn new(data: impl Into<Payload>) -> Self {
+        Self { data: data.into(), tags: BTreeMap::new(), anonymous: false }
+    }
+
+    /// With a tag.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(name.into(), value.into());
+        self
+    }
+
+    /// Without telling who published it.
+    pub const fn anonymous(mut self) -> Self {
+        self.anonymous = true;
+        self
+    }
+}

@@ -1,0 +1,175 @@
+//! The one place that writes to a client: what its session has to say, and what is published, in their
+//! order.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::codes::Disconnect;
+use super::format::Format;
+use super::payload::Payload;
+use super::shared::{Shared, publication};
+use crate::delivery::{Delivery, Format as Form};
+use crate::outlet::{Ended, Outgoing, Outlet};
+
+/// A publication as a push in JSON, made once for all clients that have JSON. Empty if it is not JSON.
+struct JsonPush;
+
+impl Form for JsonPush {
+    fn encode(delivery: &Delivery) -> Message {
+        push(delivery, Format::Json)
+    }
+}
+
+/// The same in Protobuf.
+#[cfg(feature = "centrifuge-protobuf")]
+struct ProtobufPush;
+
+#[cfg(feature = "centrifuge-protobuf")]
+impl Form for ProtobufPush {
+    fn encode(delivery: &Delivery) -> Message {
+        push(delivery, Format::Protobuf)
+    }
+}
+
+fn push(delivery: &Delivery, format: Format) -> Message {
+    let topic = delivery.topic().as_str();
+    publication(delivery).push(format, topic).unwrap_or_default()
+}
+
+pub(super) struct ClientOutlet<S> {
+    writer: Writer<S>,
+    shared: Arc<Shared>,
+    /// A frame for which there was no room.
+    stuck: Option<Prepared>,
+    /// What was published before the client is connected, and what that takes.
+    early: VecDeque<Delivery>,
+    early_bytes: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
+    pub(super) const fn new(writer: Writer<S>, shared: Arc<Shared>) -> Self {
+        Self { writer, shared, stuck: None, early: VecDeque::new(), early_bytes: 0 }
+    }
+
+    /// Queues what the session has to say, and then what waited for that.
+    fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        loop {
+            if let Some(frame) = &self.stuck {
+                ready!(pin!(self.writer.feed_prepared(frame)).poll(cx)).map_err(|_| Ended)?;
+                self.stuck = None;
+            }
+            if let Some(frame) = self.shared.next_frame() {
+                self.stuck = Some(Prepared::new(frame));
+                continue;
+            }
+            if self.early.is_empty() || !self.shared.is_open() {
+                return Poll::Ready(Ok(()));
+            }
+            self.stuck = self.early.pop_front().and_then(|delivery| self.form(&delivery).cloned());
+        }
+    }
+
+    /// A publication as this client gets it, if it does.
+    fn form<'a>(&self, delivery: &'a Delivery) -> Option<&'a Prepared> {
+        if self.shared.is_leaving(delivery.topic().as_str()) {
+            return None;
+        }
+        let message = match self.shared.format {
+            Format::Json => delivery.form::<JsonPush>(),
+            #[cfg(feature = "centrifuge-protobuf")]
+            Format::Protobuf => delivery.form::<ProtobufPush>(),
+        };
+        if message.message().is_empty() {
+            self.shared.change(|session| session.disconnect(Disconnect::INAPPROPRIATE_PROTOCOL));
+            return None;
+        }
+        Some(message)
+    }
+
+    /// Until it is connected, a client does not know what it is subscribed to.
+    fn keep(&mut self, delivery: &Delivery) {
+        self.early_bytes += delivery.size();
+        if self.early_bytes > self.shared.max_queue {
+            self.shared.change(|session| session.disconnect(Disconnect::SLOW));
+            return;
+        }
+        self.early.push_back(delivery.clone());
+    }
+
+    fn poll_delivery(
+        &mut self,
+        delivery: &Delivery,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>> {
+        if !self.shared.is_open() {
+            self.keep(delivery);
+            return Poll::Ready(Ok(()));
+        }
+        match self.form(delivery) {
+            Some(message) => pin!(self.writer.feed_prepared(message)).poll(cx).map_err(|_| Ended),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet<S> {
+    fn poll_feed(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>> {
+        ready!(self.poll_session(cx))?;
+        match outgoing {
+            Outgoing::Delivery(delivery) => return self.poll_delivery(delivery, cx),
+            Outgoing::Started { start, recovered, tag, .. } => {
+                self.shared.started(*tag, start, recovered);
+            }
+            Outgoing::Gap(topic, reason) => {
+                tracing::debug!(%topic, ?reason, "a client has lost its position");
+                self.shared.change(|session| session.lost(topic.as_str()));
+            }
+            Outgoing::Unsubscribed(filter, code) => self.shared.ended(filter.as_str(), *code),
+            // An empty one only says that the session has something to send.
+            Outgoing::Message(message) if message.message().is_empty() => {}
+            Outgoing::Message(message) => {
+                let data = Payload::from(message.message().clone());
+                self.shared.change(|session| session.message(&data));
+            }
+        }
+        self.shared.mark();
+        // It is taken; what the session says to it goes out as soon as there is room.
+        match self.poll_session(cx) {
+            Poll::Ready(Err(Ended)) => Poll::Ready(Err(Ended)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        ready!(self.poll_session(cx))?;
+        pin!(self.writer.flush()).poll(cx).map_err(|_| Ended)
+    }
+
+    fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()> {
+        // A client that has no room for what is left is not waited for.
+        let _ = self.poll_session(cx);
+        let frame = match frame.code() {
+            CloseCode::GOING_AWAY => Disconnect::SHUTDOWN.close_frame(),
+            _ => frame.clone(),
+        };
+        let closed = ready!(pin!(self.writer.close_with(frame)).poll(cx));
+        if let Err(error) = closed {
+            tracing::debug!(%error, "a client was not closed in order");
+        }
+        Poll::Ready(())
+    }
+
+    fn takes_recovered(&self) -> bool {
+        true
+    }
+}

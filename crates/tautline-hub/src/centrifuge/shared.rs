@@ -1,0 +1,268 @@
+//! What the handler of a connection, its outlet and the application share of a session.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use tautline::Message;
+use tokio::sync::{Notify, oneshot};
+
+use super::application::SubscribeGrant;
+use super::codes::Unsubscribe;
+use super::data::Publication;
+use super::format::Format;
+use super::request::{Answer, RequestId, Stream, Subscribed};
+use super::session::Session;
+use crate::clock::now;
+use crate::delivery::Delivery;
+use crate::subscribe::Start;
+use crate::sync::lock;
+
+/// The code with which the hub is told to end a subscription that the session has ended: that of the
+/// protocol for a client that unsubscribes, which is never sent.
+pub(super) const LEFT: u32 = 0;
+
+pub(super) struct Shared {
+    pub(super) format: Format,
+    pub(super) max_queue: usize,
+    inside: Mutex<Inside>,
+    /// There may be frames to send.
+    dirty: AtomicBool,
+    /// The client is connected, so that publications may be sent to it.
+    open: AtomicBool,
+    /// There are channels that the session has left, and the hub has not.
+    leaving: AtomicBool,
+    /// For the handler: the session has changed.
+    pub(super) changed: Notify,
+}
+
+pub(super) struct Inside {
+    pub(super) session: Session,
+    /// Subscriptions that the hub was asked for, by their tag.
+    starting: HashMap<u64, Starting>,
+    next_tag: u64,
+    /// Channels that the session has left, and the hub has not.
+    leaving: HashSet<String>,
+    /// Those of which the hub is not told yet.
+    left: Vec<String>,
+}
+
+/// Whose subscription it is that starts.
+pub(super) enum Starting {
+    /// The client's, who waits for the answer.
+    Client { request: RequestId, grant: SubscribeGrant },
+    /// The server's, who connects the client with it.
+    Connecting { grant: SubscribeGrant, started: oneshot::Sender<Subscribed> },
+    /// The server's, who pushes it.
+    Pushed { channel: String, grant: SubscribeGrant },
+}
+
+/// The session, as long as nobody else has it.
+pub(super) struct Guard<'a> {
+    inside: MutexGuard<'a, Inside>,
+    flag: &'a AtomicBool,
+}
+
+impl Deref for Guard<'_> {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.inside
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut Inside {
+        &mut self.inside
+    }
+}
+
+/// What was left is noted before the outlet can send what the session says about it: nothing of the channel
+/// is sent after that.
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let inside = &mut *self.inside;
+        while let Some(channel) = inside.session.poll_left() {
+            inside.leave(channel);
+        }
+        self.flag.store(!inside.leaving.is_empty(), Ordering::Release);
+    }
+}
+
+impl Inside {
+    fn leave(&mut self, channel: String) {
+        self.leaving.insert(channel.clone());
+        self.left.push(channel);
+    }
+
+    /// The channels that the hub is to leave.
+    pub(super) fn take_left(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// The hub had left this channel before.
+    pub(super) fn has_left(&mut self, channel: &str) {
+        self.leaving.remove(channel);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(session: Session, format: Format, max_queue: usize) -> Self {
+        let inside = Inside {
+            session,
+            starting: HashMap::new(),
+            next_tag: 0,
+            leaving: HashSet::new(),
+            left: Vec::new(),
+        };
+        Self {
+            format,
+            max_queue,
+            inside: Mutex::new(inside),
+            dirty: AtomicBool::new(false),
+            open: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> Guard<'_> {
+        Guard { inside: lock(&self.inside), flag: &self.leaving }
+    }
+
+    /// Does this with the session, of which the handler is told.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Session) -> T) -> T {
+        let changed = change(&mut self.lock().session);
+        self.changed.notify_one();
+        changed
+    }
+
+    /// For the outlet, which has changed something and looks for what there is to send.
+    pub(super) fn mark(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    /// For the handler: there are frames to send, of which the outlet does not know yet.
+    pub(super) fn has_news(&self) -> bool {
+        let inside = self.lock();
+        inside.session.has_frames() && !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// The next frame to send.
+    pub(super) fn next_frame(&self) -> Option<Message> {
+        if !self.dirty.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inside = self.lock();
+        let frame = inside.session.poll_transmit();
+        if frame.is_none() {
+            self.dirty.store(false, Ordering::Release);
+        }
+        frame
+    }
+
+    /// The client is connected.
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Whether the session has left this channel.
+    pub(super) fn is_leaving(&self, channel: &str) -> bool {
+        self.leaving.load(Ordering::Acquire) && self.lock().leaving.contains(channel)
+    }
+
+    /// A subscription that the hub is about to be asked for. Returns its tag.
+    pub(super) fn starting(&self, starting: Starting) -> u64 {
+        let mut inside = self.lock();
+        inside.next_tag += 1;
+        let tag = inside.next_tag;
+        inside.starting.insert(tag, starting);
+        tag
+    }
+
+    /// The hub did not subscribe.
+    pub(super) fn not_started(&self, tag: u64) {
+        self.lock().starting.remove(&tag);
+    }
+
+    /// The hub has subscribed.
+    pub(super) fn started(&self, tag: u64, start: &Start, recovered: &[Delivery]) {
+        let mut inside = self.lock();
+        let Some(starting) = inside.starting.remove(&tag) else { return };
+        match starting {
+            Starting::Client { request, grant } => {
+                let subscribed = subscribed(grant, start, recovered);
+                inside.session.answer(request, Ok(Answer::Subscribe(subscribed)), now());
+            }
+            Starting::Connecting { grant, started } => {
+                // Nobody waits for it if the connection is about to end.
+                let _ = started.send(subscribed(grant, start, recovered));
+            }
+            Starting::Pushed { channel, grant } => {
+                let subscribed = subscribed(grant, start, recovered);
+                if !inside.session.subscribe(&channel, &subscribed, now()) {
+                    inside.leave(channel);
+                }
+            }
+        }
+        drop(inside);
+        self.changed.notify_one();
+    }
+
+    /// The hub has ended a subscription, with this code. Nothing of it follows.
+    pub(super) fn ended(&self, channel: &str, code: u32) {
+        let mut inside = self.lock();
+        inside.has_left(channel);
+        if code == LEFT {
+            return;
+        }
+        let known = [
+            Unsubscribe::SERVER,
+            Unsubscribe::INSUFFICIENT_STATE,
+            Unsubscribe::EXPIRED,
+            Unsubscribe::STATE_INVALIDATED,
+        ];
+        let unsubscribe = known
+            .into_iter()
+            .find(|known| known.code() == code)
+            .unwrap_or_else(|| Unsubscribe::new(code, ""));
+        inside.session.unsubscribe(channel, unsubscribe);
+        drop(inside);
+        self.changed.notify_one();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("session", &self.lock().session).finish_non_exhaustive()
+    }
+}
+
+/// What a client is told of a subscription that has started.
+fn subscribed(grant: SubscribeGrant, start: &Start, recovered: &[Delivery]) -> Subscribed {
+    let recovered = match start {
+        Start::Recovered { .. } | Start::Last { .. } => {
+            let first = if grant.last_value { recovered.len().saturating_sub(1) } else { 0 };
+            Some(recovered[first..].iter().map(publication).collect())
+        }
+        _ => None,
+    };
+    let stream = start.position().map(|position| Stream {
+        position,
+        recoverable: !grant.without_recovery,
+        recovered,
+    });
+    Subscribed { info: grant.info, data: grant.data, expiry: grant.expiry, stream }
+}
+
+/// A publication of the hub, as clients see it.
+pub(super) fn publication(delivery: &Delivery) -> Publication {
+    let offset = delivery.position().map_or(0, |position| position.offset);
+    Publication::of_published(delivery.publication(), offset)
+}
