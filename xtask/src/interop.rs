@@ -19,7 +19,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
     let python = suites::python()?;
     let node = suites::node()?;
     let certificate = suites::certificate()?;
-    let programs = ["client", "autobahn_client", "bridge"];
+    let programs = ["client", "autobahn_client", "bridge", "centrifuge_peer"];
     rust::examples(&[&programs[..], &interop_http2::PROGRAMS].concat())?;
     let scripts = Scripts { python: &python, node: &node };
     let mut tally = Tally::default();
@@ -28,6 +28,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
         compression(&scripts, &mut tally)?;
         pieces(&scripts, &certificate, &mut tally)?;
         servers(&scripts, &certificate, &mut tally);
+        centrifuge(&scripts, &mut tally)?;
     }
     interop_http2::check(&scripts, &certificate, &mut tally)?;
     println!("interop: {} passed, {} failed", tally.passed, tally.failed);
@@ -125,6 +126,21 @@ fn servers(scripts: &Scripts<'_>, certificate: &Certificate, tally: &mut Tally) 
     tally.add(script, scripts.run(script).arg(project::example("bridge")));
     let script = "python_shutdown.py";
     tally.add(script, scripts.run(script).arg(project::example("echo_peer")));
+}
+
+/// The SDKs of Centrifuge's protocol against a hub, in both formats.
+fn centrifuge(scripts: &Scripts<'_>, tally: &mut Tally) -> Outcome {
+    let peer = Cmd::program(project::example("centrifuge_peer"));
+    // Pings are soon, so that those are seen.
+    let peer = peer.args(["--listen", "127.0.0.1:0", "--ping", "1"]);
+    let (server, url) = peer.serve("listening on ")?;
+    for script in ["../centrifuge/sdk.mjs", "../centrifuge/sdk.py"] {
+        for format in ["json", "protobuf"] {
+            tally.add(script, scripts.run(script).args([&*url, format]));
+        }
+    }
+    tally.one("centrifuge_peer ends on SIGTERM", server.stop());
+    Ok(())
 }
 
 /// Starts our server that echoes.

@@ -6,9 +6,15 @@ use crate::project;
 use crate::shell::{Cmd, Failure, Outcome, which};
 
 /// The peers from PyPI.
-const PYTHON: &[&str] = &["websockets==17.*", "curl_cffi==0.16.*", "h2==4.*", "hypercorn==0.18.*"];
+const PYTHON: &[&str] = &[
+    "websockets==17.*",
+    "curl_cffi==0.16.*",
+    "h2==4.*",
+    "hypercorn==0.18.*",
+    "centrifuge-python==0.7.*",
+];
 /// The peers from npm, and the driver of the browser.
-const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1"];
+const NODE: &[&str] = &["ws@8", "undici@7", "playwright-core@1", "centrifuge@5.8"];
 /// The low-code server from npm, which brings 240 packages.
 const NODE_RED: &[&str] = &["node-red@4"];
 /// The Autobahn TestSuite, which needs Python 2, and the last virtualenv that can make a home for

@@ -161,6 +161,11 @@ pub trait Application: Send + Sync + 'static {
         ready(Err(Disconnect::NOT_AVAILABLE))
     }
 
+    /// The client is subscribed to this channel: by its own wish, or when it connected.
+    fn subscribed(&self, client: &Client, channel: &str) {
+        let _ = (client, channel);
+    }
+
     /// The client's subscription to this channel is over, but not the connection.
     fn unsubscribed(&self, client: &Client, channel: &str) {
         let _ = (client, channel);

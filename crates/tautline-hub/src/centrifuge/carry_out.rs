@@ -116,6 +116,7 @@ impl<A: Application> Context<A> {
                 }
             }
         }
+        let channels: Vec<_> = connected.subscriptions.keys().cloned().collect();
         let answer = answer.map(|()| Answer::Connect(connected));
         let is_connected = self.shared.change(|session| {
             session.answer(id, answer, now());
@@ -124,6 +125,9 @@ impl<A: Application> Context<A> {
         if is_connected {
             self.is_connected.store(true, Ordering::Release);
             self.application.connected(&self.client);
+            for channel in channels {
+                self.application.subscribed(&self.client, &channel);
+            }
         }
         self.shared.open();
     }
@@ -152,7 +156,9 @@ impl<A: Application> Context<A> {
             how = how.since(position);
         }
         let starting = Starting::Client { request: id, grant };
-        start(&self.member, &self.shared, &channel, starting, how).await
+        start(&self.member, &self.shared, &channel, starting, how).await?;
+        self.application.subscribed(&self.client, &channel);
+        Ok(())
     }
 
     /// The position that a client means; `None` if there is none such, and nothing is recovered.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::application::SubscribeGrant;
 use super::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
-use super::data::{ClientInfo, Expiry};
+use super::data::{ClientInfo, Expiry, Membership};
 use super::payload::Payload;
 use super::shared::{Shared, Starting};
 use crate::clock::now;
@@ -69,6 +69,11 @@ impl Client {
     pub fn send(&self, data: impl Into<Payload>) -> bool {
         let data = data.into();
         self.shared.change(|session| session.message(&data))
+    }
+
+    /// Tells it who comes into a channel or leaves it, if it is subscribed to it. Returns whether it is.
+    pub fn membership(&self, channel: &str, membership: Membership, client: &ClientInfo) -> bool {
+        self.shared.change(|session| session.membership(channel, membership, client))
     }
 
     /// Subscribes it to a channel.

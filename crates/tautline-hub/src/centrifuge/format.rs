@@ -24,12 +24,15 @@ pub enum Format {
 
 impl Format {
     /// The subprotocols that a server offers, for
-    /// [`Acceptor::subprotocols`](tautline::Acceptor::subprotocols). SDKs that have JSON ask for none.
-    #[cfg(feature = "centrifuge-protobuf")]
-    pub const SUBPROTOCOLS: &[&str] = &["centrifuge-json", "centrifuge-protobuf"];
-    /// The subprotocols that a server offers. SDKs that have JSON ask for none.
-    #[cfg(not(feature = "centrifuge-protobuf"))]
-    pub const SUBPROTOCOLS: &[&str] = &["centrifuge-json"];
+    /// [`Server::subprotocols`](tautline::Server::subprotocols). SDKs that have JSON ask for none.
+    pub fn subprotocols() -> impl Iterator<Item = &'static str> {
+        [
+            "centrifuge-json",
+            #[cfg(feature = "centrifuge-protobuf")]
+            "centrifuge-protobuf",
+        ]
+        .into_iter()
+    }
 
     /// The format that a client asks for: by the subprotocol that was agreed on, or by `format=protobuf` in
     /// the query of the request. Without either it is JSON.

@@ -51,7 +51,7 @@ use crate::slow::Slow;
 ///
 /// # async fn example() -> std::io::Result<()> {
 /// let centrifuge = Centrifuge::new(&Hub::new(), Open);
-/// let server = Server::bind("127.0.0.1:8000").await?.subprotocols(Format::SUBPROTOCOLS);
+/// let server = Server::bind("127.0.0.1:8000").await?.subprotocols(Format::subprotocols());
 /// server
 ///     .serve(move |ws| {
 ///         let centrifuge = centrifuge.clone();
@@ -79,8 +79,14 @@ static CLIENTS: AtomicU64 = AtomicU64::new(1);
 
 impl<A: Application> Centrifuge<A> {
     /// Serves this application's clients from this hub.
-    pub fn new(hub: &Hub, application: impl Into<Arc<A>>) -> Self {
-        Self { hub: hub.clone(), application: application.into(), config: Arc::default() }
+    pub fn new(hub: &Hub, application: A) -> Self {
+        Self { hub: hub.clone(), application: Arc::new(application), config: Arc::default() }
+    }
+
+    /// The application.
+    #[must_use]
+    pub const fn application(&self) -> &Arc<A> {
+        &self.application
     }
 
     /// With other limits and times.
@@ -90,7 +96,7 @@ impl<A: Application> Centrifuge<A> {
         self
     }
 
-    /// Serves a client, in the format of its [subprotocol](Format::SUBPROTOCOLS), until its connection has
+    /// Serves a client, in the format of its [subprotocol](Format::subprotocols), until its connection has
     /// ended.
     ///
     /// Messages of clients may be as long as [`Config::max_frame`]. The server's own limit is at least that.

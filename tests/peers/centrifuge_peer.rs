@@ -1,0 +1,260 @@
+//! The server that SDKs of Centrifuge's protocol talk to: `cargo run --example centrifuge_peer -- [--listen
+//! ADDR] [--ping SECONDS]`
+//!
+//! What the application grants shows in the names of tokens, channels and methods below. Topics that begin with
+//! `log` keep ten publications, those that begin with `cache` the last one.
+
+#[path = "../../examples/support/mod.rs"]
+mod support;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{arguments, stopped};
+use tautline::{OriginPolicy, Server, Upgrade};
+use tautline_hub::centrifuge::{
+    Application, Centrifuge, Client, ClientError, ClientInfo, Config, ConnectGrant, ConnectRequest,
+    Disconnect, Expiry, Format, HistoryRequest, Membership, Payload, PublishGrant, PublishRequest,
+    Refusal, RpcRequest, SubscribeGrant, SubscribeRequest, Unsubscribe,
+};
+use tautline_hub::{Hub, Keep, Topic, TopicOptions};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Peer {
+    hub: Hub,
+    clients: Mutex<Vec<Client>>,
+    /// Who is in which channel.
+    present: Mutex<Vec<(String, ClientInfo)>>,
+    /// What clients have sent without waiting for an answer.
+    messages: Mutex<Vec<Payload>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peer {
+    /// Tells all others in a channel.
+    fn tell(&self, channel: &str, membership: Membership, info: &ClientInfo) {
+        for other in &*lock(&self.clients) {
+            if other.id() != info.client {
+                other.membership(channel, membership, info);
+            }
+        }
+    }
+
+    /// A client has left a channel, or all.
+    fn leave(&self, client: &Client, channel: Option<&str>) {
+        let mut present = lock(&self.present);
+        let leaves = |(name, info): &mut (String, ClientInfo)| {
+            info.client == client.id() && channel.is_none_or(|channel| channel == name)
+        };
+        let left: Vec<_> = present.extract_if(.., leaves).collect();
+        drop(present);
+        for (channel, info) in left {
+            self.tell(&channel, Membership::Leave, &info);
+        }
+    }
+
+    async fn call(&self, client: &Client, request: &RpcRequest) -> Result<Value, Refusal> {
+        let data: Value = request.data.parse().unwrap_or_default();
+        let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+        let number = |name: &str| data[name].as_u64().unwrap_or_default();
+        match &*request.method {
+            "echo" => return Ok(data),
+            "error" => return Err(ClientError::new(1234, "as asked for").into()),
+            "temporary" => return Err(ClientError::new(1235, "not now").temporary().into()),
+            "messages" => {
+                let messages = lock(&self.messages);
+                let values: Result<Vec<Value>, _> = messages.iter().map(Payload::parse).collect();
+                return Ok(values.unwrap_or_default().into());
+            }
+            "send" => drop(client.send(request.data.clone())),
+            "disconnect" => {
+                let code = u16::try_from(number("code")).unwrap_or_default();
+                let disconnect = Disconnect::new(code, text("reason"));
+                client.disconnect(disconnect.map_err(|_| ClientError::BAD_REQUEST)?);
+            }
+            "unsubscribe" => {
+                let code = u32::try_from(number("code")).unwrap_or_default();
+                client.unsubscribe(&text("channel"), Unsubscribe::new(code, text("reason")));
+            }
+            "subscribe" => client.subscribe(&text("channel"), SubscribeGrant::new()).await?,
+            "refresh" => {
+                let seconds = Duration::from_secs(number("seconds"));
+                client.refresh(Some(Expiry::by_client(seconds)));
+            }
+            "publish" => {
+                let topic = Topic::new(text("channel")).map_err(|_| ClientError::BAD_REQUEST)?;
+                for count in 1..=number("count").max(1) {
+                    let data =
+                        if data["data"].is_null() { json!(count) } else { data["data"].clone() };
+                    let published = self.hub.publish(&topic, data.to_string()).await;
+                    published.map_err(|_| ClientError::INTERNAL)?;
+                }
+            }
+            _ => return Err(ClientError::METHOD_NOT_FOUND.into()),
+        }
+        Ok(json!({}))
+    }
+}
+
+impl Application for Peer {
+    async fn connect(&self, request: ConnectRequest) -> Result<ConnectGrant, Refusal> {
+        let (kind, user) = request.token.split_once(':').unwrap_or((&request.token, ""));
+        let grant = ConnectGrant::new(user)
+            .info(Payload::json(&json!({ "name": user })).unwrap_or_default())
+            .data(if request.data.is_empty() { "null".into() } else { request.data });
+        match kind {
+            "" | "user" => Ok(grant),
+            "short" => Ok(grant.expiry(Expiry::by_client(SECOND))),
+            "server" => Ok(grant.channel("log.server", SubscribeGrant::new())),
+            "expired" => Err(ClientError::TOKEN_EXPIRED.into()),
+            "refused" => Err(ClientError::new(1000, "no").into()),
+            "later" => Err(ClientError::new(1001, "later").temporary().into()),
+            _ => Err(Disconnect::INVALID_TOKEN.into()),
+        }
+    }
+
+    fn connected(&self, client: &Client) {
+        lock(&self.clients).push(client.clone());
+    }
+
+    async fn refresh(
+        &self,
+        _client: &Client,
+        token: Option<String>,
+    ) -> Result<Option<Expiry>, Refusal> {
+        match token.as_deref().and_then(|token| token.split(':').next()) {
+            Some("user") => Ok(Some(Expiry::by_client(60 * SECOND))),
+            _ => Err(ClientError::UNAUTHORIZED.into()),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        _client: &Client,
+        request: SubscribeRequest,
+    ) -> Result<SubscribeGrant, Refusal> {
+        let grant = SubscribeGrant::new().data(request.data);
+        match request.channel.split('.').next().unwrap_or_default() {
+            "secret" => Err(ClientError::PERMISSION_DENIED.into()),
+            "token" => match &*request.token {
+                "good" => Ok(grant),
+                "old" => Err(ClientError::TOKEN_EXPIRED.into()),
+                _ => Err(ClientError::PERMISSION_DENIED.into()),
+            },
+            "short" => Ok(grant.expiry(Expiry::by_client(SECOND))),
+            "ending" => Ok(grant.expiry(Expiry::by_server(SECOND))),
+            "cache" => Ok(grant.last_value()),
+            "logpositioned" => Ok(grant.without_recovery()),
+            _ => Ok(grant),
+        }
+    }
+
+    async fn sub_refresh(
+        &self,
+        _client: &Client,
+        _channel: &str,
+        token: Option<String>,
+    ) -> Result<Option<Expiry>, Refusal> {
+        match token.as_deref() {
+            Some("good") => Ok(Some(Expiry::by_client(60 * SECOND))),
+            _ => Err(ClientError::PERMISSION_DENIED.into()),
+        }
+    }
+
+    async fn publish(
+        &self,
+        _client: &Client,
+        request: PublishRequest,
+    ) -> Result<PublishGrant, Refusal> {
+        match request.channel.split('.').next().unwrap_or_default() {
+            "secret" => Err(ClientError::PERMISSION_DENIED.into()),
+            "tagged" => Ok(PublishGrant::new(request.data).tag("lang", "de")),
+            _ => Ok(PublishGrant::new(request.data)),
+        }
+    }
+
+    async fn history(&self, _client: &Client, request: &HistoryRequest) -> Result<(), Refusal> {
+        match request.channel.split('.').next().unwrap_or_default() {
+            "secret" => Err(ClientError::PERMISSION_DENIED.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn presence(&self, _client: &Client, channel: &str) -> Result<Vec<ClientInfo>, Refusal> {
+        let present = lock(&self.present);
+        let there = present.iter().filter(|(name, _)| name == channel);
+        Ok(there.map(|(_, info)| info.clone()).collect())
+    }
+
+    async fn rpc(&self, client: &Client, request: RpcRequest) -> Result<Payload, Refusal> {
+        let value = self.call(client, &request).await?;
+        Payload::json(&value).map_err(|_| ClientError::INTERNAL.into())
+    }
+
+    async fn message(&self, _client: &Client, data: Payload) -> Result<(), Disconnect> {
+        lock(&self.messages).push(data);
+        Ok(())
+    }
+
+    fn subscribed(&self, client: &Client, channel: &str) {
+        let info = client.info(channel);
+        self.tell(channel, Membership::Join, &info);
+        lock(&self.present).push((channel.to_owned(), info));
+    }
+
+    fn unsubscribed(&self, client: &Client, channel: &str) {
+        self.leave(client, Some(channel));
+    }
+
+    fn disconnected(&self, client: &Client) {
+        lock(&self.clients).retain(|other| other.id() != client.id());
+        self.leave(client, None);
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let [listen, ping] = arguments(["--listen", "--ping"], &[])?;
+    let ping = Duration::from_secs(ping.map_or(Ok(25), |ping| ping.parse())?);
+    let hub = Hub::builder()
+        .topics(|topic| match topic.as_str() {
+            name if name.starts_with("log") => TopicOptions::new().history(Keep::last(10)),
+            name if name.starts_with("cache") => TopicOptions::new().history(Keep::last(1)),
+            _ => TopicOptions::new(),
+        })
+        .build();
+    let peer = Peer {
+        hub: hub.clone(),
+        clients: Mutex::default(),
+        present: Mutex::default(),
+        messages: Mutex::default(),
+    };
+    let config = Config::new().ping(ping, SECOND).grace(SECOND).max_channels(20).max_queue(200_000);
+    let centrifuge = Centrifuge::new(&hub, peer).config(config);
+    let server = Server::bind(listen.unwrap_or_else(|| "127.0.0.1:8000".into()))
+        .await?
+        .origins(OriginPolicy::Any)
+        .subprotocols(Format::subprotocols())
+        .authorize(|request| async move {
+            let query = request.uri().query().map(str::to_owned);
+            Ok(Upgrade::new(query))
+        })
+        .with_graceful_shutdown(stopped());
+    println!("listening on ws://{}", server.local_addr()?);
+    let serve = move |ws: tautline::WebSocket, query: Option<String>| {
+        let centrifuge = centrifuge.clone();
+        async move {
+            let format = Format::of_request(ws.subprotocol(), query.as_deref());
+            centrifuge.serve_as(ws, format).await;
+        }
+    };
+    server.serve_with(serve).await?;
+    hub.shut_down();
+    Ok(())
+}
