@@ -71,6 +71,7 @@ mod config;
 mod convert;
 mod data;
 mod format;
+mod grant;
 mod json;
 mod meta;
 mod outlet;
@@ -82,12 +83,13 @@ mod session;
 mod shared;
 mod wire;
 
-pub use self::application::{Application, ConnectGrant, PublishGrant, SubscribeGrant};
+pub use self::application::Application;
 pub use self::client::Client;
 pub use self::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
 pub use self::config::Config;
 pub use self::data::{ClientInfo, Expiry, Membership, Publication, Refresher, Since, SinceEpoch};
 pub use self::format::{DecodeError, Format};
+pub use self::grant::{ConnectGrant, PublishGrant, SubscribeGrant};
 pub use self::payload::{NotJson, Payload};
 pub use self::request::{
     Answer, ConnectRequest, Connected, HistoryPage, HistoryRequest, PublishRequest, RefreshRequest,

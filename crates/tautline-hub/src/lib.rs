@@ -6,9 +6,9 @@
 mod attendance;
 mod begin;
 pub mod broker;
+mod builder;
 #[cfg(feature = "centrifuge")]
 pub mod centrifuge;
-mod builder;
 mod clock;
 mod delivery;
 pub mod guide;

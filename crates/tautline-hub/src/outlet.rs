@@ -123,19 +123,7 @@ pub trait Outlet: Send + 'static {
     /// By default this is [`poll_feed`](Self::poll_feed) for each and [`poll_flush`](Self::poll_flush), with
     /// a waker that does nothing; an outlet for which one step costs less than that has its own.
     fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut taken = 0;
-        for delivery in deliveries {
-            match self.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
-                Poll::Ready(fed) => fed?,
-                Poll::Pending => break,
-            }
-            taken += 1;
-        }
-        match self.poll_flush(&mut cx) {
-            Poll::Ready(flushed) => flushed.map(|()| Sent { taken, flushed: true }),
-            Poll::Pending => Ok(Sent { taken, flushed: false }),
-        }
+        try_each(self, deliveries)
     }
 
     /// Ends it with this Close: ready when that is done, or has failed.
@@ -149,6 +137,26 @@ pub trait Outlet: Send + 'static {
     /// Whether what a subscription recovers comes with its start, or one by one behind that.
     fn takes_recovered(&self) -> bool {
         false
+    }
+}
+
+/// [`Outlet::try_send`] by its other methods.
+pub(crate) fn try_each<O: Outlet + ?Sized>(
+    outlet: &mut O,
+    deliveries: Deliveries<'_>,
+) -> Result<Sent, Ended> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut taken = 0;
+    for delivery in deliveries {
+        match outlet.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
+            Poll::Ready(fed) => fed?,
+            Poll::Pending => break,
+        }
+        taken += 1;
+    }
+    match outlet.poll_flush(&mut cx) {
+        Poll::Ready(flushed) => flushed.map(|()| Sent { taken, flushed: true }),
+        Poll::Pending => Ok(Sent { taken, flushed: false }),
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use super::application::{Application, ConnectGrant, PublishGrant, SubscribeGrant};
+use super::application::Application;
 use super::client::{Client, how, internal, not_published, start, topic};
 use super::codes::{ClientError, Refusal};
 use super::data::{Publication, Since, SinceEpoch};
+use super::grant::{ConnectGrant, PublishGrant, SubscribeGrant};
 use super::request::{
     Answer, Connected, HistoryPage, HistoryRequest, PublishRequest, Request, RequestId,
     SubscribeRequest, Subscribed,

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::application::SubscribeGrant;
 use super::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
 use super::data::{ClientInfo, Expiry, Membership};
+use super::grant::SubscribeGrant;
 use super::payload::Payload;
 use super::shared::{Shared, Starting};
 use crate::clock::now;
@@ -90,11 +90,13 @@ impl Client {
     }
 
     /// Ends a subscription, whoever made it. Returns whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "it is not asked, but told")]
     pub fn unsubscribe(&self, channel: &str, unsubscribe: Unsubscribe) -> bool {
         self.shared.change(|session| session.unsubscribe(channel, unsubscribe))
     }
 
     /// Sets how long it may stay; for ever, without a time. Returns whether it is connected.
+    #[expect(clippy::must_use_candidate, reason = "it is not asked, but told")]
     pub fn refresh(&self, expiry: Option<Expiry>) -> bool {
         self.shared.change(|session| session.refresh(expiry, now()))
     }

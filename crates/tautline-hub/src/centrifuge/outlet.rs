@@ -15,7 +15,7 @@ use super::format::Format;
 use super::payload::Payload;
 use super::shared::{Shared, publication};
 use crate::delivery::{Delivery, Format as Form};
-use crate::outlet::{Ended, Outgoing, Outlet};
+use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent, try_each};
 
 /// A publication as a push in JSON, made once for all clients that have JSON. Empty if it is not JSON.
 struct JsonPush;
@@ -40,6 +40,15 @@ impl Form for ProtobufPush {
 fn push(delivery: &Delivery, format: Format) -> Message {
     let topic = delivery.topic().as_str();
     publication(delivery).push(format, topic).unwrap_or_default()
+}
+
+/// A publication in this format. Empty if it cannot be.
+fn form_in(format: Format, delivery: &Delivery) -> &Prepared {
+    match format {
+        Format::Json => delivery.form::<JsonPush>(),
+        #[cfg(feature = "centrifuge-protobuf")]
+        Format::Protobuf => delivery.form::<ProtobufPush>(),
+    }
 }
 
 pub(super) struct ClientOutlet<S> {
@@ -80,11 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
         if self.shared.is_leaving(delivery.topic().as_str()) {
             return None;
         }
-        let message = match self.shared.format {
-            Format::Json => delivery.form::<JsonPush>(),
-            #[cfg(feature = "centrifuge-protobuf")]
-            Format::Protobuf => delivery.form::<ProtobufPush>(),
-        };
+        let message = form_in(self.shared.format, delivery);
         if message.message().is_empty() {
             self.shared.change(|session| session.disconnect(Disconnect::INAPPROPRIATE_PROTOCOL));
             return None;
@@ -153,6 +158,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         ready!(self.poll_session(cx))?;
         pin!(self.writer.flush()).poll(cx).map_err(|_| Ended)
+    }
+
+    /// Nearly always there is nothing but publications to send.
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
+        let format = self.shared.format;
+        let is_plain = |delivery| !form_in(format, delivery).message().is_empty();
+        let waits = self.stuck.is_some() || !self.early.is_empty();
+        if waits || !self.shared.is_settled() || !deliveries.clone().all(is_plain) {
+            return try_each(self, deliveries);
+        }
+        let prepared = deliveries.map(|delivery| form_in(format, delivery));
+        let sent = self.writer.try_send_prepared(prepared).map_err(|_| Ended)?;
+        Ok(Sent { taken: sent.queued, flushed: sent.flushed })
     }
 
     fn poll_close(&mut self, frame: &CloseFrame, cx: &mut Context<'_>) -> Poll<()> {

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tautline::{Message, Prepared, Reader, WebSocket, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::application::{Application, ConnectGrant};
+use super::application::Application;
 use super::carry_out::Context;
 use super::client::Client;
 use super::codes::{Disconnect, Refusal};
 use super::config::Config;
 use super::data::Since;
 use super::format::Format;
+use super::grant::ConnectGrant;
 use super::outlet::ClientOutlet;
 use super::payload::Payload;
 use super::request::{ConnectRequest, Request, RequestId};
@@ -23,7 +24,7 @@ use super::session::{Event, Session};
 use super::shared::Shared;
 use crate::clock::now;
 use crate::hub::Hub;
-use crate::member::MemberInfo;
+use crate::inbox::member::MemberInfo;
 use crate::options::Attach;
 use crate::slow::Slow;
 

@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard};
 use tautline::Message;
 use tokio::sync::{Notify, oneshot};
 
-use super::application::SubscribeGrant;
 use super::codes::Unsubscribe;
 use super::data::Publication;
 use super::format::Format;
+use super::grant::SubscribeGrant;
 use super::request::{Answer, RequestId, Stream, Subscribed};
 use super::session::Session;
 use crate::clock::now;
@@ -170,6 +170,14 @@ impl Shared {
 
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Publications may be sent as they are: the session has nothing to say to the outlet, and has left no
+    /// channel.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_open()
+            && !self.dirty.load(Ordering::Acquire)
+            && !self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether the session has left this channel.
