@@ -27,7 +27,7 @@ const CRATES: &[(&str, &str)] = &[
     ),
     ("tautline-http", "deflate"),
     ("tautline-axum", "deflate"),
-    ("tautline-hub", ""),
+    ("tautline-hub", "centrifuge-protobuf"),
 ];
 /// What the compiler derives beside the trait that was asked for.
 const NOT_LISTED: &str = "StructuralPartialEq";
