@@ -28,7 +28,6 @@ const CRATES: &[(&str, &str)] = &[
     ("tautline-http", "deflate"),
     ("tautline-axum", "deflate"),
     ("tautline-hub", "redis,nats,centrifuge-protobuf"),
-    ("tautline-hub", ""),
 ];
 /// What the compiler derives beside the trait that was asked for.
 const NOT_LISTED: &str = "StructuralPartialEq";

@@ -1,11 +1,30 @@
 //! The chat, by itself and under axum, the trading feed, the game and the echo server, used by a real browser
 //! (tests/browser/run.mjs), and the echo server over HTTP/2, ours and under axum, by two
-//! (tests/browser/http2.mjs). A browser as the server: its DevTools (tests/browser/devtools.mjs).
+//! (tests/browser/http2.mjs). A browser as the server: its DevTools (tests/browser/devtools.mjs). The SDK
+//! of Centrifuge's protocol in a browser (tests/centrifuge/browser.mjs).
+
+use std::path::Path;
 
 use crate::project;
 use crate::rust;
 use crate::shell::{Cmd, Failure, Outcome};
 use crate::suites;
+
+/// The SDK of Centrifuge's protocol in a browser, against a hub.
+fn centrifuge(node: &Path, chromium: &Path) -> Outcome {
+    let peer = Cmd::program(project::example("centrifuge_peer"));
+    let peer = peer.args(["--listen", "127.0.0.1:0", "--ping", "1"]);
+    let (server, url) = peer.serve("listening on ")?;
+    for format in ["json", "protobuf"] {
+        Cmd::new("node tests/centrifuge/browser.mjs")
+            .args([&*url, format])
+            .env("CHROMIUM", chromium)
+            .env("SUITES_NODE", node)
+            .limit(5 * 60)
+            .run()?;
+    }
+    server.stop()
+}
 
 /// With `--http2`, only what is over HTTP/2.
 pub(crate) fn check(args: &[String]) -> Outcome {
@@ -25,6 +44,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
         "axum_chat",
         "trading_feed",
         "game",
+        "centrifuge_peer",
         "devtools",
         "echo_peer",
         "axum_peer",
@@ -37,7 +57,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
             .env("FEED_BIN", project::example("trading_feed"))
             .env("GAME_BIN", project::example("game"))
             .env("ECHO_BIN", project::example("echo_peer"))
-            .env("SUITES_NODE", node)
+            .env("SUITES_NODE", &node)
             .limit(5 * 60)
             .run()?;
         Cmd::new("node tests/browser/devtools.mjs")
@@ -45,6 +65,7 @@ pub(crate) fn check(args: &[String]) -> Outcome {
             .env("DEVTOOLS_BIN", project::example("devtools"))
             .limit(2 * 60)
             .run()?;
+        centrifuge(&node, &chromium)?;
     }
     let certificate = suites::certificate()?;
     let cmd = Cmd::new("node tests/browser/http2.mjs")

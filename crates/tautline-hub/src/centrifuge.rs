@@ -1,11 +1,24 @@
 //! Centrifuge's client protocol, version 2: the one that the SDKs of Centrifugo speak, for browsers and
 //! Node, Dart, Swift, Java, Go, Python and .NET. They work with a hub as with a Centrifugo server.
 //!
-//! Here is what of it needs no I/O: the [messages](Request), both [formats](Format), the codes
-//! ([`ClientError`], [`Disconnect`], [`Unsubscribe`]), and a client's connection as a state machine, the
-//! [`Session`]. The protocol is documented at
-//! <https://centrifugal.dev/docs/transports/client_protocol>, and its schema is `client.proto` of
-//! <https://github.com/centrifugal/protocol>.
+//! [`Centrifuge`] serves them; an [`Application`] decides who may connect, subscribe and publish, and carries out
+//! their calls; and it has a [`Client`] for each, for what it wants of them. Beneath is a client's connection
+//! as a state machine without I/O, the [`Session`], for those who drive it themselves.
+//!
+//! The protocol is documented at <https://centrifugal.dev/docs/transports/client_protocol>, and its schema is
+//! `client.proto` of <https://github.com/centrifugal/protocol>.
+//!
+//! # From a hub
+//! A channel is the [topic](crate::Topic) of its name; names that no topic can have are unknown channels (102). A
+//! topic with [history](crate::TopicOptions::history) gives positions, recovery and `history`; without, `history`
+//! is not available (108). Publications of clients come back to themselves, as they do with Centrifugo.
+//! Who is in a channel is the application's to say ([`Application::presence`]), and who comes and goes is its to tell
+//! ([`Client::membership`]), from [`Application::subscribed`], [`unsubscribed`](Application::unsubscribed) and
+//! [`disconnected`](Application::disconnected).
+//!
+//! When a client's position is lost, as after a gap from a broker, it is unsubscribed with 2500, and subscribes
+//! again by itself; one that the server had subscribed is closed with 3010. One that reads too slowly is closed
+//! with 3008, unless its [`SubscribeGrant::slow`] says otherwise.
 //!
 //! # Formats
 //! JSON is behind the feature `centrifuge`, Protobuf besides behind `centrifuge-protobuf`. A client asks for

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod limits;
+mod random;
 mod recovery;
 mod requests;
 mod subscribing;

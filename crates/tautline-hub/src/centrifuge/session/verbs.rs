@@ -91,7 +91,9 @@ impl Session {
     /// it is when it has been. Returns whether there is such a subscription.
     pub fn unsubscribe(&mut self, channel: &str, unsubscribe: Unsubscribe) -> bool {
         if self.channels.is_subscribing(channel) {
-            self.channels.defer(channel, Then::End(unsubscribe));
+            if !self.channels.will_be_left(channel) {
+                self.channels.defer(channel, Then::End(unsubscribe));
+            }
             return true;
         }
         if self.channels.leave(channel).is_none() {
