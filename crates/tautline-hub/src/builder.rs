@@ -54,8 +54,14 @@ impl HubBuilder {
     /// the broker does it: at most once. One with a history is delivered when it comes back from the broker, to
     /// all in the same order; what a node misses it fetches from the history, and what is gone from there is a
     /// [`Gap`](crate::Outgoing::Gap).
-    pub fn broker(mut self, broker: impl Broker) -> Self {
-        self.options.broker = Some(Arc::new(broker));
+    pub fn broker(self, broker: impl Broker) -> Self {
+        self.shared_broker(Arc::new(broker))
+    }
+
+    /// As [`broker`](Self::broker), with one that is used elsewhere as well, for instance for its counts. A broker
+    /// is that of one hub.
+    pub fn shared_broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.options.broker = Some(broker);
         self
     }
 

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests too")]
 
 #[cfg(any(feature = "redis", feature = "nats"))]
+mod chaos;
+#[cfg(any(feature = "redis", feature = "nats"))]
 mod hub;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod node;
