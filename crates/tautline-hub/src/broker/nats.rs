@@ -79,7 +79,7 @@ pub use self::settings::{NatsBuilder, NatsHistory};
 /// # Limits
 ///
 /// A publication has at most the server's `max_payload`, which is 1 MiB unless set otherwise; a longer
-/// one is refused. Each topic that a node is subscribed to takes some 8 KiB in its process.
+/// one is refused. Each topic that a node is subscribed to takes some 6 KiB in its process.
 ///
 /// # Names on the server
 ///
