@@ -118,12 +118,17 @@ impl<A: Application> Context<A> {
             session.answer(id, answer, now());
             session.is_connected()
         });
-        if is_connected {
-            self.is_connected.store(true, Ordering::Release);
-            self.application.connected(&self.client);
-            for channel in channels {
-                self.application.subscribed(&self.client, &channel);
+        if !is_connected {
+            // It is told why, and is to hear nothing else.
+            for topic in channels.into_iter().filter_map(|channel| Topic::new(channel).ok()) {
+                self.member.unsubscribe(topic);
             }
+            return;
+        }
+        self.is_connected.store(true, Ordering::Release);
+        self.application.connected(&self.client);
+        for channel in channels {
+            self.application.subscribed(&self.client, &channel);
         }
         self.shared.open();
     }

@@ -43,6 +43,12 @@ async fn a_client_is_refused() {
         client.connect("denied").await,
         r#"{"id":1,"error":{"code":102,"message":"unknown channel"}}"#
     );
+    // What was possible is undone: it hears of nothing but the error.
+    assert_eq!(service.hub.subscribers(&topic("log.first").into()), 0);
+    service.publish("log.first", "1").await;
+    client.send(r#"{"id":2,"rpc":{}}"#).await;
+    assert!(client.ws.next().await.is_none());
+    assert_eq!(client.ws.close_frame().unwrap().to_string(), "3501 bad request");
     service.connected("alice").await;
 }
 

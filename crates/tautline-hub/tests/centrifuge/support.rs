@@ -50,7 +50,9 @@ impl Application for Everything {
             "server" => Ok(grant
                 .channel("log.server", SubscribeGrant::new())
                 .channel("log.other", SubscribeGrant::new())),
-            "denied" => Ok(grant.channel("not a topic", SubscribeGrant::new())),
+            "denied" => Ok(grant
+                .channel("log.first", SubscribeGrant::new())
+                .channel("not a topic", SubscribeGrant::new())),
             _ => Ok(grant.info("{\"of\":\"all\"}").data(request.data)),
         }
     }
