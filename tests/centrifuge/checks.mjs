@@ -329,16 +329,19 @@ export async function run({ url, format, json, protobuf: binary, WebSocket, cut:
     const [sub] = await subscribed(alice, channel, { joinLeave: true });
     const joins = all(sub, 'join');
     const leaves = all(sub, 'leave');
+    // It hears of itself as well.
+    await joins.until(1);
     const [bob] = await use({ token: 'user:bob' });
     const [theirs] = await subscribed(bob, channel);
-    await joins.until(1);
+    await joins.until(2);
     theirs.unsubscribe();
     await leaves.until(1);
     theirs.subscribe();
-    await joins.until(2);
+    await joins.until(3);
     bob.disconnect();
     await leaves.until(2);
-    same([...joins, ...leaves].map(({ info }) => info.user), ['bob', 'bob', 'bob', 'bob']);
+    same(joins.map(({ info }) => info.user), ['alice', 'bob', 'bob']);
+    same(leaves.map(({ info }) => info.user), ['bob', 'bob']);
   });
 
   const offsets = ({ publications }) => publications.map(({ offset }) => Number(offset));

@@ -240,6 +240,8 @@ async def _():
     alice, _ = await ready()
     channel = unique("chat")
     _, events, _ = await subscribed(alice, channel, join_leave=True)
+    # It hears of itself as well.
+    same((await events.queue("join").get()).info.user, "alice")
     bob, _ = await ready("user:bob")
     theirs, _, _ = await subscribed(bob, channel)
     same((await events.queue("join").get()).info.user, "bob")

@@ -14,20 +14,17 @@ use serde_json::{Value, json};
 use support::{arguments, stopped};
 use tautline::{OriginPolicy, Server, Upgrade};
 use tautline_hub::centrifuge::{
-    Application, Centrifuge, Client, ClientError, ClientInfo, Config, ConnectGrant, ConnectRequest,
-    Disconnect, Expiry, Format, HistoryRequest, Membership, Payload, PublishGrant, PublishRequest,
-    Refusal, RpcRequest, SubscribeGrant, SubscribeRequest, Unsubscribe,
+    Application, Centrifuge, Client, ClientError, Config, ConnectGrant, ConnectRequest, Disconnect,
+    Expiry, Format, HistoryRequest, Payload, PublishGrant, PublishRequest, Refusal, RpcRequest,
+    SubscribeGrant, SubscribeRequest, Unsubscribe,
 };
-use tautline_hub::{Hub, Keep, Topic, TopicOptions};
+use tautline_hub::{Hub, Keep, Topic, TopicOptions, presence};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Peer {
     hub: Hub,
-    clients: Mutex<Vec<Client>>,
-    /// Who is in which channel.
-    present: Mutex<Vec<(String, ClientInfo)>>,
     /// What clients have sent without waiting for an answer.
     messages: Mutex<Vec<Payload>>,
 }
@@ -37,28 +34,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Peer {
-    /// Tells all others in a channel.
-    fn tell(&self, channel: &str, membership: Membership, info: &ClientInfo) {
-        for other in &*lock(&self.clients) {
-            if other.id() != info.client {
-                other.membership(channel, membership, info);
-            }
-        }
-    }
-
-    /// A client has left a channel, or all.
-    fn leave(&self, client: &Client, channel: Option<&str>) {
-        let mut present = lock(&self.present);
-        let leaves = |(name, info): &mut (String, ClientInfo)| {
-            info.client == client.id() && channel.is_none_or(|channel| channel == name)
-        };
-        let left: Vec<_> = present.extract_if(.., leaves).collect();
-        drop(present);
-        for (channel, info) in left {
-            self.tell(&channel, Membership::Leave, &info);
-        }
-    }
-
     async fn call(&self, client: &Client, request: &RpcRequest) -> Result<Value, Refusal> {
         let data: Value = request.data.parse().unwrap_or_default();
         let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
@@ -119,10 +94,6 @@ impl Application for Peer {
         }
     }
 
-    fn connected(&self, client: &Client) {
-        lock(&self.clients).push(client.clone());
-    }
-
     async fn refresh(
         &self,
         _client: &Client,
@@ -140,6 +111,7 @@ impl Application for Peer {
         request: SubscribeRequest,
     ) -> Result<SubscribeGrant, Refusal> {
         let grant = SubscribeGrant::new().data(request.data);
+        let grant = if request.join_leave { grant.join_leave() } else { grant };
         match request.channel.split('.').next().unwrap_or_default() {
             "secret" => Err(ClientError::PERMISSION_DENIED.into()),
             "token" => match &*request.token {
@@ -186,10 +158,11 @@ impl Application for Peer {
         }
     }
 
-    async fn presence(&self, _client: &Client, channel: &str) -> Result<Vec<ClientInfo>, Refusal> {
-        let present = lock(&self.present);
-        let there = present.iter().filter(|(name, _)| name == channel);
-        Ok(there.map(|(_, info)| info.clone()).collect())
+    async fn presence(&self, _client: &Client, channel: &str) -> Result<(), Refusal> {
+        match channel.split('.').next().unwrap_or_default() {
+            "secret" => Err(ClientError::PERMISSION_DENIED.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn rpc(&self, client: &Client, request: RpcRequest) -> Result<Payload, Refusal> {
@@ -201,21 +174,6 @@ impl Application for Peer {
         lock(&self.messages).push(data);
         Ok(())
     }
-
-    fn subscribed(&self, client: &Client, channel: &str) {
-        let info = client.info(channel);
-        self.tell(channel, Membership::Join, &info);
-        lock(&self.present).push((channel.to_owned(), info));
-    }
-
-    fn unsubscribed(&self, client: &Client, channel: &str) {
-        self.leave(client, Some(channel));
-    }
-
-    fn disconnected(&self, client: &Client) {
-        lock(&self.clients).retain(|other| other.id() != client.id());
-        self.leave(client, None);
-    }
 }
 
 #[tokio::main]
@@ -226,15 +184,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .topics(|topic| match topic.as_str() {
             name if name.starts_with("log") => TopicOptions::new().history(Keep::last(10)),
             name if name.starts_with("cache") => TopicOptions::new().history(Keep::last(1)),
-            _ => TopicOptions::new(),
+            _ => TopicOptions::new().presence(true),
         })
+        .presence(presence::Config::new().alone(true).grace(SECOND / 10))
         .build();
-    let peer = Peer {
-        hub: hub.clone(),
-        clients: Mutex::default(),
-        present: Mutex::default(),
-        messages: Mutex::default(),
-    };
+    let peer = Peer { hub: hub.clone(), messages: Mutex::default() };
     let config = Config::new().ping(ping, SECOND).grace(SECOND).max_channels(20).max_queue(200_000);
     let centrifuge = Centrifuge::new(&hub, peer).config(config);
     let server = Server::bind(listen.unwrap_or_else(|| "127.0.0.1:8000".into()))

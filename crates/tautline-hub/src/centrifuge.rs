@@ -12,9 +12,10 @@
 //! A channel is the [topic](crate::Topic) of its name; names that no topic can have are unknown channels (102). A
 //! topic with [history](crate::TopicOptions::history) gives positions, recovery and `history`; without, `history`
 //! is not available (108). Publications of clients come back to themselves, as they do with Centrifugo.
-//! Who is in a channel is the application's to say ([`Application::presence`]), and who comes and goes is its to tell
-//! ([`Client::membership`]), from [`Application::subscribed`], [`unsubscribed`](Application::unsubscribed) and
-//! [`disconnected`](Application::disconnected).
+//! A topic with [presence](crate::TopicOptions::presence) tells who is in it, on all nodes, and, if the application
+//! [grants it](SubscribeGrant::join_leave), who comes and goes, by the hub's rules: a client that comes back in time
+//! has not gone. Without, presence is not available (108). A client is called as the hub calls its
+//! [member](crate::MemberId).
 //!
 //! When a client's position is lost, as after a gap from a broker, it is unsubscribed with 2500, and subscribes
 //! again by itself; one that the server had subscribed is closed with 3010. One that reads too slowly is closed

@@ -1,11 +1,10 @@
 //! What an application decides.
 
-use std::collections::HashSet;
 use std::future::{Future, ready};
 
 use super::client::Client;
 use super::codes::{ClientError, Disconnect, Refusal};
-use super::data::{ClientInfo, Expiry};
+use super::data::Expiry;
 use super::grant::{ConnectGrant, PublishGrant, SubscribeGrant};
 use super::payload::Payload;
 use super::request::{
@@ -114,29 +113,15 @@ pub trait Application: Send + Sync + 'static {
         ready(Err(ClientError::PERMISSION_DENIED.into()))
     }
 
-    /// Who is in this channel? Refused ([`ClientError::NOT_AVAILABLE`]) if not written.
+    /// May it know who is in this channel, and how many? Refused ([`ClientError::PERMISSION_DENIED`]) if not
+    /// written.
     fn presence(
         &self,
         client: &Client,
         channel: &str,
-    ) -> impl Future<Output = Result<Vec<ClientInfo>, Refusal>> + Send {
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
         let _ = (client, channel);
-        ready(Err(ClientError::NOT_AVAILABLE.into()))
-    }
-
-    /// How many clients, and how many users, are in this channel? Counts those of
-    /// [`presence`](Self::presence) if not written.
-    fn presence_stats(
-        &self,
-        client: &Client,
-        channel: &str,
-    ) -> impl Future<Output = Result<(u32, u32), Refusal>> + Send {
-        async move {
-            let clients = self.presence(client, channel).await?;
-            let users: HashSet<_> = clients.iter().map(|info| &*info.user).collect();
-            let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            Ok((count(clients.len()), count(users.len())))
-        }
+        ready(Err(ClientError::PERMISSION_DENIED.into()))
     }
 
     /// Carries out a call. Refused ([`ClientError::METHOD_NOT_FOUND`]) if not written.

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::application::Application;
 use super::client::{Client, how, internal, not_published, start, topic};
 use super::codes::{ClientError, Refusal};
-use super::data::{Publication, Since, SinceEpoch};
+use super::config::Config;
+use super::data::{ClientInfo, Publication, Since, SinceEpoch};
 use super::grant::{ConnectGrant, PublishGrant, SubscribeGrant};
 use super::request::{
     Answer, Connected, HistoryPage, HistoryRequest, PublishRequest, Request, RequestId,
@@ -29,7 +30,7 @@ pub(super) struct Context<A: Application> {
     pub(super) member: Arc<Member>,
     pub(super) client: Client,
     pub(super) shared: Arc<Shared>,
-    pub(super) max_history: usize,
+    pub(super) config: Arc<Config>,
     /// The application has been told of it.
     pub(super) is_connected: AtomicBool,
 }
@@ -62,14 +63,8 @@ impl<A: Application> Context<A> {
                 refreshed.map(Answer::SubRefresh)
             }
             Request::Publish(request) => self.publish(request).await.map(|()| Answer::Publish),
-            Request::Presence(channel) => {
-                let clients = self.application.presence(&self.client, &channel).await;
-                clients.map(Answer::Presence)
-            }
-            Request::PresenceStats(channel) => {
-                let stats = self.application.presence_stats(&self.client, &channel).await;
-                stats.map(|(clients, users)| Answer::PresenceStats { clients, users })
-            }
+            Request::Presence(channel) => self.presence(&channel).await.map(Answer::Presence),
+            Request::PresenceStats(channel) => self.presence_stats(&channel).await,
             Request::History(request) => self.history(&request).await.map(Answer::History),
             Request::Rpc(request) => {
                 self.application.rpc(&self.client, request).await.map(Answer::Rpc)
@@ -123,12 +118,17 @@ impl<A: Application> Context<A> {
             session.answer(id, answer, now());
             session.is_connected()
         });
-        if is_connected {
-            self.is_connected.store(true, Ordering::Release);
-            self.application.connected(&self.client);
-            for channel in channels {
-                self.application.subscribed(&self.client, &channel);
+        if !is_connected {
+            // It is told why, and is to hear nothing else.
+            for topic in channels.into_iter().filter_map(|channel| Topic::new(channel).ok()) {
+                self.member.unsubscribe(topic);
             }
+            return;
+        }
+        self.is_connected.store(true, Ordering::Release);
+        self.application.connected(&self.client);
+        for channel in channels {
+            self.application.subscribed(&self.client, &channel);
         }
         self.shared.open();
     }
@@ -191,6 +191,20 @@ impl<A: Application> Context<A> {
         }
     }
 
+    async fn presence(&self, channel: &str) -> Result<Vec<ClientInfo>, Refusal> {
+        self.application.presence(&self.client, channel).await?;
+        let presence = self.hub.presence(&topic(channel)?, self.config.max_presence);
+        let presence = presence.ok_or(ClientError::NOT_AVAILABLE)?;
+        Ok(presence.members.iter().map(ClientInfo::of_member).collect())
+    }
+
+    async fn presence_stats(&self, channel: &str) -> Result<Answer, Refusal> {
+        self.application.presence(&self.client, channel).await?;
+        let counts = self.hub.present(&topic(channel)?).ok_or(ClientError::NOT_AVAILABLE)?;
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Answer::PresenceStats { clients: count(counts.members), users: count(counts.users) })
+    }
+
     async fn history(&self, request: &HistoryRequest) -> Result<HistoryPage, Refusal> {
         self.application.history(&self.client, request).await?;
         let topic = topic(&request.channel)?;
@@ -199,7 +213,7 @@ impl<A: Application> Context<A> {
             (false, since) => (Range::After(since.map_or(0, |since| since.offset)), limit),
             (true, None) => (Range::Latest, limit),
             // What lies before a position is among the latest.
-            (true, Some(_)) => (Range::Latest, self.max_history),
+            (true, Some(_)) => (Range::Latest, self.config.max_history),
         };
         let history = self.hub.history(&topic, range, most).await;
         let history = history.map_err(|error| not_read(&error))?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
-use super::data::{ClientInfo, Expiry, Membership};
+use super::data::{ClientInfo, Expiry};
 use super::grant::SubscribeGrant;
 use super::payload::Payload;
 use super::shared::{Shared, Starting};
@@ -71,11 +71,6 @@ impl Client {
         self.shared.change(|session| session.message(&data))
     }
 
-    /// Tells it who comes into a channel or leaves it, if it is subscribed to it. Returns whether it is.
-    pub fn membership(&self, channel: &str, membership: Membership, client: &ClientInfo) -> bool {
-        self.shared.change(|session| session.membership(channel, membership, client))
-    }
-
     /// Subscribes it to a channel.
     ///
     /// # Errors
@@ -116,7 +111,11 @@ impl fmt::Debug for Client {
 
 /// How the hub subscribes.
 pub(super) fn how(grant: &SubscribeGrant) -> Subscribe {
-    let how = Subscribe::new().last_value(grant.last_value);
+    let how = Subscribe::new()
+        .last_value(grant.last_value)
+        .watch(grant.join_leave)
+        .hidden(grant.hidden)
+        .presence_data(grant.info.clone().into_bytes());
     match &grant.slow {
         Some(slow) => how.slow(slow.clone()),
         None => how,

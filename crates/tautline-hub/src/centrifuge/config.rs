@@ -21,6 +21,7 @@ pub struct Config {
     pub(super) max_commands: usize,
     pub(super) max_frame: usize,
     pub(super) max_history: usize,
+    pub(super) max_presence: usize,
     pub(super) max_queue: usize,
     pub(super) version: String,
 }
@@ -48,6 +49,7 @@ impl Default for Config {
             max_commands: 1024,
             max_frame: 64 << 10,
             max_history: 1000,
+            max_presence: 1000,
             max_queue: 1 << 20,
             version: String::new(),
         }
@@ -137,6 +139,13 @@ impl Config {
     #[must_use]
     pub const fn max_history(mut self, publications: usize) -> Self {
         self.max_history = publications;
+        self
+    }
+
+    /// How many clients a request for presence gets at most: 1000.
+    #[must_use]
+    pub const fn max_presence(mut self, clients: usize) -> Self {
+        self.max_presence = clients;
         self
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::payload::Payload;
 use crate::position::{Epoch, Position};
+use crate::presence::Member;
 
 /// Who a client is, as other clients see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,17 @@ impl ClientInfo {
     #[must_use]
     pub fn new(client: impl Into<String>, user: impl Into<String>) -> Self {
         Self { client: client.into(), user: user.into(), ..Self::default() }
+    }
+
+    /// A member of a hub, on whichever node.
+    pub(super) fn of_member(member: &Member) -> Self {
+        let info = &member.info;
+        Self {
+            client: member.id.to_string(),
+            user: (*info.user).to_owned(),
+            connection: info.connection_data.clone().into(),
+            subscription: info.topic_data.clone().into(),
+        }
     }
 }
 

@@ -58,6 +58,8 @@ pub struct SubscribeGrant {
     pub(super) expiry: Option<Expiry>,
     pub(super) last_value: bool,
     pub(super) without_recovery: bool,
+    pub(super) join_leave: bool,
+    pub(super) hidden: bool,
     pub(super) slow: Option<Arc<Slow>>,
 }
 
@@ -96,6 +98,19 @@ impl SubscribeGrant {
     /// The client does not recover what it misses: its position is only watched.
     pub const fn without_recovery(mut self) -> Self {
         self.without_recovery = true;
+        self
+    }
+
+    /// The client is told who joins and leaves, in a topic that has
+    /// [presence](crate::TopicOptions::presence).
+    pub const fn join_leave(mut self) -> Self {
+        self.join_leave = true;
+        self
+    }
+
+    /// Others are not told that the client is there.
+    pub const fn hidden(mut self) -> Self {
+        self.hidden = true;
         self
     }
 

@@ -11,11 +11,13 @@ use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::codes::Disconnect;
+use super::data::{ClientInfo, Membership};
 use super::format::Format;
 use super::payload::Payload;
 use super::shared::{Shared, publication};
 use crate::delivery::{Delivery, Format as Form};
 use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent, try_each};
+use crate::presence::{Change, Event};
 
 /// A publication as a push in JSON, made once for all clients that have JSON. Empty if it is not JSON.
 struct JsonPush;
@@ -140,8 +142,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
                 self.shared.change(|session| session.lost(topic.as_str()));
             }
             Outgoing::Unsubscribed(filter, code) => self.shared.ended(filter.as_str(), *code),
-            // Nothing here asks for it: the application tells clients of others.
-            Outgoing::Presence(_) => return Poll::Ready(Ok(())),
+            Outgoing::Presence(Event { topic, change, member }) => {
+                let membership = match change {
+                    Change::Joined => Membership::Join,
+                    Change::Left => Membership::Leave,
+                };
+                let info = ClientInfo::of_member(member);
+                let topic = topic.as_str();
+                self.shared.change(|session| session.membership(topic, membership, &info));
+            }
             // An empty one only says that the session has something to send.
             Outgoing::Message(message) if message.message().is_empty() => {}
             Outgoing::Message(message) => {

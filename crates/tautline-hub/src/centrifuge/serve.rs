@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use tautline::{Message, Prepared, Reader, WebSocket, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,9 +75,6 @@ impl<A> Clone for Centrifuge<A> {
     }
 }
 
-/// Clients of this process are numbered, and those of others have another node.
-static CLIENTS: AtomicU64 = AtomicU64::new(1);
-
 impl<A: Application> Centrifuge<A> {
     /// Serves this application's clients from this hub.
     pub fn new(hub: &Hub, application: A) -> Self {
@@ -114,13 +111,12 @@ impl<A: Application> Centrifuge<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{}-{number}", self.hub.node());
-        let session = Session::new(self.config.clone(), format, &*id, now());
+        // It is called as the hub calls it, once it is a member.
+        let session = Session::new(self.config.clone(), format, "", now());
         let (reader, writer) = ws.split();
         let connection = Connection {
             centrifuge: self.clone(),
-            id,
+            id: String::new(),
             writer,
             shared: Arc::new(Shared::new(session, format, self.config.max_queue)),
             context: None,
@@ -133,6 +129,7 @@ impl<A: Application> Centrifuge<A> {
 /// A client's connection, in its task.
 struct Connection<S, A: Application> {
     centrifuge: Centrifuge<A>,
+    /// What the client is called, once it is let in.
     id: String,
     writer: Writer<S>,
     shared: Arc<Shared>,
@@ -267,6 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         let attach = Attach::new().info(info).slow(slow).limit(config.max_queue.saturating_mul(2));
         let outlet = ClientOutlet::new(self.writer.clone(), self.shared.clone());
         let member = Arc::new(hub.attach_outlet(outlet, attach));
+        self.id = member.id().to_string();
+        self.shared.lock().session.set_client(&self.id);
         let client = Client::new(&self.id, &grant.user, &member, self.shared.clone());
         let context = Arc::new(Context {
             application: application.clone(),
@@ -274,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
             member,
             client,
             shared: self.shared.clone(),
-            max_history: config.max_history,
+            config: config.clone(),
             is_connected: AtomicBool::new(false),
         });
         self.context = Some(context.clone());

@@ -288,6 +288,11 @@ impl Session {
         }
     }
 
+    /// Before it is connected: what the client will be called.
+    pub(super) fn set_client(&mut self, client: &str) {
+        client.clone_into(&mut self.client);
+    }
+
     /// Whether there are frames to send.
     pub(super) fn has_frames(&self) -> bool {
         !self.outbox.is_empty()

@@ -43,6 +43,12 @@ async fn a_client_is_refused() {
         client.connect("denied").await,
         r#"{"id":1,"error":{"code":102,"message":"unknown channel"}}"#
     );
+    // What was possible is undone: it hears of nothing but the error.
+    assert_eq!(service.hub.subscribers(&topic("log.first").into()), 0);
+    service.publish("log.first", "1").await;
+    client.send(r#"{"id":2,"rpc":{}}"#).await;
+    assert!(client.ws.next().await.is_none());
+    assert_eq!(client.ws.close_frame().unwrap().to_string(), "3501 bad request");
     service.connected("alice").await;
 }
 
@@ -170,6 +176,48 @@ async fn a_client_reads_history() {
         let command = format!(r#"{{"id":2,"history":{{"channel":"{channel}"}}}}"#);
         assert!(client.ask(&command).await.contains(&format!("\"code\":{code},")));
     }
+}
+
+#[tokio::test]
+async fn a_client_knows_who_is_there() {
+    let mut service = Service::quiet();
+    let mut alice = service.connected("alice").await;
+    let alice_id = service.newest().id().to_owned();
+    assert_eq!(service.newest().member().to_string(), alice_id);
+    alice.send(r#"{"id":2,"subscribe":{"channel":"room.1","join_leave":true}}"#).await;
+    let joined = |user: &str, id: &str, what: &str| {
+        format!(
+            concat!(
+                r#"{{"push":{{"channel":"room.1","{}":{{"info":{{"user":"{}","client":"{}","#,
+                r#""conn_info":{{"of":"all"}},"chan_info":"here"}}}}}}}}"#
+            ),
+            what, user, id
+        )
+    };
+    let mut first = [alice.line().await, alice.line().await];
+    first.sort();
+    assert_eq!(first, [r#"{"id":2,"subscribe":{}}"#, &*joined("alice", &alice_id, "join")]);
+    let mut bob = service.connected("bob").await;
+    let bob_id = service.newest().id().to_owned();
+    bob.subscribe("room.1").await;
+    assert_eq!(alice.line().await, joined("bob", &bob_id, "join"));
+    let reply: serde_json::Value =
+        serde_json::from_str(&bob.ask(r#"{"id":3,"presence":{"channel":"room.1"}}"#).await)
+            .unwrap();
+    let presence = &reply["presence"]["presence"];
+    assert_eq!(presence.as_object().unwrap().len(), 2);
+    assert_eq!(presence[&alice_id]["user"], "alice");
+    assert_eq!(presence[&alice_id]["chan_info"], "here");
+    assert_eq!(
+        bob.ask(r#"{"id":4,"presence_stats":{"channel":"room.1"}}"#).await,
+        r#"{"id":4,"presence_stats":{"num_clients":2,"num_users":2}}"#
+    );
+    bob.ws.close().await.unwrap();
+    assert_eq!(alice.line().await, joined("bob", &bob_id, "leave"));
+    assert_eq!(
+        alice.ask(r#"{"id":5,"presence_stats":{"channel":"room.secret"}}"#).await,
+        r#"{"id":5,"error":{"code":103,"message":"permission denied"}}"#
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,19 +9,18 @@ use tautline_hub::centrifuge::{
     Expiry, HistoryRequest, Payload, PublishGrant, PublishRequest, Refusal, RpcRequest,
     SubscribeGrant, SubscribeRequest,
 };
-use tautline_hub::{Hub, Keep, Topic, TopicOptions};
+use tautline_hub::{Hub, HubBuilder, Keep, Topic, TopicOptions, presence};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
-/// A hub whose topics that begin with `log.` keep five publications, and `last.` the last one.
-pub(crate) fn hub() -> Hub {
-    Hub::builder()
-        .topics(|topic| match topic.as_str() {
-            name if name.starts_with("log.") => TopicOptions::new().history(Keep::last(5)),
-            name if name.starts_with("last.") => TopicOptions::new().history(Keep::last(1)),
-            _ => TopicOptions::new(),
-        })
-        .build()
+/// Hubs whose topics that begin with `log.` keep five publications, and `last.` the last one.
+pub(crate) fn builder() -> HubBuilder {
+    Hub::builder().topics(|topic| match topic.as_str() {
+        name if name.starts_with("log.") => TopicOptions::new().history(Keep::last(5)),
+        name if name.starts_with("last.") => TopicOptions::new().history(Keep::last(1)),
+        name if name.starts_with("room.") => TopicOptions::new().presence(true),
+        _ => TopicOptions::new(),
+    })
 }
 
 pub(crate) fn topic(name: &str) -> Topic {
@@ -51,7 +50,9 @@ impl Application for Everything {
             "server" => Ok(grant
                 .channel("log.server", SubscribeGrant::new())
                 .channel("log.other", SubscribeGrant::new())),
-            "denied" => Ok(grant.channel("not a topic", SubscribeGrant::new())),
+            "denied" => Ok(grant
+                .channel("log.first", SubscribeGrant::new())
+                .channel("not a topic", SubscribeGrant::new())),
             _ => Ok(grant.info("{\"of\":\"all\"}").data(request.data)),
         }
     }
@@ -84,6 +85,7 @@ impl Application for Everything {
                 let expiry = Expiry::by_server(Duration::from_secs(1));
                 Ok(SubscribeGrant::new().expiry(expiry))
             }
+            _ if request.join_leave => Ok(SubscribeGrant::new().info("\"here\"").join_leave()),
             _ => Ok(SubscribeGrant::new().info("\"here\"").data(request.data)),
         }
     }
@@ -103,6 +105,13 @@ impl Application for Everything {
     async fn history(&self, _client: &Client, request: &HistoryRequest) -> Result<(), Refusal> {
         match request.channel.as_str() {
             "log.secret" => Err(ClientError::PERMISSION_DENIED.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn presence(&self, _client: &Client, channel: &str) -> Result<(), Refusal> {
+        match channel {
+            "room.secret" => Err(ClientError::PERMISSION_DENIED.into()),
             _ => Ok(()),
         }
     }
@@ -141,7 +150,12 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(config: Config) -> Self {
-        let hub = hub();
+        // There are no other nodes.
+        let presence = presence::Config::new().alone(true).grace(Duration::from_millis(50));
+        Self::of(builder().presence(presence).build(), config)
+    }
+
+    pub(crate) fn of(hub: Hub, config: Config) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let clients = Arc::<Mutex<Vec<Client>>>::default();
         let application = Everything { events: sender, clients: clients.clone() };

@@ -127,6 +127,11 @@ impl World {
         if reply.subscribe.is_some() {
             assert!(self.told.insert(channel.clone()), "{channel}");
         } else if reply.unsubscribe.is_some() {
+            // Not ahead of what was asked of the channel before.
+            let waits = |(id, of): &(u32, String)| {
+                of == channel && *id < reply.id && self.asked.contains(id)
+            };
+            assert!(!self.channels.iter().any(waits), "{channel}");
             self.told.remove(channel);
         }
     }
