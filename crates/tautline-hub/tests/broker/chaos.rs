@@ -35,6 +35,7 @@ impl Numbers {
 }
 
 /// What a subscriber sees.
+#[derive(Clone, Copy)]
 enum Seen {
     Number(u64, Position),
     Gap,

@@ -1,6 +1,6 @@
 //! The brokers against real servers, which each test starts on a port of its own and ends.
 //!
-//! Where a server is not installed, its tests are skipped with a message, but never in CI.
+//! Where a server is not installed, its tests are skipped with a message, but never in `cargo xtask hub`.
 #![cfg(unix)]
 #![allow(clippy::print_stderr, reason = "tests that are skipped say so")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests too")]

@@ -75,13 +75,14 @@ impl Kind {
         }
     }
 
-    /// Whether the server is installed. In CI it must be.
+    /// Whether the server is installed. Where the brokers are what is checked (`cargo xtask hub`), it must be.
     fn is_there(self) -> bool {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let there = std::env::split_paths(&paths)
             .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
             .any(|dir| dir.join(self.program()).is_file());
-        assert!(there || std::env::var_os("CI").is_none(), "{} is not installed", self.program());
+        let needed = std::env::var_os("TAUTLINE_NEED_BROKERS").is_some();
+        assert!(there || !needed, "{} is not installed", self.program());
         if !there {
             eprintln!("skipped: {} is not installed", self.program());
         }
