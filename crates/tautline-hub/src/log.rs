@@ -1,7 +1,7 @@
 //! The history of a topic, and what a subscriber has missed: without a clock.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::broker::{History, Keep, Range};
 use crate::delivery::Delivery;
@@ -35,6 +35,11 @@ pub enum GapReason {
 impl Log {
     pub(crate) fn new(keep: Keep, epoch: Epoch, top: u64) -> Self {
         Self { keep, epoch, top, kept: VecDeque::new(), bytes: 0 }
+    }
+
+    /// How long something is kept.
+    pub(crate) const fn age(&self) -> Duration {
+        self.keep.age
     }
 
     pub(crate) const fn top(&self) -> Position {
@@ -135,8 +140,6 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::topic::Topic;
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use crate::inbox::target::{Kept, Retire, Target};
+use crate::clock::now;
+use crate::inbox::target::{Kept, Retire, State, Target};
 use crate::sync::{lock, read, write};
 use crate::topic::{Filter, Pattern, Topic};
 use crate::trie::Trie;
@@ -65,8 +66,16 @@ impl Table {
     pub(crate) fn topic(
         &self,
         topic: &Topic,
-        kept: impl FnOnce() -> Kept,
+        kept: impl Fn() -> Kept,
     ) -> Result<Arc<Target>, Full> {
+        self.try_topic(topic, &kept).or_else(|Full(_)| {
+            // Those that are there only for who may come back.
+            self.forget(|state| state.is_unused() && !state.relayed);
+            self.try_topic(topic, &kept)
+        })
+    }
+
+    fn try_topic(&self, topic: &Topic, kept: &impl Fn() -> Kept) -> Result<Arc<Target>, Full> {
         let mut shard = lock(self.shard(topic));
         if let Some(target) = shard.get(topic) {
             return Ok(target.clone());
@@ -128,11 +137,23 @@ impl Table {
     /// whether there are more shards.
     pub(crate) fn sweep(&self, shard: usize, now: Instant) -> bool {
         let Some(shard) = self.shards.get(shard) else { return false };
+        self.forget_in(shard, |state| {
+            state.trim(now);
+            state.is_over(now) && !state.relayed
+        });
+        true
+    }
+
+    /// Takes out those of which this is so.
+    fn forget(&self, is_over: impl Fn(&mut State) -> bool) {
+        self.shards.iter().for_each(|shard| self.forget_in(shard, &is_over));
+    }
+
+    fn forget_in(&self, shard: &Shard, is_over: impl Fn(&mut State) -> bool) {
         let mut shard = lock(shard);
         shard.retain(|_, target| {
             let mut state = target.lock();
-            state.trim(now);
-            state.gone = state.is_unused() && !state.relayed;
+            state.gone = is_over(&mut state);
             if state.gone {
                 self.topics.fetch_sub(1, Ordering::Relaxed);
             }
@@ -142,7 +163,6 @@ impl Table {
             let twice = shard.len() * 2;
             shard.shrink_to(twice);
         }
-        true
     }
 }
 
@@ -153,7 +173,10 @@ impl Table {
             Filter::Topic(topic) => {
                 let mut shard = lock(self.shard(topic));
                 let mut state = target.lock();
-                let is_out = !state.gone && state.is_unused();
+                if state.is_unused() {
+                    state.is_left(now());
+                }
+                let is_out = !state.gone && state.is_over(now());
                 if is_out {
                     state.gone = true;
                     shard.remove(topic);

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) asked: u32,
     /// What is kept here.
     pub(crate) log: Option<Log>,
+    /// Since when nobody is subscribed, if somebody was.
+    unused_since: Option<Instant>,
     /// What a broker keeps, as this node follows it.
     pub(crate) line: Option<Line>,
     /// The broker has subscribed it.
@@ -121,6 +123,21 @@ impl State {
             }
         }
         false
+    }
+
+    /// Nobody is subscribed from now on.
+    pub(crate) const fn is_left(&mut self, now: Instant) {
+        self.unused_since = Some(now);
+    }
+
+    /// Nothing of it is missed: nobody is subscribed, and it has no history, or nothing was kept there for as long
+    /// as somebody may come back. Until then its epoch goes on, although there is nothing in it.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let waits = |log: &Log| {
+            let unused = self.unused_since.map(|since| now.saturating_duration_since(since));
+            unused.is_some_and(|unused| unused < log.age())
+        };
+        self.is_unused() && !self.log.as_ref().is_some_and(waits)
     }
 
     pub(crate) fn subscribers(&self) -> usize {

@@ -113,6 +113,51 @@ async fn a_history_that_is_too_old_is_forgotten() {
     assert_eq!(text(&mut peer).await, "1");
 }
 
+// Its last subscriber had left, and with it its epoch: who came back a moment later was told of a gap, although
+// nothing was ever published.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_missed_of_a_topic_in_which_nothing_was_published() {
+    let hub = hub(Keep::last(10).age(Duration::from_secs(60)));
+    let come = async |since: Option<Position>| {
+        let (alice, _peer) = member(&hub);
+        let how = since.map_or_else(Subscribe::new, |since| Subscribe::new().since(since));
+        let start = alice.subscribe(&topic("a"), how).await.unwrap();
+        (start, start.position().unwrap())
+    };
+    let (_, first) = come(None).await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let (start, position) = come(Some(first)).await;
+    assert_eq!(start, Start::Recovered { count: 0, position: first });
+    // Each time it is left, the time begins anew.
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert!(matches!(come(Some(position)).await.0, Start::Recovered { count: 0, .. }));
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(hub.topics(), 0);
+    let (start, _) = come(Some(position)).await;
+    assert!(matches!(start, Start::Gap { reason: GapReason::Epoch, .. }));
+}
+
+// Topics that nobody uses any more give way to those that somebody wants.
+#[tokio::test]
+async fn who_may_come_back_does_not_take_the_room_of_who_comes() {
+    let hub = Hub::builder()
+        .topics(|_| TopicOptions::new().history(Keep::last(10)))
+        .max_topics(3)
+        .build();
+    let (alice, _peer) = member(&hub);
+    for number in 0..10 {
+        let name = topic(&format!("t.{number}"));
+        alice.subscribe(&name, Subscribe::new()).await.unwrap();
+        alice.unsubscribe(name);
+    }
+    publish(&hub, 1..=1).await;
+    for name in ["b", "c"] {
+        alice.subscribe(topic(name), Subscribe::new()).await.unwrap();
+    }
+    let full = alice.subscribe(topic("d"), Subscribe::new()).await;
+    assert!(full.is_err(), "what is kept, and what is used, stays");
+}
+
 #[tokio::test]
 async fn what_is_kept_can_be_read() {
     let hub = hub(Keep::last(3));
