@@ -1,7 +1,7 @@
 //! Nodes and the server are killed at random while a numbered stream is published: every subscriber ends with the
 //! whole sequence in order, or was told of a gap.
 //!
-//! `CHAOS_SECONDS` sets how long (4), `CHAOS_SEED` replays a run.
+//! `CHAOS_SECONDS` sets how long (4), `CHAOS_SUBSCRIBERS` how many (50), `CHAOS_SEED` replays what is decided.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,6 @@ use crate::node::topic;
 use crate::server::{DEADLINE, Kind, Server};
 
 const NODES: usize = 2;
-const SUBSCRIBERS: usize = 50;
 /// More than are published: whatever was acknowledged is there.
 const KEPT: usize = 1_000_000;
 
@@ -147,12 +146,13 @@ async fn chaos(kind: Kind) {
     let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = setting("CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 7919 + 1);
     let long = Duration::from_secs(setting("CHAOS_SECONDS").unwrap_or(4));
+    let subscribers = setting("CHAOS_SUBSCRIBERS").unwrap_or(50);
     println!("seed {seed}");
     let mut random = Numbers(seed);
     let publisher = hub(&server);
     let nodes: Arc<[_; NODES]> = Arc::new(std::array::from_fn(|_| Mutex::new(hub(&server))));
     let end = Arc::new(Mutex::new(0));
-    let subscribers: Vec<_> = (0..SUBSCRIBERS)
+    let following: Vec<_> = (0..subscribers)
         .map(|_| {
             let (nodes, end, random) =
                 (nodes.clone(), end.clone(), Numbers(random.below(1 << 40) + 1));
@@ -188,7 +188,7 @@ async fn chaos(kind: Kind) {
     }
     *end.lock().unwrap() = number;
     let mut gaps = 0;
-    for subscriber in subscribers {
+    for subscriber in following {
         let done = tokio::time::timeout(Duration::from_secs(60), subscriber).await;
         let progress =
             done.unwrap_or_else(|_| panic!("something is missing, seed {seed}")).unwrap();
