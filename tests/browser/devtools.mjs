@@ -7,10 +7,12 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+
+import { removed } from "./home.mjs";
 
 const LIMIT = 60_000; // ms for all of it
 
@@ -69,6 +71,6 @@ check("a value of 4 MiB", () => {
 clearTimeout(late);
 browser.kill();
 await ended;
-rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+await removed(home);
 console.log(`browser: ${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

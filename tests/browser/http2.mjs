@@ -11,11 +11,13 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+
+import { removed } from "./home.mjs";
 
 const ALL = 60_000; // ms for one browser
 
@@ -96,20 +98,6 @@ const browsers = {
     return [FIREFOX, ["--headless", "--no-remote", "--profile", home]];
   },
 };
-
-// Removes a browser's home. Its helpers may write a last file meanwhile, which a retry of `rmSync` itself
-// does not see.
-async function removed(home) {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      rmSync(home, { recursive: true, force: true });
-      return;
-    } catch (error) {
-      if (attempt === 50) throw error;
-      await new Promise((resolve) => { setTimeout(resolve, 100); });
-    }
-  }
-}
 
 async function run(browser, program, options, extension) {
   const name = [browser, program, ...options].join(" ");
