@@ -26,6 +26,14 @@ pub(crate) enum Then {
 }
 
 impl Slow {
+    /// How a member is closed for which too much waits.
+    pub(crate) fn close(&self) -> CloseFrame {
+        match &self.then {
+            Then::Disconnect(close) => close.clone(),
+            Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
+        }
+    }
+
     /// How many bytes wait by default: 1 MiB.
     pub const DEFAULT_LIMIT: usize = 1 << 20;
 

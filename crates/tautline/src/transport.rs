@@ -1,5 +1,7 @@
 //! A stream, plain or under TLS, and the peer at its other end.
 
+#[cfg(any(feature = "http2", feature = "tls"))]
+mod ahead;
 mod boxed;
 #[cfg(feature = "http2")]
 pub(crate) mod gathered;

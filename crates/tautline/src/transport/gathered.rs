@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tautline_frame::buffers;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
+use super::ahead::Ahead;
 use crate::sync::{Arc, Mutex, lock};
 
 /// A longer piece is read or written by itself: a system call for so much costs less than copying
@@ -40,7 +40,7 @@ struct Gathering<S> {
     /// How much the last read brought.
     last_read: usize,
     /// What was read and not taken.
-    ahead: Option<Box<BytesMut>>,
+    ahead: Ahead,
     /// Whether the user is being polled, so that what it writes can wait for the end of that.
     polling: bool,
     /// What was gathered and not written.
@@ -56,7 +56,7 @@ impl<S> Gathered<S> {
             stream,
             reads_ahead,
             last_read: 0,
-            ahead: None,
+            ahead: Ahead::new(),
             polling: false,
             queue: None,
             failed: None,
@@ -143,39 +143,20 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
 impl<S: AsyncRead + Unpin> Gathering<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        if self.ahead.is_none() {
+        if self.ahead.is_empty() {
             if !self.reads_ahead || self.last_read < MUCH || buf.remaining() > LONG {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
                 self.last_read = buf.filled().len() - before;
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_ahead(cx))?;
-        }
-        if let Some(mut ahead) = self.ahead.take() {
-            let count = ahead.len().min(buf.remaining());
-            buf.put_slice(&ahead[..count]);
-            ahead.advance(count);
-            if ahead.is_empty() {
-                buffers::give(ahead);
-            } else {
-                self.ahead = Some(ahead);
+            let count = ready!(self.ahead.poll_fill(&mut self.stream, cx))?;
+            if count > 0 {
+                self.last_read = count;
             }
         }
+        self.ahead.take(buf);
         Poll::Ready(Ok(()))
-    }
-
-    /// Ready when something was read ahead, or the stream has ended.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut ahead = buffers::take();
-        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut *ahead);
-        if ahead.is_empty() {
-            buffers::give(ahead);
-        } else {
-            self.last_read = ahead.len();
-            self.ahead = Some(ahead);
-        }
-        read.map_ok(drop)
     }
 }
 
@@ -451,6 +432,6 @@ mod tests {
         }
         assert_eq!(all, input);
         assert_eq!(lock(&io.0).stream.reads, 3, "the first, one for the rest, one for the end");
-        assert!(lock(&io.0).ahead.is_none());
+        assert!(lock(&io.0).ahead.is_empty());
     }
 }

@@ -5,12 +5,10 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::consume_budget;
-use tokio_util::io::poll_read_buf;
 
-use tautline_frame::buffers;
+use super::ahead::Ahead;
 
 /// The stream under TLS. rustls reads 4 KiB at a time, with a system call for each: here one call
 /// reads all that has arrived, up to 64 KiB, into a buffer that is held only until rustls has taken
@@ -19,12 +17,12 @@ use tautline_frame::buffers;
 pub(crate) struct ReadAhead<S> {
     socket: S,
     /// What was read and has not been taken yet.
-    ahead: Option<Box<BytesMut>>,
+    ahead: Ahead,
 }
 
 impl<S> ReadAhead<S> {
     pub(crate) const fn new(socket: S) -> Self {
-        Self { socket, ahead: None }
+        Self { socket, ahead: Ahead::new() }
     }
 
     pub(crate) const fn get_ref(&self) -> &S {
@@ -35,15 +33,8 @@ impl<S> ReadAhead<S> {
 impl<S: AsyncRead + Unpin> ReadAhead<S> {
     /// Ready when the buffer has bytes, or the stream has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_none() {
-            let mut buffer = buffers::take();
-            let result = poll_read_buf(Pin::new(&mut self.socket), cx, &mut *buffer);
-            if buffer.is_empty() {
-                buffers::give(buffer);
-            } else {
-                self.ahead = Some(buffer);
-            }
-            return result.map_ok(|_| ());
+        if self.ahead.is_empty() {
+            return self.ahead.poll_fill(&mut self.socket, cx).map_ok(drop);
         }
         // Counted as a read, so that a peer that sends many tiny records does not monopolize the
         // thread.
@@ -60,16 +51,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_fill(cx))?;
-        if let Some(mut ahead) = this.ahead.take() {
-            let count = ahead.len().min(buf.remaining());
-            buf.put_slice(&ahead[..count]);
-            ahead.advance(count);
-            if ahead.is_empty() {
-                buffers::give(ahead);
-            } else {
-                this.ahead = Some(ahead);
-            }
-        }
+        this.ahead.take(buf);
         Poll::Ready(Ok(()))
     }
 }
@@ -130,10 +112,10 @@ mod tests {
             socket.read_exact(piece).await.unwrap();
         }
         assert!(got == sent);
-        assert!(socket.ahead.is_none());
+        assert!(socket.ahead.is_empty());
         drop(peer);
         assert_eq!(socket.read(&mut got).await.unwrap(), 0);
-        assert!(socket.ahead.is_none());
+        assert!(socket.ahead.is_empty());
     }
 
     /// 10,000 tiny records that arrived with one system call must not be one turn of the task.

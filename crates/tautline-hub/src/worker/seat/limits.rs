@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 
-use tautline::{CloseCode, CloseFrame};
+use tautline::CloseFrame;
 
 use super::{FEEDS_OF_A_TURN, Fed, Seat, State, Sub};
 use crate::delivery::Delivery;
 use crate::numbers::SubNumber;
 use crate::outlet::Outgoing;
-use crate::slow::{Pushed, Then};
+use crate::slow::Pushed;
 
 impl Seat {
     /// A publication waits.
@@ -25,11 +25,7 @@ impl Seat {
             }
             Pushed::Overrun => {
                 self.count_dropped(1);
-                let close = match &slow.then {
-                    Then::Disconnect(close) => close.clone(),
-                    Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
-                };
-                self.overrun(close);
+                self.overrun(slow.close());
             }
         }
     }
@@ -39,11 +35,7 @@ impl Seat {
         let bytes = self.behind.as_ref().map_or(0, |behind| behind.bytes());
         self.member.counts.waiting.store(bytes, Ordering::Relaxed);
         if bytes > self.member.limit {
-            let close = match &self.member.slow.then {
-                Then::Disconnect(close) => close.clone(),
-                Then::DropOldest | Then::Latest => CloseCode::TRY_AGAIN_LATER.into(),
-            };
-            self.overrun(close);
+            self.overrun(self.member.slow.close());
         }
     }
 
