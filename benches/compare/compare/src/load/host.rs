@@ -71,9 +71,8 @@ impl Host {
             }
         };
         let mut wire = Wire::answer(stream, self.tls.as_ref())?;
-        let end = |bytes: &[u8]| {
-            bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
-        };
+        let end =
+            |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
         let (head, rest) = wire.read_until(end)?;
         if !rest.is_empty() {
             return Err(io::Error::other("a frame before the answer"));

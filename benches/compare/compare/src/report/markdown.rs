@@ -142,13 +142,11 @@ fn table(page: &mut String, section: &Section) -> Outcome {
             }
             page.push('\n');
         }
-        for (label, name) in
-            [
-                ("generator busy", "generator_utilisation"),
-                ("server busy", "server_utilisation"),
-                ("sessions resumed", "resumed"),
-            ]
-        {
+        for (label, name) in [
+            ("generator busy", "generator_utilisation"),
+            ("server busy", "server_utilisation"),
+            ("sessions resumed", "resumed"),
+        ] {
             let range = |cell: &Cell| {
                 let values = cell.rows.iter().filter_map(|row| row.more(name));
                 let (low, high) = values.fold((f64::MAX, 0.0_f64), |(low, high), value| {

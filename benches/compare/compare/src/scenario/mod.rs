@@ -236,7 +236,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
 
 /// One certificate for all servers.
 fn write_certificate(options: &Options) -> Outcome {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let made =
+        rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     std::fs::create_dir_all(&options.places.tls)?;
     std::fs::write(options.places.tls.join("cert.pem"), made.cert.pem())?;
     std::fs::write(options.places.tls.join("key.pem"), made.signing_key.serialize_pem())?;

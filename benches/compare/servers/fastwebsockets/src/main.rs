@@ -5,14 +5,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use fastwebsockets::upgrade::{self, UpgradeFut};
 use fastwebsockets::handshake;
+use fastwebsockets::upgrade::{self, UpgradeFut};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::tokio_rustls::TlsConnector;
@@ -132,7 +132,9 @@ async fn connect(address: SocketAddr, server: kit::Server) -> Outcome {
     loop {
         let stream = kit::dial(address).await?;
         match &connector {
-            Some(tls) => visit(&server.uri, tls.connect(address.ip().into(), stream).await?).await?,
+            Some(tls) => {
+                visit(&server.uri, tls.connect(address.ip().into(), stream).await?).await?
+            }
             None => visit(&server.uri, stream).await?,
         }
     }
@@ -180,6 +182,7 @@ fn main() {
             Task::Connect { address } => {
                 connect(address, kit::Server::at(address, &options)?).await
             }
+            _ => Err("not here".into()),
         }
     });
 }

@@ -136,6 +136,7 @@ fn main() {
                 ws.flush().await?;
                 feed(ws).await
             }
+            _ => Err("not here".into()),
         }
     });
 }

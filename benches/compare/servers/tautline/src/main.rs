@@ -26,6 +26,7 @@ fn main() {
                 feed(ws).await
             }
             Task::Connect { address } => connect(kit::Server::at(address, &options)?).await,
+            _ => Err("not here".into()),
         }
     });
 }

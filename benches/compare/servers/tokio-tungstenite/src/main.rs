@@ -126,9 +126,8 @@ fn main() {
                 ws.flush().await?;
                 if tuned { feed(ws).await } else { send(ws).await }
             }
-            Task::Connect { address } => {
-                connect(kit::Server::at(address, &options)?, tuned).await
-            }
+            Task::Connect { address } => connect(kit::Server::at(address, &options)?, tuned).await,
+            _ => Err("not here".into()),
         }
     });
 }

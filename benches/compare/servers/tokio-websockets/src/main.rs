@@ -87,6 +87,7 @@ fn main() {
             Task::Connect { address } => {
                 connect(address, kit::Server::at(address, &options)?).await
             }
+            _ => Err("not here".into()),
         }
     });
 }

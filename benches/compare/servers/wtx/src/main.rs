@@ -88,6 +88,7 @@ fn main() {
                 }
                 echo(ws).await
             }
+            _ => Err("not here".into()),
         }
     });
 }

@@ -162,6 +162,7 @@ fn main() {
                 let server = kit::Server::at(address, &options)?;
                 connect(server, self::options(&options.api).with_no_delay()).await
             }
+            _ => Err("not here".into()),
         }
     });
 }
