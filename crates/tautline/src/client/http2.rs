@@ -48,7 +48,7 @@ impl Client {
         upgrade: Ask,
         connect: Ask,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let only = self.http2 == Http2::Prior;
         if !only && matches!(security, Security::Plain) {
@@ -105,10 +105,11 @@ impl Client {
         security: Security,
         timing: &Timing,
     ) -> Result<Dialled, ConnectError> {
-        let (client, endpoint, timing) = (self.clone(), endpoint.clone(), *timing);
+        let (client, endpoint) = (self.clone(), endpoint.clone());
+        let mut timing = timing.for_another_task();
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
-            let dialled = client.dial_shared(&endpoint, security, &timing).await;
+            let dialled = client.dial_shared(&endpoint, security, &mut timing).await;
             match &dialled {
                 Ok(Dialled::Link(link)) => known.add(link),
                 Ok(_) => known.note_lack(),
@@ -130,7 +131,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Dialled, ConnectError> {
         let (stream, peer) = self.reach(endpoint, timing).await?;
         let transport = match security {

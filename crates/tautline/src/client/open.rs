@@ -19,7 +19,7 @@ const HEAD_ROOM: usize = 1 << 10;
 impl Client {
     /// The deadlines of a connection that is opened from now on.
     pub(super) fn timing(&self) -> Timing {
-        Timing::start(self.connect_timeout, self.reach.limits)
+        Timing::start(self.connect_timeout, self.reach.limits, self.config.get_close_timeout())
     }
 
     /// Opens a connection of its own, over HTTP/1.1.
@@ -28,7 +28,7 @@ impl Client {
         endpoint: &Endpoint,
         request: (Request<()>, Expectation),
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let (stream, peer) = self.reach(endpoint, timing).await?;
         let transport = match security {
@@ -64,7 +64,7 @@ impl Client {
         stream: S,
         uri: &WsUri,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Transport<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -85,7 +85,7 @@ impl Client {
         (request, expectation): (Request<()>, Expectation),
         mut stream: S,
         peer: Peer,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -108,12 +108,13 @@ impl Client {
             Err(error) => return Err(error.into()),
         };
         tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "connection opened");
-        let ws = WebSocket::builder(Role::Client)
+        let mut ws = WebSocket::builder(Role::Client)
             .config(self.config.clone())
             .agreed(agreed)
             .peer(peer)
             .leftover(buffer)
             .build(stream);
+        ws.go_on_with(timing.take_timer());
         Ok(Reply::Open(Box::new(ws), response))
     }
 }

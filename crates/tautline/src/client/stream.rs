@@ -23,7 +23,7 @@ impl Client {
     pub(super) async fn reach(
         &self,
         endpoint: &Endpoint,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(Transport, Peer), ConnectError> {
         let uri = &endpoint.uri;
         if let Some(path) = endpoint.socket() {
@@ -47,7 +47,7 @@ impl Client {
     async fn direct(
         &self,
         uri: &WsUri,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let lookups = self.reach.resolver.lookups(uri.host(), uri.zone(), uri.port());
         let stages = (ConnectStage::Resolve, ConnectStage::Connect);
@@ -65,13 +65,13 @@ impl Client {
         &self,
         proxy: &Proxy,
         uri: &WsUri,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(Transport, Peer), ConnectError> {
         let failed = |error| ConnectError::Proxy { proxy: proxy.to_string(), error };
         let stage = ConnectStage::Proxy;
-        let timing = timing.within(stage);
+        let mut timing = timing.within(stage);
         let lookups = self.reach.resolver.lookups(proxy.host(), None, proxy.port());
-        let dialled = dial(lookups, &self.reach.local, &timing, (stage, stage)).await;
+        let dialled = dial(lookups, &self.reach.local, &mut timing, (stage, stage)).await;
         let (stream, address) = dialled.map_err(|error| match error {
             Undialled::Resolve(error) => failed(ProxyError::Resolve(error)),
             Undialled::Failed(error) => failed(ProxyError::Tcp(error)),
