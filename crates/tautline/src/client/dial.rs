@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use tokio::net::TcpStream;
@@ -97,7 +97,7 @@ async fn only(
     stage: ConnectStage,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
     let tried = |error| DialError::new(vec![DialAttempt::new(address, error)]);
-    match timing.stage(stage, local.connect(address)).await {
+    match timing.stage(stage, pin!(local.connect(address))).await {
         Ok(Ok(stream)) => Ok((stream, address)),
         Ok(Err(error)) => Err(Undialled::Failed(tried(error))),
         Err(TooLate(stage)) => Err(Undialled::Late(stage, Some(tried(unanswered())))),

@@ -1,6 +1,7 @@
 //! Opening a WebSocket as a stream of an HTTP/2 connection (RFC 8441 section 5).
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -80,7 +81,7 @@ impl Client {
                     _ => continue,
                 },
             };
-            let opening = self.open_stream(link, connect.clone());
+            let opening = pin!(self.open_stream(link, connect.clone()));
             match timing.stage(ConnectStage::Handshake, opening).await? {
                 Ok(opening) => return opening,
                 Err(StreamError::Unprocessed(_)) if attempts < ATTEMPTS => attempts += 1,
@@ -139,7 +140,7 @@ impl Client {
             #[cfg(feature = "tls")]
             Security::Tls => {
                 let only = self.http2 == Http2::Prior;
-                let connecting = self.tls.secure_http2(stream, endpoint.uri.host(), only);
+                let connecting = pin!(self.tls.secure_http2(stream, endpoint.uri.host(), only));
                 let transport = timing.stage(ConnectStage::Tls, connecting).await??;
                 if transport.alpn() != Some(b"h2") {
                     return Ok(Dialled::Http1(transport, peer.with_secure(true)));
@@ -151,7 +152,7 @@ impl Client {
         let max_head = u32::try_from(self.limits.get_max_bytes()).unwrap_or(u32::MAX);
         let patience = self.config.get_send_timeout().unwrap_or(NEVER).min(NEVER);
         let secure = transport.is_tls();
-        let opening = Link::open(transport, peer, &self.http2_config, (max_head, patience));
+        let opening = pin!(Link::open(transport, peer, &self.http2_config, (max_head, patience)));
         match timing.stage(ConnectStage::Handshake, opening).await? {
             Ok(Opened::Link(link)) => Ok(Dialled::Link(link)),
             Ok(Opened::NoConnect) => Ok(Dialled::NoHttp2),
@@ -183,7 +184,7 @@ impl Client {
             .peer(peer)
             .http_version(Version::HTTP_2)
             .build_on(stream);
-        Ok(Ok(Reply::Open(Box::new(ws), response)))
+        Ok(Ok(Reply::Open(ws, response)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a request to an open connection, over a stream of its own: TLS, the opening handshake.
 
+use std::pin::pin;
+
 use bytes::BytesMut;
 use http::{Request, Response};
 use tautline_frame::Role;
@@ -35,7 +37,7 @@ impl Client {
             Security::Plain => stream,
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = self.tls.secure(stream, endpoint.uri.host());
+                let connecting = pin!(self.tls.secure(stream, endpoint.uri.host()));
                 timing.stage(ConnectStage::Tls, connecting).await??
             }
         };
@@ -50,7 +52,7 @@ impl Client {
         timing: &Timing,
     ) -> Result<(WebSocket<S>, Response<()>), ConnectError> {
         match reply {
-            Reply::Open(ws, response) => Ok((*ws, response)),
+            Reply::Open(ws, response) => Ok((ws, response)),
             Reply::Refused(mut stream, head, mut buffer) => {
                 let refusal = read_refusal(&mut stream, head, &mut buffer, timing.until()).await;
                 Err(ConnectError::Refused(Box::new(refusal)))
@@ -73,7 +75,7 @@ impl Client {
             Security::Plain => Ok(Transport::plain(stream)),
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = self.tls.connect(stream, uri.host());
+                let connecting = pin!(self.tls.connect(stream, uri.host()));
                 Ok(timing.stage(ConnectStage::Tls, connecting).await??)
             }
         }
@@ -99,7 +101,7 @@ impl Client {
             let reader = ResponseHeadReader::new(self.limits);
             Ok::<_, ConnectError>(read_response(&mut stream, reader, &mut buffer).await?)
         };
-        let response = timing.stage(ConnectStage::Handshake, asking).await??;
+        let response = timing.stage(ConnectStage::Handshake, pin!(asking)).await??;
         let agreed = match expectation.check(&response) {
             Ok(agreed) => agreed,
             Err(ResponseError::Status(_)) => {
@@ -115,13 +117,13 @@ impl Client {
             .leftover(buffer)
             .build(stream);
         ws.go_on_with(timing.take_timer());
-        Ok(Reply::Open(Box::new(ws), response))
+        Ok(Reply::Open(ws, response))
     }
 }
 
 /// The outcome of a handshake whose response was read.
 pub(super) enum Reply<S> {
-    Open(Box<WebSocket<S>>, Response<()>),
+    Open(WebSocket<S>, Response<()>),
     /// A status other than 101; the buffer has the start of its body.
     Refused(S, Response<()>, BytesMut),
 }

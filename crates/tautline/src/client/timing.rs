@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -119,15 +119,15 @@ impl Timing {
         }
     }
 
-    /// A step, which is the whole of this stage.
+    /// A step, which is the whole of this stage. It is pinned where it is made: a future that is passed
+    /// takes its room twice.
     pub(super) async fn stage<T>(
         &mut self,
         stage: ConnectStage,
-        step: impl Future<Output = T>,
+        mut step: impl Future<Output = T> + Unpin,
     ) -> Result<T, TooLate> {
         let deadline = self.deadline(stage).into_std();
-        let mut step = pin!(step);
-        poll_fn(|cx| match step.as_mut().poll(cx) {
+        poll_fn(|cx| match Pin::new(&mut step).poll(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
             Poll::Pending => self.timer.poll(deadline, cx.waker()).map(|()| Err(TooLate(stage))),
         })
@@ -157,7 +157,7 @@ mod tests {
             let late = timing.stage(stage, std::future::pending::<()>()).await.unwrap_err();
             assert_eq!((late.0, start.elapsed().as_secs()), (stage, ends));
         }
-        assert_eq!(timing.stage(ConnectStage::Resolve, async { 7 }).await.unwrap(), 7);
+        assert_eq!(timing.stage(ConnectStage::Resolve, std::future::ready(7)).await.unwrap(), 7);
         assert_eq!(
             Timing::start(seconds(1), limits, seconds(2)).deadline(ConnectStage::Proxy),
             start + seconds(13)
