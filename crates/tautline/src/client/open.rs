@@ -149,3 +149,30 @@ impl Security {
         }
     }
 }
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use tautline_frame::session::Error;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    // The timer that a connection was opened with fires first after the time of `close_timeout`, and goes
+    // on to whatever is due then.
+    #[tokio::test(start_paused = true)]
+    async fn the_deadlines_of_a_connection_count_from_when_they_begin() {
+        let (near, far) = tokio::io::duplex(4096);
+        let accepting = tokio::spawn(crate::accept(far));
+        let client = Client::new();
+        let opening = client.handshake_over("ws://localhost/", near);
+        let mut ws = opening.await.expect("a connection");
+        let _silent = accepting.await.expect("no panic").expect("a connection");
+        sleep(Duration::from_secs(3)).await;
+        let start = Instant::now();
+        let result = ws.close().await;
+        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+}
