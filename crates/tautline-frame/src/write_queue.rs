@@ -336,6 +336,8 @@ mod tests {
         queue.push(&header(None, 5), Bytes::from_static(b"close"));
         queue.drop_all();
         assert!(!queue.has_remaining() && !queue.has_buffer());
+        // Had it been freed, it would be this one now.
+        let _other = BytesMut::with_capacity(buffers::BUFFER_SIZE);
         let again = buffers::take();
         assert!(again.is_empty());
         assert_eq!(again.as_ptr(), address);
