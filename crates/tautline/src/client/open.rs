@@ -157,7 +157,16 @@ mod tests {
     use tautline_frame::session::Error;
     use tokio::time::{Instant, sleep};
 
+    use super::super::target::Sealed as _;
     use super::*;
+
+    // It took 4.6 KiB: each stage held its step twice, and TLS with a proxy had room besides.
+    #[test]
+    fn opening_a_connection_takes_little_room() {
+        let client = Client::new();
+        let size = size_of_val(&client.ask("wss://localhost/".into_target()));
+        assert!(size <= 3300, "{size} bytes");
+    }
 
     // The timer that a connection was opened with fires first after the time of `close_timeout`, and goes
     // on to whatever is due then.
