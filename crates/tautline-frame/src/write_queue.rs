@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::buffers;
 use crate::config::CHAIN_THRESHOLD;
 use crate::header::{Header, Rsv};
 use crate::mask;
@@ -82,8 +83,12 @@ impl WriteQueue {
         self.tail.take()
     }
 
-    /// Drops what is queued. Its place in the stream stays as it is.
+    /// Drops what is queued. Its place in the stream stays as it is. The buffer goes back to the
+    /// pool.
     pub(crate) fn drop_all(&mut self) {
+        if let Some(buffer) = self.tail.take() {
+            buffers::give(buffer);
+        }
         *self = Self { written: self.written, ..Self::default() };
     }
 
@@ -318,6 +323,24 @@ mod tests {
             queue.advance(count);
         }
         out
+    }
+
+    // Each connection that ended took a buffer of 65 KiB with it, that of its Close, and the next one
+    // allocated another.
+    #[test]
+    fn the_buffer_of_a_connection_that_ends_is_there_for_the_next() {
+        let buffer = buffers::take();
+        let address = buffer.as_ptr();
+        let mut queue = WriteQueue::default();
+        queue.lend_buffer(buffer);
+        queue.push(&header(None, 5), Bytes::from_static(b"close"));
+        queue.drop_all();
+        assert!(!queue.has_remaining() && !queue.has_buffer());
+        // Had it been freed, it would be this one now.
+        let _other = BytesMut::with_capacity(buffers::BUFFER_SIZE);
+        let again = buffers::take();
+        assert!(again.is_empty());
+        assert_eq!(again.as_ptr(), address);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::connect::{self, connection_field};
 use crate::error::BuildError;
 use crate::head::ConnectProtocol;
 use crate::headers::Headers;
+use crate::key::ACCEPT_LEN;
 use crate::negotiate::{Agreed, Proposal, text};
 use crate::response::ResponseError;
 use crate::token::{Lines, lines};
@@ -174,7 +175,7 @@ fn add(headers: &mut HeaderMap, extra: &HeaderMap, uri: &WsUri) -> Result<(), Bu
 
 fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
     match lines(extra, &HOST) {
-        Lines::None => text(HOST, &uri.authority_for_host_header()),
+        Lines::None => text(HOST, uri.authority_for_host_header()),
         Lines::Several => Err(BuildError::Host),
         Lines::One(value) => {
             let valid = value.to_str().is_ok_and(Authority::is_valid);
@@ -206,7 +207,7 @@ pub struct Expectation {
 enum Way {
     Upgrade {
         /// The value of `Sec-WebSocket-Accept`.
-        accept: String,
+        accept: [u8; ACCEPT_LEN],
     },
     Connect,
 }

@@ -14,14 +14,25 @@ const NONCE_LEN: usize = 16;
 /// Characters of a key: 16 bytes in base64.
 const KEY_LEN: usize = 24;
 
+/// Characters of the answer: the 20 bytes of SHA-1 in base64.
+pub(crate) const ACCEPT_LEN: usize = 28;
+
 /// Returns a fresh key: 16 unpredictable bytes, in base64. They come from the store that masking keys
 /// come from, which a client has anyway, and which asks the system once for many.
-pub(crate) fn generate_key() -> Result<String, RandomUnavailable> {
+pub(crate) fn generate_key() -> Result<[u8; KEY_LEN], RandomUnavailable> {
     let mut nonce = [0u8; NONCE_LEN];
     for part in nonce.as_chunks_mut().0 {
         *part = random_key()?;
     }
-    Ok(STANDARD.encode(nonce))
+    Ok(base64(&nonce))
+}
+
+/// The text of these bytes, in an array that is as long as it: nothing is allocated for each handshake.
+fn base64<const LEN: usize>(bytes: &[u8]) -> [u8; LEN] {
+    let mut text = [0; LEN];
+    let written = STANDARD.encode_slice(bytes, &mut text);
+    debug_assert!(matches!(written, Ok(len) if len == LEN));
+    text
 }
 
 /// Whether `key` is base64 of exactly 16 bytes (RFC 6455 section 4.2.1, requirement 5).
@@ -48,7 +59,12 @@ pub(crate) fn is_valid_key(key: &[u8]) -> bool {
 /// ```
 #[must_use]
 pub fn accept_key(key: &[u8]) -> String {
-    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+    accept(key).map(char::from).iter().collect()
+}
+
+/// The same as an array.
+pub(crate) fn accept(key: &[u8]) -> [u8; ACCEPT_LEN] {
+    base64(&Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
 #[cfg(test)]
@@ -62,10 +78,10 @@ mod tests {
 
     #[test]
     fn generated_keys_are_valid_and_differ() {
-        let keys: std::collections::HashSet<String> =
+        let keys: std::collections::HashSet<[u8; KEY_LEN]> =
             (0..1000).map(|_| generate_key().unwrap()).collect();
         assert_eq!(keys.len(), 1000);
-        assert!(keys.iter().all(|key| is_valid_key(key.as_bytes())));
+        assert!(keys.iter().all(|key| is_valid_key(key)));
     }
 
     #[test]

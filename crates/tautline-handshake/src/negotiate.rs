@@ -136,12 +136,11 @@ impl Proposal {
     pub(crate) fn offer(&self, headers: &mut HeaderMap) -> Result<(), BuildError> {
         let names = subprotocol::check_all(self.subprotocols.iter().map(String::as_bytes))?;
         if !names.is_empty() {
-            headers
-                .insert(SEC_WEBSOCKET_PROTOCOL, text(SEC_WEBSOCKET_PROTOCOL, &names.join(", "))?);
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, text(SEC_WEBSOCKET_PROTOCOL, names.join(", "))?);
         }
         if let Some(compression) = &self.compression {
             let offer = deflate::offer(compression).to_string();
-            headers.insert(SEC_WEBSOCKET_EXTENSIONS, text(SEC_WEBSOCKET_EXTENSIONS, &offer)?);
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, text(SEC_WEBSOCKET_EXTENSIONS, offer)?);
         }
         Ok(())
     }
@@ -192,6 +191,6 @@ impl fmt::Debug for Proposal {
 }
 
 /// A value made by this crate. Its parts were checked before, so the error should not occur.
-pub(crate) fn text(name: HeaderName, value: &str) -> Result<HeaderValue, BuildError> {
-    HeaderValue::from_str(value).map_err(|_| BuildError::HeaderValue(name))
+pub(crate) fn text(name: HeaderName, value: String) -> Result<HeaderValue, BuildError> {
+    HeaderValue::try_from(value).map_err(|_| BuildError::HeaderValue(name))
 }

@@ -8,8 +8,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use crate::error::{BuildError, HandshakeError};
 use crate::head::RequestHead;
-use crate::key::{accept_key, generate_key, is_valid_key};
-use crate::negotiate::text;
+use crate::key::{self, ACCEPT_LEN, generate_key, is_valid_key};
 use crate::response::ResponseError;
 use crate::token::{Lines, has_member, lines, members, trim_ows};
 
@@ -58,7 +57,8 @@ pub(crate) fn check<'a>(head: &RequestHead<'a>) -> Result<(&'a str, HeaderValue)
     if !is_valid_key(key) {
         return Err(HandshakeError::InvalidKey);
     }
-    let accept = HeaderValue::try_from(accept_key(key)).map_err(|_| HandshakeError::InvalidKey)?;
+    let accept =
+        HeaderValue::from_bytes(&key::accept(key)).map_err(|_| HandshakeError::InvalidKey)?;
     Ok((authority, accept))
 }
 
@@ -77,18 +77,23 @@ pub(crate) fn response(accept: &HeaderValue) -> Response<()> {
 
 /// Adds the headers that ask for the upgrade, with a fresh key (RFC 6455 section 4.1), and returns
 /// the value of `Sec-WebSocket-Accept` that the response must have.
-pub(crate) fn ask(headers: &mut HeaderMap) -> Result<String, BuildError> {
+pub(crate) fn ask(headers: &mut HeaderMap) -> Result<[u8; ACCEPT_LEN], BuildError> {
     let key = generate_key().map_err(|_| BuildError::Random)?;
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(SEC_WEBSOCKET_KEY, text(SEC_WEBSOCKET_KEY, &key)?);
+    let value = HeaderValue::from_bytes(&key);
+    let value = value.map_err(|_| BuildError::HeaderValue(SEC_WEBSOCKET_KEY))?;
+    headers.insert(SEC_WEBSOCKET_KEY, value);
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    Ok(accept_key(key.as_bytes()))
+    Ok(key::accept(&key))
 }
 
 /// Checks whether the server switched protocols (RFC 6455 section 4.1, the list under "Once the
 /// client's opening handshake has been sent").
-pub(crate) fn check_response<T>(response: &Response<T>, accept: &str) -> Result<(), ResponseError> {
+pub(crate) fn check_response<T>(
+    response: &Response<T>,
+    accept: &[u8; ACCEPT_LEN],
+) -> Result<(), ResponseError> {
     let headers = response.headers();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ResponseError::Status(response.status()));
@@ -107,7 +112,7 @@ pub(crate) fn check_response<T>(response: &Response<T>, accept: &str) -> Result<
     match lines(headers, &SEC_WEBSOCKET_ACCEPT) {
         Lines::None => Err(ResponseError::MissingAccept),
         Lines::Several => Err(ResponseError::DuplicateAccept),
-        Lines::One(value) if trim_ows(value.as_bytes()) != accept.as_bytes() => {
+        Lines::One(value) if trim_ows(value.as_bytes()) != accept => {
             Err(ResponseError::WrongAccept)
         }
         Lines::One(_) => Ok(()),

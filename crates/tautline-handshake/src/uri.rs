@@ -71,13 +71,16 @@ impl WsUri {
         if text.contains('#') {
             return Err(UriError::Fragment);
         }
-        let (scheme, rest) = text.split_once("://").ok_or(UriError::Scheme)?;
+        // No scheme of ours has a colon.
+        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
+        let rest = rest.strip_prefix("//").ok_or(UriError::Scheme)?;
         let secure = match scheme {
             _ if scheme.eq_ignore_ascii_case("ws") => false,
             _ if scheme.eq_ignore_ascii_case("wss") => true,
             _ => return Err(UriError::Scheme),
         };
-        let end = rest.find(['/', '?', '\\']).unwrap_or(rest.len());
+        let ends = |byte| matches!(byte, b'/' | b'?' | b'\\');
+        let end = rest.bytes().position(ends).unwrap_or(rest.len());
         let (authority, resource) = rest.split_at(end);
         let (userinfo, host_port) = match authority.rsplit_once('@') {
             Some((userinfo, host_port)) => (userinfo, host_port),
@@ -143,7 +146,8 @@ impl WsUri {
         let host = self.authority.bracketed();
         match self.port() {
             port if port == self.default_port() => host.into_owned(),
-            port => format!("{host}:{port}"),
+            // Nothing is formatted: each connection asks for this.
+            port => [&host, ":", &port.to_string()].concat(),
         }
     }
 
@@ -249,6 +253,10 @@ fn international(_text: &str) -> Result<String, UriError> {
 }
 
 fn parse_resource(text: &str) -> Result<PathAndQuery, UriError> {
+    // Most servers have one endpoint: nothing is allocated for this, nor for its copies.
+    if text.is_empty() || text == "/" {
+        return Ok(PathAndQuery::from_static("/"));
+    }
     let mut encoded = String::with_capacity(text.len() + 1);
     if !text.starts_with('/') {
         encoded.push('/');

@@ -327,8 +327,8 @@ impl Client {
         }
         let (endpoint, request) = self.prepare(target)?;
         let security = Security::of(&endpoint.uri)?;
-        let timing = self.timing();
-        let reply = self.open_own(&endpoint, request, security, &timing).await?;
+        let mut timing = self.timing();
+        let reply = self.open_own(&endpoint, request, security, &mut timing).await?;
         Self::outcome(reply, &timing).await
     }
 
@@ -342,8 +342,8 @@ impl Client {
         let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
         let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
         let security = Security::of(&endpoint.uri)?;
-        let timing = self.timing();
-        let opening = self.open_shared(&endpoint, upgrade, connect, security, &timing);
+        let mut timing = self.timing();
+        let opening = self.open_shared(&endpoint, upgrade, connect, security, &mut timing);
         let reply = Box::pin(opening).await?;
         Self::outcome(reply, &timing).await
     }
@@ -383,10 +383,10 @@ impl Client {
             let (client, target) = self.ask_once(target).await?;
             let (endpoint, request) = client.prepare(Ok(target))?;
             let security = Security::of(&endpoint.uri)?;
-            let timing = client.timing();
-            let transport = client.secure(stream, &endpoint.uri, security, &timing).await?;
+            let mut timing = client.timing();
+            let transport = client.secure(stream, &endpoint.uri, security, &mut timing).await?;
             let peer = Peer::unknown().with_secure(transport.is_tls());
-            let reply = client.upgrade(request, transport, peer, &timing).await?;
+            let reply = client.upgrade(request, transport, peer, &mut timing).await?;
             let opened = Self::outcome(reply, &timing).await;
             self.asking.note_outcome(&endpoint, &opened);
             Ok(opened?.0)
@@ -411,8 +411,8 @@ impl Client {
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
             let (endpoint, request) = client.prepare(Ok(target))?;
-            let timing = client.timing();
-            let reply = client.upgrade(request, stream, Peer::unknown(), &timing).await?;
+            let mut timing = client.timing();
+            let reply = client.upgrade(request, stream, Peer::unknown(), &mut timing).await?;
             let opened = Self::outcome(reply, &timing).await;
             self.asking.note_outcome(&endpoint, &opened);
             Ok(opened?.0)

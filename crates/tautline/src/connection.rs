@@ -112,6 +112,11 @@ impl<S> Connection<S> {
         self.info.special.get_or_insert_default().give = Some(give);
     }
 
+    /// Goes on with the timer that it was opened with.
+    pub(crate) fn go_on_with(&mut self, timer: Timer) {
+        self.timer = timer;
+    }
+
     /// Closes with 1001 when the server shuts down.
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.shutdown = Some(shutdown);

@@ -23,6 +23,11 @@ pub(crate) fn now() -> Instant {
 }
 
 impl Timer {
+    /// Fires at this time first, and only then at the deadline that is asked for, if that is later.
+    pub(crate) fn first_due(at: tokio::time::Instant) -> Self {
+        Self { sleep: Some(Box::pin(tokio::time::sleep_until(at))), armed: None }
+    }
+
     /// Ready when `deadline` has passed; otherwise `waker` is woken by then.
     pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> Poll<()> {
         let deadline = tokio::time::Instant::from_std(deadline);

@@ -26,6 +26,7 @@ use crate::shutdown::ShutdownSignal;
 use crate::split;
 use crate::split::{Reader, ReuniteError, Writer};
 use crate::tasks::Place;
+use crate::timer::Timer;
 use crate::transport::{Peer, Transport};
 
 /// An open WebSocket connection.
@@ -163,6 +164,10 @@ impl<S> WebSocket<S> {
 
     pub(crate) fn watch(&mut self, shutdown: ShutdownSignal) {
         self.connection.watch(shutdown);
+    }
+
+    pub(crate) fn go_on_with(&mut self, timer: Timer) {
+        self.connection.go_on_with(timer);
     }
 
     #[cfg(feature = "http2")]

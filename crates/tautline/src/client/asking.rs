@@ -186,11 +186,11 @@ impl Client {
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let timing = self.timing();
+        let mut timing = self.timing();
         let mut course = Course::start(&self.headers, target?, self.asking.redirects)?;
         loop {
             let attempt = course.attempt();
-            let attempt = self.made_ready(attempt, &course.endpoint, &timing).await?;
+            let attempt = self.made_ready(attempt, &course.endpoint, &mut timing).await?;
             let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
             if let Some(refused) = course.refused.take()
                 && refused == sent
@@ -220,10 +220,10 @@ impl Client {
             return Ok((Cow::Borrowed(self), target));
         }
         crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let timing = self.timing();
+        let mut timing = self.timing();
         let mut course = Course::start(&self.headers, target, 0)?;
         let attempt = course.attempt();
-        let attempt = self.made_ready(attempt, &course.endpoint, &timing).await?;
+        let attempt = self.made_ready(attempt, &course.endpoint, &mut timing).await?;
         let sent = Sent::new(&course.endpoint, attempt.uri, attempt.headers);
         Ok((Cow::Owned(self.with_whole_headers(&timing)), sent.target()))
     }
@@ -233,7 +233,7 @@ impl Client {
         &self,
         mut attempt: RequestAttempt,
         to: &Endpoint,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<RequestAttempt, ConnectError> {
         if let Some(jar) = self.asking.jar_for(to)
             && let Some(cookies) = jar.cookies(&attempt.uri)

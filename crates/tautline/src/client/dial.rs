@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use super::dial_error::{DialAttempt, DialError};
 use super::local::Local;
 use super::lookup::Lookups;
 use super::race::{Race, Step};
-use super::timing::{ConnectStage, Timing};
+use super::timing::{ConnectStage, Timing, TooLate};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ pub(super) type Stages = (ConnectStage, ConnectStage);
 pub(super) async fn dial(
     mut lookups: Lookups<'_>,
     local: &Local,
-    timing: &Timing,
+    timing: &mut Timing,
     stages: Stages,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
     let known = lookups.take_known();
     if let [address] = known[..] {
-        return only(address, local, timing.deadline(stages.1), stages.1).await;
+        return only(address, local, timing, stages.1).await;
     }
     let mut race = Race::new();
     let mut attempts = Attempts::default();
@@ -93,14 +93,14 @@ pub(super) async fn dial(
 async fn only(
     address: SocketAddr,
     local: &Local,
-    deadline: Instant,
+    timing: &mut Timing,
     stage: ConnectStage,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
     let tried = |error| DialError::new(vec![DialAttempt::new(address, error)]);
-    match timeout_at(deadline, local.connect(address)).await {
+    match timing.stage(stage, pin!(local.connect(address))).await {
         Ok(Ok(stream)) => Ok((stream, address)),
         Ok(Err(error)) => Err(Undialled::Failed(tried(error))),
-        Err(_) => Err(Undialled::Late(stage, Some(tried(unanswered())))),
+        Err(TooLate(stage)) => Err(Undialled::Late(stage, Some(tried(unanswered())))),
     }
 }
 
@@ -185,8 +185,9 @@ mod tests {
     const STAGES: Stages = (ConnectStage::Resolve, ConnectStage::Connect);
 
     async fn dialled(lookups: Lookups<'_>) -> Result<(TcpStream, SocketAddr), Undialled> {
-        let timing = Timing::start(Duration::from_secs(20), StageLimits::default());
-        dial(lookups, &Local::default(), &timing, STAGES).await
+        let seconds = Duration::from_secs;
+        let mut timing = Timing::start(seconds(20), StageLimits::default(), seconds(5));
+        dial(lookups, &Local::default(), &mut timing, STAGES).await
     }
 
     /// An address that refuses.

@@ -1,6 +1,7 @@
 //! Opening a WebSocket as a stream of an HTTP/2 connection (RFC 8441 section 5).
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -48,7 +49,7 @@ impl Client {
         upgrade: Ask,
         connect: Ask,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let only = self.http2 == Http2::Prior;
         if !only && matches!(security, Security::Plain) {
@@ -80,7 +81,7 @@ impl Client {
                     _ => continue,
                 },
             };
-            let opening = self.open_stream(link, connect.clone());
+            let opening = pin!(self.open_stream(link, connect.clone()));
             match timing.stage(ConnectStage::Handshake, opening).await? {
                 Ok(opening) => return opening,
                 Err(StreamError::Unprocessed(_)) if attempts < ATTEMPTS => attempts += 1,
@@ -105,10 +106,11 @@ impl Client {
         security: Security,
         timing: &Timing,
     ) -> Result<Dialled, ConnectError> {
-        let (client, endpoint, timing) = (self.clone(), endpoint.clone(), *timing);
+        let (client, endpoint) = (self.clone(), endpoint.clone());
+        let mut timing = timing.for_another_task();
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
-            let dialled = client.dial_shared(&endpoint, security, &timing).await;
+            let dialled = client.dial_shared(&endpoint, security, &mut timing).await;
             match &dialled {
                 Ok(Dialled::Link(link)) => known.add(link),
                 Ok(_) => known.note_lack(),
@@ -130,7 +132,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Dialled, ConnectError> {
         let (stream, peer) = self.reach(endpoint, timing).await?;
         let transport = match security {
@@ -138,7 +140,7 @@ impl Client {
             #[cfg(feature = "tls")]
             Security::Tls => {
                 let only = self.http2 == Http2::Prior;
-                let connecting = self.tls.secure_http2(stream, endpoint.uri.host(), only);
+                let connecting = pin!(self.tls.secure_http2(stream, endpoint.uri.host(), only));
                 let transport = timing.stage(ConnectStage::Tls, connecting).await??;
                 if transport.alpn() != Some(b"h2") {
                     return Ok(Dialled::Http1(transport, peer.with_secure(true)));
@@ -150,7 +152,7 @@ impl Client {
         let max_head = u32::try_from(self.limits.get_max_bytes()).unwrap_or(u32::MAX);
         let patience = self.config.get_send_timeout().unwrap_or(NEVER).min(NEVER);
         let secure = transport.is_tls();
-        let opening = Link::open(transport, peer, &self.http2_config, (max_head, patience));
+        let opening = pin!(Link::open(transport, peer, &self.http2_config, (max_head, patience)));
         match timing.stage(ConnectStage::Handshake, opening).await? {
             Ok(Opened::Link(link)) => Ok(Dialled::Link(link)),
             Ok(Opened::NoConnect) => Ok(Dialled::NoHttp2),
@@ -182,7 +184,7 @@ impl Client {
             .peer(peer)
             .http_version(Version::HTTP_2)
             .build_on(stream);
-        Ok(Ok(Reply::Open(Box::new(ws), response)))
+        Ok(Ok(Reply::Open(ws, response)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a request to an open connection, over a stream of its own: TLS, the opening handshake.
 
+use std::pin::pin;
+
 use bytes::BytesMut;
 use http::{Request, Response};
 use tautline_frame::Role;
@@ -19,7 +21,7 @@ const HEAD_ROOM: usize = 1 << 10;
 impl Client {
     /// The deadlines of a connection that is opened from now on.
     pub(super) fn timing(&self) -> Timing {
-        Timing::start(self.connect_timeout, self.reach.limits)
+        Timing::start(self.connect_timeout, self.reach.limits, self.config.get_close_timeout())
     }
 
     /// Opens a connection of its own, over HTTP/1.1.
@@ -28,14 +30,14 @@ impl Client {
         endpoint: &Endpoint,
         request: (Request<()>, Expectation),
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let (stream, peer) = self.reach(endpoint, timing).await?;
         let transport = match security {
             Security::Plain => stream,
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = self.tls.secure(stream, endpoint.uri.host());
+                let connecting = pin!(self.tls.secure(stream, endpoint.uri.host()));
                 timing.stage(ConnectStage::Tls, connecting).await??
             }
         };
@@ -50,7 +52,7 @@ impl Client {
         timing: &Timing,
     ) -> Result<(WebSocket<S>, Response<()>), ConnectError> {
         match reply {
-            Reply::Open(ws, response) => Ok((*ws, response)),
+            Reply::Open(ws, response) => Ok((ws, response)),
             Reply::Refused(mut stream, head, mut buffer) => {
                 let refusal = read_refusal(&mut stream, head, &mut buffer, timing.until()).await;
                 Err(ConnectError::Refused(Box::new(refusal)))
@@ -64,7 +66,7 @@ impl Client {
         stream: S,
         uri: &WsUri,
         security: Security,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Transport<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -73,7 +75,7 @@ impl Client {
             Security::Plain => Ok(Transport::plain(stream)),
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = self.tls.connect(stream, uri.host());
+                let connecting = pin!(self.tls.connect(stream, uri.host()));
                 Ok(timing.stage(ConnectStage::Tls, connecting).await??)
             }
         }
@@ -85,7 +87,7 @@ impl Client {
         (request, expectation): (Request<()>, Expectation),
         mut stream: S,
         peer: Peer,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<Reply<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -99,7 +101,7 @@ impl Client {
             let reader = ResponseHeadReader::new(self.limits);
             Ok::<_, ConnectError>(read_response(&mut stream, reader, &mut buffer).await?)
         };
-        let response = timing.stage(ConnectStage::Handshake, asking).await??;
+        let response = timing.stage(ConnectStage::Handshake, pin!(asking)).await??;
         let agreed = match expectation.check(&response) {
             Ok(agreed) => agreed,
             Err(ResponseError::Status(_)) => {
@@ -108,19 +110,20 @@ impl Client {
             Err(error) => return Err(error.into()),
         };
         tracing::debug!(%peer, subprotocol = agreed.subprotocol.as_deref(), "connection opened");
-        let ws = WebSocket::builder(Role::Client)
+        let mut ws = WebSocket::builder(Role::Client)
             .config(self.config.clone())
             .agreed(agreed)
             .peer(peer)
             .leftover(buffer)
             .build(stream);
-        Ok(Reply::Open(Box::new(ws), response))
+        ws.go_on_with(timing.take_timer());
+        Ok(Reply::Open(ws, response))
     }
 }
 
 /// The outcome of a handshake whose response was read.
 pub(super) enum Reply<S> {
-    Open(Box<WebSocket<S>>, Response<()>),
+    Open(WebSocket<S>, Response<()>),
     /// A status other than 101; the buffer has the start of its body.
     Refused(S, Response<()>, BytesMut),
 }
@@ -144,5 +147,41 @@ impl Security {
             #[cfg(not(feature = "tls"))]
             true => Err(ConnectError::NoTls),
         }
+    }
+}
+
+#[cfg(all(test, not(tautline_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use tautline_frame::session::Error;
+    use tokio::time::{Instant, sleep};
+
+    use super::super::target::Sealed as _;
+    use super::*;
+
+    // It took 4.6 KiB: each stage held its step twice, and TLS with a proxy had room besides.
+    #[test]
+    fn opening_a_connection_takes_little_room() {
+        let client = Client::new();
+        let size = size_of_val(&client.ask("wss://localhost/".into_target()));
+        assert!(size <= 3300, "{size} bytes");
+    }
+
+    // The timer that a connection was opened with fires first after the time of `close_timeout`, and goes
+    // on to whatever is due then.
+    #[tokio::test(start_paused = true)]
+    async fn the_deadlines_of_a_connection_count_from_when_they_begin() {
+        let (near, far) = tokio::io::duplex(4096);
+        let accepting = tokio::spawn(crate::accept(far));
+        let client = Client::new();
+        let opening = client.handshake_over("ws://localhost/", near);
+        let mut ws = opening.await.expect("a connection");
+        let _silent = accepting.await.expect("no panic").expect("a connection");
+        sleep(Duration::from_secs(3)).await;
+        let start = Instant::now();
+        let result = ws.close().await;
+        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
     }
 }

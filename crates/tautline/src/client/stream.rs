@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 
 use bytes::BytesMut;
 use tautline_handshake::WsUri;
@@ -23,11 +24,11 @@ impl Client {
     pub(super) async fn reach(
         &self,
         endpoint: &Endpoint,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(Transport, Peer), ConnectError> {
         let uri = &endpoint.uri;
         if let Some(path) = endpoint.socket() {
-            let connecting = timing.stage(ConnectStage::Connect, unix(path)).await?;
+            let connecting = timing.stage(ConnectStage::Connect, pin!(unix(path))).await?;
             let failed = |error| ConnectError::UnixSocket { path: path.to_owned(), error };
             return Ok((connecting.map_err(failed)?, Peer::unknown()));
         }
@@ -36,7 +37,8 @@ impl Client {
             return Ok((stream.map_err(ConnectError::Connector)?, Peer::unknown()));
         }
         match self.reach.proxies.for_uri(uri).map_err(ConnectError::ProxySettings)? {
-            Some(proxy) => self.through(proxy, uri, timing).await,
+            // Boxed: few need it, and it has the state of TLS with the proxy.
+            Some(proxy) => Box::pin(self.through(proxy, uri, timing)).await,
             None => {
                 let (stream, peer) = self.direct(uri, timing).await?;
                 Ok((Transport::plain(stream), peer.into()))
@@ -47,7 +49,7 @@ impl Client {
     async fn direct(
         &self,
         uri: &WsUri,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let lookups = self.reach.resolver.lookups(uri.host(), uri.zone(), uri.port());
         let stages = (ConnectStage::Resolve, ConnectStage::Connect);
@@ -65,20 +67,22 @@ impl Client {
         &self,
         proxy: &Proxy,
         uri: &WsUri,
-        timing: &Timing,
+        timing: &mut Timing,
     ) -> Result<(Transport, Peer), ConnectError> {
         let failed = |error| ConnectError::Proxy { proxy: proxy.to_string(), error };
         let stage = ConnectStage::Proxy;
-        let timing = timing.within(stage);
+        let mut timing = timing.within(stage);
         let lookups = self.reach.resolver.lookups(proxy.host(), None, proxy.port());
-        let dialled = dial(lookups, &self.reach.local, &timing, (stage, stage)).await;
+        let dialled = dial(lookups, &self.reach.local, &mut timing, (stage, stage)).await;
         let (stream, address) = dialled.map_err(|error| match error {
             Undialled::Resolve(error) => failed(ProxyError::Resolve(error)),
             Undialled::Failed(error) => failed(ProxyError::Tcp(error)),
             Undialled::Late(stage, tried) => ConnectError::Timeout { stage, tried },
         })?;
-        let stream = timing.stage(stage, self.to_proxy(proxy, stream)).await?.map_err(failed)?;
-        let tunnel = timing.stage(stage, open_tunnel(proxy, stream, uri, self.limits)).await?;
+        let stream =
+            timing.stage(stage, pin!(self.to_proxy(proxy, stream))).await?.map_err(failed)?;
+        let tunnel =
+            timing.stage(stage, pin!(open_tunnel(proxy, stream, uri, self.limits))).await?;
         match tunnel.map_err(failed)? {
             Tunnel::Open(stream, early) => {
                 tracing::debug!(%proxy, host = uri.host(), "tunnel opened");

@@ -1,12 +1,15 @@
 //! How long the steps of opening a connection may take.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::handshake_io::deadline_in;
+use crate::timer::Timer;
 
 /// A step of opening a connection, in the order in which they are taken. Each can have a deadline
 /// ([`Client::stage_timeout`](crate::Client::stage_timeout)), and
@@ -59,11 +62,13 @@ impl StageLimits {
     }
 }
 
-/// The deadlines of one connection that is being opened.
-#[derive(Clone, Copy, Debug)]
+/// The deadlines of one connection that is being opened, and the one timer for all of them, which
+/// the connection goes on with.
+#[derive(Debug)]
 pub(super) struct Timing {
     until: Instant,
     limits: StageLimits,
+    timer: Timer,
 }
 
 /// A stage was not over at its deadline.
@@ -71,9 +76,26 @@ pub(super) struct Timing {
 pub(super) struct TooLate(pub(super) ConnectStage);
 
 impl Timing {
-    /// Starts now, and may take this long as a whole.
-    pub(super) fn start(whole: Duration, limits: StageLimits) -> Self {
-        Self { until: deadline_in(whole), limits }
+    /// Starts now, and may take this long as a whole. `soonest` is the shortest time of which the
+    /// connection will ask its timer.
+    ///
+    /// The timer first fires after that, whatever it is for: a timer that is due sooner than all
+    /// others costs two system calls, which wake the runtime's driver. So a connection that is
+    /// closed soon needs no other one, and one that comes after it finds the driver informed.
+    pub(super) fn start(whole: Duration, limits: StageLimits, soonest: Duration) -> Self {
+        let timer = Timer::first_due(deadline_in(soonest));
+        Self { until: deadline_in(whole), limits, timer }
+    }
+
+    /// The same deadlines, for another task.
+    #[cfg(feature = "http2")]
+    pub(super) fn for_another_task(&self) -> Self {
+        Self { until: self.until, limits: self.limits, timer: Timer::default() }
+    }
+
+    /// For the connection, when it is open.
+    pub(super) fn take_timer(&mut self) -> Timer {
+        std::mem::take(&mut self.timer)
     }
 
     /// The deadline of the whole.
@@ -90,16 +112,26 @@ impl Timing {
     /// The same, but over at the deadline of this stage, which starts now: for a stage of several
     /// steps.
     pub(super) fn within(&self, stage: ConnectStage) -> Self {
-        Self { until: self.deadline(stage), limits: StageLimits::default() }
+        Self {
+            until: self.deadline(stage),
+            limits: StageLimits::default(),
+            timer: Timer::default(),
+        }
     }
 
-    /// A step, which is the whole of this stage.
+    /// A step, which is the whole of this stage. It is pinned where it is made: a future that is passed
+    /// takes its room twice.
     pub(super) async fn stage<T>(
-        &self,
+        &mut self,
         stage: ConnectStage,
-        step: impl Future<Output = T>,
+        mut step: impl Future<Output = T> + Unpin,
     ) -> Result<T, TooLate> {
-        timeout_at(self.deadline(stage), step).await.map_err(|_| TooLate(stage))
+        let deadline = self.deadline(stage).into_std();
+        poll_fn(|cx| match Pin::new(&mut step).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => self.timer.poll(deadline, cx.waker()).map(|()| Err(TooLate(stage))),
+        })
+        .await
     }
 }
 
@@ -114,7 +146,7 @@ mod tests {
         limits.set(ConnectStage::Tls, seconds(5));
         limits.set(ConnectStage::Handshake, Duration::MAX);
         let start = Instant::now();
-        let timing = Timing::start(seconds(12), limits);
+        let mut timing = Timing::start(seconds(12), limits, seconds(2));
         assert_eq!(timing.until(), start + seconds(12));
         for (stage, ends) in [
             (ConnectStage::Tls, 5),
@@ -125,9 +157,9 @@ mod tests {
             let late = timing.stage(stage, std::future::pending::<()>()).await.unwrap_err();
             assert_eq!((late.0, start.elapsed().as_secs()), (stage, ends));
         }
-        assert_eq!(timing.stage(ConnectStage::Resolve, async { 7 }).await.unwrap(), 7);
+        assert_eq!(timing.stage(ConnectStage::Resolve, std::future::ready(7)).await.unwrap(), 7);
         assert_eq!(
-            Timing::start(seconds(1), limits).deadline(ConnectStage::Proxy),
+            Timing::start(seconds(1), limits, seconds(2)).deadline(ConnectStage::Proxy),
             start + seconds(13)
         );
     }
