@@ -181,7 +181,7 @@ impl Session {
     /// # Errors
     /// Why it is not one of the protocol. Nothing in it is carried out, and the connection is to be closed.
     pub fn handle_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
-        if matches!(self.state, State::Closed(_)) {
+        if self.is_closed() {
             return Ok(());
         }
         let commands = self.format.decode(frame, &self.config).inspect_err(|error| {
@@ -304,6 +304,10 @@ impl Session {
         matches!(self.state, State::Open(_))
     }
 
+    const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
     /// Who the client is, as others in this channel see it. Without a user before it is connected.
     #[must_use]
     pub fn client_info(&self, channel: &str) -> ClientInfo {
@@ -334,7 +338,7 @@ impl Session {
     /// forgotten. Frames that wait are still to be sent, unless it is
     /// [`SLOW`](Disconnect::SLOW).
     pub fn disconnect(&mut self, disconnect: Disconnect) {
-        if matches!(self.state, State::Closed(_)) {
+        if self.is_closed() {
             return;
         }
         if disconnect == Disconnect::SLOW {
@@ -353,8 +357,9 @@ impl Session {
         self.disconnect(Disconnect::BAD_REQUEST);
     }
 
+    /// Nothing follows the end, which may come in the middle of what a call has to say.
     fn send(&mut self, reply: &wire::Reply) {
-        if self.outbox.push(reply).is_err() {
+        if !self.is_closed() && self.outbox.push(reply).is_err() {
             self.disconnect(Disconnect::SLOW);
         }
     }
@@ -376,8 +381,11 @@ impl Session {
         self.send(&wire::Reply { id, error, ..wire::Reply::default() });
     }
 
-    /// Asks the application.
+    /// Asks the application, unless it is over.
     fn ask(&mut self, pending: Pending, request: Request) {
+        if self.is_closed() {
+            return;
+        }
         let id = RequestId(self.next_number);
         self.next_number += 1;
         self.pending.insert(id, pending);

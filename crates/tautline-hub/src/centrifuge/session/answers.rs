@@ -40,7 +40,7 @@ impl Session {
             }
             (Pending::Subscribe { id, channel, since, rejects }, Ok(Answer::Subscribe(done))) => {
                 if rejects && since.is_some() && !done.is_recovered() {
-                    self.unrecovered(id, channel, now);
+                    self.unrecovered(id, &channel, now);
                 } else {
                     self.subscribed(id, &channel, since, &done, now);
                 }

@@ -272,3 +272,21 @@ fn a_subscription_of_the_server_that_expires_closes_the_connection() {
         assert_eq!(client.closed(), Some(Disconnect::SUBSCRIPTION_EXPIRED));
     });
 }
+
+// One subscription of the server ended the connection, and the application was asked about the others.
+#[test]
+fn nothing_is_asked_once_a_subscription_has_ended_the_connection() {
+    each(&quiet(), |mut client| {
+        let mut connected = Connected::new("alice");
+        let over = Expiry::by_client(secs(5));
+        connected.subscriptions.insert("over".to_owned(), subscribed(over));
+        for number in 0..50 {
+            let asked = subscribed(Expiry::by_server(secs(30)));
+            connected.subscriptions.insert(number.to_string(), asked);
+        }
+        client.connect(connected);
+        assert_eq!(client.wait(), secs(30));
+        assert_eq!(client.closed(), Some(Disconnect::SUBSCRIPTION_EXPIRED));
+        assert!(client.event().is_none());
+    });
+}
