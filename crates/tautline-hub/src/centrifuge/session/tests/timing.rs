@@ -273,6 +273,25 @@ fn a_subscription_of_the_server_that_expires_closes_the_connection() {
     });
 }
 
+// The application was asked about a subscription, and said that its time was over when the client had another one,
+// which then ended.
+#[test]
+fn a_late_end_is_not_for_the_next_subscription() {
+    each_connected(&quiet(), |mut client| {
+        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
+        client.wait();
+        let (late, _) = client.request();
+        client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+        client.left();
+        client.received();
+        client.subscribe("a", Subscribed::default());
+        let over = Some(Expiry::by_server(Duration::ZERO));
+        assert!(client.session.answer(late, Ok(Answer::SubRefresh(over)), client.now));
+        assert_eq!(client.received(), "");
+        assert_eq!(client.session.channels().collect::<Vec<_>>(), ["a"]);
+    });
+}
+
 // One subscription of the server ended the connection, and the application was asked about the others.
 #[test]
 fn nothing_is_asked_once_a_subscription_has_ended_the_connection() {
