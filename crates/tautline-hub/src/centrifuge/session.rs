@@ -281,7 +281,7 @@ impl Session {
         match &self.state {
             State::New { stale, .. } | State::Refused { stale } => *stale,
             State::Open(open) => {
-                let lifetime = open.lifetime.map(Lifetime::at);
+                let lifetime = open.lifetime.and_then(Lifetime::at);
                 [open.pulse.at(), lifetime, self.channels.soonest()].into_iter().flatten().min()
             }
             State::Closed(_) => None,

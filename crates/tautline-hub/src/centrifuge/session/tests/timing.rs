@@ -273,6 +273,26 @@ fn a_subscription_of_the_server_that_expires_closes_the_connection() {
     });
 }
 
+// "Never", as somebody may write it, was now: clients were closed with "no pong" as soon as they came, and what
+// the application was asked to refresh had expired before it could answer.
+#[test]
+fn times_beyond_the_clock_are_never() {
+    each_connected(&Config::new().ping(Duration::MAX, Duration::MAX), |client| {
+        assert_eq!(client.session.poll_timeout(), None);
+    });
+    each(&quiet().grace(Duration::MAX), |mut client| {
+        client.connect(expiring(Expiry::by_server(secs(60))));
+        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
+        client.wait();
+        client.now += secs(1000);
+        client.session.handle_timeout(client.now);
+        assert_eq!((client.session.poll_timeout(), client.closed()), (None, None));
+        client.answer(Answer::Refresh(Some(Expiry::by_server(secs(30)))));
+        client.answer(Answer::SubRefresh(Some(Expiry::by_server(secs(20)))));
+        assert_eq!(client.wait(), secs(20));
+    });
+}
+
 // The application was asked about a subscription, and said that its time was over when the client had another one,
 // which then ended.
 #[test]
