@@ -91,7 +91,7 @@ enum State {
     /// it wait.
     New {
         stale: Option<Instant>,
-        early: Option<VecDeque<wire::Command>>,
+        early: Option<Early>,
     },
     /// The client may not come in. It is expected to go.
     Refused {
@@ -100,6 +100,14 @@ enum State {
     Open(Box<Open>),
     /// To be closed with this, or, without it, closed.
     Closed(Option<Disconnect>),
+}
+
+/// What came while the application decides about the first command.
+#[derive(Default)]
+struct Early {
+    commands: VecDeque<wire::Command>,
+    /// Of the frames in which they came.
+    bytes: usize,
 }
 
 /// A client that is connected.
@@ -187,6 +195,13 @@ impl Session {
         let commands = self.format.decode(frame, &self.config).inspect_err(|error| {
             self.disconnect(error.disconnect());
         })?;
+        if let State::New { early: Some(early), .. } = &mut self.state {
+            // Nobody knows yet who this is.
+            early.bytes += frame.len();
+            if early.bytes > self.config.max_frame {
+                self.disconnect(Disconnect::TOO_MANY_REQUESTS);
+            }
+        }
         for command in commands {
             self.command(command);
         }

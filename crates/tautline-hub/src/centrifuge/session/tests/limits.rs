@@ -103,6 +103,27 @@ fn what_waits_for_the_first_answer_is_limited() {
     });
 }
 
+// It was so in commands alone, each of which may be as long as a frame: 64 MiB of a client that nobody knew.
+#[test]
+fn what_waits_for_the_first_answer_is_limited_in_bytes() {
+    let command = format!(r#"{{"id":2,"rpc":{{"data":"{}"}}}}"#, "x".repeat(400));
+    each(&Config::new().max_frame(1000), |mut client| {
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.send(&command);
+        client.send(&command);
+        assert_eq!(client.closed(), None);
+        client.send(&command);
+        assert_eq!(client.closed(), Some(Disconnect::TOO_MANY_REQUESTS));
+    });
+    // What comes later is another matter.
+    each_connected(&Config::new().max_frame(1000), |mut client| {
+        for _ in 0..10 {
+            client.send(&command);
+        }
+        assert_eq!(client.closed(), None);
+    });
+}
+
 #[test]
 fn what_waits_to_be_sent_is_limited() {
     let data = Payload::json(&"x".repeat(1000)).unwrap();
