@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::presence::config::MAX_DEPARTED;
 use crate::presence::mark::Buckets;
 use crate::presence::signal::{self, Signal, decode};
 use crate::presence::{Config, MemberInfo, Tracker};
@@ -192,4 +193,23 @@ fn a_node_that_said_goodbye_is_not_brought_back_by_what_is_late() {
     assert_eq!(pair.other.stats().nodes, 0);
     pair.other.handle_timeout(pair.now);
     assert_eq!((pair.known(), pair.other.is_complete()), (0, true));
+}
+
+#[test]
+fn those_that_said_goodbye_are_remembered_to_a_number() {
+    let now = Instant::now();
+    let tracker = |node| Tracker::new(NodeId::from_u64(node), Config::new(), now);
+    let mut here = tracker(0);
+    let last = MAX_DEPARTED as u64 + 1;
+    for node in 1..=last {
+        let mut there = tracker(node);
+        there.end();
+        here.handle_signal(now, &there.poll_signal().unwrap()).unwrap();
+    }
+    for (node, known) in [(last, 0), (2, 0), (1, 1)] {
+        let mut late = tracker(node);
+        late.handle_timeout(now + BEAT);
+        here.handle_signal(now, &late.poll_signal().unwrap()).unwrap();
+        assert_eq!(here.stats().nodes, known, "node {node} of {last}");
+    }
 }
