@@ -70,3 +70,21 @@ impl Pulse {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    // The first ping may be within what the clock can tell, and the next one not.
+    #[test]
+    fn the_last_ping_that_the_clock_can_tell_is_the_last() {
+        let (now, interval) = (Instant::now(), Duration::from_secs(10_000_000_000_000_000_000));
+        let ping = Ping { interval, timeout: Duration::from_secs(1) };
+        let first = || Some(Pulse::new(Some(ping), now)).filter(|pulse| pulse.at().is_some());
+        let mut pulse = (0..1000).find_map(|_| first()).unwrap();
+        let at = pulse.at().unwrap();
+        assert_eq!((pulse.take_due(at), pulse.at()), (None, None));
+    }
+}
