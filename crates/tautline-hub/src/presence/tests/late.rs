@@ -213,3 +213,23 @@ fn those_that_said_goodbye_are_remembered_to_a_number() {
         assert_eq!(here.stats().nodes, known, "node {node} of {last}");
     }
 }
+
+#[test]
+fn changes_wait_a_part_of_a_heartbeat_for_others() {
+    let (now, topic) = (Instant::now(), Topic::new("topic").unwrap());
+    let mut tracker = Tracker::new(NodeId::from_u64(1), Config::new(), now);
+    let drain = |tracker: &mut Tracker| -> Vec<_> {
+        std::iter::from_fn(|| tracker.poll_signal()).collect()
+    };
+    tracker.handle_timeout(now + BEAT);
+    drain(&mut tracker);
+    let (first, second) = (now + BEAT, now + BEAT + BEAT / 32);
+    tracker.join(first, &topic, 1, &MemberInfo::new("anna")).unwrap();
+    tracker.join(second, &topic, 2, &MemberInfo::new("bert")).unwrap();
+    while tracker.poll_event(second).is_some() {}
+    assert_eq!(tracker.deadline(), Some(first + BEAT / 16));
+    tracker.handle_timeout(second);
+    assert!(drain(&mut tracker).is_empty());
+    tracker.handle_timeout(first + BEAT / 16);
+    assert_eq!(kinds(&drain(&mut tracker)), ["delta"]);
+}
