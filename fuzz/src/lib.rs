@@ -1,6 +1,8 @@
 //! What the fuzz targets share: reading decisions off the input. Frames are read by
 //! `tautline-wire`, which owes nothing to the crates.
 
+pub mod centrifuge;
+
 /// Decisions from the start of a fuzz input; zeros once it is used up.
 #[derive(Debug)]
 pub struct Input<'a>(&'a [u8]);

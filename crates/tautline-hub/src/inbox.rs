@@ -174,3 +174,34 @@ impl Inbox {
         self.room.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_publisher_waits_until_the_worker_has_taken_what_is_too_much() {
+        let inbox = Inbox::default();
+        let message = |len: usize| Entry::Message { seat: 0, message: vec![0; len].into() };
+        assert!(inbox.push(message(MOST_BYTES - 1)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(pin!(inbox.room()).poll(&mut cx).is_ready());
+        assert!(!inbox.push(message(1)));
+        let mut room = pin!(inbox.room());
+        assert!(room.as_mut().poll(&mut cx).is_pending());
+        inbox.take(&mut Vec::new(), &mut Vec::new());
+        assert!(room.poll(&mut cx).is_ready());
+        // Nor does anybody wait for a worker that has ended.
+        inbox.push(message(MOST_BYTES));
+        let mut room = pin!(inbox.room());
+        assert!(room.as_mut().poll(&mut cx).is_pending());
+        inbox.end();
+        assert!(room.poll(&mut cx).is_ready());
+        assert!(inbox.push(message(MOST_BYTES)) && inbox.seat().is_none());
+        inbox.ready(0);
+        assert!(!inbox.has_more(), "it takes nothing any more");
+    }
+}

@@ -204,3 +204,39 @@ impl Retire for Table {
         self.take_out(target);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::Inbox;
+
+    #[test]
+    fn topics_and_patterns_are_limited_each() {
+        let table = Table::new(2);
+        for name in ["a", "b"] {
+            assert!(table.topic(&Topic::new(name).unwrap(), || Kept::Nowhere).is_ok());
+            assert!(table.pattern(&Pattern::new(format!("{name}.*")).unwrap()).is_ok());
+        }
+        // One that is there already is not another one.
+        let there = Pattern::new("a.*").unwrap();
+        let target = table.pattern(&there).unwrap();
+        assert!(matches!(table.pattern(&Pattern::new("c.*").unwrap()), Err(Full(2))));
+        assert!(table.take_out(&target) && target.lock().gone, "who has it looks again");
+        assert!(!table.take_out(&target), "once");
+        assert!(table.find(&there.into()).is_none());
+        assert!(table.pattern(&Pattern::new("c.*").unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_somebody_wants_is_not_taken_out() {
+        let table = Table::new(1);
+        let (topic, inbox) = (Topic::new("a").unwrap(), Arc::new(Inbox::default()));
+        let target = table.topic(&topic, || Kept::Nowhere).unwrap();
+        assert!(target.lock().join(&inbox));
+        assert!(!table.take_out(&target) && !target.lock().gone);
+        assert!(matches!(table.topic(&Topic::new("b").unwrap(), || Kept::Nowhere), Err(Full(1))));
+        assert!(target.lock().leave(&inbox) && table.take_out(&target) && target.lock().gone);
+        assert_eq!((table.len(), table.get(&topic).is_none()), (0, true));
+        assert!(!table.take_out(&target), "once");
+    }
+}

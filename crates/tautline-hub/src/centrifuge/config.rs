@@ -128,7 +128,9 @@ impl Config {
     }
 
     /// How many bytes a frame of a client may have: 64 KiB. Longer ones close the connection with
-    /// [`MESSAGE_TOO_BIG`](crate::centrifuge::Disconnect::MESSAGE_TOO_BIG).
+    /// [`MESSAGE_TOO_BIG`](crate::centrifuge::Disconnect::MESSAGE_TOO_BIG). All that comes while the
+    /// application decides whether the client may connect is at most as long: more closes the connection with
+    /// [`TOO_MANY_REQUESTS`](crate::centrifuge::Disconnect::TOO_MANY_REQUESTS).
     #[must_use]
     pub const fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = bytes;

@@ -91,7 +91,7 @@ enum State {
     /// it wait.
     New {
         stale: Option<Instant>,
-        early: Option<VecDeque<wire::Command>>,
+        early: Option<Early>,
     },
     /// The client may not come in. It is expected to go.
     Refused {
@@ -100,6 +100,14 @@ enum State {
     Open(Box<Open>),
     /// To be closed with this, or, without it, closed.
     Closed(Option<Disconnect>),
+}
+
+/// What came while the application decides about the first command.
+#[derive(Default)]
+struct Early {
+    commands: VecDeque<wire::Command>,
+    /// Of the frames in which they came.
+    bytes: usize,
 }
 
 /// A client that is connected.
@@ -181,12 +189,19 @@ impl Session {
     /// # Errors
     /// Why it is not one of the protocol. Nothing in it is carried out, and the connection is to be closed.
     pub fn handle_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
-        if matches!(self.state, State::Closed(_)) {
+        if self.is_closed() {
             return Ok(());
         }
         let commands = self.format.decode(frame, &self.config).inspect_err(|error| {
             self.disconnect(error.disconnect());
         })?;
+        if let State::New { early: Some(early), .. } = &mut self.state {
+            // Nobody knows yet who this is.
+            early.bytes += frame.len();
+            if early.bytes > self.config.max_frame {
+                self.disconnect(Disconnect::TOO_MANY_REQUESTS);
+            }
+        }
         for command in commands {
             self.command(command);
         }
@@ -281,7 +296,7 @@ impl Session {
         match &self.state {
             State::New { stale, .. } | State::Refused { stale } => *stale,
             State::Open(open) => {
-                let lifetime = open.lifetime.map(Lifetime::at);
+                let lifetime = open.lifetime.and_then(Lifetime::at);
                 [open.pulse.at(), lifetime, self.channels.soonest()].into_iter().flatten().min()
             }
             State::Closed(_) => None,
@@ -302,6 +317,10 @@ impl Session {
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Open(_))
+    }
+
+    const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
     }
 
     /// Who the client is, as others in this channel see it. Without a user before it is connected.
@@ -334,7 +353,7 @@ impl Session {
     /// forgotten. Frames that wait are still to be sent, unless it is
     /// [`SLOW`](Disconnect::SLOW).
     pub fn disconnect(&mut self, disconnect: Disconnect) {
-        if matches!(self.state, State::Closed(_)) {
+        if self.is_closed() {
             return;
         }
         if disconnect == Disconnect::SLOW {
@@ -353,8 +372,9 @@ impl Session {
         self.disconnect(Disconnect::BAD_REQUEST);
     }
 
+    /// Nothing follows the end, which may come in the middle of what a call has to say.
     fn send(&mut self, reply: &wire::Reply) {
-        if self.outbox.push(reply).is_err() {
+        if !self.is_closed() && self.outbox.push(reply).is_err() {
             self.disconnect(Disconnect::SLOW);
         }
     }
@@ -376,8 +396,11 @@ impl Session {
         self.send(&wire::Reply { id, error, ..wire::Reply::default() });
     }
 
-    /// Asks the application.
+    /// Asks the application, unless it is over.
     fn ask(&mut self, pending: Pending, request: Request) {
+        if self.is_closed() {
+            return;
+        }
         let id = RequestId(self.next_number);
         self.next_number += 1;
         self.pending.insert(id, pending);

@@ -253,3 +253,27 @@ fn what_waits_behind_a_hole_is_bounded() {
     }
     assert_eq!((subscriber.got, subscriber.gaps), (10_001, 0));
 }
+
+#[test]
+fn a_newest_position_is_asked_about_if_it_is_another_one() {
+    let (mut broker, now) = (Broker::new(10), Instant::now());
+    let mut line = Line::new(Keep::last(10));
+    line.answered(&topic(), u64::MAX, &broker.history(u64::MAX, 0), now);
+    line.arrived(broker.publish(1), now);
+    line.newest(broker.history(u64::MAX, 0).top);
+    assert_eq!(line.asks(), None);
+    let early = broker.history(1, 10);
+    broker.publish(1);
+    line.newest(broker.history(u64::MAX, 0).top);
+    assert_eq!(line.asks(), Some(1));
+    // That it is told again and again does not keep the line from giving up.
+    line.arrived(broker.publish(1), now);
+    let mut steps = Vec::new();
+    for _ in 0..TRIES {
+        assert!(steps.is_empty(), "{steps:?}");
+        steps = line.answered(&topic(), 1, &early, now);
+        line.newest(broker.history(u64::MAX, 0).top);
+    }
+    assert!(matches!(steps[..], [Step::Gap(GapReason::Trimmed), Step::Deliver(_)]), "{steps:?}");
+    assert_eq!(line.asks(), None);
+}

@@ -221,3 +221,20 @@ impl Rooms {
         self.leaving.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_one_name_for_all_connections() {
+        let mut rooms = Rooms::new(Config::new());
+        let (first, second) = (rooms.share_user("anna"), rooms.share_user("anna"));
+        assert!(Arc::ptr_eq(&first, &second));
+        rooms.release_user("anna");
+        assert!(Arc::ptr_eq(&first, &rooms.share_user("anna")), "one is still there");
+        rooms.release_user("anna");
+        rooms.release_user("anna");
+        assert!(rooms.users.is_empty());
+    }
+}

@@ -18,6 +18,7 @@ mod tests {
     fn versions_wrap() {
         assert!(is_before(u64::MAX, 0) && !is_before(0, u64::MAX));
         assert!(is_before(7, 8) && !is_before(8, 7) && !is_before(8, 8));
+        assert!(is_before(7, 7 + (1 << 63) - 1) && !is_before(7, 7 + (1 << 63)));
         assert_eq!(after(u64::MAX, 2), 1);
     }
 }

@@ -229,6 +229,7 @@ mod tests {
             subs.extend(behind.gone());
         }
         assert_eq!((behind.bytes(), behind.len(), behind.turns.len()), (0, 0, 0));
+        assert_eq!(behind.stale, 0);
         (texts, subs)
     }
 
@@ -285,5 +286,15 @@ mod tests {
         assert!(!behind.has(1) && behind.has(2));
         assert_eq!(behind.bytes(), delivery("2a").size());
         assert_eq!(drain(&mut behind).0, ["2a"]);
+    }
+    #[test]
+    fn with_a_subscription_go_the_turns_of_what_was_dropped_of_it() {
+        let mut behind = Behind::default();
+        let slow = Slow::drop_oldest(delivery("1a").size());
+        for (sub, text) in [(1, "1a"), (2, "2a"), (1, "1b"), (2, "2b"), (1, "1c")] {
+            behind.push(sub, delivery(text), &slow);
+        }
+        assert_eq!((behind.stale, behind.forget(1), behind.stale), (3, 1, 1));
+        assert_eq!(drain(&mut behind).0, ["2b"]);
     }
 }

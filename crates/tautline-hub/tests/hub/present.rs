@@ -121,6 +121,7 @@ async fn nodes_know_the_same_members_within_the_documented_time() {
     network.heal(node);
     carol.subscribe(&room, Subscribe::new()).await.unwrap();
     until(&here, &["alice", "bob", "carol"]).await;
+    until(&there, &["alice", "bob", "carol"]).await;
     // Gone, without a word.
     drop((bob, carol, there));
     until(&here, &["alice"]).await;

@@ -124,3 +124,18 @@ async fn others_do_not_wait_for_one_that_does_not_read() {
     let counts = stuck.counts();
     assert!(counts.dropped > 900, "{counts:?}");
 }
+
+// What is published, and then something else in the same round: the first is fed ahead of the second.
+#[tokio::test]
+async fn what_there_is_room_for_does_not_wait() {
+    let hub = Hub::new();
+    let (alice, mut peer) = member_with(&hub, Attach::new(), 100_000);
+    let none = Slow::disconnect(0, CloseCode::POLICY_VIOLATION);
+    alice.subscribe(&topic("a"), Subscribe::new().slow(none)).await.unwrap();
+    for number in 0..3 {
+        hub.publish(&topic("a"), number.to_string()).await.unwrap();
+    }
+    alice.send("end");
+    assert_eq!(numbers(&mut peer).await, [0, 1, 2]);
+    assert_eq!(alice.counts().delivered, 3);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::channels::By;
+use super::channels::{By, Subscription};
 use super::lifetime::Lifetime;
 use super::pulse::Pulse;
 use super::{Open, Pending, Session, State};
@@ -40,7 +40,7 @@ impl Session {
             }
             (Pending::Subscribe { id, channel, since, rejects }, Ok(Answer::Subscribe(done))) => {
                 if rejects && since.is_some() && !done.is_recovered() {
-                    self.unrecovered(id, channel, now);
+                    self.unrecovered(id, &channel, now);
                 } else {
                     self.subscribed(id, &channel, since, &done, now);
                 }
@@ -121,10 +121,7 @@ impl Session {
             Pending::Connect { id, .. } => self.refuse_connect(id, &error),
             Pending::Refresh { id: None } => self.disconnect(Disconnect::EXPIRED),
             Pending::SubRefresh { id: None, channel, serial } => {
-                let same = |subscription: &super::Subscription| subscription.serial == serial;
-                if self.channels.subscription(&channel).is_some_and(same) {
-                    self.expired(&channel);
-                }
+                self.not_refreshed(&channel, serial);
             }
             Pending::Subscribe { id, channel, .. } => {
                 self.send_error(id, &error);
@@ -157,7 +154,7 @@ impl Session {
         now: Instant,
     ) {
         let State::New { early, .. } = &mut self.state else { return };
-        let early = early.take().unwrap_or_default();
+        let early = early.take().unwrap_or_default().commands;
         if connected.subscriptions.len() > self.config.max_channels {
             return self.disconnect(Disconnect::CHANNEL_LIMIT);
         }
@@ -232,6 +229,15 @@ impl Session {
         self.send(&wire::Reply { id, refresh, ..Default::default() });
     }
 
+    /// The application does not refresh the subscription of this serial: if it is another one by now, its own
+    /// time counts.
+    fn not_refreshed(&mut self, channel: &str, serial: u64) {
+        let same = |subscription: &Subscription| subscription.serial == serial;
+        if self.channels.subscription(channel).is_some_and(same) {
+            self.expired(channel);
+        }
+    }
+
     fn sub_refreshed(
         &mut self,
         id: Option<u32>,
@@ -243,7 +249,7 @@ impl Session {
         if is_over(expiry) {
             return match id {
                 Some(id) => self.send_error(id, &ClientError::EXPIRED),
-                None => self.expired(channel),
+                None => self.not_refreshed(channel, serial),
             };
         }
         // If it is another subscription by now, its own time counts.

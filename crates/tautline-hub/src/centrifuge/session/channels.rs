@@ -161,7 +161,7 @@ impl Channels {
     }
 
     fn note(&mut self, lifetime: Option<Lifetime>) {
-        let at = lifetime.map(Lifetime::at);
+        let at = lifetime.and_then(Lifetime::at);
         self.soonest = self.soonest.into_iter().chain(at).min();
     }
 
@@ -181,7 +181,7 @@ impl Channels {
             if let Some(what) = lifetime.take_due(grace, now) {
                 due.push((name.clone(), *serial, what));
             }
-            self.soonest = self.soonest.into_iter().chain([lifetime.at()]).min();
+            self.soonest = self.soonest.into_iter().chain(lifetime.at()).min();
         }
         due
     }

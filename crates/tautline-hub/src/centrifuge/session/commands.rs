@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::channels::{Subscription, Then};
-use super::{Event, MAX_NAME, Pending, Session, State};
+use super::{Early, Event, MAX_NAME, Pending, Session, State};
 use crate::centrifuge::codes::{ClientError, Disconnect};
 use crate::centrifuge::convert;
 use crate::centrifuge::data::Since;
@@ -25,8 +25,8 @@ impl Session {
                 None => self.bad_request("the first command does not connect"),
             },
             State::New { early: Some(early), .. } => {
-                if early.len() < self.config.max_commands {
-                    early.push_back(command);
+                if early.commands.len() < self.config.max_commands {
+                    early.commands.push_back(command);
                 } else {
                     self.disconnect(Disconnect::TOO_MANY_REQUESTS);
                 }
@@ -58,7 +58,7 @@ impl Session {
         };
         self.ask(pending, Request::Connect(request));
         if let State::New { early, .. } = &mut self.state {
-            *early = Some(VecDeque::new());
+            *early = Some(Early::default());
         }
     }
 

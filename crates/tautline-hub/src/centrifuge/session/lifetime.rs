@@ -11,8 +11,8 @@ pub(super) enum Lifetime {
     Client { ends: Instant },
     /// The application will be asked to refresh it.
     Server { ask: Instant },
-    /// It has been asked.
-    Asked { ends: Instant },
+    /// It has been asked, and may take until then, or for ever.
+    Asked { ends: Option<Instant> },
 }
 
 /// What is to be done about it.
@@ -34,22 +34,22 @@ impl Lifetime {
         }
     }
 
-    pub(super) const fn at(self) -> Instant {
+    pub(super) const fn at(self) -> Option<Instant> {
         match self {
-            Self::Client { ends } | Self::Asked { ends } => ends,
-            Self::Server { ask } => ask,
+            Self::Client { ends: at } | Self::Server { ask: at } => Some(at),
+            Self::Asked { ends } => ends,
         }
     }
 
     /// What is due by now, if anything. After [`Due::Ask`] the answer is due within `grace`.
     pub(super) fn take_due(&mut self, grace: Duration, now: Instant) -> Option<Due> {
-        if now < self.at() {
+        if self.at().is_none_or(|at| now < at) {
             return None;
         }
         match self {
             Self::Client { .. } | Self::Asked { .. } => Some(Due::Over),
             Self::Server { .. } => {
-                *self = Self::Asked { ends: now.checked_add(grace).unwrap_or(now) };
+                *self = Self::Asked { ends: now.checked_add(grace) };
                 Some(Due::Ask)
             }
         }

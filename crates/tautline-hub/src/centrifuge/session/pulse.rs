@@ -1,7 +1,7 @@
 //! Pings of the protocol: an empty reply, which the client answers with an empty command.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::centrifuge::config::Ping;
 
@@ -27,13 +27,16 @@ pub(super) enum Beat {
 
 impl Pulse {
     /// Connections that come at the same time are not pinged at the same time: the first ping is sent at
-    /// a random time in the second half of the interval.
+    /// a random time in the second half of the interval. None is sent if that is beyond what the clock can tell.
     pub(super) fn new(ping: Option<Ping>, now: Instant) -> Self {
         let Some(ping) = ping else { return Self::Off };
         let random = RandomState::new().hash_one(ping.interval) >> 32;
         let half = ping.interval / 2;
         let later = half.mul_f64(random as f64 / f64::from(u32::MAX));
-        Self::Idle { ping, next: after(now, half + later) }
+        match now.checked_add(half.saturating_add(later)) {
+            Some(next) => Self::Idle { ping, next },
+            None => Self::Off,
+        }
     }
 
     pub(super) fn at(self) -> Option<Instant> {
@@ -48,7 +51,11 @@ impl Pulse {
         match *self {
             Self::Waiting { deadline, .. } if now >= deadline => Some(Beat::Missed),
             Self::Idle { ping, next } if now >= next => {
-                let (next, deadline) = (after(now, ping.interval), after(now, ping.timeout));
+                let times = now.checked_add(ping.interval).zip(now.checked_add(ping.timeout));
+                let Some((next, deadline)) = times else {
+                    *self = Self::Off;
+                    return None;
+                };
                 *self = Self::Waiting { ping, next, deadline };
                 Some(Beat::Ping)
             }
@@ -64,6 +71,20 @@ impl Pulse {
     }
 }
 
-fn after(now: Instant, time: Duration) -> Instant {
-    now.checked_add(time).unwrap_or(now)
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    // The first ping may be within what the clock can tell, and the next one not.
+    #[test]
+    fn the_last_ping_that_the_clock_can_tell_is_the_last() {
+        let (now, interval) = (Instant::now(), Duration::from_secs(10_000_000_000_000_000_000));
+        let ping = Ping { interval, timeout: Duration::from_secs(1) };
+        let first = || Some(Pulse::new(Some(ping), now)).filter(|pulse| pulse.at().is_some());
+        let mut pulse = (0..1000).find_map(|_| first()).unwrap();
+        let at = pulse.at().unwrap();
+        assert_eq!((pulse.take_due(at), pulse.at()), (None, None));
+    }
 }

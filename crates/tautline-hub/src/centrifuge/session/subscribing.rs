@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::Session;
 use super::answers::{is_by_client, is_over};
 use super::channels::{By, Subscription, Then};
-use super::{Session, State};
 use crate::centrifuge::codes::{ClientError, Disconnect};
 use crate::centrifuge::convert;
 use crate::centrifuge::data::Since;
@@ -21,10 +21,10 @@ impl Subscribed {
 
 impl Session {
     /// The client wants no subscription that does not recover what it has missed.
-    pub(super) fn unrecovered(&mut self, id: u32, channel: String, now: Instant) {
+    pub(super) fn unrecovered(&mut self, id: u32, channel: &str, now: Instant) {
+        self.left.push_back(channel.to_owned());
         self.send_error(id, &ClientError::UNRECOVERABLE_POSITION);
-        self.settle(&channel, None, now);
-        self.left.push_back(channel);
+        self.settle(channel, None, now);
     }
 
     pub(super) fn subscribed(
@@ -36,9 +36,9 @@ impl Session {
         now: Instant,
     ) {
         if is_over(done.expiry) {
+            self.left.push_back(channel.to_owned());
             self.send_error(id, &ClientError::EXPIRED);
             self.settle(channel, None, now);
-            self.left.push_back(channel.to_owned());
             return;
         }
         let Ok(result) = self.subscribe_result(since, done) else {
@@ -51,7 +51,7 @@ impl Session {
     /// The state of a channel after the application's answer; then what waited for it happens.
     pub(super) fn settle(&mut self, channel: &str, done: Option<&Subscribed>, now: Instant) {
         let subscription = done.map(|done| self.subscription(done, By::Client, now));
-        if matches!(self.state, State::Closed(_)) {
+        if self.is_closed() {
             return;
         }
         for then in self.channels.settle(channel, subscription) {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::presence::config::MAX_DEPARTED;
 use crate::presence::mark::Buckets;
 use crate::presence::signal::{self, Signal, decode};
 use crate::presence::{Config, MemberInfo, Tracker};
@@ -192,4 +193,43 @@ fn a_node_that_said_goodbye_is_not_brought_back_by_what_is_late() {
     assert_eq!(pair.other.stats().nodes, 0);
     pair.other.handle_timeout(pair.now);
     assert_eq!((pair.known(), pair.other.is_complete()), (0, true));
+}
+
+#[test]
+fn those_that_said_goodbye_are_remembered_to_a_number() {
+    let now = Instant::now();
+    let tracker = |node| Tracker::new(NodeId::from_u64(node), Config::new(), now);
+    let mut here = tracker(0);
+    let last = MAX_DEPARTED as u64 + 1;
+    for node in 1..=last {
+        let mut there = tracker(node);
+        there.end();
+        here.handle_signal(now, &there.poll_signal().unwrap()).unwrap();
+    }
+    for (node, known) in [(last, 0), (2, 0), (1, 1)] {
+        let mut late = tracker(node);
+        late.handle_timeout(now + BEAT);
+        here.handle_signal(now, &late.poll_signal().unwrap()).unwrap();
+        assert_eq!(here.stats().nodes, known, "node {node} of {last}");
+    }
+}
+
+#[test]
+fn changes_wait_a_part_of_a_heartbeat_for_others() {
+    let (now, topic) = (Instant::now(), Topic::new("topic").unwrap());
+    let mut tracker = Tracker::new(NodeId::from_u64(1), Config::new(), now);
+    let drain = |tracker: &mut Tracker| -> Vec<_> {
+        std::iter::from_fn(|| tracker.poll_signal()).collect()
+    };
+    tracker.handle_timeout(now + BEAT);
+    drain(&mut tracker);
+    let (first, second) = (now + BEAT, now + BEAT + BEAT / 32);
+    tracker.join(first, &topic, 1, &MemberInfo::new("anna")).unwrap();
+    tracker.join(second, &topic, 2, &MemberInfo::new("bert")).unwrap();
+    while tracker.poll_event(second).is_some() {}
+    assert_eq!(tracker.deadline(), Some(first + BEAT / 16));
+    tracker.handle_timeout(second);
+    assert!(drain(&mut tracker).is_empty());
+    tracker.handle_timeout(first + BEAT / 16);
+    assert_eq!(kinds(&drain(&mut tracker)), ["delta"]);
 }

@@ -1,10 +1,10 @@
 //! Who is told what, and when; what is bounded; what is complete.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::network::Network;
 use crate::presence::{
-    Change, Config, Counts, JoinError, MAX_DATA_LEN, MAX_USER_LEN, MemberInfo, Who,
+    Change, Config, Counts, JoinError, MAX_DATA_LEN, MAX_USER_LEN, MemberInfo, Tracker, Who,
 };
 use crate::{NodeId, Topic};
 
@@ -341,4 +341,28 @@ fn a_node_that_restarts_with_its_old_number_is_known_in_the_end() {
     network.join(1, &topic(), 1, user("bert"));
     network.run(Config::new().convergence(0) + 2 * BEAT);
     network.check(&[topic()]);
+}
+
+#[test]
+fn a_node_that_has_ended_says_nothing_and_hears_nothing() {
+    let now = Instant::now();
+    let tracker = |node| Tracker::new(NodeId::from_u64(node), Config::new(), now);
+    let (mut here, mut there) = (tracker(1), tracker(2));
+    here.join(now, &topic(), 1, &user("anna")).unwrap();
+    there.join(now, &topic(), 1, &user("bert")).unwrap();
+    here.end();
+    assert!(here.poll_signal().is_some(), "goodbye");
+    there.handle_timeout(now + BEAT);
+    while let Some(signal) = there.poll_signal() {
+        here.handle_signal(now, &signal).unwrap();
+    }
+    here.join(now, &topic(), 2, &user("carl")).unwrap();
+    here.leave(now, &topic(), 1);
+    here.handle_lost(now);
+    here.handle_connected(now);
+    here.end();
+    here.handle_timeout(now + 10 * BEAT);
+    assert_eq!(here.poll_signal(), None);
+    assert_eq!(here.counts(&topic()), Counts { members: 1, users: 1 }, "its own");
+    assert_eq!(here.stats().nodes, 0);
 }

@@ -1,4 +1,7 @@
+use std::cell::Cell;
+
 use super::*;
+use crate::centrifuge::Expiry;
 
 const TOO_MANY: &str = r#""error":{"code":111,"message":"too many requests","temporary":true}"#;
 
@@ -100,6 +103,27 @@ fn what_waits_for_the_first_answer_is_limited() {
     });
 }
 
+// It was so in commands alone, each of which may be as long as a frame: 64 MiB of a client that nobody knew.
+#[test]
+fn what_waits_for_the_first_answer_is_limited_in_bytes() {
+    let command = format!(r#"{{"id":2,"rpc":{{"data":"{}"}}}}"#, "x".repeat(400));
+    each(&Config::new().max_frame(1000), |mut client| {
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.send(&command);
+        client.send(&command);
+        assert_eq!(client.closed(), None);
+        client.send(&command);
+        assert_eq!(client.closed(), Some(Disconnect::TOO_MANY_REQUESTS));
+    });
+    // What comes later is another matter.
+    each_connected(&Config::new().max_frame(1000), |mut client| {
+        for _ in 0..10 {
+            client.send(&command);
+        }
+        assert_eq!(client.closed(), None);
+    });
+}
+
 #[test]
 fn what_waits_to_be_sent_is_limited() {
     let data = Payload::json(&"x".repeat(1000)).unwrap();
@@ -136,4 +160,50 @@ fn what_waits_is_sent_in_frames_of_some_size() {
         assert!(frames.len() > 1);
         assert!(frames.iter().all(|frame| frame.len() < 20_000));
     });
+}
+
+// The client turned out to be too slow in the middle of a call: for an answer to its subscription, or for a ping.
+// What the call had still to do was done: the application was asked, was told that a channel was left, and frames
+// were to be sent.
+#[test]
+fn nothing_follows_the_end_in_the_same_call() {
+    let over = Some(Expiry::by_client(Duration::ZERO));
+    let answers = [Subscribed::default(), Subscribed { expiry: over, ..Subscribed::default() }];
+    let commands = [
+        r#"{"id":2,"subscribe":{"channel":"a","recover":true,"flag":2}}"#,
+        r#"{"id":2,"subscribe":{"channel":"a"}}"#,
+    ];
+    let ends = Cell::new([0; 5]);
+    let end = |client: &mut Client, case: usize| {
+        let Some(disconnect) = client.closed() else { return };
+        assert_eq!(disconnect, Disconnect::SLOW);
+        assert!(client.event().is_none());
+        assert_eq!(client.received(), "");
+        let mut counts = ends.get();
+        counts[case] += 1;
+        ends.set(counts);
+    };
+    let config = Config::new().max_queue(200).ping(secs(20), secs(5));
+    for len in 0..200 {
+        let data = Payload::json(&"x".repeat(len)).unwrap();
+        for case in 0..4 {
+            each_connected(&config, |mut client| {
+                client.send(commands[case / 2]);
+                client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+                client.send(r#"{"id":4,"subscribe":{"channel":"a"}}"#);
+                client.session.message(&data);
+                client.answer(Answer::Subscribe(answers[case % 2].clone()));
+                end(&mut client, case);
+            });
+        }
+        each(&config, |mut client| {
+            let expiry = Some(Expiry::by_server(secs(10)));
+            client.connect(Connected { expiry, ..Connected::new("alice") });
+            client.session.message(&data);
+            client.now += secs(20);
+            client.session.handle_timeout(client.now);
+            end(&mut client, 4);
+        });
+    }
+    assert!(ends.get().iter().all(|count| *count > 0), "{:?}", ends.get());
 }

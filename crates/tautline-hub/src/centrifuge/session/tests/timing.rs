@@ -272,3 +272,60 @@ fn a_subscription_of_the_server_that_expires_closes_the_connection() {
         assert_eq!(client.closed(), Some(Disconnect::SUBSCRIPTION_EXPIRED));
     });
 }
+
+// "Never", as somebody may write it, was now: clients were closed with "no pong" as soon as they came, and what
+// the application was asked to refresh had expired before it could answer.
+#[test]
+fn times_beyond_the_clock_are_never() {
+    each_connected(&Config::new().ping(Duration::MAX, Duration::MAX), |client| {
+        assert_eq!(client.session.poll_timeout(), None);
+    });
+    each(&quiet().grace(Duration::MAX), |mut client| {
+        client.connect(expiring(Expiry::by_server(secs(60))));
+        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
+        client.wait();
+        client.now += secs(1000);
+        client.session.handle_timeout(client.now);
+        assert_eq!((client.session.poll_timeout(), client.closed()), (None, None));
+        client.answer(Answer::Refresh(Some(Expiry::by_server(secs(30)))));
+        client.answer(Answer::SubRefresh(Some(Expiry::by_server(secs(20)))));
+        assert_eq!(client.wait(), secs(20));
+    });
+}
+
+// The application was asked about a subscription, and said that its time was over when the client had another one,
+// which then ended.
+#[test]
+fn a_late_end_is_not_for_the_next_subscription() {
+    each_connected(&quiet(), |mut client| {
+        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
+        client.wait();
+        let (late, _) = client.request();
+        client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+        client.left();
+        client.received();
+        client.subscribe("a", Subscribed::default());
+        let over = Some(Expiry::by_server(Duration::ZERO));
+        assert!(client.session.answer(late, Ok(Answer::SubRefresh(over)), client.now));
+        assert_eq!(client.received(), "");
+        assert_eq!(client.session.channels().collect::<Vec<_>>(), ["a"]);
+    });
+}
+
+// One subscription of the server ended the connection, and the application was asked about the others.
+#[test]
+fn nothing_is_asked_once_a_subscription_has_ended_the_connection() {
+    each(&quiet(), |mut client| {
+        let mut connected = Connected::new("alice");
+        let over = Expiry::by_client(secs(5));
+        connected.subscriptions.insert("over".to_owned(), subscribed(over));
+        for number in 0..50 {
+            let asked = subscribed(Expiry::by_server(secs(30)));
+            connected.subscriptions.insert(number.to_string(), asked);
+        }
+        client.connect(connected);
+        assert_eq!(client.wait(), secs(30));
+        assert_eq!(client.closed(), Some(Disconnect::SUBSCRIPTION_EXPIRED));
+        assert!(client.event().is_none());
+    });
+}
