@@ -132,6 +132,7 @@ impl Broker {
     }
 
     /// The process.
+    #[allow(dead_code, reason = "not every measurement looks at it")]
     pub(crate) fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
