@@ -36,6 +36,7 @@ impl Process {
         if line.is_empty() { Err("a process ended".into()) } else { Ok(line.trim().to_owned()) }
     }
 
+    #[allow(dead_code, reason = "not every measurement looks at it")]
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
         support::cpu_time(self.id())
     }
@@ -49,6 +50,7 @@ impl Drop for Process {
 }
 
 /// Anonymous resident memory of a process, in KiB.
+#[allow(dead_code, reason = "not every measurement looks at it")]
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -17,13 +17,14 @@ use crate::histogram::Histogram;
 use crate::support::Result;
 use crate::{LENGTH, LOOK, micros};
 
+/// If none comes in this time, no more will.
+const PATIENCE: Duration = Duration::from_secs(15);
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 
-type Seen = Rc<RefCell<Histogram>>;
+pub(crate) type Seen = Rc<RefCell<Histogram>>;
 
-/// Opens all, and says when they are there; then, for each number that comes in, waits for so many
-/// deliveries, and says how long they took.
+/// Opens all, says when they are there, and then [reports](report).
 pub(crate) async fn listen(address: &str, connections: u64, streams: u64) -> Result {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     LocalSet::new()
@@ -37,17 +38,28 @@ pub(crate) async fn listen(address: &str, connections: u64, streams: u64) -> Res
                 }
             }
             println!("open after {:.1} s", begin.elapsed().as_secs_f64());
-            let mut lines = BufReader::new(tokio::io::stdin()).lines();
-            while let Some(line) = lines.next_line().await? {
-                let wanted: u64 = line.parse()?;
-                while seen.borrow().count() < wanted {
-                    tokio::time::sleep(LOOK).await;
-                }
-                println!("{}", seen.take());
-            }
-            Ok(())
+            report(&seen).await
         })
         .await
+}
+
+/// For each number that comes in, waits for so many deliveries, unless no more come, and says how long
+/// they took.
+pub(crate) async fn report(seen: &Seen) -> Result {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let wanted: u64 = line.parse()?;
+        let (mut before, mut since) = (0, Instant::now());
+        while before < wanted && since.elapsed() < PATIENCE {
+            tokio::time::sleep(LOOK).await;
+            let now = seen.borrow().count();
+            if now > before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+        println!("{}", seen.take().parts());
+    }
+    Ok(())
 }
 
 async fn connect(address: &str) -> Result<SendRequest<Bytes>> {
@@ -84,17 +96,23 @@ async fn receive(mut outgoing: SendStream<Bytes>, mut incoming: RecvStream, seen
         rest.extend_from_slice(&data);
         while let Some((frame, length)) = tautline_wire::read_frame(&rest) {
             rest.advance(length);
-            if frame.first == PING {
-                answer(&mut outgoing, &frame.payload).await;
-            } else if frame.payload.len() == LENGTH
-                && let Some(sent) = frame.payload.first_chunk()
-            {
-                seen.borrow_mut().add(micros().saturating_sub(u64::from_le_bytes(*sent)));
+            match frame.first {
+                PING => answer(&mut outgoing, &frame.payload).await,
+                _ => note(&seen, &frame.payload),
             }
         }
         if rest.is_empty() {
             rest = BytesMut::new();
         }
+    }
+}
+
+/// Notes how long it took, if it was published.
+pub(crate) fn note(seen: &Seen, payload: &[u8]) {
+    if payload.len() == LENGTH
+        && let Some(sent) = payload.first_chunk()
+    {
+        seen.borrow_mut().add(micros().saturating_sub(u64::from_le_bytes(*sent)));
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::support::Result;
+
 const PARTS: u64 = 16;
 
 /// How many of each.
@@ -21,6 +23,31 @@ impl Histogram {
         self.buckets[bucket] += 1;
         self.count += 1;
         self.longest = self.longest.max(micros);
+    }
+
+    /// Adds what [`parts`](Self::parts) of another one, in another process, wrote.
+    pub(crate) fn merge(&mut self, parts: &str) -> Result {
+        let mut numbers = parts.split(' ').map(str::parse::<u64>);
+        let mut next = || numbers.next().transpose();
+        self.longest = self.longest.max(next()?.ok_or("no histogram")?);
+        while let Some(bucket) = next()? {
+            let (bucket, count) = (usize::try_from(bucket)?, next()?.ok_or("a bucket is empty")?);
+            if self.buckets.len() <= bucket {
+                self.buckets.resize(bucket + 1, 0);
+            }
+            self.buckets[bucket] += count;
+            self.count += count;
+        }
+        Ok(())
+    }
+
+    /// One line: the longest, then the number of each bucket and how many are in it.
+    pub(crate) fn parts(&self) -> String {
+        let mut parts = self.longest.to_string();
+        for (bucket, count) in self.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            parts.push_str(&format!(" {bucket} {count}"));
+        }
+        parts
     }
 
     pub(crate) const fn count(&self) -> u64 {
@@ -101,5 +128,19 @@ mod tests {
         near(0.99, 990);
         near(1.0, 1000);
         assert_eq!(histogram.count(), 1000);
+    }
+
+    #[test]
+    fn those_of_several_processes_are_one() {
+        let (mut all, mut merged) = (Histogram::default(), Histogram::default());
+        for values in [0..500, 400..2000] {
+            let mut one = Histogram::default();
+            values.clone().for_each(|value| one.add(value));
+            values.for_each(|value| all.add(value));
+            merged.merge(&one.parts()).unwrap();
+        }
+        merged.merge(&Histogram::default().parts()).unwrap();
+        assert_eq!((merged.count(), merged.to_string()), (all.count(), all.to_string()));
+        assert!(merged.merge("1 2").is_err() && merged.merge("").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The server: members of a hub over HTTP/2, in its default configuration but without limits on connections.
+//! A server whose connections are members of a hub, in its default configuration but without limits on connections.
 
 use std::time::Duration;
 
@@ -7,31 +7,47 @@ use tautline_hub::{Hub, Subscribe, Topic};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::Result;
-use crate::{LENGTH, micros};
+use crate::{LENGTH, LOOK, micros};
 
-/// Publishes as often as it is told: `MILLISECONDS COUNT`, and answers when all were published.
-pub(crate) async fn serve() -> Result {
+/// Publishes as often as it is told: `MILLISECONDS COUNT`, and answers when all were published. For `wait COUNT`,
+/// it answers when so many are subscribed.
+pub(crate) async fn serve(hub: Hub, http2: bool) -> Result {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let server = Server::bind("127.0.0.1:0").await?.http2(Http2Config::new());
-    let server = server.limits(Limits::none()).max_connections(1 << 20);
+    let server = Server::bind("127.0.0.1:0").await?.limits(Limits::none()).max_connections(1 << 20);
+    let server = if http2 { server.http2(Http2Config::new()) } else { server };
     println!("{}", server.local_addr()?);
-    let (hub, topic) = (Hub::new(), Topic::new("all")?);
+    let topic = Topic::new("all")?;
     let (members, all) = (hub.clone(), topic.clone());
     tokio::spawn(server.serve(move |ws| member(ws, members.clone(), all.clone())));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let (millis, count) = line.split_once(' ').ok_or("no count")?;
-        let mut ticks = tokio::time::interval(Duration::from_millis(millis.parse()?));
-        for _ in 0..count.parse::<u64>()? {
-            ticks.tick().await;
-            let mut payload = vec![7; LENGTH];
-            payload[..8].copy_from_slice(&micros().to_le_bytes());
-            hub.publish(&topic, payload).await?;
+        match line.split_once(' ').ok_or("no count")? {
+            ("wait", count) => {
+                let (filter, count) = (topic.clone().into(), count.parse()?);
+                while hub.subscribers(&filter) < count {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            (millis, count) => {
+                let every = Duration::from_millis(millis.parse()?);
+                publish(&hub, &topic, every, count.parse()?).await?;
+            }
         }
-        // The last one is on its way for as long as another one would be.
-        ticks.tick().await;
-        println!("published");
+        println!("done");
     }
+    Ok(())
+}
+
+async fn publish(hub: &Hub, topic: &Topic, every: Duration, count: u64) -> Result {
+    let mut ticks = tokio::time::interval(every);
+    for _ in 0..count {
+        ticks.tick().await;
+        let mut payload = vec![7; LENGTH];
+        payload[..8].copy_from_slice(&micros().to_le_bytes());
+        hub.publish(topic, payload).await?;
+    }
+    // The last one is on its way for as long as another one would be.
+    ticks.tick().await;
     Ok(())
 }
 
