@@ -219,7 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         }
     }
 
+    /// What is to be carried out next. Of a client that is being closed, requests are forgotten.
     fn next_work(&mut self) -> Option<Work> {
+        if self.shared.lock().session.is_closed() {
+            self.queue.retain(|event| matches!(event, Event::Message(_)));
+        }
         let event = self.queue.pop_front()?;
         let context = match (&self.context, event) {
             (None, Event::Request(id, Request::Connect(request))) => {

@@ -306,3 +306,28 @@ async fn a_client_that_waits_to_be_let_in_is_not_read_further() {
         assert_eq!(client.line().await, format!(r#"{{"id":{id},"error":{error}}}"#));
     }
 }
+
+// What it had sent with it was still carried out, its publications among them: also of a client that the application
+// had closed because of the first one.
+#[tokio::test]
+async fn nothing_is_carried_out_for_a_client_that_is_closed() {
+    let mut service = Service::quiet();
+    let mut alice = service.connected("alice").await;
+    let mut bob = service.connected("bob").await;
+    bob.subscribe("a").await;
+    alice
+        .send(concat!(
+            r#"{"id":2,"rpc":{"method":"bytes"}}"#,
+            "\n",
+            r#"{"id":3,"publish":{"channel":"a","data":"late"}}"#,
+            "\n",
+            r#"{"send":{"data":"hi"}}"#,
+        ))
+        .await;
+    assert_eq!(alice.closed().await.to_string(), "3506 inappropriate protocol");
+    // A message waits for no answer.
+    assert_eq!(service.event().await, "message \"hi\"");
+    assert_eq!(service.event().await, "disconnected alice");
+    service.publish("a", "1").await;
+    assert_eq!(bob.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
+}
