@@ -254,25 +254,27 @@ impl Remote {
         if how.since.is_none() && how.last_value && target.lock().lacks_last() {
             return self.fetch_last(target).await.map(|()| None);
         }
-        let after = {
+        let (after, is_ours) = {
             let state = target.lock();
             let Some(line) = &state.line else { return Ok(None) };
             match (line.log(), how.since) {
-                (None, None) => u64::MAX,
-                (None, Some(since)) => since.offset,
+                (None, None) => (u64::MAX, false),
+                (None, Some(since)) => (since.offset, false),
                 (Some(_), None) => return Ok(None),
                 (Some(log), Some(since)) => match log.since(since) {
                     // It has all, or what it is about is gone.
                     Ok(_) => return Ok(None),
                     Err(_) if since.epoch != log.top().epoch => return Ok(None),
-                    Err(_) => since.offset.min(log.top().offset),
+                    Err(_) => (since.offset.min(log.top().offset), true),
                 },
             }
         };
         let limit = keep.messages.clamp(1, relay::MOST_AT_ONCE);
         let limit = if after == u64::MAX { 0 } else { limit };
         let history = within(self.broker.history(topic, Range::After(after), limit)).await?;
-        self.answered(target, after, &history);
+        // A subscriber may say any offset: that it is beyond the end does not tell that something is gone.
+        let is_made_up = !is_ours && history.top.offset < after;
+        self.answered(target, if is_made_up { u64::MAX } else { after }, &history);
         let is_whole = history.complete && how.since.is_some_and(|since| since.offset == after);
         let is_same = how.since.is_some_and(|since| since.epoch == history.top.epoch);
         let fetched = (is_whole && is_same).then(|| in_order(topic, after, &history));

@@ -167,10 +167,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
             if self.transmit().await.is_err() || self.close().await {
                 return;
             }
-            let deadline = self.shared.lock().session.poll_timeout();
+            let (deadline, is_early) = {
+                let inside = self.shared.lock();
+                (inside.session.poll_timeout(), inside.session.has_early())
+            };
             let shared = self.shared.clone();
-            // A client whose messages the application has not taken yet is not read further.
-            let may_read = self.queue.len() <= self.centrifuge.config.max_pending;
+            // A client whose messages the application has not taken yet is not read further, nor is one that
+            // has sent more than its first frame and has not been let in.
+            let may_read = !is_early && self.queue.len() <= self.centrifuge.config.max_pending;
             tokio::select! {
                 message = reader.next(), if may_read => match message {
                     Some(Ok(message)) => self.received(&message),
@@ -215,7 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         }
     }
 
+    /// What is to be carried out next. Of a client that is being closed, requests are forgotten.
     fn next_work(&mut self) -> Option<Work> {
+        if self.shared.lock().session.is_closed() {
+            self.queue.retain(|event| matches!(event, Event::Message(_)));
+        }
         let event = self.queue.pop_front()?;
         let context = match (&self.context, event) {
             (None, Event::Request(id, Request::Connect(request))) => {

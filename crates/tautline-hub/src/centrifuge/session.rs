@@ -313,6 +313,16 @@ impl Session {
         !self.outbox.is_empty()
     }
 
+    /// Whether something has ended the connection.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether commands wait for the answer to the first one.
+    pub(super) fn has_early(&self) -> bool {
+        matches!(&self.state, State::New { early: Some(early), .. } if !early.is_empty())
+    }
+
     /// Whether the client has been let in, and nothing has ended the connection since.
     #[must_use]
     pub const fn is_connected(&self) -> bool {

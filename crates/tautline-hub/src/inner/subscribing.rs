@@ -13,7 +13,7 @@ use crate::presence::{JoinError, MemberInfo};
 use crate::remote::Remote;
 use crate::subscribe::{Start, Subscribe, SubscribeError};
 use crate::table::Full;
-use crate::topic::Filter;
+use crate::topic::{Filter, Topic};
 
 impl Inner {
     pub(crate) async fn subscribe(
@@ -36,30 +36,32 @@ impl Inner {
             }
             None => None,
         };
-        let start = {
-            let mut state = asked.target.lock();
-            self.join(member, &asked.target, &mut state, how, fetched)?
-        };
-        if let Err(error) = self.attend(member, filter, how) {
-            self.unsubscribe(member, filter, None);
-            return Err(SubscribeError::Presence(error));
-        }
-        Ok(start)
+        let attended = self.attended(filter, how);
+        let mut state = asked.target.lock();
+        self.join(member, &asked.target, &mut state, (how, attended), fetched)
     }
 
-    /// Who subscribes to a topic with presence is present.
-    fn attend(&self, member: &Shared, filter: &Filter, how: &Subscribe) -> Result<(), JoinError> {
-        match (&self.attendance, filter) {
-            (Some(attendance), Filter::Topic(topic))
-                if !how.hidden && (self.options.topics)(topic).presence =>
-            {
-                let info = MemberInfo::new(member.info.user.clone())
-                    .connection_data(member.info.data.clone())
-                    .topic_data(how.data.clone());
-                attendance.join(topic, member.id.number, &info)
+    /// Where who subscribes is present: a topic that has presence.
+    fn attended<'a>(&self, filter: &'a Filter, how: &Subscribe) -> Option<&'a Topic> {
+        match filter {
+            Filter::Topic(topic) if !how.hidden && (self.options.topics)(topic).presence => {
+                Some(topic)
             }
-            _ => Ok(()),
+            _ => None,
         }
+    }
+
+    fn attend(
+        &self,
+        member: &Shared,
+        topic: Option<&Topic>,
+        how: &Subscribe,
+    ) -> Result<(), JoinError> {
+        let (Some(attendance), Some(topic)) = (&self.attendance, topic) else { return Ok(()) };
+        let info = MemberInfo::new(member.info.user.clone())
+            .connection_data(member.info.data.clone())
+            .topic_data(how.data.clone());
+        attendance.join(topic, member.id.number, &info)
     }
 
     /// The target of this topic or pattern, which stays while this is held.
@@ -95,7 +97,7 @@ impl Inner {
         member: &Arc<Shared>,
         target: &Arc<Target>,
         state: &mut State,
-        how: &Subscribe,
+        (how, attended): (&Subscribe, Option<&Topic>),
         fetched: Option<Fetched>,
     ) -> Result<Start, SubscribeError> {
         let most = self.options.max_subscriptions;
@@ -104,6 +106,12 @@ impl Inner {
             NoNumber::There => SubscribeError::AlreadySubscribed,
             NoNumber::TooMany => SubscribeError::TooMany(most),
         })?;
+        // Before the worker hears of it: one that cannot be present gets nothing.
+        if let Err(error) = self.attend(member, attended, how) {
+            member.leave(target.id);
+            member.give_back(sub);
+            return Err(SubscribeError::Presence(error));
+        }
         state.trim(now());
         let (start, recovered) = begin(state.history(), how, fetched);
         state.join(&member.inbox);

@@ -280,3 +280,54 @@ async fn the_hub_shuts_down() {
     assert_eq!(error.to_string(), "the hub has ended");
     assert_eq!(ClientError::INTERNAL.code(), 100);
 }
+
+// A client had up to a thousand commands of 64 KiB each kept for it while the application looked at its token. It is
+// not read beyond the first frame of them, and nothing of what it sent is lost.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_to_be_let_in_is_not_read_further() {
+    let service = Service::quiet();
+    let mut client = service.client();
+    client.send(r#"{"id":1,"connect":{"token":"late"}}"#).await;
+    let large = "x".repeat(60_000);
+    {
+        let flood = async {
+            for id in 2..=20 {
+                client.send(&format!(r#"{{"id":{id},"rpc":{{"data":"{large}"}}}}"#)).await;
+            }
+        };
+        let mut flood = std::pin::pin!(flood);
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut flood).await;
+        assert!(early.is_err(), "all of it was read");
+        flood.await;
+    }
+    assert!(client.line().await.starts_with(r#"{"id":1,"connect":"#));
+    for id in 2..=20 {
+        let error = r#"{"code":104,"message":"method not found"}"#;
+        assert_eq!(client.line().await, format!(r#"{{"id":{id},"error":{error}}}"#));
+    }
+}
+
+// What it had sent with it was still carried out, its publications among them: also of a client that the application
+// had closed because of the first one.
+#[tokio::test]
+async fn nothing_is_carried_out_for_a_client_that_is_closed() {
+    let mut service = Service::quiet();
+    let mut alice = service.connected("alice").await;
+    let mut bob = service.connected("bob").await;
+    bob.subscribe("a").await;
+    alice
+        .send(concat!(
+            r#"{"id":2,"rpc":{"method":"bytes"}}"#,
+            "\n",
+            r#"{"id":3,"publish":{"channel":"a","data":"late"}}"#,
+            "\n",
+            r#"{"send":{"data":"hi"}}"#,
+        ))
+        .await;
+    assert_eq!(alice.closed().await.to_string(), "3506 inappropriate protocol");
+    // A message waits for no answer.
+    assert_eq!(service.event().await, "message \"hi\"");
+    assert_eq!(service.event().await, "disconnected alice");
+    service.publish("a", "1").await;
+    assert_eq!(bob.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
+}

@@ -47,6 +47,10 @@ impl Application for Everything {
             "bad" => Err(Disconnect::INVALID_TOKEN.into()),
             "expired" => Err(ClientError::TOKEN_EXPIRED.into()),
             "short" => Ok(grant.expiry(Expiry::by_client(Duration::from_secs(1)))),
+            "late" => {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Ok(grant)
+            }
             "server" => Ok(grant
                 .channel("log.server", SubscribeGrant::new())
                 .channel("log.other", SubscribeGrant::new())),

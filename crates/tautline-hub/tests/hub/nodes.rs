@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tautline::{CloseCode, Message};
 use tautline_hub::{
-    Attach, BrokerState, GapReason, Hub, HubBuilder, Keep, Outgoing, PublishError, Start,
-    Subscribe, SubscribeError, TopicOptions,
+    Attach, BrokerState, Epoch, GapReason, Hub, HubBuilder, Keep, Outgoing, Position, PublishError,
+    Start, Subscribe, SubscribeError, TopicOptions,
 };
 
 use crate::network::Network;
@@ -175,6 +175,29 @@ async fn what_is_gone_is_a_gap() {
     publish(&here, "log", 21..=21).await;
     let expected = format!("log {:?}", GapReason::Trimmed);
     assert_eq!(texts(&mut tolds, 3).await, ["1", &expected, "21"]);
+}
+
+// Whoever is among the first to subscribe to a topic on a node says where it was, and may say anything. An offset
+// beyond the end was taken for proof that the end was gone, and closed those who came at the same moment.
+#[tokio::test]
+async fn an_offset_that_never_was_is_a_gap_for_nobody_else() {
+    let (_network, (here, _), (there, _)) = two(10);
+    connected(&there).await;
+    publish(&here, "log", 1..=2).await;
+    let (alice, mut peer) = member(&there);
+    let (mallory, _peer) = member(&there);
+    let never = Position { epoch: Epoch::from_u64(0), offset: 1 << 40 };
+    let log = topic("log");
+    let (start, other) = tokio::join!(
+        alice.subscribe(&log, Subscribe::new()),
+        mallory.subscribe(&log, Subscribe::new().since(never)),
+    );
+    let end = Some(Position { offset: 2, ..never });
+    assert_eq!(start.unwrap(), Start::Live { position: end });
+    let gap = Start::Gap { reason: GapReason::Ahead, position: end };
+    assert_eq!(other.unwrap(), gap);
+    publish(&here, "log", 3..=3).await;
+    assert_eq!(text(&mut peer).await, "3");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tautline::Message;
 use tautline_hub::presence::{Change, Config, Counts, JoinError};
 use tautline_hub::{
-    Attach, Hub, HubBuilder, MemberInfo, Outgoing, Subscribe, SubscribeError, TopicOptions,
+    Attach, Hub, HubBuilder, Keep, MemberInfo, Outgoing, Subscribe, SubscribeError, TopicOptions,
 };
 use tokio::time::Instant;
 
@@ -125,4 +125,34 @@ async fn nodes_know_the_same_members_within_the_documented_time() {
     // Gone, without a word.
     drop((bob, carol, there));
     until(&here, &["alice"]).await;
+}
+
+// It was told of its subscription, and sent what it had missed, before presence was asked: the call failed, and
+// the connection had it nevertheless. A client of Centrifuge's protocol could take itself for subscribed.
+#[tokio::test]
+async fn who_cannot_be_present_gets_nothing() {
+    let room = topic("room");
+    let hub = Hub::builder()
+        .topics(|_| TopicOptions::new().presence(true).history(Keep::last(5)))
+        .presence(Config::new().alone(true))
+        .build();
+    let first = hub.publish(&room, "1").await.unwrap().position.unwrap();
+    hub.publish(&room, "2").await.unwrap();
+    let (alice, mut peer) = join(&hub, &"a".repeat(256));
+    for _ in 0..2 {
+        let missed = alice.subscribe(&room, Subscribe::new().since(first)).await;
+        let error = missed.unwrap_err();
+        assert!(
+            matches!(error, SubscribeError::Presence(JoinError::UserTooLong(256))),
+            "{error:?}"
+        );
+        assert_eq!((alice.subscriptions(), hub.subscribers(&filter("room"))), (0, 0));
+    }
+    hub.publish(&room, "3").await.unwrap();
+    alice.send("the end");
+    assert_eq!(text(&mut peer).await, "the end");
+    // Where it is not present, it is subscribed.
+    alice.subscribe(&room, Subscribe::new().hidden(true)).await.unwrap();
+    hub.publish(&room, "4").await.unwrap();
+    assert_eq!(text(&mut peer).await, "4");
 }
