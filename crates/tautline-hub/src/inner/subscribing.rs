@@ -13,7 +13,7 @@ use crate::presence::{JoinError, MemberInfo};
 use crate::remote::Remote;
 use crate::subscribe::{Start, Subscribe, SubscribeError};
 use crate::table::Full;
-use crate::topic::Filter;
+use crate::topic::{Filter, Topic};
 
 impl Inner {
     pub(crate) async fn subscribe(
@@ -36,30 +36,26 @@ impl Inner {
             }
             None => None,
         };
-        let start = {
-            let mut state = asked.target.lock();
-            self.join(member, &asked.target, &mut state, how, fetched)?
-        };
-        if let Err(error) = self.attend(member, filter, how) {
-            self.unsubscribe(member, filter, None);
-            return Err(SubscribeError::Presence(error));
+        // Asked before the lock is taken: it is the application's code.
+        let is_present = !how.hidden && self.has_presence(filter);
+        let mut state = asked.target.lock();
+        self.join(member, &asked.target, &mut state, how, (fetched, is_present))
+    }
+
+    fn has_presence(&self, filter: &Filter) -> bool {
+        match filter {
+            Filter::Topic(topic) => self.attendance.is_some() && self.options_of(topic).presence,
+            Filter::Pattern(_) => false,
         }
-        Ok(start)
     }
 
     /// Who subscribes to a topic with presence is present.
-    fn attend(&self, member: &Shared, filter: &Filter, how: &Subscribe) -> Result<(), JoinError> {
-        match (&self.attendance, filter) {
-            (Some(attendance), Filter::Topic(topic))
-                if !how.hidden && (self.options.topics)(topic).presence =>
-            {
-                let info = MemberInfo::new(member.info.user.clone())
-                    .connection_data(member.info.data.clone())
-                    .topic_data(how.data.clone());
-                attendance.join(topic, member.id.number, &info)
-            }
-            _ => Ok(()),
-        }
+    fn attend(&self, member: &Shared, topic: &Topic, how: &Subscribe) -> Result<(), JoinError> {
+        let Some(attendance) = &self.attendance else { return Ok(()) };
+        let info = MemberInfo::new(member.info.user.clone())
+            .connection_data(member.info.data.clone())
+            .topic_data(how.data.clone());
+        attendance.join(topic, member.id.number, &info)
     }
 
     /// The target of this topic or pattern, which stays while this is held.
@@ -89,14 +85,15 @@ impl Inner {
     }
 
     /// Under the lock of the target: what was published before is recovered or not, and what is published
-    /// afterwards comes behind that.
+    /// afterwards comes behind that. Under it, too, the member becomes present, as it leaves: it is present as
+    /// long as it is subscribed.
     fn join(
         &self,
         member: &Arc<Shared>,
         target: &Arc<Target>,
         state: &mut State,
         how: &Subscribe,
-        fetched: Option<Fetched>,
+        (fetched, is_present): (Option<Fetched>, bool),
     ) -> Result<Start, SubscribeError> {
         let most = self.options.max_subscriptions;
         let sub = member.join(target, most).map_err(|none| match none {
@@ -104,6 +101,13 @@ impl Inner {
             NoNumber::There => SubscribeError::AlreadySubscribed,
             NoNumber::TooMany => SubscribeError::TooMany(most),
         })?;
+        if let Some(topic) = target.topic().filter(|_| is_present)
+            && let Err(error) = self.attend(member, topic, how)
+        {
+            member.leave(target.id);
+            member.give_back(sub);
+            return Err(SubscribeError::Presence(error));
+        }
         state.trim(now());
         let (start, recovered) = begin(state.history(), how, fetched);
         state.join(&member.inbox);
