@@ -125,6 +125,10 @@ impl Seat {
     }
 
     pub(super) fn join(&mut self, sub: SubNumber, joining: Sub) {
+        // Turns that the former one with this number has left would be ahead of the start of this one.
+        if let Some(behind) = &mut self.behind {
+            behind.forget(sub);
+        }
         let index = sub as usize;
         if self.subs.len() <= index {
             self.subs.resize_with(index + 1, || None);
