@@ -241,6 +241,28 @@ fn what_was_ahead_may_be_gone_at_the_broker() {
 fn what_waits_behind_a_hole_is_bounded() {
     let (mut broker, now) = (Broker::new(usize::MAX), Instant::now());
     let mut line = Line::new(Keep::last(10));
+
+// Only their number was bounded: a thousand long ones waited for one hole, in each topic that had one.
+#[test]
+fn what_waits_behind_a_hole_is_bounded_in_bytes() {
+    let (now, top) = (Instant::now(), Position { epoch: Epoch::from_u64(1), offset: 0 });
+    let mut line = Line::new(Keep::last(10));
+    let end = History { publications: Vec::new(), top, complete: true };
+    line.answered(&topic(), u64::MAX, &end, now);
+    let mut arrive = |offset, len| {
+        let place = Some((Position { offset, ..top }, offset - 1));
+        let delivery = Delivery::new(topic(), "x".repeat(len).into(), place);
+        assert!(line.arrived(delivery, now).is_empty());
+        let bytes: usize = line.pending.iter().map(Delivery::size).sum();
+        assert_eq!(bytes, line.pending_bytes);
+        (line.pending.len(), bytes)
+    };
+    for offset in 2..200 {
+        assert!(arrive(offset, 100_000).1 <= MOST_PENDING_BYTES);
+    }
+    assert_eq!(arrive(200, 2 * MOST_PENDING_BYTES).0, 1, "a long one waits alone");
+    assert_eq!(arrive(201, 1).0, 1);
+}
     line.answered(&topic(), u64::MAX, &broker.history(u64::MAX, 0), now);
     broker.publish(1);
     for _ in 0..10_000 {
