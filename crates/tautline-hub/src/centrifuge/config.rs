@@ -120,7 +120,9 @@ impl Config {
 
     /// How many commands there may be in one frame: 1024. More close the connection with
     /// [`BAD_REQUEST`](crate::centrifuge::Disconnect::BAD_REQUEST). It is more than
-    /// [`max_channels`](Self::max_channels), see above.
+    /// [`max_channels`](Self::max_channels), see above. As many may wait while the client is connected; more
+    /// close the connection with
+    /// [`TOO_MANY_REQUESTS`](crate::centrifuge::Disconnect::TOO_MANY_REQUESTS).
     #[must_use]
     pub const fn max_commands(mut self, commands: usize) -> Self {
         self.max_commands = commands;
@@ -128,7 +130,9 @@ impl Config {
     }
 
     /// How many bytes a frame of a client may have: 64 KiB. Longer ones close the connection with
-    /// [`MESSAGE_TOO_BIG`](crate::centrifuge::Disconnect::MESSAGE_TOO_BIG).
+    /// [`MESSAGE_TOO_BIG`](crate::centrifuge::Disconnect::MESSAGE_TOO_BIG). The frames that come behind the first one
+    /// before the client is connected have at most so many together; more close the connection with
+    /// [`TOO_MANY_REQUESTS`](crate::centrifuge::Disconnect::TOO_MANY_REQUESTS).
     #[must_use]
     pub const fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = bytes;

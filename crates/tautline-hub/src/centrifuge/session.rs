@@ -91,7 +91,7 @@ enum State {
     /// it wait.
     New {
         stale: Option<Instant>,
-        early: Option<VecDeque<wire::Command>>,
+        early: Option<Early>,
     },
     /// The client may not come in. It is expected to go.
     Refused {
@@ -100,6 +100,14 @@ enum State {
     Open(Box<Open>),
     /// To be closed with this, or, without it, closed.
     Closed(Option<Disconnect>),
+}
+
+/// What came after the first command, before the application has answered that.
+#[derive(Default)]
+struct Early {
+    commands: VecDeque<wire::Command>,
+    /// Of the frames that they came in.
+    bytes: usize,
 }
 
 /// A client that is connected.
@@ -181,8 +189,17 @@ impl Session {
     /// # Errors
     /// Why it is not one of the protocol. Nothing in it is carried out, and the connection is to be closed.
     pub fn handle_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
-        if matches!(self.state, State::Closed(_)) {
-            return Ok(());
+        match &mut self.state {
+            State::Closed(_) => return Ok(()),
+            State::New { early: Some(early), .. } => {
+                early.bytes = early.bytes.saturating_add(frame.len());
+                if early.bytes > self.config.max_frame {
+                    // Nobody knows yet who this is.
+                    self.disconnect(Disconnect::TOO_MANY_REQUESTS);
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
         let commands = self.format.decode(frame, &self.config).inspect_err(|error| {
             self.disconnect(error.disconnect());

@@ -1,9 +1,9 @@
 //! What a client may ask for, and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::channels::{Subscription, Then};
-use super::{Event, MAX_NAME, Pending, Session, State};
+use super::{Early, Event, MAX_NAME, Pending, Session, State};
 use crate::centrifuge::codes::{ClientError, Disconnect};
 use crate::centrifuge::convert;
 use crate::centrifuge::data::Since;
@@ -25,8 +25,8 @@ impl Session {
                 None => self.bad_request("the first command does not connect"),
             },
             State::New { early: Some(early), .. } => {
-                if early.len() < self.config.max_commands {
-                    early.push_back(command);
+                if early.commands.len() < self.config.max_commands {
+                    early.commands.push_back(command);
                 } else {
                     self.disconnect(Disconnect::TOO_MANY_REQUESTS);
                 }
@@ -58,13 +58,13 @@ impl Session {
         };
         self.ask(pending, Request::Connect(request));
         if let State::New { early, .. } = &mut self.state {
-            *early = Some(VecDeque::new());
+            *early = Some(Early::default());
         }
     }
 
     /// The commands that came in the meantime.
-    pub(super) fn catch_up(&mut self, early: VecDeque<wire::Command>) {
-        for command in early {
+    pub(super) fn catch_up(&mut self, early: Early) {
+        for command in early.commands {
             self.command(command);
         }
     }
