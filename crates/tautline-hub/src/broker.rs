@@ -9,6 +9,8 @@ pub mod nats;
 pub mod redis;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod subscriptions;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod times;
 
 use std::fmt;
 use std::future::Future;

@@ -21,6 +21,7 @@ use self::keys::Keys;
 use self::session::{Session, Take};
 use self::settings::Server;
 use super::link::Link;
+use super::times::Times;
 use super::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
 };
@@ -105,8 +106,7 @@ pub struct RedisBroker {
     link: Link<Session>,
     servers: Vec<Server>,
     keys: Arc<Keys>,
-    deadline: Duration,
-    heartbeat: Duration,
+    times: Times,
     remember: Duration,
     patterns: Arc<RwLock<HashMap<Vec<u8>, Pattern>>>,
     strange: Arc<AtomicU64>,
@@ -131,11 +131,10 @@ impl RedisBroker {
 
     fn new(servers: Vec<Server>, keys: Keys, settings: &RedisBuilder) -> Self {
         Self {
-            link: Link::new(settings.deadline),
+            link: Link::new(settings.times.deadline),
             servers,
             keys: Arc::new(keys),
-            deadline: settings.deadline,
-            heartbeat: settings.heartbeat,
+            times: settings.times,
             remember: settings.remember,
             patterns: Arc::default(),
             strange: Arc::default(),
@@ -355,8 +354,7 @@ impl Broker for RedisBroker {
     fn run(self: Arc<Self>, sink: BrokerSink) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let take = self.taker(sink.clone());
-            let times = (self.deadline, self.heartbeat);
-            let connect = || session::connect(&self.servers, &self.keys, times, &take, &sink);
+            let connect = || session::connect(&self.servers, &self.keys, self.times, &take, &sink);
             self.link.run(sink.clone(), connect).await;
         })
     }
