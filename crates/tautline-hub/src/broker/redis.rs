@@ -10,7 +10,7 @@ mod wire;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use super::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
 };
 use crate::position::Position;
+use crate::sync::{read, write};
 use crate::topic::{Filter, Pattern, Topic};
 
 pub use self::settings::RedisBuilder;
@@ -163,7 +164,7 @@ impl RedisBroker {
 
     /// Remembers the patterns behind the globs that messages arrive with.
     fn note_patterns(&self, filters: &[Filter]) {
-        let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
+        let mut patterns = write(&self.patterns);
         for filter in filters {
             if let Filter::Pattern(pattern) = filter {
                 patterns.insert(self.keys.glob(pattern).into_bytes(), pattern.clone());
@@ -172,7 +173,7 @@ impl RedisBroker {
     }
 
     fn forget_patterns(&self, filters: &[Filter]) {
-        let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
+        let mut patterns = write(&self.patterns);
         for filter in filters {
             if let Filter::Pattern(pattern) = filter {
                 patterns.remove(self.keys.glob(pattern).as_bytes());
@@ -315,7 +316,7 @@ fn event(
     let pattern = match glob {
         None => None,
         Some(glob) => {
-            let patterns = patterns.read().unwrap_or_else(PoisonError::into_inner);
+            let patterns = read(patterns);
             match patterns.get(&glob) {
                 Some(pattern) if pattern.matches(&topic) => Some(pattern.clone()),
                 _ => return Some(Pushed::NoMatch),
