@@ -42,6 +42,28 @@ pub struct Keep {
     pub age: Duration,
 }
 
+impl Keep {
+    /// The last so many publications, of at most 1 MiB together, for five minutes.
+    #[must_use]
+    pub const fn last(messages: usize) -> Self {
+        Self { messages, bytes: 1 << 20, age: Duration::from_secs(300) }
+    }
+
+    /// At most so many bytes.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// None that is older.
+    #[must_use]
+    pub const fn age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+}
+
 /// A part of a topic's history that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "from the front, or from the back")]
