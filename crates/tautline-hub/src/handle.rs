@@ -70,22 +70,18 @@ impl Member {
         topic: &Topic,
         publication: impl Into<Publication>,
     ) -> Result<Published, PublishError> {
-        if self.shared.has_ended() {
-            return Err(PublishError::Ended);
-        }
-        if !self.hub.allows(&self.shared.info, Action::Publish(topic)) {
-            return Err(PublishError::Refused);
-        }
-        self.hub.publish(topic, publication.into().exclude(self.shared.id)).await
+        self.publish_to_all(topic, publication.into().exclude(self.shared.id)).await
     }
 
     /// The same, but it comes back as well.
-    #[cfg(feature = "centrifuge")]
     pub(crate) async fn publish_to_all(
         &self,
         topic: &Topic,
         publication: Publication,
     ) -> Result<Published, PublishError> {
+        if self.shared.has_ended() {
+            return Err(PublishError::Ended);
+        }
         if !self.hub.allows(&self.shared.info, Action::Publish(topic)) {
             return Err(PublishError::Refused);
         }
