@@ -88,7 +88,9 @@ impl Member {
         self.hub.publish(topic, publication).await
     }
 
-    /// Sends a message to this one alone, behind what was published before.
+    /// Sends a message to this one alone, behind what was published before. This does not wait, however much is on its
+    /// way to the worker already; what waits for the connection then is bounded
+    /// ([`Attach::limit`](crate::Attach::limit)), and beyond that it is closed.
     pub fn send(&self, message: impl Into<Prepared>) {
         let (seat, message) = (self.shared.seat, message.into());
         self.shared.inbox.push(Entry::Message { seat, message });
