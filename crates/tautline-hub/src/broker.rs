@@ -9,6 +9,8 @@ pub mod nats;
 pub mod redis;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod subscriptions;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod times;
 
 use std::fmt;
 use std::future::Future;
@@ -38,6 +40,28 @@ pub struct Keep {
     /// None that is older. A topic in which nothing was published for so long, and which nobody is
     /// subscribed to, is forgotten; it then begins a new epoch.
     pub age: Duration,
+}
+
+impl Keep {
+    /// The last so many publications, of at most 1 MiB together, for five minutes.
+    #[must_use]
+    pub const fn last(messages: usize) -> Self {
+        Self { messages, bytes: 1 << 20, age: Duration::from_secs(300) }
+    }
+
+    /// At most so many bytes.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// None that is older.
+    #[must_use]
+    pub const fn age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
 }
 
 /// A part of a topic's history that is asked for.

@@ -16,8 +16,8 @@ pub struct HubBuilder {
 }
 
 impl HubBuilder {
-    /// What a topic has, by its name. It is asked often, and answers the same each time. Default: nothing
-    /// but what is published now.
+    /// What a topic has, by its name. It is asked with each publication and subscription, and answers the same each
+    /// time. Default: nothing but what is published now.
     pub fn topics(
         mut self,
         topics: impl Fn(&Topic) -> TopicOptions + Send + Sync + 'static,
@@ -73,7 +73,9 @@ impl HubBuilder {
     }
 
     /// How many bytes of publications are kept while the broker is away, and published in their order when it
-    /// is back. [`Hub::publish`](crate::Hub::publish) returns without a position then. Default: 0, publishing fails.
+    /// is back. [`Hub::publish`](crate::Hub::publish) returns without a position then. Each counts 256 bytes besides.
+    /// One without history that was under way when the broker was lost may reach other nodes twice. Default: 0,
+    /// publishing fails.
     pub const fn keep_while_away(mut self, bytes: usize) -> Self {
         self.options.keep_while_away = bytes;
         self

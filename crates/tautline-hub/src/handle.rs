@@ -70,29 +70,27 @@ impl Member {
         topic: &Topic,
         publication: impl Into<Publication>,
     ) -> Result<Published, PublishError> {
+        self.publish_to_all(topic, publication.into().exclude(self.shared.id)).await
+    }
+
+    /// The same, but it comes back as well.
+    pub(crate) async fn publish_to_all(
+        &self,
+        topic: &Topic,
+        publication: Publication,
+    ) -> Result<Published, PublishError> {
         if self.shared.has_ended() {
             return Err(PublishError::Ended);
         }
         if !self.hub.allows(&self.shared.info, Action::Publish(topic)) {
             return Err(PublishError::Refused);
         }
-        self.hub.publish(topic, publication.into().exclude(self.shared.id)).await
-    }
-
-    /// The same, but it comes back as well.
-    #[cfg(feature = "centrifuge")]
-    pub(crate) async fn publish_to_all(
-        &self,
-        topic: &Topic,
-        publication: Publication,
-    ) -> Result<Published, PublishError> {
-        if !self.hub.allows(&self.shared.info, Action::Publish(topic)) {
-            return Err(PublishError::Refused);
-        }
         self.hub.publish(topic, publication).await
     }
 
-    /// Sends a message to this one alone, behind what was published before.
+    /// Sends a message to this one alone, behind what was published before. This does not wait, however much is on its
+    /// way to the worker already; what waits for the connection then is bounded
+    /// ([`Attach::limit`](crate::Attach::limit)), and beyond that it is closed.
     pub fn send(&self, message: impl Into<Prepared>) {
         let (seat, message) = (self.shared.seat, message.into());
         self.shared.inbox.push(Entry::Message { seat, message });

@@ -98,9 +98,11 @@ impl Hub {
     }
 
     /// Publishes. When this returns, it is on its way to all who are subscribed, and none who subscribes
-    /// later misses what comes after it. It waits while more is on its way than 8 MiB.
+    /// later misses what comes after it. It waits while more is on its way to a worker than 8 MiB, and, with a
+    /// [broker](HubBuilder::broker), until that has it.
     ///
-    /// Cancel safe: it is published as soon as the future has been polled.
+    /// Cancel safe: without a broker it is published as soon as the future has been polled. With one, whether it is
+    /// published is not known if the future is dropped; or, without a history, whether it is on other nodes.
     ///
     /// # Errors
     /// Why it was not published.
@@ -179,8 +181,8 @@ impl Hub {
         member.is_some_and(|member| self.inner.unsubscribe(&member, filter, Some(code)))
     }
 
-    /// Sends a message to one member of this node, behind what was published before. Returns whether there
-    /// is such a member.
+    /// Sends a message to one member of this node, behind what was published before, as
+    /// [`Member::send`]. Returns whether there is such a member.
     pub fn send(&self, member: MemberId, message: impl Into<Prepared>) -> bool {
         let send = |member: &Arc<Shared>| {
             member.inbox.push(Entry::Message { seat: member.seat, message: message.into() });
@@ -198,7 +200,8 @@ impl Hub {
     }
 
     /// Asks again about each subscription of each member, and ends those that may no longer be, with this
-    /// number: see [`unsubscribe`](Self::unsubscribe). Returns how many those were.
+    /// number: see [`unsubscribe`](Self::unsubscribe). Returns how many those were. With very many subscriptions this
+    /// takes long, and gives no other task a turn: call it where that is no harm.
     #[expect(clippy::must_use_candidate, reason = "what it does counts, not what it returns")]
     pub fn review(&self, code: u32) -> usize {
         self.inner.review(code)

@@ -22,7 +22,7 @@ use crate::inbox::target::{Kept, Retire, State, Target};
 use crate::inbox::{Entry, Inbox};
 use crate::line::Line;
 use crate::log::Log;
-use crate::options::{Action, Attach, Authorize, Options};
+use crate::options::{Action, Attach, Authorize, Options, TopicOptions};
 use crate::outlet::Outlet;
 use crate::position::Epoch;
 use crate::publication::Publication;
@@ -211,12 +211,17 @@ impl Inner {
         self.members.iter().flat_map(of).collect()
     }
 
-    fn keep(&self, topic: &Topic) -> Option<Keep> {
-        (self.options.topics)(topic).history
+    /// What the application says of a topic. Not to be called under a lock: it may call the hub.
+    fn options_of(&self, topic: &Topic) -> TopicOptions {
+        (self.options.topics)(topic)
     }
 
-    fn kept(&self, topic: &Topic) -> Kept {
-        match (self.keep(topic), &self.remote) {
+    fn keep(&self, topic: &Topic) -> Option<Keep> {
+        self.options_of(topic).history
+    }
+
+    fn kept(&self, keep: Option<Keep>) -> Kept {
+        match (keep, &self.remote) {
             (None, _) => Kept::Nowhere,
             (Some(keep), None) => Kept::Here(Log::new(keep, Epoch::from_u64(random()), 0)),
             (Some(keep), Some(_)) => Kept::ByBroker(Line::new(keep)),
@@ -226,7 +231,10 @@ impl Inner {
     /// The target of this topic, with its state, if there is one or has to be one.
     fn target_of(&self, filter: &Filter) -> Result<Arc<Target>, Full> {
         match filter {
-            Filter::Topic(topic) => self.table.topic(topic, || self.kept(topic)),
+            Filter::Topic(topic) => {
+                let keep = self.keep(topic);
+                self.table.topic(topic, || self.kept(keep))
+            }
             Filter::Pattern(pattern) => self.table.pattern(pattern),
         }
     }
@@ -275,7 +283,7 @@ impl Inner {
     ) -> Result<(Published, Option<Arc<Inbox>>), PublishError> {
         loop {
             let target = if keep.is_some() {
-                let target = self.table.topic(topic, || self.kept(topic));
+                let target = self.table.topic(topic, || self.kept(keep));
                 Some(target.map_err(|Full(most)| PublishError::TooManyTopics(most))?)
             } else {
                 self.table.get(topic)

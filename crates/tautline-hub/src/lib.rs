@@ -36,6 +36,8 @@ mod topic;
 mod trie;
 mod worker;
 mod workers;
+#[cfg(test)]
+mod xorshift;
 
 pub use broker::Keep;
 pub use builder::HubBuilder;

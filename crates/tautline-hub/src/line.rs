@@ -12,6 +12,8 @@ use crate::topic::Topic;
 /// How many arrive behind a hole, while what is missing is asked for, before they are given up and asked for as
 /// well.
 const MOST_PENDING: usize = 1024;
+/// And how many bytes: as many as wait for a worker before publishers do.
+const MOST_PENDING_BYTES: usize = 8 << 20;
 /// How often in a row something is asked for that still leaves a hole.
 const TRIES: u32 = 3;
 
@@ -24,6 +26,8 @@ pub(crate) struct Line {
     state: State,
     /// What arrived behind a hole, or before the beginning was known, in order.
     pending: Vec<Delivery>,
+    /// What these count.
+    pending_bytes: usize,
     tries: u32,
 }
 
@@ -44,7 +48,8 @@ pub(crate) enum Step {
 
 impl Line {
     pub(crate) const fn new(keep: Keep) -> Self {
-        Self { keep, log: None, state: State::Asking, pending: Vec::new(), tries: 0 }
+        let state = State::Asking;
+        Self { keep, log: None, state, pending: Vec::new(), pending_bytes: 0, tries: 0 }
     }
 
     /// What is there, if it is known where it ends.
@@ -93,10 +98,14 @@ impl Line {
     }
 
     fn wait(&mut self, delivery: Delivery) {
-        if self.pending.len() >= MOST_PENDING {
+        if self.pending.len() >= MOST_PENDING
+            || self.pending_bytes + delivery.size() > MOST_PENDING_BYTES
+        {
             // All of them are in the history that is asked for.
             self.pending.clear();
+            self.pending_bytes = 0;
         }
+        self.pending_bytes += delivery.size();
         self.pending.push(delivery);
     }
 
@@ -142,7 +151,7 @@ impl Line {
             Some(_) if after != u64::MAX && history.top.offset < after => {
                 self.begin_anew(history.top, GapReason::Ahead, &mut steps);
                 // What waits may be of what is gone.
-                self.pending.clear();
+                (self.pending, self.pending_bytes) = (Vec::new(), 0);
                 is_known = false;
             }
             Some(top) if history.complete && after <= top.offset => {
@@ -223,6 +232,7 @@ impl Line {
             if self.tries < TRIES {
                 self.state = State::Asking;
                 self.pending = std::iter::once(delivery).chain(pending).collect();
+                self.pending_bytes = self.pending.iter().map(Delivery::size).sum();
                 return;
             }
             self.tries = 0;
@@ -237,7 +247,7 @@ impl Line {
             self.begin_anew(ahead, GapReason::Trimmed, steps);
             self.append(&delivery, now, steps);
         }
-        self.pending = Vec::new();
+        (self.pending, self.pending_bytes) = (Vec::new(), 0);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tautline::Message;
 
@@ -12,28 +11,6 @@ use crate::outlet::{Outgoing, Tell};
 use crate::presence;
 use crate::slow::Slow;
 use crate::topic::{Filter, Topic};
-
-impl Keep {
-    /// The last so many publications, of at most 1 MiB together, for five minutes.
-    #[must_use]
-    pub const fn last(messages: usize) -> Self {
-        Self { messages, bytes: 1 << 20, age: Duration::from_secs(300) }
-    }
-
-    /// At most so many bytes.
-    #[must_use]
-    pub const fn bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// None that is older.
-    #[must_use]
-    pub const fn age(mut self, age: Duration) -> Self {
-        self.age = age;
-        self
-    }
-}
 
 /// What a topic has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -146,18 +146,28 @@ pub(crate) fn try_each<O: Outlet + ?Sized>(
     deliveries: Deliveries<'_>,
 ) -> Result<Sent, Ended> {
     let mut cx = Context::from_waker(Waker::noop());
+    let taken = feed_each(outlet, deliveries, &mut cx)?;
+    match outlet.poll_flush(&mut cx) {
+        Poll::Ready(flushed) => flushed.map(|()| Sent { taken, flushed: true }),
+        Poll::Pending => Ok(Sent { taken, flushed: false }),
+    }
+}
+
+/// Feeds these until there is no room. Returns how many were taken.
+pub(crate) fn feed_each<O: Outlet + ?Sized>(
+    outlet: &mut O,
+    deliveries: Deliveries<'_>,
+    cx: &mut Context<'_>,
+) -> Result<usize, Ended> {
     let mut taken = 0;
     for delivery in deliveries {
-        match outlet.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
+        match outlet.poll_feed(&Outgoing::Delivery(delivery), cx) {
             Poll::Ready(fed) => fed?,
             Poll::Pending => break,
         }
         taken += 1;
     }
-    match outlet.poll_flush(&mut cx) {
-        Poll::Ready(flushed) => flushed.map(|()| Sent { taken, flushed: true }),
-        Poll::Pending => Ok(Sent { taken, flushed: false }),
-    }
+    Ok(taken)
 }
 
 /// What to send for what is not a publication, if anything.

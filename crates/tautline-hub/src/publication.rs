@@ -174,12 +174,7 @@ impl Publication {
         if let Some(node) = self.origin {
             out.put_u64(node.as_u64());
         }
-        for field in fields.into_iter().flatten() {
-            // A message is bounded far below what 32 bits can say; a longer field is cut off.
-            let len = u32::try_from(field.len()).unwrap_or(u32::MAX);
-            out.put_u32(len);
-            out.put_slice(&field[..len as usize]);
-        }
+        fields.into_iter().flatten().for_each(|field| put_field(&mut out, field));
         out.put_slice(payload);
         out.freeze()
     }
@@ -199,11 +194,11 @@ impl Publication {
         }
         let exclude = (flags & EXCLUDE != 0).then(|| member(&mut bytes)).transpose()?;
         let origin = (flags & ORIGIN != 0).then(|| node(&mut bytes)).transpose()?;
-        let key = (flags & KEY != 0).then(|| field(&mut bytes)).transpose()?;
+        let key = (flags & KEY != 0).then(|| take_field(&mut bytes)).transpose()?;
         if key.as_ref().is_some_and(|key| key.len() > MAX_KEY_LEN) {
             return Err(DecodeError::Malformed);
         }
-        let meta = (flags & META != 0).then(|| field(&mut bytes)).transpose()?;
+        let meta = (flags & META != 0).then(|| take_field(&mut bytes)).transpose()?;
         let kind = if flags & TEXT != 0 { Kind::Text } else { Kind::Binary };
         let message = kind.message(bytes).ok_or(DecodeError::Utf8)?;
         Ok(Self { message, key, meta, exclude, origin })
@@ -222,7 +217,15 @@ fn member(bytes: &mut Bytes) -> Result<MemberId, DecodeError> {
     Ok(MemberId { node: node(bytes)?, number: number(bytes)? })
 }
 
-fn field(bytes: &mut Bytes) -> Result<Bytes, DecodeError> {
+/// Puts a field behind its length. A message is bounded far below what 32 bits can say; a longer field is cut off.
+pub(crate) fn put_field(out: &mut BytesMut, field: &[u8]) {
+    let len = u32::try_from(field.len()).unwrap_or(u32::MAX);
+    out.put_u32(len);
+    out.put_slice(&field[..len as usize]);
+}
+
+/// Takes a field that [`put_field`] has put.
+pub(crate) fn take_field(bytes: &mut Bytes) -> Result<Bytes, DecodeError> {
     let len = bytes.try_get_u32().map_err(|_| DecodeError::Malformed)? as usize;
     if bytes.len() < len {
         return Err(DecodeError::Malformed);

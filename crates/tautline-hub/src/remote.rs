@@ -21,7 +21,7 @@ use crate::broker::{
 use crate::clock::now;
 use crate::delivery::Delivery;
 use crate::id::NodeId;
-use crate::inbox::target::{Retire, State, Target};
+use crate::inbox::target::{Relay, Retire, State, Target};
 use crate::inbox::{Entry, Inbox};
 use crate::line::{Step, in_order};
 use crate::outbox::{Full, Outbox, Parcel};
@@ -233,7 +233,7 @@ impl Remote {
 
     /// Has the broker subscribe this, unless it has.
     pub(crate) async fn join(&self, target: &Arc<Target>) -> Result<(), BrokerError> {
-        if target.lock().relayed {
+        if target.lock().is_relayed() {
             return Ok(());
         }
         let (done, result) = oneshot::channel();
@@ -389,12 +389,15 @@ impl Retire for Remote {
             if !state.is_unused() || state.gone {
                 return;
             }
-            if state.relayed {
-                if !std::mem::replace(&mut state.leaving, true) {
+            match state.relay {
+                Relay::No => {}
+                Relay::Yes => {
+                    state.relay = Relay::Leaving;
                     lock(&self.left).push_back(target.clone());
                     self.changed.notify_one();
+                    return;
                 }
-                return;
+                Relay::Leaving => return,
             }
         }
         self.table.take_out(target);

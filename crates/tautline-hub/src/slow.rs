@@ -11,7 +11,7 @@ use crate::delivery::Delivery;
 /// wait, up to a number of bytes, and then this happens.
 ///
 /// Each counts its payload, key and meta, and 384 bytes for what else it takes, although it is shared with
-/// others that wait for it.
+/// others that wait for it. Limits are in bytes. What was recovered when the subscription began counts nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slow {
     pub(crate) limit: usize,
@@ -37,7 +37,7 @@ impl Slow {
     /// How many bytes wait by default: 1 MiB.
     pub const DEFAULT_LIMIT: usize = 1 << 20;
 
-    /// The connection is closed, with this code: for what must not be missing. The client connects again,
+    /// The connection is closed, with this Close: for what must not be missing. The client connects again,
     /// and recovers what it missed.
     #[must_use]
     pub fn disconnect(limit: usize, close: impl Into<CloseFrame>) -> Self {

@@ -207,7 +207,7 @@ pub enum PublishError {
     Refused,
     /// There are as many topics as the hub may have: so many.
     TooManyTopics(usize),
-    /// The hub was shut down, or the member has left.
+    /// The hub was shut down, or the member's connection has ended.
     Ended,
     /// The broker did not take it. Subscribers of this node have it nevertheless, unless the topic has a
     /// history.
@@ -233,7 +233,7 @@ impl fmt::Display for PublishError {
         match self {
             Self::Refused => f.write_str("the publication was refused"),
             Self::TooManyTopics(limit) => write!(f, "the hub has at most {limit} topics"),
-            Self::Ended => f.write_str("the hub has ended"),
+            Self::Ended => f.write_str("the member or the hub has ended"),
             Self::Broker(_) => f.write_str("the broker did not take the publication"),
             Self::KeptFull(limit) => write!(f, "{limit} bytes wait for the broker already"),
         }

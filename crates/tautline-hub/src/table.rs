@@ -70,7 +70,7 @@ impl Table {
     ) -> Result<Arc<Target>, Full> {
         self.try_topic(topic, &kept).or_else(|Full(_)| {
             // Those that are there only for who may come back.
-            self.forget(|state| state.is_unused() && !state.relayed);
+            self.forget(|state| state.is_unused() && !state.is_relayed());
             self.try_topic(topic, &kept)
         })
     }
@@ -139,7 +139,7 @@ impl Table {
         let Some(shard) = self.shards.get(shard) else { return false };
         self.forget_in(shard, |state| {
             state.trim(now);
-            state.is_over(now) && !state.relayed
+            state.is_over(now) && !state.is_relayed()
         });
         true
     }

@@ -79,9 +79,9 @@ impl fmt::Display for TopicError {
 impl std::error::Error for TopicError {}
 
 /// The token for any one token.
-const ANY: &str = "*";
+pub(crate) const ANY: &str = "*";
 /// The last token, for all that follow.
-const REST: &str = ">";
+pub(crate) const REST: &str = ">";
 
 impl Topic {
     /// A topic of this name.

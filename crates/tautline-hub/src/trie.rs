@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::topic::{Pattern, Topic};
+use crate::topic::{ANY, Pattern, REST, Topic};
 
 /// A value for each of some patterns.
 #[derive(Debug)]
@@ -89,10 +89,10 @@ impl<T> Node<T> {
             self.value.iter().for_each(found);
             return;
         };
-        if let Some(all) = self.next.get(">") {
+        if let Some(all) = self.next.get(REST) {
             all.value.iter().for_each(&mut *found);
         }
-        for token in [*token, "*"] {
+        for token in [*token, ANY] {
             if let Some(node) = self.next.get(token) {
                 node.matching(rest, found);
             }

@@ -15,7 +15,6 @@ use crate::log::GapReason;
 use crate::numbers::{SeatNumber, SubNumber};
 use crate::outlet::Outgoing;
 use crate::presence::Event;
-use crate::topic::Filter;
 
 /// How many deliveries are noted down before members are written to.
 const MOST_NOTED: usize = 128 << 10;
@@ -235,12 +234,14 @@ impl Worker {
     }
 
     fn gap(&mut self, target: &Target, reason: GapReason) {
-        let Filter::Topic(topic) = &target.filter else { return };
-        let subs = self.targets.get(&target.id).cloned().unwrap_or_default();
-        for (seat, sub) in subs {
-            if let Some(member) = seat_of(&mut self.seats, seat) {
-                member.gap(&self.round, sub, topic, reason);
-                self.mark(seat);
+        let Some(topic) = target.topic() else { return };
+        let Self { targets, seats, round, dirty, .. } = self;
+        for (seat, sub) in targets.get(&target.id).into_iter().flatten() {
+            if let Some(member) = seat_of(seats, *seat) {
+                member.gap(round, *sub, topic, reason);
+                if member.mark() {
+                    dirty.push(*seat);
+                }
             }
         }
     }

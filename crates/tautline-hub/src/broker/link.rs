@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tautline::reconnect::Backoff;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::subscriptions::{Change, Subscriptions};
 use super::{BrokerError, BrokerEvent, BrokerSink};
+use crate::sync::lock;
 use crate::topic::Filter;
 
 /// The highest time to the next attempt at first, and after many.
@@ -215,7 +216,7 @@ impl<S: Clone + Send + Sync + 'static> Link<S> {
     }
 
     fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.subscriptions)
     }
 }
 

@@ -9,7 +9,6 @@ mod subjects;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::Config;
@@ -21,6 +20,7 @@ use self::session::{Kept, Session, Source, Take};
 use self::settings::Login;
 use self::subjects::Subjects;
 use super::link::Link;
+use super::times::Times;
 use super::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
 };
@@ -108,8 +108,7 @@ struct Settings {
     tls: ClientTls,
     subjects: Subjects,
     stream: Option<Config>,
-    deadline: Duration,
-    heartbeat: Duration,
+    times: Times,
     backlog: usize,
 }
 
@@ -142,11 +141,10 @@ impl NatsBroker {
             tls: builder.tls.clone(),
             subjects,
             stream,
-            deadline: builder.deadline,
-            heartbeat: builder.heartbeat,
+            times: builder.times,
             backlog: builder.backlog,
         };
-        Self { link: Link::new(builder.deadline), settings, strange: Arc::default() }
+        Self { link: Link::new(builder.times.deadline), settings, strange: Arc::default() }
     }
 
     /// What arrives, as events.

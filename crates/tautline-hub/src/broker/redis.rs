@@ -10,7 +10,7 @@ mod wire;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +21,12 @@ use self::keys::Keys;
 use self::session::{Session, Take};
 use self::settings::Server;
 use super::link::Link;
+use super::times::Times;
 use super::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
 };
 use crate::position::Position;
+use crate::sync::{read, write};
 use crate::topic::{Filter, Pattern, Topic};
 
 pub use self::settings::RedisBuilder;
@@ -105,8 +107,7 @@ pub struct RedisBroker {
     link: Link<Session>,
     servers: Vec<Server>,
     keys: Arc<Keys>,
-    deadline: Duration,
-    heartbeat: Duration,
+    times: Times,
     remember: Duration,
     patterns: Arc<RwLock<HashMap<Vec<u8>, Pattern>>>,
     strange: Arc<AtomicU64>,
@@ -131,11 +132,10 @@ impl RedisBroker {
 
     fn new(servers: Vec<Server>, keys: Keys, settings: &RedisBuilder) -> Self {
         Self {
-            link: Link::new(settings.deadline),
+            link: Link::new(settings.times.deadline),
             servers,
             keys: Arc::new(keys),
-            deadline: settings.deadline,
-            heartbeat: settings.heartbeat,
+            times: settings.times,
             remember: settings.remember,
             patterns: Arc::default(),
             strange: Arc::default(),
@@ -164,7 +164,7 @@ impl RedisBroker {
 
     /// Remembers the patterns behind the globs that messages arrive with.
     fn note_patterns(&self, filters: &[Filter]) {
-        let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
+        let mut patterns = write(&self.patterns);
         for filter in filters {
             if let Filter::Pattern(pattern) = filter {
                 patterns.insert(self.keys.glob(pattern).into_bytes(), pattern.clone());
@@ -173,7 +173,7 @@ impl RedisBroker {
     }
 
     fn forget_patterns(&self, filters: &[Filter]) {
-        let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
+        let mut patterns = write(&self.patterns);
         for filter in filters {
             if let Filter::Pattern(pattern) = filter {
                 patterns.remove(self.keys.glob(pattern).as_bytes());
@@ -316,7 +316,7 @@ fn event(
     let pattern = match glob {
         None => None,
         Some(glob) => {
-            let patterns = patterns.read().unwrap_or_else(PoisonError::into_inner);
+            let patterns = read(patterns);
             match patterns.get(&glob) {
                 Some(pattern) if pattern.matches(&topic) => Some(pattern.clone()),
                 _ => return Some(Pushed::NoMatch),
@@ -355,8 +355,7 @@ impl Broker for RedisBroker {
     fn run(self: Arc<Self>, sink: BrokerSink) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let take = self.taker(sink.clone());
-            let times = (self.deadline, self.heartbeat);
-            let connect = || session::connect(&self.servers, &self.keys, times, &take, &sink);
+            let connect = || session::connect(&self.servers, &self.keys, self.times, &take, &sink);
             self.link.run(sink.clone(), connect).await;
         })
     }

@@ -120,7 +120,9 @@ impl Config {
 
     /// How many commands there may be in one frame: 1024. More close the connection with
     /// [`BAD_REQUEST`](crate::centrifuge::Disconnect::BAD_REQUEST). It is more than
-    /// [`max_channels`](Self::max_channels), see above.
+    /// [`max_channels`](Self::max_channels), see above. As many may wait while the client is connected; more
+    /// close the connection with
+    /// [`TOO_MANY_REQUESTS`](crate::centrifuge::Disconnect::TOO_MANY_REQUESTS).
     #[must_use]
     pub const fn max_commands(mut self, commands: usize) -> Self {
         self.max_commands = commands;

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::data::{ClientInfo, Publication};
 use super::payload::Payload;
-use crate::publication::{DecodeError, Publication as Published};
+use crate::publication::{DecodeError, Publication as Published, put_field, take_field};
 
 /// The first byte, so that nodes of other versions can be told apart.
 const VERSION: u8 = 1;
@@ -49,20 +49,13 @@ fn encode(info: Option<&ClientInfo>, tags: &BTreeMap<String, String>) -> Bytes {
     if let Some(ClientInfo { client, user, connection, subscription }) = info {
         let fields =
             [client.as_bytes(), user.as_bytes(), connection.as_bytes(), subscription.as_bytes()];
-        fields.into_iter().for_each(|field| put(&mut out, field));
+        fields.into_iter().for_each(|field| put_field(&mut out, field));
     }
     for (name, value) in tags {
-        put(&mut out, name.as_bytes());
-        put(&mut out, value.as_bytes());
+        put_field(&mut out, name.as_bytes());
+        put_field(&mut out, value.as_bytes());
     }
     out.freeze()
-}
-
-/// A message is bounded far below what 32 bits can say; a longer field is cut off.
-fn put(out: &mut BytesMut, field: &[u8]) {
-    let len = u32::try_from(field.len()).unwrap_or(u32::MAX);
-    out.put_u32(len);
-    out.put_slice(&field[..len as usize]);
 }
 
 type Meta = (Option<ClientInfo>, BTreeMap<String, String>);
@@ -77,8 +70,8 @@ fn decode(mut meta: Bytes) -> Result<Meta, DecodeError> {
         Ok(1) => Some(ClientInfo {
             client: text(&mut meta)?,
             user: text(&mut meta)?,
-            connection: Payload::from(take(&mut meta)?),
-            subscription: Payload::from(take(&mut meta)?),
+            connection: Payload::from(take_field(&mut meta)?),
+            subscription: Payload::from(take_field(&mut meta)?),
         }),
         _ => return Err(DecodeError::Malformed),
     };
@@ -90,15 +83,7 @@ fn decode(mut meta: Bytes) -> Result<Meta, DecodeError> {
 }
 
 fn text(meta: &mut Bytes) -> Result<String, DecodeError> {
-    String::from_utf8(take(meta)?.into()).map_err(|_| DecodeError::Utf8)
-}
-
-fn take(meta: &mut Bytes) -> Result<Bytes, DecodeError> {
-    let len = meta.try_get_u32().map_err(|_| DecodeError::Malformed)? as usize;
-    if meta.len() < len {
-        return Err(DecodeError::Malformed);
-    }
-    Ok(meta.split_to(len))
+    String::from_utf8(take_field(meta)?.into()).map_err(|_| DecodeError::Utf8)
 }
 
 #[cfg(test)]

@@ -320,17 +320,13 @@ impl Session {
 
     /// Whether commands wait for the answer to the first one.
     pub(super) fn has_early(&self) -> bool {
-        matches!(&self.state, State::New { early: Some(early), .. } if !early.is_empty())
+        matches!(&self.state, State::New { early: Some(early), .. } if !early.commands.is_empty())
     }
 
     /// Whether the client has been let in, and nothing has ended the connection since.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Open(_))
-    }
-
-    const fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
     }
 
     /// Who the client is, as others in this channel see it. Without a user before it is connected.

@@ -33,12 +33,19 @@ pub(crate) struct State {
     unused_since: Option<Instant>,
     /// What a broker keeps, as this node follows it.
     pub(crate) line: Option<Line>,
-    /// The broker has subscribed it.
-    pub(crate) relayed: bool,
+    pub(crate) relay: Relay,
     /// It is in the list of those of which something is to be fetched.
     pub(crate) listed: bool,
-    /// It is in the list of those that nobody is subscribed to any more.
-    pub(crate) leaving: bool,
+}
+
+/// Whether the broker has subscribed it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Relay {
+    #[default]
+    No,
+    Yes,
+    /// It has, and this is in the list of those that nobody is subscribed to any more.
+    Leaving,
 }
 
 /// Who takes out targets that nobody wants any more.
@@ -147,6 +154,11 @@ impl State {
     /// Nobody is subscribed, and nothing is kept here that is not elsewhere.
     pub(crate) fn is_unused(&self) -> bool {
         self.interest.is_empty() && self.asked == 0 && self.log.as_ref().is_none_or(Log::is_empty)
+    }
+
+    /// Whether the broker has to be told when this is taken out.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relay != Relay::No
     }
 
     pub(crate) fn is_wanted(&self) -> bool {

@@ -36,28 +36,22 @@ impl Inner {
             }
             None => None,
         };
-        let attended = self.attended(filter, how);
+        // Asked before the lock is taken: it is the application's code.
+        let is_present = !how.hidden && self.has_presence(filter);
         let mut state = asked.target.lock();
-        self.join(member, &asked.target, &mut state, (how, attended), fetched)
+        self.join(member, &asked.target, &mut state, how, (fetched, is_present))
     }
 
-    /// Where who subscribes is present: a topic that has presence.
-    fn attended<'a>(&self, filter: &'a Filter, how: &Subscribe) -> Option<&'a Topic> {
+    fn has_presence(&self, filter: &Filter) -> bool {
         match filter {
-            Filter::Topic(topic) if !how.hidden && (self.options.topics)(topic).presence => {
-                Some(topic)
-            }
-            _ => None,
+            Filter::Topic(topic) => self.attendance.is_some() && self.options_of(topic).presence,
+            Filter::Pattern(_) => false,
         }
     }
 
-    fn attend(
-        &self,
-        member: &Shared,
-        topic: Option<&Topic>,
-        how: &Subscribe,
-    ) -> Result<(), JoinError> {
-        let (Some(attendance), Some(topic)) = (&self.attendance, topic) else { return Ok(()) };
+    /// Who subscribes to a topic with presence is present.
+    fn attend(&self, member: &Shared, topic: &Topic, how: &Subscribe) -> Result<(), JoinError> {
+        let Some(attendance) = &self.attendance else { return Ok(()) };
         let info = MemberInfo::new(member.info.user.clone())
             .connection_data(member.info.data.clone())
             .topic_data(how.data.clone());
@@ -91,14 +85,15 @@ impl Inner {
     }
 
     /// Under the lock of the target: what was published before is recovered or not, and what is published
-    /// afterwards comes behind that.
+    /// afterwards comes behind that. Under it, too, the member becomes present, as it leaves: it is present as
+    /// long as it is subscribed.
     fn join(
         &self,
         member: &Arc<Shared>,
         target: &Arc<Target>,
         state: &mut State,
-        (how, attended): (&Subscribe, Option<&Topic>),
-        fetched: Option<Fetched>,
+        how: &Subscribe,
+        (fetched, is_present): (Option<Fetched>, bool),
     ) -> Result<Start, SubscribeError> {
         let most = self.options.max_subscriptions;
         let sub = member.join(target, most).map_err(|none| match none {
@@ -106,8 +101,9 @@ impl Inner {
             NoNumber::There => SubscribeError::AlreadySubscribed,
             NoNumber::TooMany => SubscribeError::TooMany(most),
         })?;
-        // Before the worker hears of it: one that cannot be present gets nothing.
-        if let Err(error) = self.attend(member, attended, how) {
+        if let Some(topic) = target.topic().filter(|_| is_present)
+            && let Err(error) = self.attend(member, topic, how)
+        {
             member.leave(target.id);
             member.give_back(sub);
             return Err(SubscribeError::Presence(error));

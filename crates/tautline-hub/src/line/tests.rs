@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::position::Epoch;
+use crate::xorshift::Xorshift;
 
 fn topic() -> Topic {
     Topic::new("a").unwrap()
@@ -57,18 +58,6 @@ impl Broker {
     }
 }
 
-/// A small generator of numbers (xorshift), so that a failure can be replayed by its seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// A subscriber: it counts up, and starts anew after a gap.
 #[derive(Default)]
 struct Subscriber {
@@ -106,7 +95,7 @@ impl Subscriber {
 /// early and now and then begins a new epoch or goes back: whoever follows it has everything in order, or is
 /// told of a gap, and in the end is where the broker is.
 fn simulate(seed: u64, most: usize, may_restart: bool) -> Subscriber {
-    let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut numbers = Xorshift(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let now = Instant::now();
     let mut broker = Broker::new(most);
     let keep = Keep::last(16).age(Duration::from_secs(3600));
@@ -134,14 +123,13 @@ fn simulate(seed: u64, most: usize, may_restart: bool) -> Subscriber {
                 let known = line.log().map_or(u64::MAX, |log| log.top().offset);
                 let asks = line.asks().or_else(|| (numbers.below(4) == 0).then_some(known));
                 if let Some(after) = asks.filter(|_| answers.len() < 3) {
-                    let limit = usize::try_from(numbers.below(20)).unwrap() + 1;
+                    let limit = numbers.index(20) + 1;
                     answers.push((after, broker.history(after, limit)));
                 }
             }
             8 => {
                 if !answers.is_empty() {
-                    let which = numbers.below(answers.len() as u64);
-                    let (after, history) = answers.remove(usize::try_from(which).unwrap());
+                    let (after, history) = answers.remove(numbers.index(answers.len()));
                     subscriber.take(line.answered(&topic(), after, &history, now), seed);
                 }
             }
@@ -276,4 +264,26 @@ fn a_newest_position_is_asked_about_if_it_is_another_one() {
     }
     assert!(matches!(steps[..], [Step::Gap(GapReason::Trimmed), Step::Deliver(_)]), "{steps:?}");
     assert_eq!(line.asks(), None);
+}
+
+// Only their number was bounded: a thousand long ones waited for one hole, in each topic that had one.
+#[test]
+fn what_waits_behind_a_hole_is_bounded_in_bytes() {
+    let (now, top) = (Instant::now(), Position { epoch: Epoch::from_u64(1), offset: 0 });
+    let mut line = Line::new(Keep::last(10));
+    let end = History { publications: Vec::new(), top, complete: true };
+    line.answered(&topic(), u64::MAX, &end, now);
+    let mut arrive = |offset, len| {
+        let place = Some((Position { offset, ..top }, offset - 1));
+        let delivery = Delivery::new(topic(), "x".repeat(len).into(), place);
+        assert!(line.arrived(delivery, now).is_empty());
+        let bytes: usize = line.pending.iter().map(Delivery::size).sum();
+        assert_eq!(bytes, line.pending_bytes);
+        (line.pending.len(), bytes)
+    };
+    for offset in 2..200 {
+        assert!(arrive(offset, 100_000).1 <= MOST_PENDING_BYTES);
+    }
+    assert_eq!(arrive(200, 2 * MOST_PENDING_BYTES).0, 1, "a long one waits alone");
+    assert_eq!(arrive(201, 1).0, 1);
 }

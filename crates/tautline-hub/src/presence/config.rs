@@ -45,6 +45,9 @@ pub(super) const MAX_DEPARTED: usize = 256;
 pub(super) const CONNECTION_OVERHEAD: usize = 256;
 pub(super) const MEMBER_OVERHEAD: usize = 576;
 
+/// The longest heartbeat and grace time: beyond any use, and a time that a clock can have.
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Who it is that joins and leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a user has connections, and there is nothing between")]
@@ -79,6 +82,10 @@ pub struct Config {
     max_nodes: usize,
     max_bytes: usize,
     max_leaving: usize,
+}
+
+const fn shorter(one: Duration, other: Duration) -> Duration {
+    if one.as_nanos() < other.as_nanos() { one } else { other }
 }
 
 impl Default for Config {
@@ -116,19 +123,20 @@ impl Config {
     }
 
     /// How often a node tells that it is there, and how long changes may wait for others to be sent
-    /// with. 1.5 s, and at least [`MIN_HEARTBEAT`](Self::MIN_HEARTBEAT).
+    /// with. 1.5 s, at least [`MIN_HEARTBEAT`](Self::MIN_HEARTBEAT), and at most a day.
     #[must_use]
     pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
         let least = Self::MIN_HEARTBEAT;
+        let heartbeat = shorter(heartbeat, MAX_TIME);
         self.heartbeat = if heartbeat.as_nanos() < least.as_nanos() { least } else { heartbeat };
         self
     }
 
     /// How long somebody may be away before it is told that they left, so that nothing is told of one
-    /// who reconnects. 5 s. Counts and members do not wait for it.
+    /// who reconnects. 5 s, and at most a day. Counts and members do not wait for it.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.grace = shorter(grace, MAX_TIME);
         self
     }
 

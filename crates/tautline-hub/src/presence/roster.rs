@@ -69,7 +69,7 @@ impl Connection {
     }
 
     fn bytes(&self) -> usize {
-        CONNECTION_OVERHEAD + self.user.len() + self.data.len()
+        bytes_of_first(&self.user, &self.data)
     }
 }
 

@@ -196,7 +196,7 @@ impl Tracker {
         match signal {
             Signal::Bye => {
                 if let Some(peer) = self.peers.remove(&node) {
-                    self.lose(node, peer);
+                    self.gone.push((node, peer.into_roster()));
                 }
                 if self.departed.len() >= MAX_DEPARTED {
                     self.departed.pop_front();
@@ -217,9 +217,7 @@ impl Tracker {
             self.stats.refused_signals += 1;
             return;
         }
-        let elsewhere =
-            self.bytes() - self.peers.get(&node).map_or(0, |peer| peer.roster().bytes());
-        let most = self.config.get_max_bytes().saturating_sub(elsewhere);
+        let most = self.most(self.peers.get(&node).map_or(0, |peer| peer.roster().bytes()));
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let mut scene = Scene { now, rooms: &mut self.rooms, most };
         let refused = peer.refused();
@@ -417,10 +415,6 @@ impl Tracker {
             self.departed.pop_front();
         }
         self.departed.iter().any(|(departed, _)| *departed == node)
-    }
-
-    fn lose(&mut self, node: NodeId, peer: Peer) {
-        self.gone.push((node, peer.into_roster()));
     }
 
     /// Lets a group of the members of nodes that are gone leave.

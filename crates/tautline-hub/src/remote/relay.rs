@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{Remote, within};
 use crate::broker::{BrokerError, Range};
-use crate::inbox::target::Target;
+use crate::inbox::target::{Relay, Target};
 use crate::line::Line;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
@@ -55,7 +55,7 @@ impl Remote {
     async fn leave(&self) {
         let left = std::mem::take(&mut *lock(&self.left));
         for target in &left {
-            target.lock().leaving = false;
+            target.lock().relay = Relay::Yes;
         }
         let out: Vec<_> = left.into_iter().filter(|target| self.table.take_out(target)).collect();
         for some in out.chunks(JOINS_AT_ONCE) {
@@ -68,7 +68,7 @@ impl Remote {
     }
 
     async fn subscribe(&self, joins: Vec<Join>) {
-        let is_new = |join: &&Join| !join.target.lock().relayed;
+        let is_new = |join: &&Join| !join.target.lock().is_relayed();
         let mut filters: Vec<Filter> =
             joins.iter().filter(is_new).map(|join| join.target.filter.clone()).collect();
         filters.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -77,7 +77,11 @@ impl Remote {
             if filters.is_empty() { Ok(()) } else { within(self.broker.subscribe(filters)).await };
         for Join { target, done } in joins {
             if subscribed.is_ok() {
-                target.lock().relayed = true;
+                let mut state = target.lock();
+                // One that is in the list of those to leave stays there.
+                if state.relay == Relay::No {
+                    state.relay = Relay::Yes;
+                }
             }
             // Who asked may have given up.
             let _ = done.send(subscribed.clone());

@@ -145,13 +145,14 @@ impl Behind {
         self.bytes + self.events
     }
 
+    /// Whether a publication waits for this subscription.
     pub(super) fn has(&self, sub: SubNumber) -> bool {
-        self.waiting.contains_key(&sub)
+        self.waiting.get(&sub).is_some_and(|waiting| waiting.len() > 0)
     }
 
-    /// Drops what waits for this subscription. Returns how many.
+    /// Drops what waits for this subscription, and its turns. Returns how many publications that were.
     pub(super) fn forget(&mut self, sub: SubNumber) -> usize {
-        let Some(waiting) = self.waiting.remove(&sub) else { return 0 };
+        let waiting = self.waiting.remove(&sub).unwrap_or_default();
         self.bytes -= waiting.bytes();
         let before = self.turns.len();
         self.turns.retain(|turn| !matches!(turn, Turn::Of(other) if *other == sub));
@@ -272,6 +273,34 @@ mod tests {
         behind.push(1, delivery("3"), &Slow::drop_oldest(0));
         behind.push(1, delivery("4"), &Slow::default());
         assert_eq!(drain(&mut behind).0, ["gap in b", "1", "2", "4"]);
+    }
+
+    // All that waited for a subscription was dropped, and it ended: its number counted as one for which something
+    // waits, and was never given back.
+    #[test]
+    fn what_was_dropped_does_not_wait() {
+        let mut behind = Behind::default();
+        behind.push(1, delivery("1"), &Slow::drop_oldest(0));
+        assert!(!behind.has(1));
+    }
+
+    // A turn of one that was dropped was left when all others of its subscription had gone. The next subscription with
+    // the same number got its first publication ahead of its start.
+    #[test]
+    fn a_subscription_begins_without_the_turns_of_the_former_one() {
+        let mut behind = Behind::default();
+        let slow = Slow::drop_oldest(delivery("1a").size() * 2);
+        for (sub, text) in [(1, "1a"), (1, "1b"), (2, "2"), (1, "1c")] {
+            behind.push(sub, delivery(text), &slow);
+        }
+        for gone in ["1b", "1c"] {
+            assert_eq!(text(behind.next()).as_deref(), Some(gone));
+            behind.gone();
+        }
+        assert_eq!(behind.forget(1), 0);
+        behind.event(Event::Message("start".into()));
+        behind.push(1, delivery("next"), &slow);
+        assert_eq!(drain(&mut behind).0, ["2", "start", "next"]);
     }
 
     #[test]

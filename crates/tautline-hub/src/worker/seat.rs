@@ -15,7 +15,7 @@ use crate::inbox::Inbox;
 use crate::inbox::member::Shared;
 use crate::log::GapReason;
 use crate::numbers::{SeatNumber, SubNumber};
-use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
+use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent, feed_each};
 use crate::slow::Slow;
 use crate::subscribe::Start;
 use crate::sync::lock;
@@ -125,6 +125,10 @@ impl Seat {
     }
 
     pub(super) fn join(&mut self, sub: SubNumber, joining: Sub) {
+        // Turns that the former one with this number has left would be ahead of the start of this one.
+        if let Some(behind) = &mut self.behind {
+            behind.forget(sub);
+        }
         let index = sub as usize;
         if self.subs.len() <= index {
             self.subs.resize_with(index + 1, || None);
@@ -367,25 +371,14 @@ impl Seat {
         if noted.is_empty() {
             return 0;
         }
-        let mut outlet = lock(&self.member.outlet);
-        let Some(out) = outlet.get() else {
+        // What is not fed waits with what else comes, and is when it has been asked for room with a waker.
+        let feed = |out: &mut dyn Outlet, cx: &mut Context<'_>| {
+            feed_each(out, Deliveries::noted(round, noted), cx)
+        };
+        let Some(Ok(fed)) = self.with_outlet(Waker::noop(), feed) else {
             self.state = State::Ended;
             return 0;
         };
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut fed = 0;
-        for (item, _) in noted {
-            let Some(delivery) = round.get(*item as usize) else { break };
-            match out.poll_feed(&Outgoing::Delivery(delivery), &mut cx) {
-                Poll::Ready(Ok(())) => fed += 1,
-                Poll::Ready(Err(Ended)) => {
-                    self.state = State::Ended;
-                    break;
-                }
-                // It waits with what else comes, and is fed when it has been asked for room with a waker.
-                Poll::Pending => break,
-            }
-        }
         self.member.counts.delivered.fetch_add(fed as u64, Ordering::Relaxed);
         fed
     }

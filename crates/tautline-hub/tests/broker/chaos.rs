@@ -16,22 +16,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::node::topic;
 use crate::server::{DEADLINE, Kind, Server};
+use crate::xorshift::Xorshift;
 
 const NODES: usize = 2;
 /// More than are published: whatever was acknowledged is there.
 const KEPT: usize = 1_000_000;
-
-/// A small generator of numbers (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
 
 /// What a subscriber sees.
 #[derive(Clone, Copy)]
@@ -105,11 +94,11 @@ impl Progress {
         &mut self,
         nodes: &[Mutex<Hub>],
         end: &Mutex<u64>,
-        mut random: Numbers,
+        mut random: Xorshift,
         seed: u64,
     ) {
         while *end.lock().unwrap() == 0 || self.last < *end.lock().unwrap() {
-            let node = usize::try_from(random.below(NODES as u64)).unwrap();
+            let node = random.index(NODES);
             let hub = nodes[node].lock().unwrap().clone();
             let (sender, mut seen) = unbounded_channel();
             let member = hub.attach_outlet(Channel(sender), Attach::new());
@@ -148,14 +137,14 @@ async fn chaos(kind: Kind) {
     let long = Duration::from_secs(setting("CHAOS_SECONDS").unwrap_or(4));
     let subscribers = setting("CHAOS_SUBSCRIBERS").unwrap_or(50);
     println!("seed {seed}");
-    let mut random = Numbers(seed);
+    let mut random = Xorshift(seed);
     let publisher = hub(&server);
     let nodes: Arc<[_; NODES]> = Arc::new(std::array::from_fn(|_| Mutex::new(hub(&server))));
     let end = Arc::new(Mutex::new(0));
     let following: Vec<_> = (0..subscribers)
         .map(|_| {
             let (nodes, end, random) =
-                (nodes.clone(), end.clone(), Numbers(random.below(1 << 40) + 1));
+                (nodes.clone(), end.clone(), Xorshift(random.below(1 << 40) + 1));
             tokio::spawn(async move {
                 let mut progress = Progress::default();
                 progress.follow(&nodes[..], &end, random, seed).await;
@@ -178,7 +167,7 @@ async fn chaos(kind: Kind) {
                 }
                 server.begin();
             } else {
-                let node = usize::try_from(random.below(NODES as u64)).unwrap();
+                let node = random.index(NODES);
                 // Without a word to anybody.
                 *nodes[node].lock().unwrap() = hub(&server);
             }

@@ -15,6 +15,9 @@ mod node;
 mod server;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod suite;
+#[cfg(any(feature = "redis", feature = "nats"))]
+#[path = "../../src/xorshift.rs"]
+mod xorshift;
 
 #[cfg(feature = "nats")]
 mod nats;

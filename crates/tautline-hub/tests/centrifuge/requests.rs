@@ -277,7 +277,7 @@ async fn the_hub_shuts_down() {
     service.hub.shut_down();
     assert_eq!(client.closed().await.to_string(), "3001 shutdown");
     let error = service.hub.publish(&topic("a"), "1").await.unwrap_err();
-    assert_eq!(error.to_string(), "the hub has ended");
+    assert_eq!(error.to_string(), "the member or the hub has ended");
     assert_eq!(ClientError::INTERNAL.code(), 100);
 }
 

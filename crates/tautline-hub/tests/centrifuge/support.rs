@@ -163,11 +163,11 @@ impl Service {
         let (sender, events) = mpsc::unbounded_channel();
         let clients = Arc::<Mutex<Vec<Client>>>::default();
         let application = Everything { events: sender, clients: clients.clone() };
-        // Pings come at random times; those tests that are about them ask for them.
         let centrifuge = Centrifuge::new(&hub, application).config(config);
         Self { hub, centrifuge, events, clients }
     }
 
+    /// Pings come at random times: only those tests that are about them have any.
     pub(crate) fn quiet() -> Self {
         Self::new(Config::new().no_ping())
     }

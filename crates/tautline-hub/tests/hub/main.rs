@@ -11,3 +11,5 @@ mod server;
 mod slow;
 mod support;
 mod topics;
+#[path = "../../src/xorshift.rs"]
+mod xorshift;

@@ -10,6 +10,7 @@ use tautline_hub::{
 
 use crate::network::Network;
 use crate::support::{Peer, filter, member, member_with, text, texts, topic};
+use crate::xorshift::Xorshift;
 
 /// Topics that begin with `log` have a history.
 fn builder(messages: usize) -> HubBuilder {
@@ -278,18 +279,6 @@ async fn what_is_kept_while_the_broker_is_away_is_published_in_its_order() {
     assert_eq!(text(&mut peer).await, "the last");
 }
 
-/// A small generator of numbers (xorshift), so that a failure can be replayed by its seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// Reads numbers up to the last one, each once and in order.
 async fn read_all(peer: &mut Peer, first: u64, last: u64) {
     for number in first..=last {
@@ -302,7 +291,7 @@ async fn read_all(peer: &mut Peer, first: u64, last: u64) {
 async fn nothing_is_missing_whatever_is_lost_on_the_way() {
     const LAST: u64 = 2000;
     for seed in 1..=5 {
-        let mut numbers = Numbers(seed * 7919);
+        let mut numbers = Xorshift(seed * 7919);
         let network = Network::default();
         let (publisher, _) = network.hub(builder(5000));
         let nodes: Vec<_> = (0..3).map(|_| network.hub(builder(5000))).collect();
@@ -314,7 +303,7 @@ async fn nothing_is_missing_whatever_is_lost_on_the_way() {
         for number in 1..=LAST {
             publisher.publish(&topic("log"), number.to_string()).await.unwrap();
             if numbers.below(100) == 0 {
-                let (hub, node) = &nodes[usize::try_from(numbers.below(3)).unwrap()];
+                let (hub, node) = &nodes[numbers.index(3)];
                 if away.is_none() {
                     network.cut(*node);
                     away = Some(*node);
@@ -337,8 +326,8 @@ async fn nothing_is_missing_whatever_is_lost_on_the_way() {
                 }
             }
             if numbers.below(50) == 0 {
-                let (_, node) = &nodes[usize::try_from(numbers.below(3)).unwrap()];
-                network.lose(*node, usize::try_from(numbers.below(4)).unwrap());
+                let (_, node) = &nodes[numbers.index(3)];
+                network.lose(*node, numbers.index(4));
             }
             if numbers.below(10) == 0 {
                 tokio::task::yield_now().await;

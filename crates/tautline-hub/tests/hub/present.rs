@@ -1,11 +1,13 @@
 //! Who is there, on one node and on several.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tautline::Message;
 use tautline_hub::presence::{Change, Config, Counts, JoinError};
 use tautline_hub::{
-    Attach, Hub, HubBuilder, Keep, MemberInfo, Outgoing, Subscribe, SubscribeError, TopicOptions,
+    Attach, Hub, HubBuilder, Keep, MemberId, MemberInfo, Outgoing, Subscribe, SubscribeError,
+    Topic, TopicOptions,
 };
 use tokio::time::Instant;
 
@@ -94,6 +96,27 @@ async fn who_cannot_be_present_is_not_subscribed() {
     assert!(matches!(refused, Err(SubscribeError::Presence(JoinError::UserTooLong(300)))));
     assert_eq!((long.subscriptions(), hub.topics()), (0, 0));
     assert!(Hub::new().presence(&topic("room"), 10).is_none());
+}
+
+// A subscription that was ended from outside as soon as it was made: the member was present afterwards, in a topic
+// that it was not in. The application ends it here where it is asked about the topic.
+#[tokio::test]
+async fn whose_subscription_is_ended_at_once_is_not_present() {
+    let to_end = Arc::new(OnceLock::<(Hub, MemberId)>::new());
+    let ends = to_end.clone();
+    let topics = move |_: &Topic| {
+        if let Some((hub, member)) = ends.get() {
+            hub.unsubscribe(*member, &filter("room"), 1);
+        }
+        TopicOptions::new().presence(true)
+    };
+    let hub = Hub::builder().topics(topics).presence(Config::new()).build();
+    let (alice, _peer) = join(&hub, "alice");
+    to_end.set((hub.clone(), alice.id())).unwrap();
+    alice.subscribe(&topic("room"), Subscribe::new()).await.unwrap();
+    let present = hub.present(&topic("room")).unwrap().members;
+    assert_eq!(present, hub.subscribers(&filter("room")));
+    assert_eq!(present, alice.subscriptions());
 }
 
 // Nodes know of each other's members within the documented time, also of those of a node that was cut off or

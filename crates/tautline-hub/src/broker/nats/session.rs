@@ -18,6 +18,7 @@ use super::settings::{Login, unfit};
 use super::subjects::Subjects;
 use super::{Settings, error};
 use crate::broker::link::Connection;
+use crate::broker::times::Times;
 use crate::broker::{BrokerError, BrokerEvent, BrokerSink};
 use crate::position::Epoch;
 use crate::topic::Filter;
@@ -151,7 +152,7 @@ pub(super) async fn connect(
     sink: BrokerSink,
 ) -> Result<Connected, BrokerError> {
     let opening = open(settings, take, sink);
-    timeout(settings.deadline, opening)
+    timeout(settings.times.deadline, opening)
         .await
         .unwrap_or_else(|_| Err(BrokerError::unavailable("no connection within the deadline")))
 }
@@ -168,8 +169,8 @@ async fn open(settings: &Settings, take: Take, sink: BrokerSink) -> Result<Conne
         None => None,
         Some(config) => {
             let context = ContextBuilder::new()
-                .timeout(settings.deadline)
-                .ack_timeout(settings.deadline)
+                .timeout(settings.times.deadline)
+                .ack_timeout(settings.times.deadline)
                 .max_ack_inflight(UNANSWERED)
                 .build(client.clone());
             Some(Arc::new(Kept::open(context, config).await?))
@@ -180,11 +181,11 @@ async fn open(settings: &Settings, take: Take, sink: BrokerSink) -> Result<Conne
     let signals = signals.map_err(BrokerError::unavailable)?;
     let signals = reader(signals, Source::Signal, take.clone(), sink.clone(), None);
     session.confirmed().await?;
-    tasks.spawn(beat(session.clone(), settings.heartbeat, settings.deadline));
+    tasks.spawn(beat(session.clone(), settings.times));
     Ok(Connected {
         session,
         subjects: settings.subjects.clone(),
-        deadline: settings.deadline,
+        deadline: settings.times.deadline,
         take,
         sink,
         readers: HashMap::new(),
@@ -207,9 +208,9 @@ async fn options(settings: &Settings, events: Arc<Events>) -> Result<ConnectOpti
     let options = ConnectOptions::new()
         .name("tautline-hub")
         .tls_client_config(Arc::unwrap_or_clone(tls))
-        .connection_timeout(settings.deadline)
-        .request_timeout(Some(settings.deadline))
-        .ping_interval(settings.heartbeat)
+        .connection_timeout(settings.times.deadline)
+        .request_timeout(Some(settings.times.deadline))
+        .ping_interval(settings.times.heartbeat)
         .subscription_capacity(settings.backlog)
         // A connection that is lost is replaced by a new client, so that nothing that it still has to
         // send is sent then. One attempt is the fewest that it makes.
@@ -255,12 +256,12 @@ async fn watch(events: Arc<Events>, sink: BrokerSink) -> BrokerError {
 }
 
 /// Asks the server now and then whether it is there.
-async fn beat(session: Session, every: Duration, deadline: Duration) -> BrokerError {
-    let mut ticks = interval(every);
+async fn beat(session: Session, times: Times) -> BrokerError {
+    let mut ticks = interval(times.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(deadline, session.confirmed()).await {
+        match timeout(times.deadline, session.confirmed()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
             Err(_) => return BrokerError::unavailable("the server does not answer"),

@@ -10,6 +10,7 @@ use tautline::ClientTls;
 use super::NatsBroker;
 use super::subjects::Subjects;
 use crate::broker::BrokerError;
+use crate::broker::times::Times;
 
 /// Settings of a [`NatsBroker`].
 #[derive(Clone, Debug)]
@@ -18,8 +19,7 @@ pub struct NatsBuilder {
     pub(super) login: Login,
     pub(super) tls: ClientTls,
     prefix: String,
-    pub(super) deadline: Duration,
-    pub(super) heartbeat: Duration,
+    pub(super) times: Times,
     pub(super) backlog: usize,
     history: Option<NatsHistory>,
 }
@@ -54,10 +54,10 @@ impl NatsBuilder {
     pub const DEFAULT_PREFIX: &str = "tautline";
 
     /// Five seconds: a server that takes longer is overloaded, stopped or out of reach.
-    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+    pub const DEFAULT_DEADLINE: Duration = Times::DEADLINE;
 
     /// Five seconds.
-    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_HEARTBEAT: Duration = Times::HEARTBEAT;
 
     /// 65,536 publications.
     pub const DEFAULT_BACKLOG: usize = 65_536;
@@ -68,8 +68,7 @@ impl NatsBuilder {
             login: Login::Nobody,
             tls: ClientTls::system_roots(),
             prefix: Self::DEFAULT_PREFIX.to_owned(),
-            deadline: Self::DEFAULT_DEADLINE,
-            heartbeat: Self::DEFAULT_HEARTBEAT,
+            times: Times::default(),
             backlog: Self::DEFAULT_BACKLOG,
             history: None,
         };
@@ -141,7 +140,7 @@ impl NatsBuilder {
     /// millisecond. Default: [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.max(Duration::from_millis(1));
+        self.times.set_deadline(deadline);
         self
     }
 
@@ -150,7 +149,7 @@ impl NatsBuilder {
     /// [`DEFAULT_HEARTBEAT`](Self::DEFAULT_HEARTBEAT).
     #[must_use]
     pub fn heartbeat(mut self, every: Duration) -> Self {
-        self.heartbeat = every.max(Duration::from_millis(1));
+        self.times.set_heartbeat(every);
         self
     }
 

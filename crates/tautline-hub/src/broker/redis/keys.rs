@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::topic::{Pattern, Topic};
+use crate::topic::{ANY, Pattern, REST, Topic};
 
 /// The names of one prefix.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ impl Keys {
                 glob.push('.');
             }
             match token {
-                "*" => glob.push('*'),
-                ">" => glob.push_str("?*"),
+                ANY => glob.push('*'),
+                REST => glob.push_str("?*"),
                 _ => token.chars().for_each(|c| match c {
                     '?' | '[' | ']' | '\\' | '^' => {
                         // Writing to a string does not fail.

@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::keys::Keys;
 use super::settings::{Address, Server};
 use crate::broker::link::Connection;
+use crate::broker::times::Times;
 use crate::broker::{BrokerError, BrokerSink};
 use crate::topic::Filter;
 
@@ -61,14 +62,14 @@ pub(super) type Take = Arc<dyn Fn(PushInfo) + Send + Sync>;
 pub(super) async fn connect(
     servers: &[Server],
     keys: &Keys,
-    (deadline, heartbeat): (Duration, Duration),
+    times: Times,
     take: &Take,
     sink: &BrokerSink,
 ) -> Result<Connections, BrokerError> {
     let mut last = BrokerError::refused("there is no server to connect to");
     for server in servers {
-        let opening = open(server, keys, (deadline, heartbeat), take.clone(), sink);
-        match timeout(deadline, opening).await {
+        let opening = open(server, keys, times, take.clone(), sink);
+        match timeout(times.deadline, opening).await {
             Ok(Ok(connections)) => return Ok(connections),
             Ok(Err(error)) => last = error,
             Err(_) => last = BrokerError::unavailable("no connection within the deadline"),
@@ -80,7 +81,7 @@ pub(super) async fn connect(
 async fn open(
     server: &Server,
     keys: &Keys,
-    (deadline, heartbeat): (Duration, Duration),
+    Times { deadline, heartbeat }: Times,
     take: Take,
     sink: &BrokerSink,
 ) -> Result<Connections, BrokerError> {

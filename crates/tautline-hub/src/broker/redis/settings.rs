@@ -11,6 +11,7 @@ use tautline::ClientTls;
 use super::RedisBroker;
 use super::keys::Keys;
 use crate::broker::BrokerError;
+use crate::broker::times::Times;
 
 /// Settings of a [`RedisBroker`].
 #[derive(Clone, Debug)]
@@ -18,8 +19,7 @@ pub struct RedisBuilder {
     servers: Vec<Result<Server, BrokerError>>,
     credentials: Option<Credentials>,
     prefix: String,
-    pub(super) deadline: Duration,
-    pub(super) heartbeat: Duration,
+    pub(super) times: Times,
     pub(super) remember: Duration,
     #[cfg(feature = "tls")]
     tls: ClientTls,
@@ -63,8 +63,7 @@ impl RedisBuilder {
             servers: Vec::new(),
             credentials: None,
             prefix: Self::DEFAULT_PREFIX.to_owned(),
-            deadline: Self::DEFAULT_DEADLINE,
-            heartbeat: Self::DEFAULT_HEARTBEAT,
+            times: Times::default(),
             remember: Self::DEFAULT_REMEMBER,
             #[cfg(feature = "tls")]
             tls: ClientTls::system_roots(),
@@ -76,10 +75,10 @@ impl RedisBuilder {
     pub const DEFAULT_PREFIX: &str = "tautline";
 
     /// Five seconds: a server that takes longer is overloaded, stopped or out of reach.
-    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+    pub const DEFAULT_DEADLINE: Duration = Times::DEADLINE;
 
     /// Five seconds.
-    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_HEARTBEAT: Duration = Times::HEARTBEAT;
 
     /// Five minutes.
     pub const DEFAULT_REMEMBER: Duration = Duration::from_secs(5 * 60);
@@ -126,7 +125,7 @@ impl RedisBuilder {
     /// millisecond. Default: [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.max(Duration::from_millis(1));
+        self.times.set_deadline(deadline);
         self
     }
 
@@ -135,7 +134,7 @@ impl RedisBuilder {
     /// [`DEFAULT_HEARTBEAT`](Self::DEFAULT_HEARTBEAT).
     #[must_use]
     pub fn heartbeat(mut self, every: Duration) -> Self {
-        self.heartbeat = every.max(Duration::from_millis(1));
+        self.times.set_heartbeat(every);
         self
     }
 

@@ -154,7 +154,7 @@ impl Session {
         now: Instant,
     ) {
         let State::New { early, .. } = &mut self.state else { return };
-        let early = early.take().unwrap_or_default().commands;
+        let early = early.take().unwrap_or_default();
         if connected.subscriptions.len() > self.config.max_channels {
             return self.disconnect(Disconnect::CHANNEL_LIMIT);
         }

@@ -1,6 +1,6 @@
 //! What a client may ask for, and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::channels::{Subscription, Then};
 use super::{Early, Event, MAX_NAME, Pending, Session, State};
@@ -63,8 +63,8 @@ impl Session {
     }
 
     /// The commands that came in the meantime.
-    pub(super) fn catch_up(&mut self, early: VecDeque<wire::Command>) {
-        for command in early {
+    pub(super) fn catch_up(&mut self, early: Early) {
+        for command in early.commands {
             self.command(command);
         }
     }

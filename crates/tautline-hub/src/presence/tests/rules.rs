@@ -38,6 +38,17 @@ const SECOND: Duration = Duration::from_secs(1);
 const BEAT: Duration = Config::DEFAULT_HEARTBEAT;
 const GRACE: Duration = Config::DEFAULT_GRACE;
 
+// A time without end, which no clock can have, was a panic in whoever left next.
+#[test]
+fn times_are_bounded() {
+    let config = Config::new().grace(Duration::MAX).heartbeat(Duration::MAX);
+    assert_eq!((config.get_grace(), config.get_heartbeat()), (86_400 * SECOND, 86_400 * SECOND));
+    let mut network = network(config, 1);
+    network.join(0, &topic(), 1, user("anna"));
+    network.disconnect(0, 1);
+    assert_eq!(network.nodes[0].tracker.counts(&topic()), Counts::default());
+}
+
 #[test]
 fn who_comes_back_within_the_grace_time_is_not_told() {
     let mut network = network(Config::new(), 2);

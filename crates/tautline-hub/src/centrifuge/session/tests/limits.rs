@@ -101,6 +101,25 @@ fn what_waits_for_the_first_answer_is_limited() {
         client.send(r#"{"id":4,"rpc":{}}"#);
         assert_eq!(client.closed(), Some(Disconnect::TOO_MANY_REQUESTS));
     });
+    // Only their number was bounded: somebody who was not let in yet could have 64 MiB held.
+    each(&Config::new(), |mut client| {
+        client.send(r#"{"id":1,"connect":{}}"#);
+        let long = format!(r#"{{"id":2,"rpc":{{"data":"{}"}}}}"#, "x".repeat(40_000));
+        client.send(&long);
+        assert_eq!(client.closed(), None);
+        client.send(&long);
+        assert_eq!(client.closed(), Some(Disconnect::TOO_MANY_REQUESTS));
+    });
+    // With what the first frame has beside the first command; and once the client is in, there is no such bound.
+    each(&Config::new(), |mut client| {
+        let long = format!(r#"{{"id":2,"rpc":{{"data":"{}"}}}}"#, "x".repeat(40_000));
+        client.send(&format!("{{\"id\":1,\"connect\":{{}}}}\n{long}"));
+        client.send(&long);
+        client.answer(Answer::Connect(Connected::new("")));
+        client.send(&long);
+        assert_eq!(client.closed(), None);
+        assert_eq!((0..3).map(|_| client.request()).count(), 3);
+    });
 }
 
 // It was so in commands alone, each of which may be as long as a frame: 64 MiB of a client that nobody knew.

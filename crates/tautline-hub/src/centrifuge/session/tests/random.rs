@@ -3,27 +3,12 @@ use std::collections::HashSet;
 use super::*;
 use crate::centrifuge::Expiry;
 use crate::centrifuge::data::Publication;
-
-/// Numbers that are the same in each run (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-}
+use crate::xorshift::Xorshift;
 
 /// What holds whatever a client, its application and the time do.
 struct World {
     client: Client,
-    numbers: Numbers,
+    numbers: Xorshift,
     open: Vec<(RequestId, Request)>,
     /// The ids of commands that are to be answered.
     asked: HashSet<u32>,
@@ -34,11 +19,15 @@ struct World {
 }
 
 impl World {
+    fn pick(&mut self, of: &[&'static str]) -> &'static str {
+        of[self.numbers.index(of.len())]
+    }
+
     fn command(&mut self) {
-        let channel = self.numbers.pick(&["a", "b", "c"]);
+        let channel = self.pick(&["a", "b", "c"]);
         let id = self.next_id;
         self.next_id += 1;
-        let request = self.numbers.pick(&[
+        let request = self.pick(&[
             "subscribe",
             "subscribe",
             "unsubscribe",
@@ -58,9 +47,9 @@ impl World {
         if self.open.is_empty() {
             return;
         }
-        let at = self.numbers.below(self.open.len());
+        let at = self.numbers.index(self.open.len());
         let (id, request) = self.open.swap_remove(at);
-        let expiry = Some(Expiry::by_server(secs(self.numbers.below(60) as u64 + 1)));
+        let expiry = Some(Expiry::by_server(secs(self.numbers.below(60) + 1)));
         let answer = match request {
             _ if self.numbers.below(5) == 0 => Err(ClientError::PERMISSION_DENIED.into()),
             Request::Subscribe(_) => {
@@ -77,12 +66,12 @@ impl World {
     }
 
     fn step(&mut self) {
-        let channel = self.numbers.pick(&["a", "b", "c"]);
+        let channel = self.pick(&["a", "b", "c"]);
         match self.numbers.below(10) {
             0..=3 => self.command(),
             4..=6 => self.answer(),
             7 => {
-                self.client.now += secs(self.numbers.below(5) as u64);
+                self.client.now += secs(self.numbers.below(5));
                 self.client.session.handle_timeout(self.client.now);
             }
             8 => {
@@ -146,7 +135,7 @@ fn whatever_happens_each_command_has_one_answer() {
             client.connect(Connected::new("alice"));
             let mut world = World {
                 client,
-                numbers: Numbers(seed),
+                numbers: Xorshift(seed),
                 open: Vec::new(),
                 asked: HashSet::new(),
                 next_id: 2,
