@@ -181,6 +181,8 @@ impl Session {
     #[inline(never)]
     fn wait(&mut self) -> Action {
         self.read.rest();
+        // What has arrived may have asked for no reply.
+        self.rest_queue();
         if self.protocol.has_budget() {
             self.note_held();
         }
@@ -363,6 +365,12 @@ impl Session {
             self.note_write(now);
         }
         self.write_side = WriteSide::Clean;
+        self.rest_queue();
+    }
+
+    /// With nothing to write, a connection holds no buffer for it.
+    #[inline]
+    fn rest_queue(&mut self) {
         if let Some(buffer) = self.protocol.queue().reclaim_buffer() {
             buffers::give(buffer);
         }

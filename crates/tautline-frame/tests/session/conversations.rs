@@ -272,3 +272,24 @@ fn a_peer_that_takes_nothing_is_given_up_and_the_writer_hears_of_it() {
     assert!(matches!(given, Some(Err(Error::Timeout(Timeout::Send)))), "{given:?}");
     assert!(pair.client.session.is_done() && pair.up.ended);
 }
+
+// The buffer for replies was lent before what had arrived was looked at, and only a write gave it back: with the
+// pong of each keepalive, and with messages that nobody answered, an idle connection held 65 KiB.
+#[test]
+fn what_asks_for_no_reply_leaves_no_buffer_behind() {
+    let mut pair = Pair::new(&Config::new().ping_interval(Duration::from_secs(10)), 1 << 20);
+    pair.pass(Duration::from_secs(11));
+    assert!(pair.server_next().is_none());
+    assert!(!pair.down.bytes.is_empty(), "a ping");
+    assert!(pair.client_next().is_none());
+    assert!(!pair.up.bytes.is_empty(), "its pong, or a ping");
+    assert!(pair.server_next().is_none());
+    assert!(pair.up.bytes.is_empty(), "it has arrived");
+    assert!(!pair.server.session.queue().has_buffer());
+    pair.client_send("hello");
+    pair.client_flush().expect("room").expect("open");
+    assert!(pair.server_next().is_some());
+    assert!(pair.server_next().is_none());
+    assert!(!pair.server.session.queue().has_buffer());
+    assert!(!pair.client.session.queue().has_buffer());
+}
