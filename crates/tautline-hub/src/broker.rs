@@ -212,6 +212,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// where it is in the history. With `id`, a second publication to this topic with the same id,
     /// within a time that the broker documents, is not made; the position of the first one is
     /// returned.
+    ///
+    /// Several of these may be under way. They are carried out in the order in which they were first polled, as
+    /// long as the connection stands.
     fn publish(
         &self,
         topic: &Topic,

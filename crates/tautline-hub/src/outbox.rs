@@ -20,6 +20,11 @@ pub(crate) struct Parcel {
 
 /// What one counts beside its bytes.
 const OVERHEAD: usize = 256;
+/// How many are under way at once: one after the other, a broker that is a millisecond away would never catch up
+/// with a thousand publications a second, since each that comes meanwhile waits behind them.
+const MOST_AT_ONCE: usize = 256;
+/// How many bytes are under way at once. A longer one goes alone.
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// What waits for the broker.
 #[derive(Debug)]
@@ -64,15 +69,23 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next one, which stays until it is [gone](Self::gone).
-    pub(crate) fn next(&self) -> Option<&Parcel> {
-        self.waiting.front()
+    /// The next ones to send. They stay until it is known what became of them: see [`sent`](Self::sent).
+    pub(crate) fn next(&self) -> Vec<Parcel> {
+        let mut bytes = 0;
+        let fits = |parcel: &&Parcel| {
+            bytes += parcel.size();
+            bytes <= BYTES_AT_ONCE || bytes == parcel.size()
+        };
+        self.waiting.iter().take(MOST_AT_ONCE).take_while(fits).cloned().collect()
     }
 
-    pub(crate) fn gone(&mut self) {
-        if let Some(parcel) = self.waiting.pop_front() {
-            self.bytes -= parcel.size();
-        }
+    /// What became of the next ones: whether each has to be sent again.
+    pub(crate) fn sent(&mut self, again: &[bool]) {
+        let rest = self.waiting.split_off(again.len().min(self.waiting.len()));
+        let stay =
+            self.waiting.drain(..).zip(again).filter_map(|(one, again)| again.then_some(one));
+        self.waiting = stay.chain(rest).collect();
+        self.bytes = self.waiting.iter().map(Parcel::size).sum();
     }
 }
 
@@ -85,6 +98,29 @@ mod tests {
         Parcel { topic, encoded: Bytes::from_static(text.as_bytes()), keep: None, id: Bytes::new() }
     }
 
+    fn texts(outbox: &Outbox) -> Vec<Bytes> {
+        outbox.next().into_iter().map(|parcel| parcel.encoded).collect()
+    }
+
+    // They went one by one, each when the one before had arrived: after the broker had been away, what was
+    // kept grew and grew.
+    #[test]
+    fn many_are_under_way_at_once_but_not_more_than_is_allowed() {
+        let mut outbox = Outbox::new(usize::MAX);
+        for _ in 0..=MOST_AT_ONCE {
+            outbox.push(parcel("1")).unwrap();
+        }
+        assert_eq!(outbox.next().len(), MOST_AT_ONCE);
+        outbox.sent(&[false; MOST_AT_ONCE]);
+        assert_eq!(outbox.next().len(), 1);
+        let long = Bytes::from(vec![0; BYTES_AT_ONCE]);
+        outbox.push(Parcel { encoded: long, ..parcel("") }).unwrap();
+        outbox.push(parcel("2")).unwrap();
+        assert_eq!(texts(&outbox), ["1"]);
+        outbox.sent(&[false]);
+        assert_eq!(outbox.next().len(), 1, "a long one goes alone");
+    }
+
     #[test]
     fn what_waits_is_bounded_and_goes_in_its_order() {
         let mut outbox = Outbox::new(2 * (OVERHEAD + 1));
@@ -92,15 +128,14 @@ mod tests {
         assert_eq!(outbox.push(parcel("1")), Ok(()));
         assert_eq!(outbox.push(parcel("2")), Ok(()));
         assert_eq!(outbox.push(parcel("3")), Err(Full(2 * (OVERHEAD + 1))));
-        assert_eq!(outbox.next().unwrap().encoded, "1");
-        assert_eq!(outbox.next().unwrap().encoded, "1", "until it is gone");
-        outbox.gone();
+        assert_eq!(texts(&outbox), ["1", "2"]);
+        assert_eq!(texts(&outbox), ["1", "2"], "until they are sent");
+        outbox.sent(&[false]);
         assert_eq!(outbox.push(parcel("4")), Ok(()));
-        for text in ["2", "4"] {
-            assert_eq!(outbox.next().unwrap().encoded, text);
-            outbox.gone();
-        }
-        outbox.gone();
+        assert_eq!(texts(&outbox), ["2", "4"]);
+        outbox.sent(&[true, false]);
+        assert_eq!(texts(&outbox), ["2"], "the other one has arrived");
+        outbox.sent(&[false]);
         assert!(!outbox.is_waiting() && outbox.bytes == 0);
         assert!(!Outbox::new(0).keeps());
     }

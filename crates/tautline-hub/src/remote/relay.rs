@@ -1,15 +1,18 @@
 //! The tasks between a hub and its broker.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Remote, within};
-use crate::broker::{BrokerError, Range};
+use crate::broker::{BoxFuture, BrokerError, Range};
 use crate::inbox::target::{Relay, Target};
 use crate::line::Line;
+use crate::outbox::Parcel;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
 
@@ -175,19 +178,80 @@ pub(super) async fn check(remote: Arc<Remote>) {
 pub(super) async fn send_kept(remote: Arc<Remote>) {
     loop {
         let mut state = remote.state.subscribe();
-        let next = lock(&remote.outbox).next().cloned().filter(|_| remote.is_connected());
-        let Some(parcel) = next else {
+        let next = if remote.is_connected() { lock(&remote.outbox).next() } else { Vec::new() };
+        if next.is_empty() {
             // Kept while connected is only what could not be sent just now.
             let _ = tokio::time::timeout(PAUSE, state.changed()).await;
             continue;
-        };
-        match remote.send(&parcel).await {
-            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
-            Err(error) => {
-                tracing::warn!(topic = %parcel.topic, %error, "what was kept is lost");
-                lock(&remote.outbox).gone();
-            }
-            Ok(_) => lock(&remote.outbox).gone(),
         }
+        let sending =
+            next.iter().map(|parcel| -> BoxFuture<'_, _> { Box::pin(remote.send(parcel)) });
+        let results = in_turn(sending.collect()).await;
+        let again: Vec<bool> = next.iter().zip(&results).map(has_to_go_again).collect();
+        lock(&remote.outbox).sent(&again);
+        if again.contains(&true) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn has_to_go_again<T>((parcel, result): (&Parcel, &Result<T, BrokerError>)) -> bool {
+    let Err(error) = result else { return false };
+    if !error.is_retryable() {
+        tracing::warn!(topic = %parcel.topic, %error, "what was kept is lost");
+    }
+    error.is_retryable()
+}
+
+/// Begins all of these in their order, and then waits for one after the other: they end in this order, too.
+async fn in_turn<T>(mut all: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    let mut begun = false;
+    // Without the budget of a task: if it ended among them, those behind could begin before these.
+    let waiting = tokio::task::unconstrained(poll_fn(|cx| {
+        let is_first = !std::mem::replace(&mut begun, true);
+        for (one, done) in all.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            match one.as_mut().poll(cx) {
+                Poll::Ready(result) => *done = Some(result),
+                Poll::Pending if is_first => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    waiting.await;
+    done.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // They are begun in their order, whatever they wait for, and their results are in it, too.
+    #[tokio::test]
+    async fn what_is_kept_is_sent_in_its_order() {
+        let begun = std::sync::Mutex::new(Vec::new());
+        let (gates, waits): (Vec<_>, Vec<_>) =
+            (0..300).map(|_| tokio::sync::oneshot::channel::<()>()).unzip();
+        let all = waits.into_iter().enumerate().map(|(number, wait)| -> BoxFuture<'_, usize> {
+            let begun = &begun;
+            Box::pin(async move {
+                // Each takes of the budget that a task has.
+                tokio::task::consume_budget().await;
+                lock(begun).push(number);
+                wait.await.unwrap();
+                number
+            })
+        });
+        let open = async {
+            tokio::task::yield_now().await;
+            assert_eq!(lock(&begun).len(), 300);
+            for gate in gates.into_iter().rev() {
+                gate.send(()).unwrap();
+            }
+        };
+        let (results, ()) = tokio::join!(in_turn(all.collect()), open);
+        let order: Vec<_> = (0..300).collect();
+        assert_eq!((results, begun.into_inner().unwrap()), (order.clone(), order));
     }
 }

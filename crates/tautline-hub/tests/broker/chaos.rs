@@ -4,6 +4,7 @@
 //! `CHAOS_SECONDS` sets how long (4), `CHAOS_SUBSCRIBERS` how many (50), `CHAOS_SEED` replays what is decided.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ fn hub(server: &Server) -> Hub {
 #[derive(Default)]
 struct Progress {
     last: u64,
+    /// The same for whoever waits for it.
+    told: Arc<AtomicU64>,
     position: Option<Position>,
     gaps: u64,
 }
@@ -81,6 +84,7 @@ impl Progress {
                 let next = self.last + 1;
                 assert!(number == next || self.position.is_none(), "{number}, seed {seed}");
                 (self.last, self.position) = (number, Some(position));
+                self.told.store(number, Ordering::Relaxed);
             }
             Seen::Gap => {
                 self.gaps += 1;
@@ -145,11 +149,13 @@ async fn chaos(kind: Kind) {
         .map(|_| {
             let (nodes, end, random) =
                 (nodes.clone(), end.clone(), Xorshift(random.below(1 << 40) + 1));
-            tokio::spawn(async move {
-                let mut progress = Progress::default();
+            let mut progress = Progress::default();
+            let told = progress.told.clone();
+            let following = tokio::spawn(async move {
                 progress.follow(&nodes[..], &end, random, seed).await;
                 progress
-            })
+            });
+            (told, following)
         })
         .collect();
     let (begun, mut number) = (Instant::now(), 0);
@@ -177,10 +183,11 @@ async fn chaos(kind: Kind) {
     }
     *end.lock().unwrap() = number;
     let mut gaps = 0;
-    for subscriber in following {
+    for (told, subscriber) in following {
         let done = tokio::time::timeout(Duration::from_secs(60), subscriber).await;
-        let progress =
-            done.unwrap_or_else(|_| panic!("something is missing, seed {seed}")).unwrap();
+        let missing =
+            |_| panic!("{} of {number} arrived, seed {seed}", told.load(Ordering::Relaxed));
+        let progress = done.unwrap_or_else(missing).unwrap();
         assert_eq!(progress.last, number, "seed {seed}");
         gaps += progress.gaps;
     }
