@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 
-use crate::outlet::position;
 use crate::rooms::Ticket;
 use crate::site::{CONNECTION, CSS, File, HTML, SCRIPT, SVG, parameter, serve};
 
@@ -32,6 +31,6 @@ pub(crate) fn ticket(uri: &Uri) -> Result<Ticket, StatusCode> {
     let room = parameter(query, "room", MAX_ROOM_NAME).ok_or(StatusCode::BAD_REQUEST)?;
     let name = parameter(query, "name", MAX_NAME).ok_or(StatusCode::BAD_REQUEST)?;
     // One that cannot be read is as good as none: the page gets the history.
-    let since = parameter(query, "since", MAX_POSITION).and_then(|text| position(&text));
+    let since = parameter(query, "since", MAX_POSITION).and_then(|text| text.parse().ok());
     Ticket::new(&room, name, since).ok_or(StatusCode::BAD_REQUEST)
 }

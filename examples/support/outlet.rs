@@ -90,12 +90,6 @@ pub(crate) fn with_position(object: &str, position: Position) -> String {
     format!(r#"{{"position":"{position}",{members}"#)
 }
 
-/// Reads a position as a page sends it back.
-pub(crate) fn position(text: &str) -> Option<Position> {
-    let (offset, epoch) = text.split_once('@')?;
-    Some(Position { offset: offset.parse().ok()?, epoch: epoch.parse().ok()? })
-}
-
 /// Milliseconds since 1970, as in JavaScript.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

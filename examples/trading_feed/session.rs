@@ -7,7 +7,7 @@ use tautline_hub::{Attach, Hub, Member, Position, Slow, Start, Subscribe, Topic}
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::feed::{CHART, SYMBOLS, Topics, micros};
-use crate::outlet::{Page, position};
+use crate::outlet::Page;
 
 /// Bytes of updates that wait for a slow page, before it is closed and comes back.
 const BEHIND: usize = 256 * 1024;
@@ -31,7 +31,7 @@ impl Asked {
         let asked = match (words.next()?, words.next()?) {
             ("watch", symbol) => {
                 let (symbol, _) = SYMBOLS.into_iter().find(|(known, _)| *known == symbol)?;
-                let since = words.next().map(|text| position(text).ok_or(())).transpose();
+                let since = words.next().map(|text| text.parse().map_err(drop)).transpose();
                 Self::Watch(symbol, since.ok()?)
             }
             ("ping", number) => Self::Ping(number.parse().ok()?),
@@ -97,7 +97,7 @@ async fn watch(
         let snapshot = kept.publications.first().map(|(_, publication)| publication.message());
         let Some((snapshot, position)) = snapshot.and_then(|message| {
             let object: Value = serde_json::from_str(message.as_text()?).ok()?;
-            Some((message, position(object["position"].as_str()?)?))
+            Some((message, object["position"].as_str()?.parse().ok()?))
         }) else {
             break;
         };

@@ -50,7 +50,7 @@ pub use log::GapReason;
 pub use options::{Action, Attach, TopicOptions};
 pub use outlet::{Deliveries, Ended, Outgoing, Outlet, Sent};
 pub use plain::{Plain, PlainError};
-pub use position::{Epoch, Position};
+pub use position::{Epoch, ParsePositionError, Position};
 pub use publication::{DecodeError, MAX_KEY_LEN, Publication};
 pub use remote::BrokerState;
 pub use slow::Slow;
