@@ -10,7 +10,9 @@ use subtle::{Choice, ConstantTimeEq};
 pub struct Token<'a>(Cow<'a, str>);
 
 impl<'a> Token<'a> {
-    pub(super) fn new(token: impl Into<Cow<'a, str>>) -> Self {
+    /// One that came elsewhere than in a request, such as in a first message: to compare it in constant time, or
+    /// to verify it.
+    pub fn new(token: impl Into<Cow<'a, str>>) -> Self {
         Self(token.into())
     }
 
