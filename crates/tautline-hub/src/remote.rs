@@ -150,8 +150,9 @@ impl Remote {
                 }
             }
             BrokerEvent::Lost(error) => {
-                tracing::warn!(node = %self.node, %error, "the broker is away");
-                self.state.send_replace(BrokerState::Lost(error.to_string()));
+                let error = error.chain();
+                tracing::warn!(node = %self.node, error, "the broker is away");
+                self.state.send_replace(BrokerState::Lost(error));
                 if let Some(attendance) = &self.attendance {
                     attendance.lost();
                 }

@@ -42,6 +42,17 @@ impl BrokerError {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Its text with those of its sources.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
     /// Whether both are of the same variant.
     #[cfg(any(feature = "redis", feature = "nats"))]
     pub(crate) fn same_kind(&self, other: &Self) -> bool {
