@@ -27,7 +27,9 @@
 //! see [`Format::of_request`]. A frame holds several messages in both. Data of applications go through
 //! as they are: JSON as it was written, and with Protobuf any bytes. A client with JSON cannot be sent
 //! anything but JSON ([`Disconnect::INAPPROPRIATE_PROTOCOL`]), so applications that have clients of both
-//! kinds publish JSON.
+//! kinds publish JSON. A publication that is not JSON closes every client with JSON that gets it, now or out of the
+//! history, and these do not come back by themselves: where clients with Protobuf or plain members may publish, refuse
+//! what is not JSON, as by `serde_json::from_slice::<serde::de::IgnoredAny>(data)`.
 //!
 //! # Commands
 //! | command | answer | notes |

@@ -59,7 +59,8 @@ impl Member {
     }
 
     /// Publishes to all others who are subscribed. To have it come back as well, use
-    /// [`Hub::publish`](crate::Hub::publish).
+    /// [`Hub::publish`](crate::Hub::publish), which does not ask [`authorize`](crate::HubBuilder::authorize): decide
+    /// first whether this member may.
     ///
     /// Cancel safe, as that is.
     ///

@@ -199,7 +199,7 @@ impl Hub {
         self.inner.set_authorize(Arc::new(authorize));
     }
 
-    /// Asks again about each subscription of each member, and ends those that may no longer be, with this
+    /// Asks again about each subscription of each member of this node, and ends those that may no longer be, with this
     /// number: see [`unsubscribe`](Self::unsubscribe). Returns how many those were. With very many subscriptions this
     /// takes long, and gives no other task a turn: call it where that is no harm.
     #[expect(clippy::must_use_candidate, reason = "what it does counts, not what it returns")]

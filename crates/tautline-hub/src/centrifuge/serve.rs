@@ -31,9 +31,9 @@ use crate::slow::Slow;
 /// Serves clients of Centrifuge's protocol from a hub. Clones serve the same application.
 ///
 /// A client's channels are topics of the hub, those that are [names of topics](crate::Topic): any other is
-/// an unknown channel. What a client publishes is a [`Publication`](crate::Publication) for all others who are
-/// subscribed to the topic: of text if it has JSON, and of bytes if it has Protobuf. What others publish to the
-/// topic, clients get: if it is JSON those that have JSON, and any data those that have Protobuf.
+/// an unknown channel. What a client publishes is a [`Publication`](crate::Publication) for all who are
+/// subscribed to the topic, itself included: of text if it has JSON, and of bytes if it has Protobuf. What others
+/// publish to the topic, clients get: if it is JSON those that have JSON, and any data those that have Protobuf.
 ///
 /// ```no_run
 /// use tautline::Server;
