@@ -1,6 +1,6 @@
 //! The tasks between a hub and its broker.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
