@@ -278,8 +278,23 @@ impl Remote {
         self.answered(target, if is_made_up { u64::MAX } else { after }, &history);
         let is_whole = history.complete && how.since.is_some_and(|since| since.offset == after);
         let is_same = how.since.is_some_and(|since| since.epoch == history.top.epoch);
-        let fetched = (is_whole && is_same).then(|| in_order(topic, after, &history));
-        Ok(fetched.map(|missed| Fetched { missed }))
+        if !is_whole || !is_same {
+            return Ok(None);
+        }
+        let mut missed = in_order(topic, after, &history);
+        // Up to where this node has the rest, or to the end of what is to be kept.
+        while missed.len() < keep.messages
+            && let Some(last) = missed.last().and_then(Delivery::position)
+            && !target.has_since(last)
+        {
+            let after = last.offset;
+            let more = within(self.broker.history(topic, Range::After(after), limit)).await?;
+            if !more.complete || more.top.epoch != last.epoch || more.publications.is_empty() {
+                break;
+            }
+            missed.extend(in_order(topic, after, &more));
+        }
+        Ok(Some(Fetched { missed }))
     }
 
     /// The end of the history, with its last publication.

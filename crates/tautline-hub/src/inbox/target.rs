@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::inbox::{Entry, Inbox};
 use crate::line::Line;
 use crate::log::Log;
+use crate::position::Position;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
 
@@ -74,6 +75,12 @@ impl Target {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Whether this node has everything behind this position, as far as it has any of the topic.
+    pub(crate) fn has_since(&self, position: Position) -> bool {
+        let state = self.lock();
+        state.line.as_ref().and_then(Line::log).is_none_or(|log| log.since(position).is_ok())
     }
 }
 

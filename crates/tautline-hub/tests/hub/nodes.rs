@@ -123,6 +123,23 @@ async fn who_comes_to_another_node_recovers_there() {
     assert_eq!(text(&mut peer).await, "8");
 }
 
+// A broker was asked once, for a thousand: who had missed more was told that it was trimmed, though it was all there.
+#[tokio::test]
+async fn whoever_has_missed_thousands_recovers_them() {
+    let (_network, (here, _), (there, _)) = two(5_000);
+    connected(&there).await;
+    let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
+    publish(&here, "log", 2..=3_500).await;
+    // With her, the node knows the end, and nothing of what was before.
+    let (carol, _carols) = member(&there);
+    carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    let (bob, mut bobs) = member(&there);
+    let start = bob.subscribe(&topic("log"), Subscribe::new().since(first)).await.unwrap();
+    assert!(matches!(start, Start::Recovered { count: 3_499, .. }), "{start:?}");
+    publish(&here, "log", 3_501..=3_501).await;
+    assert_eq!(texts(&mut bobs, 3_500).await, range(2..=3_501));
+}
+
 #[tokio::test]
 async fn the_last_value_is_there_though_nobody_followed_it() {
     let (_network, (here, _), (there, _)) = two(100);
