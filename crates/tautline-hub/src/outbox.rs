@@ -69,7 +69,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next ones to send. They stay until it is known what became of them: see [`sent`](Self::sent).
+    /// The next ones to send. They stay until they are [gone](Self::gone).
     pub(crate) fn next(&self) -> Vec<Parcel> {
         let mut bytes = 0;
         let fits = |parcel: &&Parcel| {
@@ -79,13 +79,10 @@ impl Outbox {
         self.waiting.iter().take(MOST_AT_ONCE).take_while(fits).cloned().collect()
     }
 
-    /// What became of the next ones: whether each has to be sent again.
-    pub(crate) fn sent(&mut self, again: &[bool]) {
-        let rest = self.waiting.split_off(again.len().min(self.waiting.len()));
-        let stay =
-            self.waiting.drain(..).zip(again).filter_map(|(one, again)| again.then_some(one));
-        self.waiting = stay.chain(rest).collect();
-        self.bytes = self.waiting.iter().map(Parcel::size).sum();
+    /// The first so many have arrived, or never will.
+    pub(crate) fn gone(&mut self, count: usize) {
+        let gone = self.waiting.drain(..count.min(self.waiting.len()));
+        self.bytes -= gone.map(|parcel| parcel.size()).sum::<usize>();
     }
 }
 
@@ -111,13 +108,13 @@ mod tests {
             outbox.push(parcel("1")).unwrap();
         }
         assert_eq!(outbox.next().len(), MOST_AT_ONCE);
-        outbox.sent(&[false; MOST_AT_ONCE]);
+        outbox.gone(MOST_AT_ONCE);
         assert_eq!(outbox.next().len(), 1);
         let long = Bytes::from(vec![0; BYTES_AT_ONCE]);
         outbox.push(Parcel { encoded: long, ..parcel("") }).unwrap();
         outbox.push(parcel("2")).unwrap();
         assert_eq!(texts(&outbox), ["1"]);
-        outbox.sent(&[false]);
+        outbox.gone(1);
         assert_eq!(outbox.next().len(), 1, "a long one goes alone");
     }
 
@@ -129,13 +126,11 @@ mod tests {
         assert_eq!(outbox.push(parcel("2")), Ok(()));
         assert_eq!(outbox.push(parcel("3")), Err(Full(2 * (OVERHEAD + 1))));
         assert_eq!(texts(&outbox), ["1", "2"]);
-        assert_eq!(texts(&outbox), ["1", "2"], "until they are sent");
-        outbox.sent(&[false]);
+        assert_eq!(texts(&outbox), ["1", "2"], "until they are gone");
+        outbox.gone(1);
         assert_eq!(outbox.push(parcel("4")), Ok(()));
         assert_eq!(texts(&outbox), ["2", "4"]);
-        outbox.sent(&[true, false]);
-        assert_eq!(texts(&outbox), ["2"], "the other one has arrived");
-        outbox.sent(&[false]);
+        outbox.gone(2);
         assert!(!outbox.is_waiting() && outbox.bytes == 0);
         assert!(!Outbox::new(0).keeps());
     }

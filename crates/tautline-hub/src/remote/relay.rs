@@ -12,7 +12,6 @@ use super::{Remote, within};
 use crate::broker::{BoxFuture, BrokerError, Range};
 use crate::inbox::target::{Relay, Target};
 use crate::line::Line;
-use crate::outbox::Parcel;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
 
@@ -186,41 +185,53 @@ pub(super) async fn send_kept(remote: Arc<Remote>) {
         }
         let sending =
             next.iter().map(|parcel| -> BoxFuture<'_, _> { Box::pin(remote.send(parcel)) });
-        let results = in_turn(sending.collect()).await;
-        let again: Vec<bool> = next.iter().zip(&results).map(has_to_go_again).collect();
-        lock(&remote.outbox).sent(&again);
-        if again.contains(&true) {
+        let results = in_turn(sending.collect(), can_wait).await;
+        let failed = results.last().is_some_and(can_wait);
+        for (parcel, result) in next.iter().zip(&results) {
+            if let Err(error) = result
+                && !error.is_retryable()
+            {
+                tracing::warn!(topic = %parcel.topic, %error, "what was kept is lost");
+            }
+        }
+        lock(&remote.outbox).gone(results.len() - usize::from(failed));
+        if failed {
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-fn has_to_go_again<T>((parcel, result): (&Parcel, &Result<T, BrokerError>)) -> bool {
-    let Err(error) = result else { return false };
-    if !error.is_retryable() {
-        tracing::warn!(topic = %parcel.topic, %error, "what was kept is lost");
-    }
-    error.is_retryable()
+/// Whether it is sent again, ahead of all that come behind it.
+fn can_wait<T>(result: &Result<T, BrokerError>) -> bool {
+    result.as_ref().is_err_and(BrokerError::is_retryable)
 }
 
-/// Begins all of these in their order, and then waits for one after the other: they end in this order, too.
-async fn in_turn<T>(mut all: Vec<BoxFuture<'_, T>>) -> Vec<T> {
-    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+/// Begins all of these in their order, and then waits for one after the other, until all have ended or one has
+/// ended so that it `fails` them. Those behind that one are given up at once: if they went on, one might overtake it.
+/// Returns what has ended, up to that one.
+async fn in_turn<T>(mut all: Vec<BoxFuture<'_, T>>, fails: fn(&T) -> bool) -> Vec<T> {
+    let mut ended: Vec<Option<T>> = all.iter().map(|_| None).collect();
     let mut begun = false;
     // Without the budget of a task: if it ended among them, those behind could begin before these.
     let waiting = tokio::task::unconstrained(poll_fn(|cx| {
         let is_first = !std::mem::replace(&mut begun, true);
-        for (one, done) in all.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
-            match one.as_mut().poll(cx) {
-                Poll::Ready(result) => *done = Some(result),
-                Poll::Pending if is_first => {}
-                Poll::Pending => return Poll::Pending,
+        for (one, ended) in all.iter_mut().zip(&mut ended) {
+            if ended.is_none() {
+                match one.as_mut().poll(cx) {
+                    Poll::Ready(result) => *ended = Some(result),
+                    Poll::Pending if is_first => continue,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if ended.as_ref().is_some_and(fails) {
+                return Poll::Ready(());
             }
         }
-        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+        if ended.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     }));
     waiting.await;
-    done.into_iter().flatten().collect()
+    // If one has failed before those ahead of it have ended, they are sent again with it.
+    ended.into_iter().map_while(|ended| ended).collect()
 }
 
 #[cfg(test)]
@@ -250,8 +261,33 @@ mod tests {
                 gate.send(()).unwrap();
             }
         };
-        let (results, ()) = tokio::join!(in_turn(all.collect()), open);
+        let (results, ()) = tokio::join!(in_turn(all.collect(), |_| false), open);
         let order: Vec<_> = (0..300).collect();
         assert_eq!((results, begun.into_inner().unwrap()), (order.clone(), order));
+    }
+
+    // One that had failed for its deadline was sent again behind the next one, which had got through: subscribers had
+    // them in the wrong order.
+    #[tokio::test]
+    async fn nothing_overtakes_what_has_failed() {
+        let begun = std::sync::Mutex::new(Vec::new());
+        let all = (0..9).map(|number| -> BoxFuture<'_, Result<(), BrokerError>> {
+            let begun = &begun;
+            Box::pin(async move {
+                if number >= 3 {
+                    tokio::task::yield_now().await;
+                }
+                lock(begun).push(number);
+                match number {
+                    4 => Err(BrokerError::Unsupported("that is not to be waited for")),
+                    6 => Err(BrokerError::unavailable("late")),
+                    _ => Ok(()),
+                }
+            })
+        });
+        let results = in_turn(all.collect(), can_wait).await;
+        assert_eq!(begun.into_inner().unwrap(), [0, 1, 2, 3, 4, 5, 6]);
+        let good: Vec<_> = results.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, true, true, true, false, true, false]);
     }
 }

@@ -84,7 +84,11 @@ impl Progress {
         match seen {
             Seen::Number(number, position) => {
                 let next = self.last + 1;
-                assert!(number == next || self.position.is_none(), "{number}, seed {seed}");
+                assert!(
+                    number == next || self.position.is_none(),
+                    "{number} at {position:?} and not {next} behind {:?}, seed {seed}",
+                    self.position
+                );
                 (self.last, self.position) = (number, Some(position));
                 self.told.store(number, Ordering::Relaxed);
             }
