@@ -73,7 +73,8 @@ impl HubBuilder {
     }
 
     /// How many bytes of publications are kept while the broker is away, and published in their order when it
-    /// is back: up to 256 of them, or 1 MiB, are then under way at once. [`Hub::publish`](crate::Hub::publish) returns without a position then. Each counts 256 bytes besides.
+    /// is back: up to 256 of them, or 1 MiB, are then under way at once. While it is away,
+    /// [`Hub::publish`](crate::Hub::publish) returns without a position. Each counts 256 bytes besides.
     /// One without history that was under way when the broker was lost may reach other nodes twice. Default: 0,
     /// publishing fails.
     pub const fn keep_while_away(mut self, bytes: usize) -> Self {

@@ -71,11 +71,11 @@ impl Member {
         topic: &Topic,
         publication: impl Into<Publication>,
     ) -> Result<Published, PublishError> {
-        self.publish_to_all(topic, publication.into().exclude(self.shared.id)).await
+        self.publish_as(topic, publication.into().exclude(self.shared.id)).await
     }
 
-    /// The same, but it comes back as well.
-    pub(crate) async fn publish_to_all(
+    /// Publishes it as it is, to this one too unless it says otherwise, if the member may.
+    pub(crate) async fn publish_as(
         &self,
         topic: &Topic,
         publication: Publication,

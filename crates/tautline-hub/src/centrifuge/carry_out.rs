@@ -185,7 +185,7 @@ impl<A: Application> Context<A> {
         publication.info = (!anonymous).then(|| self.client.info(&channel));
         let published = publication.into_published();
         let topic = topic(&channel)?;
-        match self.member.publish_to_all(&topic, published).await {
+        match self.member.publish_as(&topic, published).await {
             Ok(_) => Ok(()),
             Err(error) => Err(not_published(&error)),
         }

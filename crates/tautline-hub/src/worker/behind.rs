@@ -316,6 +316,7 @@ mod tests {
         assert_eq!(behind.bytes(), delivery("2a").size());
         assert_eq!(drain(&mut behind).0, ["2a"]);
     }
+
     #[test]
     fn with_a_subscription_go_the_turns_of_what_was_dropped_of_it() {
         let mut behind = Behind::default();

@@ -244,21 +244,25 @@ fn the_application_refreshes_a_subscription() {
     });
 }
 
-// The client subscribed anew while the application thought about the old one.
+// The client subscribed anew while the application thought about the old one. That its time was over, which is
+// another answer than a refusal, once ended the new one.
 #[test]
 fn a_late_answer_is_not_for_the_next_subscription() {
-    each_connected(&quiet(), |mut client| {
-        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
-        client.wait();
-        let (late, _) = client.request();
-        client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
-        assert_eq!(client.left(), "a");
-        client.received();
-        client.subscribe("a", Subscribed::default());
-        client.session.answer(late, Err(ClientError::EXPIRED.into()), client.now);
-        assert_eq!(client.received(), "");
-        assert_eq!(client.session.channels().count(), 1);
-    });
+    let over = Some(Expiry::by_server(Duration::ZERO));
+    for answer in [Err(ClientError::EXPIRED.into()), Ok(Answer::SubRefresh(over))] {
+        each_connected(&quiet(), |mut client| {
+            client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
+            client.wait();
+            let (late, _) = client.request();
+            client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+            assert_eq!(client.left(), "a");
+            client.received();
+            client.subscribe("a", Subscribed::default());
+            assert!(client.session.answer(late, answer.clone(), client.now));
+            assert_eq!(client.received(), "");
+            assert_eq!(client.session.channels().count(), 1);
+        });
+    }
 }
 
 // A client cannot subscribe again to what the server subscribed it to. It comes back instead.
@@ -290,25 +294,6 @@ fn times_beyond_the_clock_are_never() {
         client.answer(Answer::Refresh(Some(Expiry::by_server(secs(30)))));
         client.answer(Answer::SubRefresh(Some(Expiry::by_server(secs(20)))));
         assert_eq!(client.wait(), secs(20));
-    });
-}
-
-// The application was asked about a subscription, and said that its time was over when the client had another one,
-// which then ended.
-#[test]
-fn a_late_end_is_not_for_the_next_subscription() {
-    each_connected(&quiet(), |mut client| {
-        client.subscribe("a", subscribed(Expiry::by_server(secs(60))));
-        client.wait();
-        let (late, _) = client.request();
-        client.send(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
-        client.left();
-        client.received();
-        client.subscribe("a", Subscribed::default());
-        let over = Some(Expiry::by_server(Duration::ZERO));
-        assert!(client.session.answer(late, Ok(Answer::SubRefresh(over)), client.now));
-        assert_eq!(client.received(), "");
-        assert_eq!(client.session.channels().collect::<Vec<_>>(), ["a"]);
     });
 }
 
