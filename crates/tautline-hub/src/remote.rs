@@ -24,6 +24,7 @@ use crate::id::NodeId;
 use crate::inbox::target::{Relay, Retire, State, Target};
 use crate::inbox::{Entry, Inbox};
 use crate::line::{Step, in_order};
+use crate::log::GapReason;
 use crate::outbox::{Full, Outbox, Parcel};
 use crate::position::Position;
 use crate::publication::Publication;
@@ -255,6 +256,9 @@ impl Remote {
         if how.since.is_none() && how.last_value && target.lock().lacks_last() {
             return self.fetch_last(target).await.map(|()| None);
         }
+        if let Some(since) = how.since {
+            self.reach(target, topic, since).await?;
+        }
         let (after, is_ours) = {
             let state = target.lock();
             let Some(line) = &state.line else { return Ok(None) };
@@ -263,10 +267,9 @@ impl Remote {
                 (None, Some(since)) => (since.offset, false),
                 (Some(_), None) => return Ok(None),
                 (Some(log), Some(since)) => match log.since(since) {
-                    // It has all, or what it is about is gone.
-                    Ok(_) => return Ok(None),
-                    Err(_) if since.epoch != log.top().epoch => return Ok(None),
-                    Err(_) => (since.offset.min(log.top().offset), true),
+                    // It is about what is behind this position, and not all of that is here.
+                    Err(GapReason::Trimmed) => (since.offset, true),
+                    _ => return Ok(None),
                 },
             }
         };
@@ -295,6 +298,26 @@ impl Remote {
             missed.extend(in_order(topic, after, &more));
         }
         Ok(Some(Fetched { missed }))
+    }
+
+    /// Whoever comes from another node may be ahead of this one: fetches what lies between, as far as there is any.
+    async fn reach(
+        &self,
+        target: &Arc<Target>,
+        topic: &Topic,
+        there: Position,
+    ) -> Result<(), BrokerError> {
+        let mut end = target.end();
+        while let Some(here) = end
+            && here.epoch == there.epoch
+            && here.offset < there.offset
+        {
+            let behind = Range::After(here.offset);
+            let history = within(self.broker.history(topic, behind, relay::MOST_AT_ONCE)).await?;
+            self.answered(target, here.offset, &history);
+            end = target.end().filter(|end| *end != here);
+        }
+        Ok(())
     }
 
     /// The end of the history, with its last publication.

@@ -77,6 +77,11 @@ impl Target {
         lock(&self.state)
     }
 
+    /// Where what this node has of the topic ends, which a broker keeps.
+    pub(crate) fn end(&self) -> Option<Position> {
+        self.lock().line.as_ref().and_then(Line::log).map(Log::top)
+    }
+
     /// Whether this node has everything behind this position, as far as it has any of the topic.
     pub(crate) fn has_since(&self, position: Position) -> bool {
         let state = self.lock();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tautline::CloseFrame;
 use tautline_hub::{
-    Attach, Ended, Hub, Keep, Outgoing, Outlet, Position, Start, Subscribe, TopicOptions,
+    Attach, Ended, GapReason, Hub, Keep, Outgoing, Outlet, Position, Start, Subscribe, TopicOptions,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -29,7 +29,7 @@ const KEPT: usize = 1_000_000;
 #[derive(Clone, Copy)]
 enum Seen {
     Number(u64, Position),
-    Gap,
+    Gap(GapReason),
 }
 
 /// Hands everything to its subscriber.
@@ -46,7 +46,7 @@ impl Outlet for Channel {
                 let text = delivery.publication().message().as_text().unwrap();
                 Seen::Number(text.parse().unwrap(), delivery.position().unwrap())
             }
-            Outgoing::Gap(..) => Seen::Gap,
+            Outgoing::Gap(_, reason) => Seen::Gap(*reason),
             _ => return Poll::Ready(Ok(())),
         };
         Poll::Ready(self.0.send(seen).map_err(|_| Ended))
@@ -92,7 +92,8 @@ impl Progress {
                 (self.last, self.position) = (number, Some(position));
                 self.told.store(number, Ordering::Relaxed);
             }
-            Seen::Gap => {
+            Seen::Gap(reason) => {
+                println!("{reason:?} behind {} at {:?}", self.last, self.position);
                 self.gaps += 1;
                 self.position = None;
             }
@@ -117,7 +118,7 @@ impl Progress {
                 None => Subscribe::new(),
             };
             match member.subscribe(topic("a"), how).await {
-                Ok(Start::Gap { .. }) => self.take(Seen::Gap, seed),
+                Ok(Start::Gap { reason, .. }) => self.take(Seen::Gap(reason), seed),
                 Ok(_) => {}
                 Err(error) => {
                     assert!(error.is_retryable(), "{error:?}, seed {seed}");

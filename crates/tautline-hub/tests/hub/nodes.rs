@@ -140,6 +140,32 @@ async fn whoever_has_missed_thousands_recovers_them() {
     assert_eq!(texts(&mut bobs, 3_500).await, range(2..=3_501));
 }
 
+// A node that was more than a thousand behind read one page of that, and told whoever came from a node that had all of it
+// that the history had gone back.
+#[tokio::test]
+async fn whoever_comes_from_a_node_that_is_thousands_ahead_is_at_the_end() {
+    let (network, (here, _), (there, node)) = two(5_000);
+    connected(&there).await;
+    let (carol, mut carols) = member(&there);
+    carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    publish(&here, "log", 1..=1).await;
+    assert_eq!(text(&mut carols).await, "1");
+    network.lose(node, 3_499);
+    publish(&here, "log", 2..=3_499).await;
+    let last = here.publish(&topic("log"), "3500").await.unwrap().position.unwrap();
+    let (bob, mut bobs) = member(&there);
+    let start = bob.subscribe(&topic("log"), Subscribe::new().since(last)).await.unwrap();
+    assert!(matches!(start, Start::Recovered { count: 0, .. }), "{start:?}");
+    publish(&here, "log", 3_501..=3_501).await;
+    assert_eq!(text(&mut bobs).await, "3501");
+    assert_eq!(texts(&mut carols, 3_500).await, range(2..=3_501));
+    // Beyond the end there is nothing to be had.
+    let beyond = Position { offset: last.offset + 2_000, ..last };
+    let (dave, _daves) = member(&there);
+    let start = dave.subscribe(&topic("log"), Subscribe::new().since(beyond)).await.unwrap();
+    assert!(matches!(start, Start::Gap { reason: GapReason::Ahead, .. }), "{start:?}");
+}
+
 #[tokio::test]
 async fn the_last_value_is_there_though_nobody_followed_it() {
     let (_network, (here, _), (there, _)) = two(100);
