@@ -31,11 +31,11 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 #[cfg(feature = "deflate")]
 use tautline_frame::Compression;
 use tautline_frame::Config;
-use tautline_handshake::{BuildError, ClientRequest, Expectation, HeadLimits, Headers, WsUri};
+use tautline_handshake::{BuildError, ClientRequest, HeadLimits, Headers, WsUri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::asking::Asking;
@@ -45,7 +45,7 @@ use self::endpoint::Endpoint;
 pub use self::error::ConnectError;
 #[cfg(feature = "http2")]
 use self::link::Pool;
-use self::open::Security;
+use self::open::{Asked, Security};
 pub use self::proxy::{InvalidProxy, Proxies, Proxy, ProxyError, SocksReply};
 use self::reach::Reach;
 pub use self::redirect::RedirectError;
@@ -339,7 +339,7 @@ impl Client {
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
-        let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
+        let upgrade = Asked::new(self.request(&endpoint.uri, headers.clone())?.build()?);
         let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
         let security = Security::of(&endpoint.uri)?;
         let mut timing = self.timing();
@@ -381,13 +381,14 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
-            let (endpoint, request) = client.prepare(Ok(target))?;
+            let (endpoint, mut request) = client.prepare(Ok(target))?;
             let security = Security::of(&endpoint.uri)?;
             let mut timing = client.timing();
-            let transport = client.secure(stream, &endpoint.uri, security, &mut timing).await?;
+            let (uri, timing) = (&endpoint.uri, &mut timing);
+            let transport = client.secure(stream, uri, &mut request, security, timing).await?;
             let peer = Peer::unknown().with_secure(transport.is_tls());
-            let reply = client.upgrade(request, transport, peer, &mut timing).await?;
-            let opened = Self::outcome(reply, &timing).await;
+            let reply = client.upgrade(request, transport, peer, timing).await?;
+            let opened = Self::outcome(reply, timing).await;
             self.asking.note_outcome(&endpoint, &opened);
             Ok(opened?.0)
         })
@@ -428,11 +429,11 @@ impl Client {
     fn prepare(
         &self,
         target: Result<Target, ConnectError>,
-    ) -> Result<(Endpoint, (Request<()>, Expectation)), ConnectError> {
+    ) -> Result<(Endpoint, Asked), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
         let request = self.request(&endpoint.uri, headers)?.build()?;
-        Ok((endpoint, request))
+        Ok((endpoint, Asked::new(request)))
     }
 
     /// The request for this URI.

@@ -69,12 +69,28 @@ fn hub(server: &Server) -> Hub {
         .build()
 }
 
+/// How far a subscriber is, for whoever waits for it.
+#[derive(Default)]
+struct Told {
+    last: AtomicU64,
+    doing: Mutex<String>,
+}
+
+impl Told {
+    fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    fn does(&self, what: &str) {
+        *self.doing.lock().unwrap() = format!("{what} since {:?}", Instant::now());
+    }
+}
+
 /// What a subscriber has.
 #[derive(Default)]
 struct Progress {
     last: u64,
-    /// The same for whoever waits for it.
-    told: Arc<AtomicU64>,
+    told: Arc<Told>,
     position: Option<Position>,
     gaps: u64,
 }
@@ -90,7 +106,7 @@ impl Progress {
                     self.position
                 );
                 (self.last, self.position) = (number, Some(position));
-                self.told.store(number, Ordering::Relaxed);
+                self.told.last.store(number, Ordering::Relaxed);
             }
             Seen::Gap(reason) => {
                 println!("{reason:?} behind {} at {:?}", self.last, self.position);
@@ -117,16 +133,19 @@ impl Progress {
                 Some(position) => Subscribe::new().since(position),
                 None => Subscribe::new(),
             };
+            self.told.does(&format!("subscribes on {node} behind {:?}", self.position));
             match member.subscribe(topic("a"), how).await {
                 Ok(Start::Gap { reason, .. }) => self.take(Seen::Gap(reason), seed),
                 Ok(_) => {}
                 Err(error) => {
                     assert!(error.is_retryable(), "{error:?}, seed {seed}");
+                    self.told.does(&format!("waits after {error:?}"));
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     continue;
                 }
             }
             drop(hub);
+            self.told.does("reads");
             let until = Duration::from_millis(200 + random.below(1500));
             let _ = tokio::time::timeout(until, self.read(&mut seen, seed)).await;
             drop(member);
@@ -167,7 +186,7 @@ async fn chaos(kind: Kind) {
         .collect();
     let (begun, mut number) = (Instant::now(), 0);
     let mut next_kill = Duration::from_millis(500);
-    let least = || following.iter().map(|(told, _)| told.load(Ordering::Relaxed)).min();
+    let least = || following.iter().map(|(told, _)| told.last()).min();
     while begun.elapsed() < long {
         // No more than can be caught up with, however long this goes on.
         if least().is_none_or(|least| number < least + MOST_AHEAD) {
@@ -193,16 +212,19 @@ async fn chaos(kind: Kind) {
         tokio::time::sleep(Duration::from_millis(random.below(3))).await;
     }
     *end.lock().unwrap() = number;
-    let mut gaps = 0;
+    let (mut gaps, mut late) = (0, Vec::new());
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
     for (told, subscriber) in following {
-        let done = tokio::time::timeout(Duration::from_secs(60), subscriber).await;
-        let missing =
-            |_| panic!("{} of {number} arrived, seed {seed}", told.load(Ordering::Relaxed));
-        let progress = done.unwrap_or_else(missing).unwrap();
+        let Ok(done) = tokio::time::timeout_at(until, subscriber).await else {
+            late.push(format!("{}: {}", told.last(), told.doing.lock().unwrap()));
+            continue;
+        };
+        let progress = done.unwrap();
         assert_eq!(progress.last, number, "seed {seed}");
         gaps += progress.gaps;
     }
     println!("{number} published, {gaps} gaps");
+    assert!(late.is_empty(), "at {:?}, seed {seed}, late are\n{}", Instant::now(), late.join("\n"));
     assert_eq!(gaps, 0, "the server keeps what it has acknowledged, seed {seed}");
 }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::endpoint::Endpoint;
 use super::link::{Known, Link, Opened, StreamError};
-use super::open::{Reply, Security};
+use super::open::{Asked, Reply, Security};
 use super::timing::{ConnectStage, Timing, TooLate};
 use super::{Client, ConnectError};
 use crate::handshake_io::NEVER;
@@ -46,7 +46,7 @@ impl Client {
     pub(super) async fn open_shared(
         &self,
         endpoint: &Endpoint,
-        upgrade: Ask,
+        upgrade: Asked,
         connect: Ask,
         security: Security,
         timing: &mut Timing,

@@ -25,10 +25,11 @@ impl Client {
     }
 
     /// Opens a connection of its own, over HTTP/1.1.
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS takes some of it"))]
     pub(super) async fn open_own(
         &self,
         endpoint: &Endpoint,
-        request: (Request<()>, Expectation),
+        mut request: Asked,
         security: Security,
         timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
@@ -37,8 +38,8 @@ impl Client {
             Security::Plain => stream,
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = pin!(self.tls.secure(stream, endpoint.uri.host()));
-                timing.stage(ConnectStage::Tls, connecting).await??
+                let secured = self.tls.secure(stream, endpoint.uri.host(), &mut request.head);
+                timing.stage(ConnectStage::Tls, pin!(secured)).await??
             }
         };
         let peer = peer.with_secure(transport.is_tls());
@@ -65,6 +66,7 @@ impl Client {
         &self,
         stream: S,
         uri: &WsUri,
+        request: &mut Asked,
         security: Security,
         timing: &mut Timing,
     ) -> Result<Transport<S>, ConnectError>
@@ -75,8 +77,8 @@ impl Client {
             Security::Plain => Ok(Transport::plain(stream)),
             #[cfg(feature = "tls")]
             Security::Tls => {
-                let connecting = pin!(self.tls.connect(stream, uri.host()));
-                Ok(timing.stage(ConnectStage::Tls, connecting).await??)
+                let secured = self.tls.connect(stream, uri.host(), &mut request.head);
+                Ok(timing.stage(ConnectStage::Tls, pin!(secured)).await??)
             }
         }
     }
@@ -84,7 +86,7 @@ impl Client {
     /// The opening handshake (RFC 6455 section 4.1).
     pub(super) async fn upgrade<S>(
         &self,
-        (request, expectation): (Request<()>, Expectation),
+        Asked { head: mut buffer, expectation }: Asked,
         mut stream: S,
         peer: Peer,
         timing: &mut Timing,
@@ -92,12 +94,12 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut buffer = BytesMut::with_capacity(HEAD_ROOM);
         let asking = async {
-            encode_request(&request, &mut buffer);
-            stream.write_all(&buffer).await?;
-            stream.flush().await?;
-            buffer.clear();
+            if !buffer.is_empty() {
+                stream.write_all(&buffer).await?;
+                stream.flush().await?;
+                buffer.clear();
+            }
             let reader = ResponseHeadReader::new(self.limits);
             Ok::<_, ConnectError>(read_response(&mut stream, reader, &mut buffer).await?)
         };
@@ -118,6 +120,21 @@ impl Client {
             .build(stream);
         ws.go_on_with(timing.take_timer());
         Ok(Reply::Open(ws, response))
+    }
+}
+
+/// What is asked of a server over HTTP/1.1.
+pub(super) struct Asked {
+    /// As far as it is still to be sent.
+    head: BytesMut,
+    expectation: Expectation,
+}
+
+impl Asked {
+    pub(super) fn new((request, expectation): (Request<()>, Expectation)) -> Self {
+        let mut head = BytesMut::with_capacity(HEAD_ROOM);
+        encode_request(&request, &mut head);
+        Self { head, expectation }
     }
 }
 

@@ -103,8 +103,8 @@ impl Client {
         #[cfg(feature = "tls")]
         if proxy.is_secure() {
             let tls = proxy.own_tls().unwrap_or(&self.tls);
-            let connecting = tls.connect(stream, proxy.host());
-            return connecting.await.map_err(ProxyError::Tls);
+            let nothing = &mut BytesMut::new();
+            return tls.connect(stream, proxy.host(), nothing).await.map_err(ProxyError::Tls);
         }
         #[cfg(not(feature = "tls"))]
         let _ = (self, proxy);

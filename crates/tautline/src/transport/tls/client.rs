@@ -1,9 +1,11 @@
 //! TLS of a client: whom it trusts, and who it is.
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::{Buf, BytesMut};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -212,7 +214,13 @@ impl ClientTls {
         if pins.contains(&found) { Ok(()) } else { Err(TlsError::Pin { found }) }
     }
 
-    pub(crate) async fn connect<S>(&self, stream: S, host: &str) -> Result<Transport<S>, TlsError>
+    /// What is in `first` is taken out of it as far as it was sent.
+    pub(crate) async fn connect<S>(
+        &self,
+        stream: S,
+        host: &str,
+        first: &mut BytesMut,
+    ) -> Result<Transport<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -225,7 +233,7 @@ impl ClientTls {
                 offered.push(ALPN.to_vec());
             }
         }
-        self.connect_with(config, stream, host).await
+        self.connect_with(config, stream, host, first).await
     }
 
     /// The same over the stream of a [`Client`](crate::Client), of whatever kind it is.
@@ -233,10 +241,11 @@ impl ClientTls {
         &self,
         stream: Transport,
         host: &str,
+        first: &mut BytesMut,
     ) -> Result<Transport, TlsError> {
         match stream.into_base() {
-            Base::Tcp(stream) => self.connect(stream, host).await,
-            Base::Boxed(stream) => Ok(self.connect(stream, host).await?.of_any_stream()),
+            Base::Tcp(stream) => self.connect(stream, host, first).await,
+            Base::Boxed(stream) => Ok(self.connect(stream, host, first).await?.of_any_stream()),
         }
     }
 
@@ -268,14 +277,15 @@ impl ClientTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut config = self.config().await?;
+        let nothing = &mut BytesMut::new();
         if config.alpn_protocols != [ALPN] {
-            return self.connect_with(config, stream, host).await;
+            return self.connect_with(config, stream, host, nothing).await;
         }
         let protocols: &[&[u8]] = if only { &[ALPN_HTTP2] } else { &[ALPN_HTTP2, ALPN] };
         // Sessions are shared all the same.
         Arc::make_mut(&mut config).alpn_protocols =
             protocols.iter().map(|name| name.to_vec()).collect();
-        self.connect_with(config, stream, host).await
+        self.connect_with(config, stream, host, nothing).await
     }
 
     async fn connect_with<S>(
@@ -283,6 +293,7 @@ impl ClientTls {
         config: Arc<ClientConfig>,
         stream: S,
         host: &str,
+        first: &mut BytesMut,
     ) -> Result<Transport<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -293,6 +304,13 @@ impl ClientTls {
         let stream = ReadAhead::new(stream);
         let connecting = connector.connect_with(name, stream, |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
+            // It leaves with the last bytes of the handshake, in one packet, once the server is verified.
+            // Pins are checked later, and whoever fails that is sent nothing.
+            if self.pins.is_none()
+                && let Ok(count) = session.writer().write(first)
+            {
+                first.advance(count);
+            }
         });
         let stream = connecting.await.map_err(TlsError::handshake)?;
         self.check_pins(&provider, stream.get_ref().1.peer_certificates())?;
