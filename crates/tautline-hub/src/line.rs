@@ -200,12 +200,10 @@ impl Line {
         self.log = Some(log);
     }
 
-    /// What was there before this node followed the topic, if it has nothing and these end where it is.
-    fn restore(&mut self, deliveries: &[Delivery], now: Instant) {
-        let Some(log) = self.log.as_mut().filter(|log| log.is_empty()) else { return };
-        let end = deliveries.last().and_then(Delivery::position);
-        if end == Some(log.top()) {
-            deliveries.iter().for_each(|delivery| log.push(delivery.clone(), now));
+    /// What was there before what is here, in order: it is kept as well, if nothing is missing between.
+    pub(crate) fn restore(&mut self, earlier: &[Delivery], now: Instant) {
+        if let Some(log) = &mut self.log {
+            log.restore(earlier, now);
         }
     }
 

@@ -60,6 +60,33 @@ impl Log {
         self.trim(now);
     }
 
+    /// Keeps what came before the oldest that is kept, in order, up to there: as much of it as is to be kept. It
+    /// goes when that one goes. Nothing happens if something is missing between them.
+    pub(crate) fn restore(&mut self, earlier: &[Delivery], now: Instant) {
+        let oldest = self.kept.front();
+        let since = oldest.map_or(now, |(since, _)| *since);
+        let ahead = oldest.map_or(self.top, |(_, oldest)| oldest.previous());
+        let end = oldest.and_then(|(_, oldest)| oldest.position());
+        let end = end.map_or(self.top.saturating_add(1), |oldest| oldest.offset);
+        let is_before = |delivery: &&Delivery| {
+            let position = delivery.position();
+            position.is_some_and(|place| place.epoch == self.epoch && place.offset < end)
+        };
+        let earlier: Vec<_> = earlier.iter().take_while(is_before).collect();
+        let reaches = earlier.last().and_then(|last| last.position());
+        if reaches.is_none_or(|last| last.offset < ahead) {
+            return;
+        }
+        for delivery in earlier.into_iter().rev() {
+            let bytes = self.bytes + delivery.size();
+            if self.kept.len() >= self.keep.messages || bytes > self.keep.bytes {
+                break;
+            }
+            self.bytes = bytes;
+            self.kept.push_front((since, delivery.clone()));
+        }
+    }
+
     /// Forgets what is too old or too much.
     pub(crate) fn trim(&mut self, now: Instant) {
         while let Some((since, oldest)) = self.kept.front() {
@@ -167,6 +194,36 @@ mod tests {
         let position = Position { epoch: Epoch::from_u64(epoch), offset };
         let missed = log.since(position)?;
         Ok(missed.filter_map(Delivery::position).map(|position| position.offset).collect())
+    }
+
+    #[test]
+    fn what_came_before_is_kept_as_well_if_nothing_is_missing_between() {
+        let now = Instant::now();
+        let earlier: Vec<_> = log(keep(10, usize::MAX, 60), 5, now).kept.into_iter().collect();
+        let earlier: Vec<_> = earlier.into_iter().map(|(_, delivery)| delivery).collect();
+        for (count, is_reached) in [(5, true), (4, true), (3, true), (2, false), (0, false)] {
+            for live in [0, 2] {
+                let mut log = Log::new(keep(4, usize::MAX, 60), EPOCH, 3);
+                (0..live).for_each(|_| push(&mut log, now));
+                let before = log.kept.len();
+                log.restore(&earlier[..count], now);
+                // Those that are there are not there twice, and no more than are to be kept.
+                let added = if is_reached { (4 - before).min(3) } else { 0 };
+                assert_eq!(log.kept.len(), before + added, "{count} {live}");
+                assert_eq!(log.top().offset, 3 + live as u64);
+                let all: usize = log.kept.iter().map(|(_, delivery)| delivery.size()).sum();
+                assert_eq!(log.bytes, all);
+                let first = 3 - added as u64;
+                let expected: Vec<_> = (first + 1..=3 + live as u64).collect();
+                assert_eq!(since(&log, 7, first), Ok(expected), "{count} {live}");
+            }
+        }
+        let mut small = Log::new(keep(10, 2 * earlier[0].size(), 60), EPOCH, 5);
+        small.restore(&earlier, now);
+        assert_eq!(since(&small, 7, 3), Ok(vec![4, 5]));
+        let mut other = Log::new(keep(10, usize::MAX, 60), Epoch::from_u64(8), 5);
+        other.restore(&earlier, now);
+        assert!(other.is_empty());
     }
 
     #[test]

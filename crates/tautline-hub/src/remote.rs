@@ -1,5 +1,6 @@
 //! A hub with a broker: what goes to other nodes, and what comes from them.
 
+mod recovery;
 mod relay;
 
 use std::collections::VecDeque;
@@ -12,9 +13,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use self::recovery::Turns;
 use self::relay::{JOINS_AT_ONCE, Join};
 use crate::attendance::Attendance;
-use crate::begin::Fetched;
 use crate::broker::{
     Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
 };
@@ -23,12 +24,11 @@ use crate::delivery::Delivery;
 use crate::id::NodeId;
 use crate::inbox::target::{Relay, Retire, State, Target};
 use crate::inbox::{Entry, Inbox};
-use crate::line::{Step, in_order};
-use crate::log::GapReason;
+use crate::line::Step;
 use crate::outbox::{Full, Outbox, Parcel};
 use crate::position::Position;
 use crate::publication::Publication;
-use crate::subscribe::{PublishError, Subscribe};
+use crate::subscribe::PublishError;
 use crate::sync::lock;
 use crate::table::Table;
 use crate::topic::{Filter, Topic};
@@ -65,6 +65,7 @@ pub(crate) struct Remote {
     /// Topics of which something is missing.
     missing: Mutex<VecDeque<Arc<Target>>>,
     outbox: Mutex<Outbox>,
+    turns: Turns,
     state: watch::Sender<BrokerState>,
     /// There is something in the first list.
     changed: Notify,
@@ -98,6 +99,7 @@ impl Remote {
             left: Mutex::default(),
             missing: Mutex::default(),
             outbox: Mutex::new(Outbox::new(kept_while_away)),
+            turns: Turns::default(),
             state: watch::Sender::new(BrokerState::Connecting),
             changed: Notify::new(),
             missed: Notify::new(),
@@ -224,7 +226,7 @@ impl Remote {
     }
 
     /// Has what a topic lacks fetched, if it lacks something.
-    fn look_for_missing(&self, target: &Arc<Target>, state: &mut State) {
+    pub(crate) fn look_for_missing(&self, target: &Arc<Target>, state: &mut State) {
         let is_missing = state.line.as_ref().is_some_and(|line| line.asks().is_some());
         if is_missing && state.is_wanted() && !state.listed {
             state.listed = true;
@@ -243,96 +245,6 @@ impl Remote {
         let unavailable = || BrokerError::unavailable("the hub has ended");
         self.joins.send(join).await.map_err(|_| unavailable())?;
         result.await.map_err(|_| unavailable())?
-    }
-
-    /// What the broker has behind a subscriber's position, if this node does not have all of that.
-    pub(crate) async fn fetch_for(
-        &self,
-        target: &Arc<Target>,
-        keep: Keep,
-        how: &Subscribe,
-    ) -> Result<Option<Fetched>, BrokerError> {
-        let Some(topic) = target.topic() else { return Ok(None) };
-        if how.since.is_none() && how.last_value && target.lock().lacks_last() {
-            return self.fetch_last(target).await.map(|()| None);
-        }
-        if let Some(since) = how.since {
-            self.reach(target, topic, since).await?;
-        }
-        let (after, is_ours) = {
-            let state = target.lock();
-            let Some(line) = &state.line else { return Ok(None) };
-            match (line.log(), how.since) {
-                (None, None) => (u64::MAX, false),
-                (None, Some(since)) => (since.offset, false),
-                (Some(_), None) => return Ok(None),
-                (Some(log), Some(since)) => match log.since(since) {
-                    // It is about what is behind this position, and not all of that is here.
-                    Err(GapReason::Trimmed) => (since.offset, true),
-                    _ => return Ok(None),
-                },
-            }
-        };
-        let limit = keep.messages.clamp(1, relay::MOST_AT_ONCE);
-        let limit = if after == u64::MAX { 0 } else { limit };
-        let history = within(self.broker.history(topic, Range::After(after), limit)).await?;
-        // A subscriber may say any offset: that it is beyond the end does not tell that something is gone.
-        let is_made_up = !is_ours && history.top.offset < after;
-        self.answered(target, if is_made_up { u64::MAX } else { after }, &history);
-        let is_whole = history.complete && how.since.is_some_and(|since| since.offset == after);
-        let is_same = how.since.is_some_and(|since| since.epoch == history.top.epoch);
-        if !is_whole || !is_same {
-            return Ok(None);
-        }
-        let mut missed = in_order(topic, after, &history);
-        // Up to where this node has the rest, or to the end of what is to be kept.
-        while missed.len() < keep.messages
-            && let Some(last) = missed.last().and_then(Delivery::position)
-            && !target.has_since(last)
-        {
-            let after = last.offset;
-            let more = within(self.broker.history(topic, Range::After(after), limit)).await?;
-            if !more.complete || more.top.epoch != last.epoch || more.publications.is_empty() {
-                break;
-            }
-            missed.extend(in_order(topic, after, &more));
-        }
-        Ok(Some(Fetched { missed }))
-    }
-
-    /// Whoever comes from another node may be ahead of this one: fetches what lies between, as far as there is any.
-    async fn reach(
-        &self,
-        target: &Arc<Target>,
-        topic: &Topic,
-        there: Position,
-    ) -> Result<(), BrokerError> {
-        let mut end = target.end();
-        while let Some(here) = end
-            && here.epoch == there.epoch
-            && here.offset < there.offset
-        {
-            let behind = Range::After(here.offset);
-            let history = within(self.broker.history(topic, behind, relay::MOST_AT_ONCE)).await?;
-            self.answered(target, here.offset, &history);
-            end = target.end().filter(|end| *end != here);
-        }
-        Ok(())
-    }
-
-    /// The end of the history, with its last publication.
-    async fn fetch_last(&self, target: &Arc<Target>) -> Result<(), BrokerError> {
-        let Some(topic) = target.topic() else { return Ok(()) };
-        let history = within(self.broker.history(topic, Range::Latest, 1)).await?;
-        if history.publications.is_empty()
-            && target.lock().line.as_ref().is_some_and(|line| line.log().is_some())
-        {
-            // There is none, which says nothing about where those end that were here.
-            return Ok(());
-        }
-        let ahead = history.publications.first().map_or(u64::MAX, |(offset, _)| offset - 1);
-        self.answered(target, ahead, &History { complete: true, ..history });
-        Ok(())
     }
 
     /// What the broker has becomes a part of the line.

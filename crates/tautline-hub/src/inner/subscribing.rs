@@ -112,10 +112,14 @@ impl Inner {
         let (start, recovered) = begin(state.history(), how, fetched);
         state.join(&member.inbox);
         let slow = how.slow.clone().unwrap_or_else(|| member.slow.clone());
-        let (seat, target, tag) = (member.seat, target.clone(), how.tag);
-        let watches = how.watches;
-        let joining = Joining { seat, sub, target, start, recovered, slow, watches, tag };
+        let (seat, tag, watches) = (member.seat, how.tag, how.watches);
+        let of = target.clone();
+        let joining = Joining { seat, sub, target: of, start, recovered, slow, watches, tag };
         member.inbox.push(Entry::Subscribe(Box::new(joining)));
+        if let Some(remote) = &self.remote {
+            // With the first subscriber: before, nobody wanted what is still missing.
+            remote.look_for_missing(target, state);
+        }
         Ok(start)
     }
 

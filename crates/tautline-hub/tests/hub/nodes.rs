@@ -15,7 +15,7 @@ use crate::xorshift::Xorshift;
 /// Topics that begin with `log` have a history.
 fn builder(messages: usize) -> HubBuilder {
     Hub::builder().topics(move |topic| match topic.as_str().starts_with("log") {
-        true => TopicOptions::new().history(Keep::last(messages)),
+        true => TopicOptions::new().history(Keep::last(messages).bytes(1 << 30)),
         false => TopicOptions::new(),
     })
 }
@@ -138,6 +138,69 @@ async fn whoever_has_missed_thousands_recovers_them() {
     assert!(matches!(start, Start::Recovered { count: 3_499, .. }), "{start:?}");
     publish(&here, "log", 3_501..=3_501).await;
     assert_eq!(texts(&mut bobs, 3_500).await, range(2..=3_501));
+}
+
+// Each of two hundred that came back at once read the same pages for itself, and NATS was no longer able to answer any of
+// them in time: they never came back.
+#[tokio::test]
+async fn those_who_come_back_at_once_are_served_by_one_reading() {
+    let (network, (here, _), (there, node)) = two(5_000);
+    connected(&there).await;
+    let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
+    publish(&here, "log", 2..=1_500).await;
+    // With her, the node knows the end, and nothing of what was before.
+    let (carol, _carols) = member(&there);
+    carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    let members: Vec<_> = (0..20).map(|_| member(&there)).collect();
+    let (name, how) = (topic("log"), Subscribe::new().since(first));
+    let back = members.iter().map(|(member, _)| member.subscribe(&name, how.clone()));
+    for start in futures_util::future::join_all(back).await {
+        let start = start.unwrap();
+        assert!(matches!(start, Start::Recovered { count: 1_499, .. }), "{start:?}");
+    }
+    publish(&here, "log", 1_501..=1_501).await;
+    for (_, mut peer) in members {
+        assert_eq!(texts(&mut peer, 1_500).await, range(2..=1_501));
+    }
+    assert!(network.reads(node) <= 3, "{} readings", network.reads(node));
+}
+
+// NATS, when it had too much to do, sent no messages in the time of a request; that was taken for their end, and whoever
+// wanted them was told of a gap.
+#[tokio::test]
+async fn a_broker_that_sends_nothing_of_what_it_has_is_asked_again() {
+    for known in [false, true] {
+        let (network, (here, _), (there, node)) = two(5_000);
+        connected(&there).await;
+        let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
+        publish(&here, "log", 2..=1_500).await;
+        let (carol, _carols) = member(&there);
+        if known {
+            carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+        }
+        let (bob, mut bobs) = member(&there);
+        let how = Subscribe::new().since(first);
+        network.withhold(node, 1);
+        let result = bob.subscribe(&topic("log"), how.clone()).await;
+        assert!(matches!(&result, Err(error) if error.is_retryable()), "{known}: {result:?}");
+        let start = bob.subscribe(&topic("log"), how).await.unwrap();
+        assert!(matches!(start, Start::Recovered { .. }), "{known}: {start:?}");
+        assert_eq!(texts(&mut bobs, 1_499).await, range(2..=1_500));
+    }
+}
+
+// The first subscriber on a node had a thousand of what it had missed, and the rest only after 40 seconds, unless
+// something was published before.
+#[tokio::test(start_paused = true)]
+async fn the_first_subscriber_of_a_node_has_all_that_it_missed_at_once() {
+    let (_network, (here, _), (there, _)) = two(5_000);
+    let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
+    publish(&here, "log", 2..=3_500).await;
+    let start = tokio::time::Instant::now();
+    let (bob, mut bobs) = member(&there);
+    bob.subscribe(&topic("log"), Subscribe::new().since(first)).await.unwrap();
+    assert_eq!(texts(&mut bobs, 3_499).await, range(2..=3_500));
+    assert!(start.elapsed().is_zero(), "it waited for {:?}", start.elapsed());
 }
 
 // A node that was more than a thousand behind read one page of that, and told whoever came from a node that had all of it

@@ -99,8 +99,8 @@ async fn after(
     since: u64,
     limit: usize,
 ) -> Result<Vec<Entry>, BrokerError> {
-    let consumer = consume(kept, subject, since.saturating_add(1)).await?;
-    let read = fetch(&consumer, limit).await;
+    let mut consumer = consume(kept, subject, since.saturating_add(1)).await?;
+    let read = fetch(&mut consumer, limit).await;
     discard(kept, &consumer).await;
     read
 }
@@ -119,10 +119,10 @@ async fn latest(
     let mut back = limit as u64;
     loop {
         let start = newest.0.saturating_sub(back).max(1);
-        let consumer = consume(kept, subject, start).await?;
+        let mut consumer = consume(kept, subject, start).await?;
         let found = consumer.cached_info().num_pending;
         if found >= limit as u64 || start == 1 {
-            let read = fetch(&consumer, usize::try_from(found).unwrap_or(usize::MAX)).await;
+            let read = fetch(&mut consumer, usize::try_from(found).unwrap_or(usize::MAX)).await;
             discard(kept, &consumer).await;
             let mut entries = read?;
             entries.reverse();
@@ -153,7 +153,10 @@ async fn consume(
 }
 
 /// Reads at most so many messages, until there are none.
-async fn fetch(consumer: &Consumer<pull::Config>, limit: usize) -> Result<Vec<Entry>, BrokerError> {
+async fn fetch(
+    consumer: &mut Consumer<pull::Config>,
+    limit: usize,
+) -> Result<Vec<Entry>, BrokerError> {
     let mut entries = Vec::new();
     let mut pending = consumer.cached_info().num_pending;
     while pending > 0 && entries.len() < limit {
@@ -170,8 +173,8 @@ async fn fetch(consumer: &Consumer<pull::Config>, limit: usize) -> Result<Vec<En
             entries.push((info.stream_sequence, message.payload.clone()));
         }
         if entries.len() == before {
-            // They were removed meanwhile.
-            break;
+            // They were removed meanwhile, or the server has not found the time: it knows.
+            pending = consumer.info().await.map_err(BrokerError::unavailable)?.num_pending;
         }
     }
     Ok(entries)

@@ -1,0 +1,169 @@
+//! What subscribers have missed and this node does not have, or not any more: read from the broker.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{PATIENCE, Remote, relay, within};
+use crate::begin::Fetched;
+use crate::broker::{BrokerError, History, Keep, Range};
+use crate::clock::now;
+use crate::delivery::Delivery;
+use crate::inbox::target::{State, Target};
+use crate::line::{Line, in_order};
+use crate::log::GapReason;
+use crate::position::Position;
+use crate::subscribe::Subscribe;
+use crate::topic::Topic;
+
+/// How many topics are read at the same time.
+const AT_ONCE: usize = 16;
+
+/// One topic is read for one subscriber after the other: what was read for the first one is here for those behind
+/// it. When thousands come back at once, the broker is asked once, and not thousands of times.
+#[derive(Debug, Default)]
+pub(super) struct Turns([Mutex<()>; AT_ONCE]);
+
+impl Turns {
+    async fn of(&self, target: &Target) -> Result<MutexGuard<'_, ()>, BrokerError> {
+        let turn = self.0[target.id as usize % AT_ONCE].lock();
+        let late = |_| BrokerError::unavailable("others are waiting for its histories");
+        tokio::time::timeout(PATIENCE, turn).await.map_err(late)
+    }
+}
+
+/// What a subscriber needs of a topic that is not here.
+enum Lack {
+    /// Where it ends.
+    End,
+    /// What was published last.
+    Last,
+    /// What is behind this position, or some of it.
+    Since(Position),
+}
+
+impl Lack {
+    fn of(state: &State, how: &Subscribe) -> Option<Self> {
+        let line = state.line.as_ref()?;
+        match (line.log(), how.since) {
+            (_, None) if how.last_value && state.lacks_last() => Some(Self::Last),
+            (None, None) => Some(Self::End),
+            (None, Some(since)) => Some(Self::Since(since)),
+            (Some(_), None) => None,
+            (Some(log), Some(since)) => match log.since(since) {
+                Err(GapReason::Trimmed | GapReason::Ahead) => Some(Self::Since(since)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Remote {
+    /// What the broker has behind a subscriber's position, if this node does not have all of that.
+    pub(crate) async fn fetch_for(
+        &self,
+        target: &Arc<Target>,
+        keep: Keep,
+        how: &Subscribe,
+    ) -> Result<Option<Fetched>, BrokerError> {
+        let Some(topic) = target.topic() else { return Ok(None) };
+        if Lack::of(&target.lock(), how).is_none() {
+            return Ok(None);
+        }
+        let _turn = self.turns.of(target).await?;
+        let lack = Lack::of(&target.lock(), how);
+        match lack {
+            None => Ok(None),
+            Some(Lack::End) => {
+                let end = self.page(topic, u64::MAX, 0).await?;
+                self.answered(target, u64::MAX, &end);
+                Ok(None)
+            }
+            Some(Lack::Last) => self.fetch_last(target, topic).await.map(|()| None),
+            Some(Lack::Since(since)) => {
+                self.reach(target, topic, since).await?;
+                self.fetch_since(target, topic, keep, since).await
+            }
+        }
+    }
+
+    /// A part of a history. A broker that has more and sends nothing is overloaded: that is no gap.
+    async fn page(&self, topic: &Topic, after: u64, limit: usize) -> Result<History, BrokerError> {
+        let history = within(self.broker.history(topic, Range::After(after), limit)).await?;
+        let has_more = limit > 0 && history.complete && history.top.offset > after;
+        if has_more && history.publications.is_empty() {
+            return Err(BrokerError::unavailable("it has not sent what it has"));
+        }
+        Ok(history)
+    }
+
+    /// Whoever comes from another node may be ahead of this one: fetches what lies between, as far as there is any.
+    async fn reach(
+        &self,
+        target: &Arc<Target>,
+        topic: &Topic,
+        there: Position,
+    ) -> Result<(), BrokerError> {
+        let mut end = target.end();
+        while let Some(here) = end
+            && here.epoch == there.epoch
+            && here.offset < there.offset
+        {
+            let history = self.page(topic, here.offset, relay::MOST_AT_ONCE).await?;
+            self.answered(target, here.offset, &history);
+            end = target.end().filter(|end| *end != here);
+        }
+        Ok(())
+    }
+
+    /// What is behind a position, up to where this node has the rest, or to the end of what is to be kept.
+    async fn fetch_since(
+        &self,
+        target: &Arc<Target>,
+        topic: &Topic,
+        keep: Keep,
+        since: Position,
+    ) -> Result<Option<Fetched>, BrokerError> {
+        let is_new = match target.lock().line.as_ref().and_then(Line::log) {
+            None => true,
+            Some(log) if log.since(since).err() == Some(GapReason::Trimmed) => false,
+            Some(_) => return Ok(None),
+        };
+        let limit = keep.messages.clamp(1, relay::MOST_AT_ONCE);
+        let history = self.page(topic, since.offset, limit).await?;
+        // A subscriber may say any offset: that it is beyond the end does not tell that something is gone.
+        let is_made_up = is_new && history.top.offset < since.offset;
+        self.answered(target, if is_made_up { u64::MAX } else { since.offset }, &history);
+        if !history.complete || since.epoch != history.top.epoch {
+            return Ok(None);
+        }
+        let mut missed = in_order(topic, since.offset, &history);
+        while missed.len() < keep.messages
+            && let Some(last) = missed.last().and_then(Delivery::position)
+            && !target.has_since(last)
+        {
+            let more = self.page(topic, last.offset, limit).await?;
+            if !more.complete || more.top.epoch != last.epoch || more.publications.is_empty() {
+                break;
+            }
+            missed.extend(in_order(topic, last.offset, &more));
+        }
+        if let Some(line) = &mut target.lock().line {
+            line.restore(&missed, now());
+        }
+        Ok(Some(Fetched { missed }))
+    }
+
+    /// The end of the history, with its last publication.
+    async fn fetch_last(&self, target: &Arc<Target>, topic: &Topic) -> Result<(), BrokerError> {
+        let history = within(self.broker.history(topic, Range::Latest, 1)).await?;
+        let is_known = target.end().is_some();
+        if history.publications.is_empty() && is_known {
+            // There is none, which says nothing about where those end that were here.
+            return Ok(());
+        }
+        let ahead = history.publications.first().map_or(u64::MAX, |(offset, _)| offset - 1);
+        self.answered(target, ahead, &History { complete: true, ..history });
+        Ok(())
+    }
+}
