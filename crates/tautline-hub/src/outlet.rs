@@ -104,7 +104,7 @@ pub struct Sent {
 ///
 /// [`Hub::attach`](crate::Hub::attach) makes one of a [`Writer`]: it sends each publication as the message
 /// that was published. A protocol has an outlet of its own, and decides in which form publications go out
-/// ([`Delivery::form`]).
+/// ([`Delivery::form`]). One that panics is dropped, and its member has ended.
 pub trait Outlet: Send + 'static {
     /// Queues one, if there is room: while this is pending, it was not taken, and is given again.
     fn poll_feed(

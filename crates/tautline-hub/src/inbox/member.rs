@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -88,6 +89,24 @@ pub(crate) struct Shared<O: ?Sized = dyn Hold> {
 pub(crate) trait Hold: Send {
     fn get(&mut self) -> Option<&mut dyn Outlet>;
     fn let_go(&mut self);
+}
+
+impl dyn Hold {
+    /// Does this with the outlet, if it is still there. An outlet that panics is let go, as one that has ended: it
+    /// is the application's code, and those of other members are with the same worker.
+    #[inline]
+    pub(crate) fn with<T>(&mut self, act: impl FnOnce(&mut dyn Outlet) -> T) -> Option<T> {
+        let acted = catch_unwind(AssertUnwindSafe(|| self.get().map(act)));
+        acted.unwrap_or_else(|_| self.fail())
+    }
+
+    #[cold]
+    fn fail<T>(&mut self) -> Option<T> {
+        tracing::error!("an outlet panicked, and its member has ended");
+        // What it still owns may panic once more.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.let_go()));
+        None
+    }
 }
 
 impl<O: Outlet> Hold for Option<O> {

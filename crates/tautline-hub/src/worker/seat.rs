@@ -144,7 +144,7 @@ impl Seat {
         (filter, start, tag): (&Filter, Start, u64),
         recovered: Vec<Delivery>,
     ) {
-        let at_once = lock(&self.member.outlet).get().is_none_or(|out| out.takes_recovered());
+        let at_once = lock(&self.member.outlet).with(|out| out.takes_recovered()).unwrap_or(true);
         let with = if at_once { &recovered[..] } else { &[] };
         let started = Outgoing::Started { filter, start: &start, recovered: with, tag };
         self.send(round, &started);
@@ -212,7 +212,7 @@ impl Seat {
     ) {
         self.feed_noted(round);
         self.drop_waiting(sub);
-        let close = lock(&self.member.outlet).get().and_then(|out| out.close_at_gap());
+        let close = lock(&self.member.outlet).with(|out| out.close_at_gap()).flatten();
         match close {
             Some(close) => self.close(close),
             None => self.send(round, &Outgoing::Gap(topic, reason)),
@@ -309,8 +309,7 @@ impl Seat {
         if !matches!(self.state, State::Free) || self.behind.is_some() {
             return Sent::default();
         }
-        let mut outlet = lock(&self.member.outlet);
-        match outlet.get().map(|out| out.try_send(deliveries)) {
+        match lock(&self.member.outlet).with(|out| out.try_send(deliveries)) {
             Some(Ok(sent)) => {
                 let delivered = &self.member.counts.delivered;
                 delivered.fetch_add(sent.taken as u64, Ordering::Relaxed);
@@ -422,8 +421,7 @@ impl Seat {
         waker: &Waker,
         poll: impl FnOnce(&mut dyn Outlet, &mut Context<'_>) -> T,
     ) -> Option<T> {
-        let mut outlet = lock(&self.member.outlet);
-        Some(poll(outlet.get()?, &mut Context::from_waker(waker)))
+        lock(&self.member.outlet).with(|out| poll(out, &mut Context::from_waker(waker)))
     }
 
     /// One word of most members, who never need it.

@@ -1,8 +1,11 @@
 //! Members that come, go, and are told off.
 
-use tautline::{CloseCode, Message};
+use std::task::{Context, Poll};
+
+use tautline::{CloseCode, CloseFrame, Message};
 use tautline_hub::{
-    Action, Attach, Hub, MemberInfo, Outgoing, PublishError, Subscribe, SubscribeError,
+    Action, Attach, Ended, Hub, MemberInfo, Outgoing, Outlet, PublishError, Subscribe,
+    SubscribeError,
 };
 
 use crate::support::{filter, member, member_with, text, topic};
@@ -112,4 +115,67 @@ async fn what_was_for_one_never_reaches_the_next() {
         }
     }
     assert_eq!(hub.topics(), 0);
+}
+
+/// Panics in the method with this name, and once more when it is dropped.
+struct Panicking(&'static str);
+
+impl Panicking {
+    fn at(&self, method: &str) {
+        assert_ne!(self.0, method, "the test says so");
+    }
+}
+
+impl Outlet for Panicking {
+    fn poll_feed(&mut self, what: &Outgoing<'_>, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if matches!(what, Outgoing::Delivery(_)) {
+            self.at("feed");
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.at("flush");
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &CloseFrame, _: &mut Context<'_>) -> Poll<()> {
+        self.at("close");
+        Poll::Ready(())
+    }
+
+    fn takes_recovered(&self) -> bool {
+        self.at("recovered");
+        false
+    }
+}
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.0 != "nowhere" {
+            panic!("the test says so");
+        }
+    }
+}
+
+// An outlet that panicked ended the task that writes to all members of its thread: they got nothing any more, and nobody
+// was told.
+#[tokio::test]
+async fn an_outlet_that_panics_ends_its_member_and_no_other() {
+    for method in ["nowhere", "recovered", "feed", "flush", "close"] {
+        let hub = Hub::new();
+        let (bob, mut bobs) = member(&hub);
+        let carol = hub.attach_outlet(Panicking(method), Attach::new());
+        for member in [&carol, &bob] {
+            member.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+        }
+        hub.publish(&topic("a"), "1").await.unwrap();
+        assert_eq!(text(&mut bobs).await, "1", "{method}");
+        hub.disconnect(carol.id(), CloseCode::NORMAL);
+        hub.publish(&topic("a"), "2").await.unwrap();
+        assert_eq!(text(&mut bobs).await, "2", "{method}");
+        while !carol.has_ended() {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -7,6 +7,7 @@ use tautline_hub::{
     Attach, BrokerState, Epoch, GapReason, Hub, HubBuilder, Keep, Outgoing, Position, PublishError,
     Start, Subscribe, SubscribeError, TopicOptions,
 };
+use tokio::task::JoinSet;
 
 use crate::network::Network;
 use crate::support::{Peer, filter, member, member_with, text, texts, topic};
@@ -151,15 +152,22 @@ async fn those_who_come_back_at_once_are_served_by_one_reading() {
     // With her, the node knows the end, and nothing of what was before.
     let (carol, _carols) = member(&there);
     carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
-    let members: Vec<_> = (0..20).map(|_| member(&there)).collect();
-    let (name, how) = (topic("log"), Subscribe::new().since(first));
-    let back = members.iter().map(|(member, _)| member.subscribe(&name, how.clone()));
-    for start in futures_util::future::join_all(back).await {
+    let (members, peers): (Vec<_>, Vec<_>) = (0..20).map(|_| member(&there)).unzip();
+    let mut back = JoinSet::new();
+    for member in members {
+        back.spawn(async move {
+            let how = Subscribe::new().since(first);
+            (member.subscribe(&topic("log"), how).await, member)
+        });
+    }
+    let mut members = Vec::new();
+    for (start, member) in back.join_all().await {
         let start = start.unwrap();
         assert!(matches!(start, Start::Recovered { count: 1_499, .. }), "{start:?}");
+        members.push(member);
     }
     publish(&here, "log", 1_501..=1_501).await;
-    for (_, mut peer) in members {
+    for mut peer in peers {
         assert_eq!(texts(&mut peer, 1_500).await, range(2..=1_501));
     }
     assert!(network.reads(node) <= 3, "{} readings", network.reads(node));
