@@ -21,7 +21,8 @@ const TRIES: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Line {
     keep: Keep,
-    /// What came since this node follows the topic; none until it knows where that begins.
+    /// What came since this node follows the topic, and what subscribers have had it read of what was before; none
+    /// until it knows where that begins.
     log: Option<Log>,
     state: State,
     /// What arrived behind a hole, or before the beginning was known, in order.
