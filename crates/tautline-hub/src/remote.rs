@@ -99,7 +99,7 @@ impl Remote {
             left: Mutex::default(),
             missing: Mutex::default(),
             outbox: Mutex::new(Outbox::new(kept_while_away)),
-            turns: Turns::default(),
+            turns: Turns::new(),
             state: watch::Sender::new(BrokerState::Connecting),
             changed: Notify::new(),
             missed: Notify::new(),
