@@ -162,7 +162,7 @@ impl Inner {
     pub(crate) fn detach(&self, member: &Arc<Shared>) {
         lock(self.members_with(member.id.number)).remove(&member.id.number);
         // In the task that had the connection: what ends with this one ends as that task does.
-        lock(&member.outlet).let_go();
+        lock(&member.outlet).end();
         for target in member.end() {
             self.left(&target, &member.inbox);
         }

@@ -103,9 +103,15 @@ impl dyn Hold {
     #[cold]
     fn fail<T>(&mut self) -> Option<T> {
         tracing::error!("an outlet panicked, and its member has ended");
-        // What it still owns may panic once more.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.let_go()));
+        self.end();
         None
+    }
+
+    /// Lets the outlet go. What it owns may panic, too.
+    pub(crate) fn end(&mut self) {
+        if catch_unwind(AssertUnwindSafe(|| self.let_go())).is_err() {
+            tracing::error!("an outlet panicked when it was dropped");
+        }
     }
 }
 

@@ -117,7 +117,7 @@ impl Inner {
         let joining = Joining { seat, sub, target: of, start, recovered, slow, watches, tag };
         member.inbox.push(Entry::Subscribe(Box::new(joining)));
         if let Some(remote) = &self.remote {
-            // With the first subscriber: before, nobody wanted what is still missing.
+            // Until there was a subscriber, nobody wanted what is still missing.
             remote.look_for_missing(target, state);
         }
         Ok(start)

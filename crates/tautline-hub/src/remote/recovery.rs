@@ -1,10 +1,11 @@
 //! What subscribers have missed and this node does not have, or not any more: read from the broker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{PATIENCE, Remote, relay, within};
+use super::{Remote, relay, within};
 use crate::begin::Fetched;
 use crate::broker::{BrokerError, History, Keep, Range};
 use crate::clock::now;
@@ -20,8 +21,13 @@ use crate::topic::Topic;
 /// and the broker, these are 50,000 topics in a second.
 const AT_ONCE: usize = 256;
 
+/// How long a subscriber waits for those ahead of it. Then it reads for itself: they may need more than this node
+/// keeps, or something that is gone, which helps nobody else.
+const TURN: Duration = Duration::from_secs(5);
+
 /// One topic is read for one subscriber after the other: what was read for the first one is here for those behind
-/// it. When thousands come back at once, the broker is asked once, and not thousands of times.
+/// it, in as far as this node keeps it. When thousands come back at once, the broker is asked once, and not thousands
+/// of times.
 #[derive(Debug)]
 pub(super) struct Turns([Mutex<()>; AT_ONCE]);
 
@@ -30,10 +36,9 @@ impl Turns {
         Self([const { Mutex::const_new(()) }; AT_ONCE])
     }
 
-    async fn of(&self, target: &Target) -> Result<MutexGuard<'_, ()>, BrokerError> {
+    async fn of(&self, target: &Target) -> Option<MutexGuard<'_, ()>> {
         let turn = self.0[target.id as usize % AT_ONCE].lock();
-        let late = |_| BrokerError::unavailable("others are waiting for its histories");
-        tokio::time::timeout(PATIENCE, turn).await.map_err(late)
+        tokio::time::timeout(TURN, turn).await.ok()
     }
 }
 
@@ -75,7 +80,7 @@ impl Remote {
         if Lack::of(&target.lock(), how).is_none() {
             return Ok(None);
         }
-        let _turn = self.turns.of(target).await?;
+        let _turn = self.turns.of(target).await;
         let lack = Lack::of(&target.lock(), how);
         match lack {
             None => Ok(None),
@@ -92,14 +97,8 @@ impl Remote {
         }
     }
 
-    /// A part of a history. A broker that has more and sends nothing is overloaded: that is no gap.
     async fn page(&self, topic: &Topic, after: u64, limit: usize) -> Result<History, BrokerError> {
-        let history = within(self.broker.history(topic, Range::After(after), limit)).await?;
-        let has_more = limit > 0 && history.complete && history.top.offset > after;
-        if has_more && history.publications.is_empty() {
-            return Err(BrokerError::unavailable("it has not sent what it has"));
-        }
-        Ok(history)
+        within(self.broker.history(topic, Range::After(after), limit)).await
     }
 
     /// Whoever comes from another node may be ahead of this one: fetches what lies between, as far as there is any.
@@ -109,12 +108,15 @@ impl Remote {
         topic: &Topic,
         there: Position,
     ) -> Result<(), BrokerError> {
+        let mut goal = there.offset;
         let mut end = target.end();
         while let Some(here) = end
             && here.epoch == there.epoch
-            && here.offset < there.offset
+            && here.offset < goal
         {
             let history = self.page(topic, here.offset, relay::MOST_AT_ONCE).await?;
+            // It may say any offset; more is published all the time.
+            goal = goal.min(history.top.offset);
             self.answered(target, here.offset, &history);
             end = target.end().filter(|end| *end != here);
         }

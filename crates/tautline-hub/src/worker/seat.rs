@@ -144,7 +144,7 @@ impl Seat {
         (filter, start, tag): (&Filter, Start, u64),
         recovered: Vec<Delivery>,
     ) {
-        let at_once = lock(&self.member.outlet).with(|out| out.takes_recovered()).unwrap_or(true);
+        let Some(at_once) = self.ask(|out| out.takes_recovered()) else { return };
         let with = if at_once { &recovered[..] } else { &[] };
         let started = Outgoing::Started { filter, start: &start, recovered: with, tag };
         self.send(round, &started);
@@ -212,7 +212,7 @@ impl Seat {
     ) {
         self.feed_noted(round);
         self.drop_waiting(sub);
-        let close = lock(&self.member.outlet).with(|out| out.close_at_gap()).flatten();
+        let Some(close) = self.ask(|out| out.close_at_gap()) else { return };
         match close {
             Some(close) => self.close(close),
             None => self.send(round, &Outgoing::Gap(topic, reason)),
@@ -266,7 +266,7 @@ impl Seat {
         if !self.has_ended() {
             self.drop_everything();
             self.state = State::Ended;
-            lock(&self.member.outlet).let_go();
+            lock(&self.member.outlet).end();
         }
     }
 
@@ -332,7 +332,7 @@ impl Seat {
         match &self.state {
             State::Free => self.flush(),
             State::Closing(frame) => self.poll_close(&frame.clone()),
-            State::Ended => lock(&self.member.outlet).let_go(),
+            State::Ended => lock(&self.member.outlet).end(),
             State::Blocked => {}
         }
     }
@@ -413,6 +413,15 @@ impl Seat {
             Some(Poll::Pending) => Fed::No,
             Some(Poll::Ready(Err(Ended))) | None => Fed::Ended,
         }
+    }
+
+    /// What the outlet says of itself. If it is gone, so is the member.
+    fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Outlet) -> T) -> Option<T> {
+        let answer = lock(&self.member.outlet).with(question);
+        if answer.is_none() {
+            self.end();
+        }
+        answer
     }
 
     /// Does this with the outlet, if it is still there.

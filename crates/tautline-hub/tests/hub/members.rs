@@ -1,5 +1,6 @@
 //! Members that come, go, and are told off.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use tautline::{CloseCode, CloseFrame, Message};
@@ -162,7 +163,7 @@ impl Drop for Panicking {
 // was told.
 #[tokio::test]
 async fn an_outlet_that_panics_ends_its_member_and_no_other() {
-    for method in ["nowhere", "recovered", "feed", "flush", "close"] {
+    for method in ["nowhere", "recovered", "feed", "flush", "close", "drop"] {
         let hub = Hub::new();
         let (bob, mut bobs) = member(&hub);
         let carol = hub.attach_outlet(Panicking(method), Attach::new());
@@ -178,4 +179,45 @@ async fn an_outlet_that_panics_ends_its_member_and_no_other() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Has no room, and panics when it is asked for the second time.
+#[derive(Default)]
+struct Stuck(Cell<bool>);
+
+impl Outlet for Stuck {
+    fn poll_feed(&mut self, _: &Outgoing<'_>, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Poll::Pending
+    }
+
+    fn poll_close(&mut self, _: &CloseFrame, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn takes_recovered(&self) -> bool {
+        assert!(!self.0.replace(true), "the test says so");
+        false
+    }
+}
+
+// Nobody wakes it: it kept its subscriptions, and what came for them.
+#[tokio::test]
+async fn an_outlet_that_panics_while_it_has_no_room_ends_its_member() {
+    let hub = Hub::new();
+    let (bob, mut bobs) = member(&hub);
+    let carol = hub.attach_outlet(Stuck::default(), Attach::new());
+    bob.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    carol.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    // It has been written to, and is without room.
+    hub.publish(&topic("a"), "1").await.unwrap();
+    assert_eq!(text(&mut bobs).await, "1");
+    carol.subscribe(&topic("b"), Subscribe::new()).await.unwrap();
+    while !carol.has_ended() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(hub.topics(), 1);
 }

@@ -38,8 +38,6 @@ struct Node {
     loses: usize,
     /// So many times it has read a history.
     reads: usize,
-    /// The next of these come without publications.
-    withheld: usize,
 }
 
 /// One node's end.
@@ -93,11 +91,6 @@ impl Network {
     /// How often a node has read a history.
     pub(crate) fn reads(&self, node: usize) -> usize {
         self.lock().nodes[node].reads
-    }
-
-    /// So many histories that this node reads from now on come without publications, though there are some.
-    pub(crate) fn withhold(&self, node: usize, count: usize) {
-        self.lock().nodes[node].withheld = count;
     }
 
     /// All histories are gone.
@@ -217,10 +210,7 @@ impl Broker for End {
             // Others go on meanwhile.
             tokio::task::yield_now().await;
             let mut state = self.network.lock();
-            let node = &mut state.nodes[self.node];
-            node.reads += 1;
-            let limit = if node.withheld > 0 { 0 } else { limit };
-            node.withheld = node.withheld.saturating_sub(1);
+            state.nodes[self.node].reads += 1;
             let none = Kept { epoch: state.epoch, ..Kept::default() };
             let kept = state.topics.get(&topic).unwrap_or(&none);
             let given = |(offset, encoded): &(u64, Bytes)| {

@@ -173,30 +173,6 @@ async fn those_who_come_back_at_once_are_served_by_one_reading() {
     assert!(network.reads(node) <= 3, "{} readings", network.reads(node));
 }
 
-// NATS, when it had too much to do, sent no messages in the time of a request; that was taken for their end, and whoever
-// wanted them was told of a gap.
-#[tokio::test]
-async fn a_broker_that_sends_nothing_of_what_it_has_is_asked_again() {
-    for known in [false, true] {
-        let (network, (here, _), (there, node)) = two(5_000);
-        connected(&there).await;
-        let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
-        publish(&here, "log", 2..=1_500).await;
-        let (carol, _carols) = member(&there);
-        if known {
-            carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
-        }
-        let (bob, mut bobs) = member(&there);
-        let how = Subscribe::new().since(first);
-        network.withhold(node, 1);
-        let result = bob.subscribe(&topic("log"), how.clone()).await;
-        assert!(matches!(&result, Err(error) if error.is_retryable()), "{known}: {result:?}");
-        let start = bob.subscribe(&topic("log"), how).await.unwrap();
-        assert!(matches!(start, Start::Recovered { .. }), "{known}: {start:?}");
-        assert_eq!(texts(&mut bobs, 1_499).await, range(2..=1_500));
-    }
-}
-
 // The first subscriber on a node had a thousand of what it had missed, and the rest only after 40 seconds, unless
 // something was published before.
 #[tokio::test(start_paused = true)]

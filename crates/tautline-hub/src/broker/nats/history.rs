@@ -169,6 +169,9 @@ async fn fetch(
         while let Some(message) = batch.next().await {
             let message = message.map_err(BrokerError::unavailable)?;
             let info = message.info().map_err(BrokerError::unexpected)?;
+            if info.consumer_sequence != entries.len() as u64 + 1 {
+                return Err(BrokerError::unavailable("some of what it sent was lost"));
+            }
             pending = info.pending;
             entries.push((info.stream_sequence, message.payload.clone()));
         }

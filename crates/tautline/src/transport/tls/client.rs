@@ -304,8 +304,8 @@ impl ClientTls {
         let stream = ReadAhead::new(stream);
         let connecting = connector.connect_with(name, stream, |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
-            // It leaves with the last bytes of the handshake, in one packet, once the server is verified.
-            // Pins are checked later, and whoever fails that is sent nothing.
+            // It leaves once the server is verified: with TLS 1.3 in one packet with the last bytes of the
+            // handshake. Pins are checked later, and whoever fails that is sent nothing.
             if self.pins.is_none()
                 && let Ok(count) = session.writer().write(first)
             {
