@@ -1,24 +1,21 @@
 //! TLS of a client: its own certificate, pinned keys, whom it trusts, and what refused servers are
 //! told apart by (RFC 8446, RFC 5280).
 
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use tautline::{
     Client, ClientCertificate, ClientTls, ConnectError, Http2, Http2Config, PublicKeyPin,
     ServerTls, TlsError, Transport, Upgrade,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::authority::Authority;
 use crate::support::handshake::{Identity, bind, echo, echo_server, expect_echo};
+use crate::support::peer::Counted;
 
 const LOCAL: &str = "localhost";
 
@@ -195,8 +192,7 @@ async fn received(identity: &Identity, client: Client) -> Vec<u8> {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = acceptor.accept(stream).await.unwrap();
         let mut all = Vec::new();
-        // How the client ends does not matter.
-        let _ = stream.read_to_end(&mut all).await;
+        while !all.ends_with(b"\r\n\r\n") && stream.read_buf(&mut all).await.is_ok_and(|n| n > 0) {}
         all
     };
     let (received, result) = tokio::join!(receiving, client.connect(at(address)));
@@ -208,64 +204,16 @@ async fn received(identity: &Identity, client: Client) -> Vec<u8> {
 #[tokio::test]
 async fn a_server_receives_no_request_unless_its_key_is_pinned() {
     let identity = Identity::for_names(&[LOCAL]);
-    let client = || Client::new().connect_timeout(Duration::from_secs(1));
     let other = PublicKeyPin::sha256([7; 32]);
-    let refusing = client().tls(trusting(&identity).pins([other]));
+    let refusing = Client::new().tls(trusting(&identity).pins([other]));
     assert_eq!(received(&identity, refusing).await, b"");
     for tls in [trusting(&identity).pins([pin(&identity)]), trusting(&identity)] {
-        let request = received(&identity, client().tls(tls)).await;
+        let request = received(&identity, Client::new().tls(tls)).await;
         assert!(request.starts_with(b"GET / HTTP/1.1\r\n") && request.ends_with(b"\r\n\r\n"));
     }
 }
 
-/// Counts what is written.
-struct Counting<S> {
-    stream: S,
-    writes: Arc<AtomicUsize>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-// One packet less for each connection, and the server is woken once less. A request that is longer than what TLS
+// That is one write less. A request that is longer than what TLS
 // takes at once is sent as before. The second one resumes a session.
 #[tokio::test]
 async fn the_request_leaves_with_the_end_of_the_handshake_of_tls() {
@@ -273,12 +221,10 @@ async fn the_request_leaves_with_the_end_of_the_handshake_of_tls() {
     let address = tls_echo_server(&identity).await;
     let client = Client::new().tls(trusting(&identity));
     for (length, expected) in [(0, 2), (0, 2), (90_000, 3)] {
-        let writes = Arc::new(AtomicUsize::new(0));
-        let stream = TcpStream::connect(address).await.unwrap();
-        let stream = Counting { stream, writes: writes.clone() };
+        let (stream, writes) = Counted::new(TcpStream::connect(address).await.unwrap());
         let client = client.clone().header("x-long", "x".repeat(length).as_str());
         let result = client.connect_over(at(address), stream).await;
-        assert_eq!(writes.load(Ordering::Relaxed), expected, "{length}");
+        assert_eq!(writes.load(Ordering::SeqCst), expected, "{length}");
         match result {
             Ok(mut ws) => expect_echo(&mut ws, "hello").await,
             // The whole of it arrived, and is more than a server takes.

@@ -68,16 +68,16 @@ impl Log {
         let ahead = oldest.map_or(self.top, |(_, oldest)| oldest.previous());
         let end = oldest.and_then(|(_, oldest)| oldest.position());
         let end = end.map_or(self.top.saturating_add(1), |oldest| oldest.offset);
-        let is_before = |delivery: &&Delivery| {
+        let is_before = |delivery: &Delivery| {
             let position = delivery.position();
             position.is_some_and(|place| place.epoch == self.epoch && place.offset < end)
         };
-        let earlier: Vec<_> = earlier.iter().take_while(is_before).collect();
-        let reaches = earlier.last().and_then(|last| last.position());
+        let earlier = &earlier[..earlier.partition_point(is_before)];
+        let reaches = earlier.last().and_then(Delivery::position);
         if reaches.is_none_or(|last| last.offset < ahead) {
             return;
         }
-        for delivery in earlier.into_iter().rev() {
+        for delivery in earlier.iter().rev() {
             let bytes = self.bytes + delivery.size();
             if self.kept.len() >= self.keep.messages || bytes > self.keep.bytes {
                 break;

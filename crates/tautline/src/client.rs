@@ -339,7 +339,7 @@ impl Client {
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
-        let upgrade = Asked::new(self.request(&endpoint.uri, headers.clone())?.build()?);
+        let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
         let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
         let security = Security::of(&endpoint.uri)?;
         let mut timing = self.timing();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Remote, relay, within};
+use super::{Remote, relay};
 use crate::begin::Fetched;
 use crate::broker::{BrokerError, History, Keep, Range};
 use crate::clock::now;
@@ -85,7 +85,7 @@ impl Remote {
         match lack {
             None => Ok(None),
             Some(Lack::End) => {
-                let end = self.page(topic, u64::MAX, 0).await?;
+                let end = self.history(topic, Range::After(u64::MAX), 0).await?;
                 self.answered(target, u64::MAX, &end);
                 Ok(None)
             }
@@ -95,10 +95,6 @@ impl Remote {
                 self.fetch_since(target, topic, keep, since).await
             }
         }
-    }
-
-    async fn page(&self, topic: &Topic, after: u64, limit: usize) -> Result<History, BrokerError> {
-        within(self.broker.history(topic, Range::After(after), limit)).await
     }
 
     /// Whoever comes from another node may be ahead of this one: fetches what lies between, as far as there is any.
@@ -114,7 +110,8 @@ impl Remote {
             && here.epoch == there.epoch
             && here.offset < goal
         {
-            let history = self.page(topic, here.offset, relay::MOST_AT_ONCE).await?;
+            let history =
+                self.history(topic, Range::After(here.offset), relay::MOST_AT_ONCE).await?;
             // It may say any offset; more is published all the time.
             goal = goal.min(history.top.offset);
             self.answered(target, here.offset, &history);
@@ -137,7 +134,7 @@ impl Remote {
             Some(_) => return Ok(None),
         };
         let limit = keep.messages.clamp(1, relay::MOST_AT_ONCE);
-        let history = self.page(topic, since.offset, limit).await?;
+        let history = self.history(topic, Range::After(since.offset), limit).await?;
         // A subscriber may say any offset: that it is beyond the end does not tell that something is gone.
         let is_made_up = is_new && history.top.offset < since.offset;
         self.answered(target, if is_made_up { u64::MAX } else { since.offset }, &history);
@@ -149,7 +146,7 @@ impl Remote {
             && let Some(last) = missed.last().and_then(Delivery::position)
             && !target.has_since(last)
         {
-            let more = self.page(topic, last.offset, limit).await?;
+            let more = self.history(topic, Range::After(last.offset), limit).await?;
             if !more.complete || more.top.epoch != last.epoch || more.publications.is_empty() {
                 break;
             }
@@ -163,7 +160,7 @@ impl Remote {
 
     /// The end of the history, with its last publication.
     async fn fetch_last(&self, target: &Arc<Target>, topic: &Topic) -> Result<(), BrokerError> {
-        let history = within(self.broker.history(topic, Range::Latest, 1)).await?;
+        let history = self.history(topic, Range::Latest, 1).await?;
         let is_known = target.end().is_some();
         if history.publications.is_empty() && is_known {
             // There is none, which says nothing about where those end that were here.
