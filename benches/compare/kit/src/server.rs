@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto, version};
 
 use crate::{Options, Outcome};
 
@@ -37,7 +37,8 @@ fn trusting(dir: &Path, resume: bool) -> Outcome<Arc<ClientConfig>> {
     roots.add(CertificateDer::from_pem_file(dir.join("cert.pem"))?)?;
     let provider = Arc::new(crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        // By name: some of the libraries build rustls with version 1.2 too, whose offer costs them more.
+        .with_protocol_versions(&[&version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
     // As every client of HTTP/1.1 should say (RFC 7301); some add it by themselves.
