@@ -87,6 +87,9 @@ pub struct History {
     /// For [`Range::After`]: the first of these is the first one after that offset. If not, some of
     /// what came after it is gone, or the offset is beyond `top`.
     pub complete: bool,
+    /// For [`Range::After`]: up to which offset this is all. That of the last one that was read, although it
+    /// may be missing here, since it could not be decoded; the offset that was asked for if none was read.
+    pub read_to: u64,
 }
 
 /// A publication that arrives from a broker.
@@ -240,6 +243,16 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Tells all nodes, this one included, something of the hub's own. It is small, may be lost, and is
     /// kept nowhere.
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// [`History::read_to`] of these entries.
+#[cfg(any(feature = "redis", feature = "nats"))]
+fn read_to(range: Range, entries: &[(u64, Bytes)]) -> u64 {
+    let last = entries.iter().map(|(offset, _)| *offset).max();
+    match range {
+        Range::After(after) => last.unwrap_or(after),
+        Range::Latest => last.unwrap_or(0),
+    }
 }
 
 /// The publications of a history. What cannot be read, as of a later version, is left out, as it is when it

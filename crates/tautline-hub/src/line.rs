@@ -126,7 +126,7 @@ impl Line {
             return false;
         }
         // If what was ahead of it is gone at the broker, it still follows what is here.
-        let delivery = delivery.behind(top.offset);
+        let delivery = delivery.behind(log.last());
         log.push(delivery.clone(), now);
         steps.push(Step::Deliver(delivery));
         true
@@ -143,7 +143,8 @@ impl Line {
         let mut steps = Vec::new();
         let mut is_known = true;
         let is_answer = self.log.as_ref().is_none_or(|log| log.top().offset == after);
-        match self.log.as_ref().map(Log::top) {
+        let before = self.log.as_ref().map(Log::top);
+        match before {
             None => self.begin(topic, after, history, now),
             Some(top) if top.epoch != history.top.epoch => {
                 self.begin_anew(history.top, GapReason::Epoch, &mut steps);
@@ -161,6 +162,9 @@ impl Line {
                 for delivery in &deliveries {
                     self.append(delivery, now, &mut steps);
                 }
+                if let Some(log) = &mut self.log {
+                    log.skip_to(history.read_to.min(history.top.offset));
+                }
             }
             Some(top) if after == top.offset && history.top.offset > top.offset => {
                 self.begin_anew(history.top, GapReason::Trimmed, &mut steps);
@@ -169,7 +173,7 @@ impl Line {
             // behind the end of this line, it does not say.
             Some(_) => {}
         }
-        if !steps.is_empty() {
+        if self.log.as_ref().map(Log::top) != before {
             self.tries = 0;
         }
         if is_answer {
@@ -197,6 +201,7 @@ impl Line {
             for delivery in deliveries {
                 log.push(delivery, now);
             }
+            log.skip_to(history.read_to.min(history.top.offset));
         }
         self.log = Some(log);
     }

@@ -14,6 +14,9 @@ pub(crate) struct Log {
     epoch: Epoch,
     /// The newest offset that there was.
     top: u64,
+    /// That of the newest publication, or where the log began: nothing that can be delivered lies between this
+    /// and `top`.
+    last: u64,
     kept: VecDeque<(Instant, Delivery)>,
     bytes: usize,
 }
@@ -34,7 +37,7 @@ pub enum GapReason {
 
 impl Log {
     pub(crate) fn new(keep: Keep, epoch: Epoch, top: u64) -> Self {
-        Self { keep, epoch, top, kept: VecDeque::new(), bytes: 0 }
+        Self { keep, epoch, top, last: top, kept: VecDeque::new(), bytes: 0 }
     }
 
     /// How long something is kept.
@@ -54,10 +57,20 @@ impl Log {
     /// Keeps a publication, whose offset is greater than all before.
     pub(crate) fn push(&mut self, delivery: Delivery, now: Instant) {
         let Some(position) = delivery.position() else { return };
-        self.top = position.offset;
+        (self.top, self.last) = (position.offset, position.offset);
         self.bytes += delivery.size();
         self.kept.push_back((now, delivery));
         self.trim(now);
+    }
+
+    /// Up to this offset there is nothing else that could be delivered.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        self.top = self.top.max(offset);
+    }
+
+    /// The offset of the publication that the next one follows.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
     }
 
     /// Keeps what came before the oldest that is kept, in order, up to there: as much of it as is to be kept. It
@@ -65,7 +78,7 @@ impl Log {
     pub(crate) fn restore(&mut self, earlier: &[Delivery], now: Instant) {
         let oldest = self.kept.front();
         let since = oldest.map_or(now, |(since, _)| *since);
-        let ahead = oldest.map_or(self.top, |(_, oldest)| oldest.previous());
+        let ahead = oldest.map_or(self.last, |(_, oldest)| oldest.previous());
         let end = oldest.and_then(|(_, oldest)| oldest.position());
         let end = end.map_or(self.top.saturating_add(1), |oldest| oldest.offset);
         let is_before = |delivery: &Delivery| {
@@ -129,7 +142,7 @@ impl Log {
         let is_complete = match self.kept.get(first) {
             // Nothing lies between it and the one before it.
             Some((_, delivery)) => delivery.previous() <= position.offset,
-            None => position.offset == self.top,
+            None => position.offset >= self.last,
         };
         if !is_complete {
             return Err(GapReason::Trimmed);
@@ -147,7 +160,7 @@ impl Log {
             Range::Latest => (0, true),
         };
         let behind = self.kept.range(first..).map(|(_, delivery)| delivery);
-        let publications = if is_newest_first {
+        let publications: Vec<_> = if is_newest_first {
             behind.rev().take(limit).filter_map(given).collect()
         } else {
             behind.take(limit).filter_map(given).collect()
@@ -156,7 +169,12 @@ impl Log {
             Range::After(offset) => self.since(Position { epoch: self.epoch, offset }).is_ok(),
             Range::Latest => true,
         };
-        History { publications, top: self.top(), complete }
+        let read_to = match (range, publications.last()) {
+            (Range::After(_), Some((last, _))) => *last,
+            (Range::After(after), None) => after,
+            (Range::Latest, _) => self.top,
+        };
+        History { publications, top: self.top(), complete, read_to }
     }
 
     fn first_after(&self, offset: u64) -> usize {

@@ -348,7 +348,8 @@ fn history(answer: Value, range: Range, limit: usize) -> Option<History> {
         (Range::After(since), None) => since == top.offset,
     };
     publications.truncate(limit);
-    Some(History { publications: super::decoded(publications), top, complete })
+    let read_to = super::read_to(range, &publications);
+    Some(History { publications: super::decoded(publications), top, complete, read_to })
 }
 
 impl Broker for RedisBroker {

@@ -47,13 +47,13 @@ impl Broker {
             Some((_, previous, _)) => *previous <= after,
             None => after >= self.top || limit == 0,
         };
+        let read_to = found.last().map_or(after, |(offset, ..)| *offset);
+        let given = |(offset, _, number): &(u64, u64, u64)| (*offset, number.to_string().into());
         History {
-            publications: found
-                .into_iter()
-                .map(|(offset, _, number)| (*offset, number.to_string().into()))
-                .collect(),
+            publications: found.into_iter().map(given).collect(),
             top: Position { epoch: Epoch::from_u64(self.epoch), offset: self.top },
             complete,
+            read_to,
         }
     }
 }
@@ -210,7 +210,7 @@ fn what_was_ahead_may_be_gone_at_the_broker() {
     };
     let top = Position { epoch: Epoch::from_u64(1), offset: 57 };
     let mut line = Line::new(Keep::last(1));
-    let end = History { publications: Vec::new(), top, complete: false };
+    let end = History { publications: Vec::new(), top, complete: false, read_to: u64::MAX };
     line.answered(&topic(), u64::MAX, &end, now);
     for (offset, previous) in [(900, 0), (1000, 40), (1001, 1000)] {
         let steps = line.arrived(place(offset, previous), now);
@@ -271,7 +271,7 @@ fn a_newest_position_is_asked_about_if_it_is_another_one() {
 fn what_waits_behind_a_hole_is_bounded_in_bytes() {
     let (now, top) = (Instant::now(), Position { epoch: Epoch::from_u64(1), offset: 0 });
     let mut line = Line::new(Keep::last(10));
-    let end = History { publications: Vec::new(), top, complete: true };
+    let end = History { publications: Vec::new(), top, complete: true, read_to: u64::MAX };
     line.answered(&topic(), u64::MAX, &end, now);
     let mut arrive = |offset, len| {
         let place = Some((Position { offset, ..top }, offset - 1));
@@ -286,4 +286,38 @@ fn what_waits_behind_a_hole_is_bounded_in_bytes() {
     }
     assert_eq!(arrive(200, 2 * MOST_PENDING_BYTES).0, 1, "a long one waits alone");
     assert_eq!(arrive(201, 1).0, 1);
+}
+
+// Publications of a later version, or of something else that writes to the same place, cannot be decoded. A node that
+// had nothing else to read behind what it had asked for it again at once, and so on for ever; and who came back from
+// before them was told of a gap.
+#[test]
+fn what_cannot_be_decoded_is_read_once_and_is_no_gap() {
+    let now = Instant::now();
+    let position = |offset| Position { epoch: Epoch::from_u64(1), offset };
+    let unreadable =
+        |read_to| History { publications: Vec::new(), top: position(60), complete: true, read_to };
+    let mut line = Line::new(Keep::last(10));
+    let end =
+        History { publications: Vec::new(), top: position(10), complete: true, read_to: u64::MAX };
+    line.answered(&topic(), u64::MAX, &end, now);
+    // One that can be waits behind more pages than a hole would be asked for.
+    let place = Some((position(61), 60));
+    assert!(line.arrived(Delivery::new(topic(), "next".into(), place), now).is_empty());
+    for page in 1..=4 {
+        assert_eq!(line.asks(), Some(page * 10));
+        assert!(line.answered(&topic(), page * 10, &unreadable(page * 10 + 10), now).is_empty());
+    }
+    let steps = line.answered(&topic(), 50, &unreadable(60), now);
+    let [Step::Deliver(next)] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!((next.previous(), line.asks()), (10, None));
+    let since = |offset| line.log().unwrap().since(position(offset)).map(Iterator::count);
+    assert_eq!((since(10), since(30), since(60), since(61)), (Ok(1), Ok(1), Ok(1), Ok(0)));
+    assert_eq!(since(9), Err(GapReason::Trimmed));
+    // At the end of a history, too.
+    line.newest(position(70));
+    line.answered(&topic(), 61, &History { top: position(70), ..unreadable(70) }, now);
+    assert_eq!(line.asks(), None);
+    let since = |offset| line.log().unwrap().since(position(offset)).map(Iterator::count);
+    assert_eq!((since(61), since(70), since(71)), (Ok(0), Ok(0), Err(GapReason::Ahead)));
 }

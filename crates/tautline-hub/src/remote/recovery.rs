@@ -142,15 +142,15 @@ impl Remote {
             return Ok(None);
         }
         let mut missed = in_order(topic, since.offset, &history);
-        while missed.len() < keep.messages
-            && let Some(last) = missed.last().and_then(Delivery::position)
-            && !target.has_since(last)
-        {
-            let more = self.history(topic, Range::After(last.offset), limit).await?;
-            if !more.complete || more.top.epoch != last.epoch || more.publications.is_empty() {
+        let mut read = Position { offset: history.read_to, ..since };
+        while missed.len() < keep.messages && !target.has_since(read) {
+            let more = self.history(topic, Range::After(read.offset), limit).await?;
+            if !more.complete || more.top.epoch != read.epoch || more.read_to <= read.offset {
                 break;
             }
+            let last = missed.last().and_then(Delivery::position).unwrap_or(since);
             missed.extend(in_order(topic, last.offset, &more));
+            read.offset = more.read_to;
         }
         if let Some(line) = &mut target.lock().line {
             line.restore(&missed, now());

@@ -25,6 +25,7 @@ macro_rules! tests {
         case!(patterns_match_tokens_and_what_matches_twice_arrives_twice);
         case!(after_unsubscribing_nothing_arrives);
         case!(a_history_is_read_in_parts_and_from_its_end);
+        case!(what_cannot_be_decoded_is_left_out_and_counts_as_read);
         case!(a_topic_without_publications_has_an_empty_history);
         case!(tops_are_those_of_their_topics);
         case!(a_publication_with_an_id_is_made_once);
@@ -174,6 +175,29 @@ pub(crate) async fn a_history_is_read_in_parts_and_from_its_end(kind: Kind) {
     assert_eq!(read(Range::Latest, 1).await.0, [19]);
     assert_eq!(read(Range::Latest, 0).await.0, [0; 0]);
     assert_eq!(read(Range::Latest, 100).await.0, all.into_iter().rev().collect::<Vec<_>>());
+}
+
+pub(crate) async fn what_cannot_be_decoded_is_left_out_and_counts_as_read(kind: Kind) {
+    let Some(server) = kind.start() else { return };
+    let node = Node::connect(server.broker()).await;
+    let first = node.keep("a", "1").await;
+    let mut last = first;
+    for _ in 0..3 {
+        let scribble = Bytes::from_static(b"\xffnot ours");
+        let made = node.broker.publish(&topic("a"), scribble, Some(keep()), None).await;
+        last = made.unwrap().unwrap();
+    }
+    let second = node.keep("a", "2").await;
+    let read = async |after, limit| {
+        let history = node.broker.history(&topic("a"), Range::After(after), limit).await.unwrap();
+        assert_eq!((history.top, history.complete), (second, true));
+        let offsets: Vec<_> = history.publications.iter().map(|(offset, _)| *offset).collect();
+        (offsets, history.read_to)
+    };
+    assert_eq!(read(first.offset, 3).await, (vec![], last.offset));
+    assert_eq!(read(first.offset - 1, 2).await, (vec![first.offset], first.offset + 1));
+    assert_eq!(read(last.offset, 3).await, (vec![second.offset], second.offset));
+    assert_eq!(read(second.offset, 3).await, (vec![], second.offset));
 }
 
 pub(crate) async fn a_topic_without_publications_has_an_empty_history(kind: Kind) {

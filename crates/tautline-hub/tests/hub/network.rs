@@ -100,6 +100,13 @@ impl Network {
         state.topics.clear();
     }
 
+    /// Something else writes to the place of a history what no node can decode.
+    pub(crate) fn scribble(&self, topic: &Topic, count: usize) {
+        for _ in 0..count {
+            self.publish(topic, &Bytes::from_static(b"\xffnot ours"), Some(Keep::last(5_000)));
+        }
+    }
+
     /// What a node has subscribed.
     pub(crate) fn filters(&self, node: usize) -> usize {
         self.lock().nodes[node].filters.len()
@@ -213,10 +220,8 @@ impl Broker for End {
             state.nodes[self.node].reads += 1;
             let none = Kept { epoch: state.epoch, ..Kept::default() };
             let kept = state.topics.get(&topic).unwrap_or(&none);
-            let given = |(offset, encoded): &(u64, Bytes)| {
-                (*offset, Publication::decode(encoded.clone()).unwrap())
-            };
-            let (publications, complete) = match range {
+            let given = |(offset, encoded): &(u64, Bytes)| (*offset, encoded.clone());
+            let (publications, complete): (Vec<_>, _) = match range {
                 Range::After(after) => {
                     let behind = kept.publications.iter().filter(|(offset, _)| *offset > after);
                     let found: Vec<_> = behind.take(limit).map(given).collect();
@@ -232,7 +237,13 @@ impl Broker for End {
                 }
             };
             let top = Position { epoch: Epoch::from_u64(kept.epoch), offset: kept.top };
-            Ok(History { publications, top, complete })
+            let read_to = match range {
+                Range::After(after) => publications.last().map_or(after, |(offset, _)| *offset),
+                Range::Latest => top.offset,
+            };
+            let decoded = |(offset, encoded)| Some((offset, Publication::decode(encoded).ok()?));
+            let publications = publications.into_iter().filter_map(decoded).collect();
+            Ok(History { publications, top, complete, read_to })
         })
     }
 

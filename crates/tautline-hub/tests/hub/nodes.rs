@@ -173,6 +173,43 @@ async fn those_who_come_back_at_once_are_served_by_one_reading() {
     assert!(network.reads(node) <= 3, "{} readings", network.reads(node));
 }
 
+// What a later version had published, or something else that writes there, cannot be decoded. With nothing else behind what a
+// node had, the node read the history again and again, without a pause.
+#[tokio::test]
+async fn what_cannot_be_decoded_is_read_once_and_is_no_gap() {
+    let (network, (here, _), (there, node)) = two(5_000);
+    connected(&there).await;
+    let (carol, mut carols) = member(&there);
+    carol.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    let first = here.publish(&topic("log"), "1").await.unwrap().position.unwrap();
+    network.scribble(&topic("log"), 2_000);
+    publish(&here, "log", 2..=2).await;
+    assert_eq!(texts(&mut carols, 2).await, range(1..=2));
+    network.cut(node);
+    network.scribble(&topic("log"), 2_000);
+    network.heal(node);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    let reads = network.reads(node);
+    assert!(reads <= 10, "{reads} readings");
+    let (bob, mut bobs) = member(&there);
+    let start = bob.subscribe(&topic("log"), Subscribe::new().since(first)).await.unwrap();
+    assert!(matches!(start, Start::Recovered { count: 1, .. }), "{start:?}");
+    publish(&here, "log", 3..=3).await;
+    assert_eq!(texts(&mut bobs, 2).await, range(2..=3));
+    assert_eq!(text(&mut carols).await, "3");
+    // A node that begins with them, too.
+    let (fresh, node) = network.hub(builder(5_000));
+    connected(&fresh).await;
+    let (dave, mut daves) = member(&fresh);
+    let start = dave.subscribe(&topic("log"), Subscribe::new().since(first)).await.unwrap();
+    assert!(matches!(start, Start::Recovered { count: 2, .. }), "{start:?}");
+    assert_eq!(texts(&mut daves, 2).await, range(2..=3));
+    let reads = network.reads(node);
+    assert!(reads <= 10, "{reads} readings");
+}
+
 // The first subscriber on a node had a thousand of what it had missed, and the rest only after 40 seconds, unless
 // something was published before.
 #[tokio::test(start_paused = true)]

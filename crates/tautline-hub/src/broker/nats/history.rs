@@ -90,7 +90,8 @@ pub(super) async fn read(
         (None, range) => (state.last_sequence, range == Range::Latest),
     };
     let top = Position { epoch, offset: top };
-    Ok(History { publications: crate::broker::decoded(entries), top, complete })
+    let read_to = crate::broker::read_to(range, &entries);
+    Ok(History { publications: crate::broker::decoded(entries), top, complete, read_to })
 }
 
 async fn after(
