@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tautline::Prepared;
 use tokio::sync::oneshot;
 
 use super::application::Application;
@@ -131,6 +132,7 @@ impl<A: Application> Context<A> {
             self.application.subscribed(&self.client, &channel);
         }
         self.shared.open();
+        self.member.send(Prepared::new(""));
     }
 
     async fn subscribe_at_connect(

@@ -154,8 +154,8 @@ impl Config {
     }
 
     /// How many bytes may wait to be sent: 1 MiB. More close the connection with
-    /// [`SLOW`](crate::centrifuge::Disconnect::SLOW). One that has nothing waiting takes a reply of any
-    /// length.
+    /// [`SLOW`](crate::centrifuge::Disconnect::SLOW). While 16 KiB or half of this wait, what the client asks for
+    /// is not carried out; with less, a reply may be of any length.
     #[must_use]
     pub const fn max_queue(mut self, bytes: usize) -> Self {
         self.max_queue = bytes;

@@ -75,11 +75,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
                 ready!(pin!(self.writer.feed_prepared(frame)).poll(cx)).map_err(|_| Ended)?;
                 self.stuck = None;
             }
+            // Looked at first: once it is open, the answer that says so is among the frames.
+            let is_open = self.shared.is_open();
             if let Some(frame) = self.shared.next_frame() {
                 self.stuck = Some(Prepared::new(frame));
                 continue;
             }
-            if self.early.is_empty() || !self.shared.is_open() {
+            if self.early.is_empty() || !is_open {
                 return Poll::Ready(Ok(()));
             }
             self.stuck = self.early.pop_front().and_then(|delivery| self.form(&delivery).cloned());
@@ -112,9 +114,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
     fn poll_delivery(
         &mut self,
         delivery: &Delivery,
+        is_open: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Ended>> {
-        if !self.shared.is_open() {
+        if !is_open {
             self.keep(delivery);
             return Poll::Ready(Ok(()));
         }
@@ -131,9 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
         outgoing: &Outgoing<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Ended>> {
+        let is_open = self.shared.is_open();
         ready!(self.poll_session(cx))?;
         match outgoing {
-            Outgoing::Delivery(delivery) => return self.poll_delivery(delivery, cx),
+            Outgoing::Delivery(delivery) => return self.poll_delivery(delivery, is_open, cx),
             Outgoing::Started { start, recovered, tag, .. } => {
                 self.shared.started(*tag, start, recovered);
             }

@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         let mut work: Option<Work> = None;
         loop {
             self.take_events();
-            if work.is_none() {
+            if work.is_none() && self.may_work() {
                 work = self.next_work();
             }
             if self.transmit().await.is_err() || self.close().await {
@@ -217,6 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         for channel in left {
             context.leave(&channel);
         }
+    }
+
+    /// What the client asks for waits until it has taken most of what was answered before: a client that asks for
+    /// much at once is not slow.
+    fn may_work(&self) -> bool {
+        self.context.is_none() || self.shared.takes_answers()
     }
 
     /// What is to be carried out next. Of a client that is being closed, requests are forgotten.

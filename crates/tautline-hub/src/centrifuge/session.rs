@@ -313,6 +313,11 @@ impl Session {
         !self.outbox.is_empty()
     }
 
+    /// Whether the client can be given an answer of any length, or needs none any more.
+    pub(super) fn takes_answers(&self) -> bool {
+        self.outbox.has_room() || self.is_closed()
+    }
+
     /// Whether something has ended the connection.
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))

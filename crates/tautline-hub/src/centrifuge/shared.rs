@@ -47,6 +47,8 @@ pub(super) struct Inside {
     leaving: HashSet<String>,
     /// Those of which the hub is not told yet.
     left: Vec<String>,
+    /// The handler waits until the session takes answers.
+    is_full: bool,
 }
 
 /// Whose subscription it is that starts.
@@ -116,6 +118,7 @@ impl Shared {
             next_tag: 0,
             leaving: HashSet::new(),
             left: Vec::new(),
+            is_full: false,
         };
         Self {
             format,
@@ -160,11 +163,24 @@ impl Shared {
         if frame.is_none() {
             self.dirty.store(false, Ordering::Release);
         }
+        if inside.is_full && inside.session.takes_answers() {
+            inside.is_full = false;
+            self.changed.notify_one();
+        }
         frame
     }
 
-    /// The client is connected.
+    /// For the handler: whether it may have something answered now. If not, it is told when it may.
+    pub(super) fn takes_answers(&self) -> bool {
+        let mut inside = self.lock();
+        inside.is_full = !inside.session.takes_answers();
+        !inside.is_full
+    }
+
+    /// The client is connected. The outlet looks for the answer that says so before it sends anything that is
+    /// published, and is to be woken for it.
     pub(super) fn open(&self) {
+        self.mark();
         self.open.store(true, Ordering::Release);
     }
 

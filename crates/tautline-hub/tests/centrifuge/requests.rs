@@ -138,6 +138,29 @@ async fn the_hubs_hook_is_asked_as_well() {
     }
 }
 
+// A client that asked for several histories at once was closed as slow, although it read as fast as anybody can: the
+// answers were made faster than they could be sent.
+#[tokio::test]
+async fn a_client_that_asks_for_much_at_once_is_not_slow() {
+    let mut service = Service::quiet();
+    let mut client = service.connected("alice").await;
+    let data = format!("\"{}\"", "x".repeat(100_000));
+    for _ in 0..5 {
+        service.publish("log.a", &data).await;
+    }
+    let commands =
+        (2..22).map(|id| format!(r#"{{"id":{id},"history":{{"channel":"log.a","limit":-1}}}}"#));
+    client.send(&commands.collect::<Vec<_>>().join("\n")).await;
+    for id in 2..22 {
+        let reply: serde_json::Value = serde_json::from_str(&client.line().await).unwrap();
+        assert_eq!(reply["id"], id);
+        assert_eq!(reply["history"]["publications"].as_array().unwrap().len(), 5);
+    }
+    // What it asks for meanwhile waits, and is not forgotten.
+    let ask = r#"{"id":3,"rpc":{"method":"echo","data":1}}"#;
+    assert_eq!(client.ask(ask).await, r#"{"id":3,"rpc":{"data":1}}"#);
+}
+
 #[tokio::test]
 async fn a_client_reads_history() {
     let mut service = Service::quiet();

@@ -161,6 +161,7 @@ async fn a_client_gets_the_last_value() {
 
 // Publications arrive while the client is being connected: they come behind the answer that tells it of its
 // subscriptions.
+// One that arrived between the answer and the outlet's being told of it overtook it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_subscribes_a_client_that_connects() {
     let service = Service::quiet();

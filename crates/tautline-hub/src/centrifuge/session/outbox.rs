@@ -29,13 +29,18 @@ impl Outbox {
         Self { format, full: VecDeque::new(), last: Batch::new(format), bytes: 0, max }
     }
 
-    /// Adds a message. One that is alone may be longer than what may wait.
+    /// Whether a message of any length may be added: what waits is less than a frame, and than half of what may.
+    pub(super) const fn has_room(&self) -> bool {
+        self.bytes < FRAME && self.bytes <= self.max / 2
+    }
+
+    /// Adds a message. Where there is room, it may be longer than what may wait.
     pub(super) fn push(&mut self, reply: &wire::Reply) -> Result<(), Overfull> {
-        let waits = self.bytes;
+        let had_room = self.has_room();
         self.bytes -= self.last.len();
         self.last.push(reply);
         self.bytes += self.last.len();
-        if waits > 0 && self.bytes > self.max {
+        if !had_room && self.bytes > self.max {
             return Err(Overfull);
         }
         if self.last.len() >= FRAME {
