@@ -162,7 +162,7 @@ async fn a_pinned_key_is_accepted_also_in_resumed_sessions_and_over_http_2() {
 }
 
 #[tokio::test]
-async fn a_server_whose_key_is_not_pinned_is_refused_and_sent_nothing() {
+async fn a_server_whose_key_is_not_pinned_is_refused() {
     let identity = Identity::for_names(&[LOCAL]);
     let address = unreachable_server(&identity).await;
     let other = PublicKeyPin::sha256([7; 32]);
