@@ -4,7 +4,8 @@ use crate::project;
 use crate::shell::{Cmd, Failure, Outcome};
 
 pub(crate) fn fmt() -> Outcome {
-    Cmd::new("cargo fmt --all --check").run()
+    Cmd::new("cargo fmt --all --check").run()?;
+    Cmd::new("cargo fmt --all --check --manifest-path benches/compare/Cargo.toml").run()
 }
 
 /// Lints of everything, then of each library with the features that change what is compiled.
@@ -31,7 +32,19 @@ pub(crate) fn clippy(args: &[String]) -> Outcome {
     for features in FEATURES.iter().copied().chain(aws) {
         Cmd::new(&format!("cargo clippy {features} -- -D warnings")).limit(20 * 60).run()?;
     }
-    Ok(())
+    comparison()
+}
+
+/// The comparison with other libraries is a workspace of its own, which nothing else here compiles.
+fn comparison() -> Outcome {
+    let cmd = "cargo clippy --locked --all-targets --manifest-path benches/compare/Cargo.toml";
+    let target = project::target().join("compare-lints");
+    Cmd::new(cmd)
+        .arg("--target-dir")
+        .arg(target)
+        .args(["--", "-D", "warnings"])
+        .limit(20 * 60)
+        .run()
 }
 
 /// Unit tests, integration tests, doc tests and the examples' compilation.

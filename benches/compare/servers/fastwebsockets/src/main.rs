@@ -133,7 +133,7 @@ async fn connect(address: SocketAddr, server: kit::Server) -> Outcome {
         let stream = kit::dial(address).await?;
         match &connector {
             Some(tls) => {
-                visit(&server.uri, tls.connect(address.ip().into(), stream).await?).await?
+                visit(&server.uri, tls.connect(address.ip().into(), stream).await?).await?;
             }
             None => visit(&server.uri, stream).await?,
         }
