@@ -10,6 +10,8 @@ use crate::subscribe::{Start, Subscribe};
 pub(crate) struct Fetched {
     /// In order; nothing is missing between the position and the first of them.
     pub(crate) missed: Vec<Delivery>,
+    /// Up to which offset these are all, in as far as they can be decoded.
+    pub(crate) read_to: u64,
 }
 
 /// What a subscription begins with, and what it gets first.
@@ -53,8 +55,42 @@ fn since_there(
         Ok(missed) => return Ok(missed.cloned().collect()),
         Err(reason) => reason,
     };
-    let Some(Fetched { mut missed }) = fetched else { return Err(reason) };
-    let Some(last) = missed.last().and_then(Delivery::position) else { return Err(reason) };
-    missed.extend(log.since(last)?.cloned());
+    let Some(Fetched { mut missed, read_to }) = fetched else { return Err(reason) };
+    // What has not arrived here yet comes when it does.
+    let here = Position { offset: read_to.min(log.top().offset), ..since };
+    missed.retain(|delivery| delivery.position().is_some_and(|it| it.offset <= here.offset));
+    missed.extend(log.since(here)?.cloned());
     Ok(missed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Keep;
+    use crate::position::Epoch;
+    use crate::topic::Topic;
+
+    // What was fetched may be ahead of what has arrived. A subscriber who had been given all of it was told that the history
+    // had gone back.
+    #[test]
+    fn what_has_not_arrived_yet_is_left_for_later() {
+        let position = |offset| Position { epoch: Epoch::from_u64(1), offset };
+        let topic = Topic::new("a").unwrap();
+        let delivery = |offset| {
+            let place = Some((position(offset), offset - 1));
+            Delivery::new(topic.clone(), offset.to_string().into(), place)
+        };
+        let log = Log::new(Keep::last(10), Epoch::from_u64(1), 5);
+        let how = Subscribe::new().since(position(2));
+        let fetched = |read_to| Some(Fetched { missed: (3..=7).map(delivery).collect(), read_to });
+        for read_to in [7, 9] {
+            let (start, missed) = begin(Some(&log), &how, fetched(read_to));
+            assert_eq!(start, Start::Recovered { count: 3, position: position(5) });
+            let offsets = missed.iter().filter_map(Delivery::position).map(|it| it.offset);
+            assert!(offsets.eq(3..=5));
+        }
+        // Some of it is missing between that and what is here.
+        let few = Some(Fetched { missed: vec![delivery(3)], read_to: 3 });
+        assert!(matches!(begin(Some(&log), &how, few).0, Start::Gap { .. }));
+    }
 }

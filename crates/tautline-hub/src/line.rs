@@ -83,6 +83,16 @@ impl Line {
         }
     }
 
+    /// A publication arrives that cannot be decoded.
+    pub(crate) fn passed(&mut self, position: Position, previous: u64) {
+        if let (State::Following, Some(log)) = (self.state, &mut self.log)
+            && log.top().epoch == position.epoch
+            && previous <= log.top().offset
+        {
+            log.skip_to(position.offset);
+        }
+    }
+
     /// A publication arrives.
     pub(crate) fn arrived(&mut self, delivery: Delivery, now: Instant) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -192,7 +202,7 @@ impl Line {
     /// Where it begins: with what is there behind an offset, or with the end.
     fn begin(&mut self, topic: &Topic, after: u64, history: &History, now: Instant) {
         let deliveries = in_order(topic, after, history);
-        let mut log = if history.complete && !deliveries.is_empty() {
+        let mut log = if history.complete && after <= history.top.offset {
             Log::new(self.keep, history.top.epoch, after)
         } else {
             Log::new(self.keep, history.top.epoch, history.top.offset)

@@ -185,6 +185,12 @@ impl Remote {
             Err(error) => {
                 let count = self.garbage.fetch_add(1, Ordering::Relaxed) + 1;
                 tracing::debug!(%topic, %error, count, "something arrived that no hub has sent");
+                if let (None, Some((position, previous))) = (pattern, place)
+                    && let Some(target) = self.table.get(&topic)
+                    && let Some(line) = &mut target.lock().line
+                {
+                    line.passed(position, previous);
+                }
                 return;
             }
         };
@@ -228,7 +234,7 @@ impl Remote {
     /// Has what a topic lacks fetched, if it lacks something.
     pub(crate) fn look_for_missing(&self, target: &Arc<Target>, state: &mut State) {
         let is_missing = state.line.as_ref().is_some_and(|line| line.asks().is_some());
-        if is_missing && state.is_wanted() && !state.listed {
+        if is_missing && state.is_wanted() && !state.listed && !state.fetching {
             state.listed = true;
             lock(&self.missing).push_back(target.clone());
             self.missed.notify_one();

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) relay: Relay,
     /// It is in the list of those of which something is to be fetched.
     pub(crate) listed: bool,
+    /// Something of it is being fetched.
+    pub(crate) fetching: bool,
 }
 
 /// Whether the broker has subscribed it.
@@ -83,6 +85,13 @@ impl Target {
     }
 
     /// Whether this node has everything behind this position, as far as it has any of the topic.
+    /// What came after this position is not here, nor is the last publication.
+    pub(crate) fn lacks_last_behind(&self, position: Position) -> bool {
+        let state = self.lock();
+        let log = state.line.as_ref().and_then(Line::log);
+        state.lacks_last() && log.is_none_or(|log| log.since(position).is_err())
+    }
+
     pub(crate) fn has_since(&self, position: Position) -> bool {
         let state = self.lock();
         state.line.as_ref().and_then(Line::log).is_none_or(|log| log.since(position).is_ok())

@@ -62,6 +62,7 @@ impl Lack {
             (Some(_), None) => None,
             (Some(log), Some(since)) => match log.since(since) {
                 Err(GapReason::Trimmed | GapReason::Ahead) => Some(Self::Since(since)),
+                Err(_) if how.last_value && state.lacks_last() => Some(Self::Last),
                 _ => None,
             },
         }
@@ -92,7 +93,11 @@ impl Remote {
             Some(Lack::Last) => self.fetch_last(target, topic).await.map(|()| None),
             Some(Lack::Since(since)) => {
                 self.reach(target, topic, since).await?;
-                self.fetch_since(target, topic, keep, since).await
+                let fetched = self.fetch_since(target, topic, keep, since).await?;
+                if fetched.is_none() && how.last_value && target.lacks_last_behind(since) {
+                    self.fetch_last(target, topic).await?;
+                }
+                Ok(fetched)
             }
         }
     }
@@ -155,7 +160,7 @@ impl Remote {
         if let Some(line) = &mut target.lock().line {
             line.restore(&missed, now());
         }
-        Ok(Some(Fetched { missed }))
+        Ok(Some(Fetched { missed, read_to: read.offset }))
     }
 
     /// The end of the history, with its last publication.
@@ -166,8 +171,9 @@ impl Remote {
             // There is none, which says nothing about where those end that were here.
             return Ok(());
         }
-        let ahead = history.publications.first().map_or(u64::MAX, |(offset, _)| offset - 1);
-        self.answered(target, ahead, &History { complete: true, ..history });
+        let last = history.publications.first().map(|(offset, _)| *offset);
+        let (ahead, read_to) = (last.map_or(u64::MAX, |last| last - 1), last.unwrap_or(0));
+        self.answered(target, ahead, &History { complete: true, read_to, ..history });
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The tasks between a hub and its broker.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -61,11 +62,7 @@ impl Remote {
         }
         let out: Vec<_> = left.into_iter().filter(|target| self.table.take_out(target)).collect();
         for some in out.chunks(JOINS_AT_ONCE) {
-            let filters = some.iter().map(|target| target.filter.clone()).collect();
-            if let Err(error) = within(self.broker.unsubscribe(filters)).await {
-                // What still arrives is for nobody.
-                tracing::debug!(%error, "the broker did not unsubscribe");
-            }
+            self.unsubscribe(some.iter().map(|target| target.filter.clone()).collect()).await;
         }
     }
 
@@ -75,18 +72,59 @@ impl Remote {
             joins.iter().filter(is_new).map(|join| join.target.filter.clone()).collect();
         filters.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         filters.dedup();
-        let subscribed =
-            if filters.is_empty() { Ok(()) } else { within(self.broker.subscribe(filters)).await };
+        let failed = self.subscribe_all(filters).await;
+        let mut nobodys = Vec::new();
         for Join { target, done } in joins {
-            if subscribed.is_ok() {
+            let failure = failed.get(&target.filter);
+            {
                 let mut state = target.lock();
                 // One that is in the list of those to leave stays there.
-                if state.relay == Relay::No {
+                if failure.is_none() && state.relay == Relay::No {
                     state.relay = Relay::Yes;
+                }
+                if state.gone || !state.is_relayed() {
+                    nobodys.push(target.filter.clone());
                 }
             }
             // Who asked may have given up.
-            let _ = done.send(subscribed.clone());
+            let _ = done.send(failure.map_or(Ok(()), |error| Err(error.clone())));
+        }
+        // The broker would go on trying, or has subscribed what nobody waited for any more.
+        let is_anybodys = |filter: &Filter| {
+            self.table.find(filter).is_some_and(|target| target.lock().is_relayed())
+        };
+        nobodys.retain(|filter| !is_anybodys(filter));
+        self.unsubscribe(nobodys).await;
+    }
+
+    /// Has the broker subscribe all of these. Returns those that it did not, and why.
+    async fn subscribe_all(&self, filters: Vec<Filter>) -> HashMap<Filter, BrokerError> {
+        let mut failed = HashMap::new();
+        if filters.is_empty() {
+            return failed;
+        }
+        match within(self.broker.subscribe(filters.clone())).await {
+            // One of them is refused: the others are not to suffer.
+            Err(BrokerError::Refused(_)) if filters.len() > 1 => {
+                for filter in filters {
+                    if let Err(error) = within(self.broker.subscribe(vec![filter.clone()])).await {
+                        failed.insert(filter, error);
+                    }
+                }
+            }
+            Err(error) => failed.extend(filters.into_iter().map(|it| (it, error.clone()))),
+            Ok(()) => {}
+        }
+        failed
+    }
+
+    async fn unsubscribe(&self, filters: Vec<Filter>) {
+        if filters.is_empty() {
+            return;
+        }
+        if let Err(error) = within(self.broker.unsubscribe(filters)).await {
+            // What still arrives is for nobody.
+            tracing::debug!(%error, "the broker did not unsubscribe");
         }
     }
 
@@ -98,7 +136,9 @@ impl Remote {
                 let mut state = target.lock();
                 state.listed = false;
                 let is_wanted = state.is_wanted() && !state.gone;
-                state.line.as_ref().and_then(Line::asks).filter(|_| is_wanted)
+                let asks = state.line.as_ref().and_then(Line::asks).filter(|_| is_wanted);
+                state.fetching = asks.is_some();
+                asks
             };
             if let Some(after) = asks {
                 return Some((target, after));
@@ -107,22 +147,28 @@ impl Remote {
     }
 
     async fn fetch(self: Arc<Self>, target: Arc<Target>, after: u64) {
-        let Some(topic) = target.topic() else { return };
+        if let Some(topic) = target.topic() {
+            self.fetch_topic(&target, topic, after).await;
+        }
+        let mut state = target.lock();
+        state.fetching = false;
+        self.look_for_missing(&target, &mut state);
+    }
+
+    async fn fetch_topic(&self, target: &Arc<Target>, topic: &Topic, after: u64) {
         let limit = if after == u64::MAX { 0 } else { MOST_AT_ONCE };
         match within(self.broker.history(topic, Range::After(after), limit)).await {
-            Ok(history) => self.answered(&target, after, &history),
+            Ok(history) => self.answered(target, after, &history),
             Err(error) => {
                 tracing::debug!(%topic, %error, "what a topic lacks could not be fetched");
                 tokio::time::sleep(PAUSE).await;
-                let mut state = target.lock();
-                self.look_for_missing(&target, &mut state);
             }
         }
     }
 
     /// Compares all positions with those of the broker. Of a topic that it knows nothing of, something may have
-    /// come and gone while it was away.
-    async fn check_all(&self, was_away: bool) {
+    /// come and gone while it was away. Returns whether it could be done.
+    async fn check_all(&self, was_away: bool) -> bool {
         let wanted = self.table.wanted();
         let followed: Vec<_> =
             wanted.into_iter().filter(|target| target.lock().line.is_some()).collect();
@@ -133,7 +179,7 @@ impl Remote {
                 Ok(tops) => tops,
                 Err(error) => {
                     tracing::debug!(%error, "positions could not be checked");
-                    return;
+                    return false;
                 }
             };
             for (target, newest) in some.iter().zip(tops) {
@@ -146,6 +192,7 @@ impl Remote {
                 self.look_for_missing(target, &mut state);
             }
         }
+        true
     }
 }
 
@@ -165,11 +212,13 @@ pub(super) async fn fetch(remote: Arc<Remote>) {
     }
 }
 
-/// Checks positions from time to time, and whenever the broker is back.
+/// Checks positions from time to time, and whenever the broker is back: then until it could be done.
 pub(super) async fn check(remote: Arc<Remote>) {
+    let mut was_away = false;
     loop {
-        let was_away = tokio::time::timeout(CHECK, remote.returned.notified()).await.is_ok();
-        remote.check_all(was_away).await;
+        let pause = if was_away && remote.is_connected() { PAUSE } else { CHECK };
+        was_away |= tokio::time::timeout(pause, remote.returned.notified()).await.is_ok();
+        was_away &= !remote.check_all(was_away).await;
     }
 }
 

@@ -38,6 +38,10 @@ struct Node {
     loses: usize,
     /// So many times it has read a history.
     reads: usize,
+    /// So many of its next checks of positions fail.
+    failing_checks: usize,
+    /// What the broker refuses it.
+    refused: Option<Filter>,
 }
 
 /// One node's end.
@@ -86,6 +90,16 @@ impl Network {
     /// So many of the next arrivals at this node are lost, and nobody is told.
     pub(crate) fn lose(&self, node: usize, count: usize) {
         self.lock().nodes[node].loses = count;
+    }
+
+    /// So many of the next checks of positions of this node fail.
+    pub(crate) fn fail_checks(&self, node: usize, count: usize) {
+        self.lock().nodes[node].failing_checks = count;
+    }
+
+    /// The broker refuses this to a node, with all that is asked for together with it.
+    pub(crate) fn refuse(&self, node: usize, filter: Filter) {
+        self.lock().nodes[node].refused = Some(filter);
     }
 
     /// How often a node has read a history.
@@ -167,9 +181,15 @@ impl Broker for End {
 
     fn subscribe(&self, filters: Vec<Filter>) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async {
-            self.check()?;
-            self.network.lock().nodes[self.node].filters.extend(filters);
-            Ok(())
+            {
+                let node = &mut self.network.lock().nodes[self.node];
+                if node.refused.as_ref().is_some_and(|refused| filters.contains(refused)) {
+                    return Err(BrokerError::refused("the test says so"));
+                }
+                // Also while it is away: it has them when it is back.
+                node.filters.extend(filters);
+            }
+            self.check()
         })
     }
 
@@ -253,7 +273,12 @@ impl Broker for End {
     ) -> BoxFuture<'_, Result<Vec<Option<Position>>, BrokerError>> {
         Box::pin(async move {
             self.check()?;
-            let state = self.network.lock();
+            let mut state = self.network.lock();
+            let failing = &mut state.nodes[self.node].failing_checks;
+            if *failing > 0 {
+                *failing -= 1;
+                return Err(away());
+            }
             let top = |topic: &Topic| {
                 let kept = state.topics.get(topic)?;
                 Some(Position { epoch: Epoch::from_u64(kept.epoch), offset: kept.top })
