@@ -115,11 +115,7 @@ impl<A: Application> Context<A> {
         }
         let channels: Vec<_> = connected.subscriptions.keys().cloned().collect();
         let answer = answer.map(|()| Answer::Connect(connected));
-        let is_connected = self.shared.change(|session| {
-            session.answer(id, answer, now());
-            session.is_connected()
-        });
-        if !is_connected {
+        if !self.shared.connect(id, answer) {
             // It is told why, and is to hear nothing else.
             for topic in channels.into_iter().filter_map(|channel| Topic::new(channel).ok()) {
                 self.member.unsubscribe(topic);

@@ -131,13 +131,23 @@ pub(super) async fn start(
     how: Subscribe,
 ) -> Result<(), Refusal> {
     let topic = topic(channel)?;
-    let tag = shared.starting(starting);
-    match member.subscribe(topic, how.tag(tag)).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            shared.not_started(tag);
-            Err(not_subscribed(&error))
-        }
+    let asked = Asked { shared, tag: shared.starting(starting) };
+    let subscribed = member.subscribe(topic, how.tag(asked.tag)).await;
+    subscribed.map_err(|error| not_subscribed(&error))?;
+    // The outlet has it from here on.
+    std::mem::forget(asked);
+    Ok(())
+}
+
+/// A subscription that the hub was asked for and has not made, if this is dropped.
+struct Asked<'a> {
+    shared: &'a Shared,
+    tag: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.shared.not_started(self.tag);
     }
 }
 

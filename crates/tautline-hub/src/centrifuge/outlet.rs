@@ -63,6 +63,13 @@ pub(super) struct ClientOutlet<S> {
     early_bytes: usize,
 }
 
+/// The handler may be waiting for the client to take something.
+impl<S> Drop for ClientOutlet<S> {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
     pub(super) const fn new(writer: Writer<S>, shared: Arc<Shared>) -> Self {
         Self { writer, shared, stuck: None, early: VecDeque::new(), early_bytes: 0 }
@@ -105,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
     fn keep(&mut self, delivery: &Delivery) {
         self.early_bytes += delivery.size();
         if self.early_bytes > self.shared.max_queue {
+            self.early.clear();
             self.shared.change(|session| session.disconnect(Disconnect::SLOW));
             return;
         }
@@ -143,9 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
             }
             Outgoing::Gap(topic, reason) => {
                 tracing::debug!(%topic, ?reason, "a client has lost its position");
-                self.shared.change(|session| session.lost(topic.as_str()));
+                self.shared.lost(topic.as_str());
             }
-            Outgoing::Unsubscribed(filter, code) => self.shared.ended(filter.as_str(), *code),
+            Outgoing::Unsubscribed(filter, code) => {
+                self.early.retain(|delivery| delivery.topic().as_str() != filter.as_str());
+                self.shared.ended(filter.as_str(), *code);
+            }
             Outgoing::Presence(Event { topic, change, member }) => {
                 let membership = match change {
                     Change::Joined => Membership::Join,

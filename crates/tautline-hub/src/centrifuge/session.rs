@@ -318,6 +318,11 @@ impl Session {
         self.outbox.has_room() || self.is_closed()
     }
 
+    /// Whether the client has not been let in yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        !self.is_connected() && !self.is_closed()
+    }
+
     /// Whether something has ended the connection.
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use tautline::Message;
 use tokio::sync::{Notify, oneshot};
 
-use super::codes::Unsubscribe;
+use super::codes::{Disconnect, Refusal, Unsubscribe};
 use super::data::Publication;
 use super::format::Format;
 use super::grant::SubscribeGrant;
@@ -49,6 +49,14 @@ pub(super) struct Inside {
     left: Vec<String>,
     /// The handler waits until the session takes answers.
     is_full: bool,
+    /// What the hub said before the client was connected, and so told of its subscriptions.
+    early: Vec<Early>,
+}
+
+/// What becomes of a subscription while its client is being connected.
+enum Early {
+    Ended(String, Unsubscribe),
+    Lost(String),
 }
 
 /// Whose subscription it is that starts.
@@ -104,6 +112,15 @@ impl Inside {
         std::mem::take(&mut self.left)
     }
 
+    /// If the connection ends because of that, nothing that comes behind the gap is sent: the client would come
+    /// back from there.
+    fn lost(&mut self, channel: &str) {
+        self.session.lost(channel);
+        if self.session.is_closed() {
+            self.leaving.insert(channel.to_owned());
+        }
+    }
+
     /// The hub had left this channel before.
     pub(super) fn has_left(&mut self, channel: &str) {
         self.leaving.remove(channel);
@@ -119,6 +136,7 @@ impl Shared {
             leaving: HashSet::new(),
             left: Vec::new(),
             is_full: false,
+            early: Vec::new(),
         };
         Self {
             format,
@@ -159,6 +177,10 @@ impl Shared {
             return None;
         }
         let mut inside = self.lock();
+        // The application is told first that the client is connected.
+        if inside.session.is_connected() && !self.is_open() {
+            return None;
+        }
         let frame = inside.session.poll_transmit();
         if frame.is_none() {
             self.dirty.store(false, Ordering::Release);
@@ -177,9 +199,30 @@ impl Shared {
         !inside.is_full
     }
 
-    /// The client is connected. The outlet looks for the answer that says so before it sends anything that is
-    /// published, and is to be woken for it.
+    /// The application has decided whether the client is connected, and with which subscriptions. Returns whether
+    /// it is.
+    pub(super) fn connect(&self, id: RequestId, answer: Result<Answer, Refusal>) -> bool {
+        let mut inside = self.lock();
+        let inside = &mut *inside;
+        inside.session.answer(id, answer, now());
+        for early in std::mem::take(&mut inside.early) {
+            match early {
+                Early::Ended(channel, unsubscribe) => {
+                    inside.session.unsubscribe(&channel, unsubscribe);
+                }
+                Early::Lost(channel) => inside.lost(&channel),
+            }
+        }
+        self.changed.notify_one();
+        inside.session.is_connected()
+    }
+
+    /// The application knows that the client is connected. The outlet looks for the answer that says so before it
+    /// sends anything that is published, and is to be woken for it.
     pub(super) fn open(&self) {
+        if self.lock().session.is_closed() {
+            return;
+        }
         self.mark();
         self.open.store(true, Ordering::Release);
     }
@@ -206,7 +249,10 @@ impl Shared {
         let mut inside = self.lock();
         inside.next_tag += 1;
         let tag = inside.next_tag;
-        inside.starting.insert(tag, starting);
+        // Whoever waits for it after the end is told so by its being dropped.
+        if !inside.session.is_closed() {
+            inside.starting.insert(tag, starting);
+        }
         tag
     }
 
@@ -256,8 +302,34 @@ impl Shared {
             .into_iter()
             .find(|known| known.code() == code)
             .unwrap_or_else(|| Unsubscribe::new(code, ""));
+        if inside.session.is_connecting() {
+            inside.early.push(Early::Ended(channel.to_owned(), unsubscribe));
+            return;
+        }
         inside.session.unsubscribe(channel, unsubscribe);
         drop(inside);
+        self.changed.notify_one();
+    }
+
+    /// Something of this channel was lost on the way.
+    pub(super) fn lost(&self, channel: &str) {
+        let mut inside = self.lock();
+        if inside.session.is_connecting() {
+            inside.early.push(Early::Lost(channel.to_owned()));
+            return;
+        }
+        inside.lost(channel);
+        drop(inside);
+        self.changed.notify_one();
+    }
+
+    /// There is no outlet any more: nothing can be sent, and nothing starts.
+    pub(super) fn end(&self) {
+        let mut inside = self.lock();
+        inside.session.disconnect(Disconnect::CONNECTION_CLOSED);
+        let starting = std::mem::take(&mut inside.starting);
+        drop(inside);
+        drop(starting);
         self.changed.notify_one();
     }
 }
@@ -289,4 +361,84 @@ fn subscribed(grant: SubscribeGrant, start: &Start, recovered: &[Delivery]) -> S
 pub(super) fn publication(delivery: &Delivery) -> Publication {
     let offset = delivery.position().map_or(0, |position| position.offset);
     Publication::of_published(delivery.publication(), offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::centrifuge::config::Config;
+    use crate::centrifuge::request::{Connected, Request};
+    use crate::centrifuge::session::Event;
+
+    /// A client that has asked to be connected.
+    fn asking() -> (Shared, RequestId) {
+        let mut session = Session::new(Config::new().no_ping(), Format::Json, "", now());
+        session.handle_frame(br#"{"id":1,"connect":{}}"#).unwrap();
+        let Some(Event::Request(id, Request::Connect(_))) = session.poll_event() else { panic!() };
+        (Shared::new(session, Format::Json, 1000), id)
+    }
+
+    /// It is, with these channels.
+    fn connect(shared: &Shared, id: RequestId) -> bool {
+        let mut connected = Connected::new("alice");
+        for channel in ["a", "b"] {
+            connected.subscriptions.insert(channel.to_owned(), Subscribed::default());
+        }
+        shared.connect(id, Ok(Answer::Connect(connected)))
+    }
+
+    // What came behind the gap was sent before the connection ended: the client came back from there, and never heard that
+    // something was missing.
+    #[test]
+    fn nothing_comes_behind_a_gap_that_ends_the_connection() {
+        let (shared, id) = asking();
+        assert!(connect(&shared, id));
+        shared.open();
+        assert!(!shared.is_leaving("a") && !shared.is_leaving("b"));
+        shared.lost("a");
+        assert_eq!(shared.lock().session.poll_close(), Some(Disconnect::INSUFFICIENT_STATE));
+        assert!(shared.is_leaving("a") && !shared.is_settled());
+    }
+
+    // It was forgotten: the client was told that it was subscribed, and heard nothing of it.
+    #[test]
+    fn what_ends_while_the_client_is_being_connected_is_told_behind_that() {
+        let (shared, id) = asking();
+        shared.ended("a", Unsubscribe::SERVER.code());
+        assert!(connect(&shared, id));
+        assert!(shared.is_leaving("a"));
+        shared.mark();
+        assert!(
+            shared.next_frame().is_none(),
+            "the application does not know yet that it is connected"
+        );
+        shared.open();
+        let frame = shared.next_frame().unwrap();
+        let lines: Vec<_> = frame.as_text().unwrap().lines().collect();
+        assert!(lines[0].starts_with(r#"{"id":1,"connect""#), "{lines:?}");
+        assert_eq!(
+            lines[1],
+            r#"{"push":{"channel":"a","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#
+        );
+        let (shared, id) = asking();
+        shared.lost("b");
+        assert!(!connect(&shared, id));
+        assert_eq!(shared.lock().session.poll_close(), Some(Disconnect::INSUFFICIENT_STATE));
+    }
+
+    // The handler waited for ever for a subscription that the hub would never tell of.
+    #[tokio::test]
+    async fn whoever_waits_for_a_start_hears_of_the_end() {
+        let (shared, id) = asking();
+        assert!(connect(&shared, id));
+        for _ in 0..2 {
+            let (started, start_of) = oneshot::channel();
+            let grant = SubscribeGrant::new();
+            shared.starting(Starting::Connecting { grant, started });
+            // Before the second, it has ended.
+            shared.end();
+            start_of.await.unwrap_err();
+        }
+        assert!(shared.lock().starting.is_empty());
+    }
 }

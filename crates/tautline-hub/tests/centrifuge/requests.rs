@@ -161,6 +161,26 @@ async fn a_client_that_asks_for_much_at_once_is_not_slow() {
     assert_eq!(client.ask(ask).await, r#"{"id":3,"rpc":{"data":1}}"#);
 }
 
+// The handler waited for room in what is sent, which nobody made any more.
+#[tokio::test]
+async fn a_client_that_leaves_while_it_takes_nothing_is_gone() {
+    let mut service = Service::quiet();
+    let mut client = service.client_behind(16 << 10);
+    client.connect("alice").await;
+    assert_eq!(service.event().await, "connected alice");
+    let data = format!("\"{}\"", "x".repeat(100_000));
+    for _ in 0..5 {
+        service.publish("log.a", &data).await;
+    }
+    let history = r#"{"history":{"channel":"log.a","limit":-1},"id":"#;
+    let histories = (2..9).map(|id| format!("{history}{id}}}"));
+    let messages = (0..300).map(|_| r#"{"send":{"data":1}}"#.to_owned());
+    client.send(&histories.chain(messages).collect::<Vec<_>>().join("\n")).await;
+    drop(client);
+    let gone = async { while service.event().await != "disconnected alice" {} };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_client_reads_history() {
     let mut service = Service::quiet();

@@ -19,6 +19,8 @@ pub(super) struct Outbox {
     /// Of all of them.
     bytes: usize,
     max: usize,
+    /// What may wait: `max`, and beside that a message for which there was room and which is longer than `max`.
+    limit: usize,
 }
 
 /// More waits than may.
@@ -26,7 +28,7 @@ pub(super) struct Overfull;
 
 impl Outbox {
     pub(super) const fn new(format: Format, max: usize) -> Self {
-        Self { format, full: VecDeque::new(), last: Batch::new(format), bytes: 0, max }
+        Self { format, full: VecDeque::new(), last: Batch::new(format), bytes: 0, max, limit: max }
     }
 
     /// Whether a message of any length may be added: what waits is less than a frame, and than half of what may.
@@ -40,7 +42,10 @@ impl Outbox {
         self.bytes -= self.last.len();
         self.last.push(reply);
         self.bytes += self.last.len();
-        if !had_room && self.bytes > self.max {
+        if had_room {
+            let long = if self.bytes > self.max { self.bytes } else { 0 };
+            self.limit = self.max.saturating_add(long);
+        } else if self.bytes > self.limit {
             return Err(Overfull);
         }
         if self.last.len() >= FRAME {

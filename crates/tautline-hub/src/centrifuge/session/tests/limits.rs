@@ -165,6 +165,26 @@ fn what_waits_to_be_sent_is_limited() {
     });
 }
 
+// A client that had asked for something long was closed as slow by the next short message, although it had had no time
+// to take anything.
+#[test]
+fn what_waits_behind_a_long_message_is_limited_by_itself() {
+    let (long, short) = ("x".repeat(300_000), "x".repeat(1_000));
+    let [long, short] = [&long, &short].map(|data| Payload::json(data).unwrap());
+    each_connected(&Config::new().max_queue(100_000), |mut client| {
+        assert!(client.session.message(&long));
+        for _ in 0..90 {
+            assert!(client.session.message(&short));
+        }
+        assert_eq!(client.received().lines().count(), 91);
+        // Another long one is not behind it.
+        assert!(client.session.message(&short));
+        assert!(client.session.message(&long) && client.session.message(&short));
+        client.session.message(&long);
+        assert_eq!(client.closed(), Some(Disconnect::SLOW));
+    });
+}
+
 // A frame is not put off until everything is in it.
 #[test]
 fn what_waits_is_sent_in_frames_of_some_size() {
