@@ -84,14 +84,14 @@ impl Target {
         self.lock().line.as_ref().and_then(Line::log).map(Log::top)
     }
 
-    /// Whether this node has everything behind this position, as far as it has any of the topic.
-    /// What came after this position is not here, nor is the last publication.
+    /// Whether neither what came after this position is here, nor the last publication.
     pub(crate) fn lacks_last_behind(&self, position: Position) -> bool {
         let state = self.lock();
         let log = state.line.as_ref().and_then(Line::log);
         state.lacks_last() && log.is_none_or(|log| log.since(position).is_err())
     }
 
+    /// Whether this node has everything behind this position, as far as it has any of the topic.
     pub(crate) fn has_since(&self, position: Position) -> bool {
         let state = self.lock();
         state.line.as_ref().and_then(Line::log).is_none_or(|log| log.since(position).is_ok())
