@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::slice;
 use std::task::{Context, Poll, Waker, ready};
 
-use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
+use tautline::{CloseCode, CloseFrame, Message, Prefetch, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::delivery::Delivery;
@@ -138,6 +138,12 @@ pub trait Outlet: Send + 'static {
     fn takes_recovered(&self) -> bool {
         false
     }
+
+    /// What of it is to be looked at ahead of its turn, if many are written to: that of its connection, see
+    /// [`Writer::prefetch`]. Asked for once.
+    fn prefetch(&self) -> Option<Prefetch> {
+        None
+    }
 }
 
 /// [`Outlet::try_send`] by its other methods.
@@ -219,5 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for WriterOutlet
 
     fn close_at_gap(&self) -> Option<CloseFrame> {
         self.tell.is_none().then(|| CloseCode::TRY_AGAIN_LATER.into())
+    }
+
+    fn prefetch(&self) -> Option<Prefetch> {
+        Some(self.writer.prefetch())
     }
 }

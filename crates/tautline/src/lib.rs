@@ -77,6 +77,8 @@ pub use server::{ListenOptions, Server, ServerHandle, ServerStage};
 pub use server::{OnUpgrade, RequestBody};
 #[cfg(feature = "router")]
 pub use server::{Params, RouteError, Router};
+#[cfg(not(tautline_loom))]
+pub use split::Prefetch;
 pub use split::{Reader, ReuniteError, TrySent, Writer};
 pub use stats::ConnectionStats;
 pub use tautline_frame::session::Error;

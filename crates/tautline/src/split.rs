@@ -1,5 +1,7 @@
 //! A connection in two halves, for different tasks.
 
+#[cfg(not(tautline_loom))]
+mod prefetch;
 mod writer;
 
 use std::fmt;
@@ -12,6 +14,8 @@ use tautline_frame::session::{Error, Listener, Progress, Session};
 use tautline_frame::{CloseFrame, Compression, Message, Prepared, Protocol, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+#[cfg(not(tautline_loom))]
+pub use self::prefetch::Prefetch;
 pub use self::writer::Writer;
 use crate::connection::Connection;
 use crate::futures::{Next, Receive};
@@ -22,7 +26,9 @@ use crate::timer::now;
 use crate::transport::{Peer, Transport};
 use crate::wakers::{Driven, SharedWakers, Task, Waiters};
 
+/// The lock comes first: see [`Prefetch`].
 #[derive(Debug)]
+#[repr(C)]
 struct Shared<S> {
     inner: Mutex<Inner<S>>,
     wakers: SharedWakers,

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tautline::{CloseCode, CloseFrame, Message, Prepared, Writer};
+use tautline::{CloseCode, CloseFrame, Message, Prefetch, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::codes::Disconnect;
@@ -215,5 +215,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
 
     fn takes_recovered(&self) -> bool {
         true
+    }
+
+    fn prefetch(&self) -> Option<Prefetch> {
+        Some(self.writer.prefetch())
     }
 }

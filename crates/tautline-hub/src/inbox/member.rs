@@ -183,8 +183,7 @@ impl Shared {
         Arc::new(Shared { id, info, inbox, seat, limit, slow, subs, counts, outlet })
     }
 
-    /// Has the processor fetch what is needed to write to it, without waiting: while one member's is on its
-    /// way, that of others can be, too.
+    /// Has the processor fetch this part of a member.
     #[inline]
     pub(crate) fn fetch(&self) {
         black_box((self.outlet.is_poisoned(), self.counts.delivered.load(Ordering::Relaxed)));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tautline::CloseFrame;
+use tautline::{CloseFrame, Prefetch};
 
 use super::behind::{Behind, Event};
 use crate::delivery::Delivery;
@@ -29,6 +29,8 @@ const NOTED_KEPT: usize = 8;
 /// A member.
 pub(super) struct Seat {
     member: Arc<Shared>,
+    /// Of its connection.
+    ahead: Option<Prefetch>,
     subs: Vec<Option<Sub>>,
     /// What of this round is for it, and by which subscription.
     noted: Vec<(u32, SubNumber)>,
@@ -82,9 +84,11 @@ impl Wake for SeatWaker {
 }
 
 impl Seat {
-    pub(super) const fn new(member: Arc<Shared>) -> Self {
+    pub(super) fn new(member: Arc<Shared>) -> Self {
+        let ahead = lock(&member.outlet).with(|out| out.prefetch()).flatten();
         Self {
             member,
+            ahead,
             subs: Vec::new(),
             noted: Vec::new(),
             state: State::Free,
@@ -102,10 +106,14 @@ impl Seat {
         &self.member
     }
 
-    /// See [`Shared::fetch`].
+    /// Has the processor fetch what is needed to write to it, without waiting: while one member's is on its
+    /// way, that of others can be, too.
     #[inline]
     pub(super) fn fetch(&self) {
         self.member.fetch();
+        if let Some(ahead) = &self.ahead {
+            ahead.fetch();
+        }
     }
 
     pub(super) const fn has_ended(&self) -> bool {

@@ -197,6 +197,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.shared.try_send_prepared(self.key, messages)
     }
 
+    /// For a task that writes to many connections: what it needs of one that was not used for long is not in the
+    /// processor's cache, and to wait for that costs as much as all else that is done before the system's `send`.
+    /// If several are [fetched](super::Prefetch::fetch) before the first one is written to, the waiting is for
+    /// all of them at once. It does not keep the connection.
+    ///
+    /// ```
+    /// use tautline::{Error, Prefetch, Prepared, Writer};
+    ///
+    /// /// Sends to all of these, as far as they have room.
+    /// fn send_all(members: &mut [(Prefetch, Writer)], message: &Prepared) -> Result<(), Error> {
+    ///     for some in members.chunks_mut(32) {
+    ///         some.iter().for_each(|(ahead, _)| ahead.fetch());
+    ///         for (_, writer) in some {
+    ///             writer.try_send_prepared([message])?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(not(tautline_loom))]
+    #[must_use]
+    pub fn prefetch(&self) -> super::Prefetch
+    where
+        S: std::marker::Send + 'static,
+    {
+        let shared: Arc<dyn std::marker::Send + Sync> = self.shared.clone();
+        super::Prefetch(Arc::downgrade(&shared))
+    }
+
     /// Waits until there is room for a message, so that the next [`try_feed`](Self::try_feed)
     /// succeeds unless another task takes the room first. Cancel safe.
     ///
