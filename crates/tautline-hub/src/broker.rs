@@ -226,8 +226,10 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         id: Option<Bytes>,
     ) -> BoxFuture<'_, Result<Option<Position>, BrokerError>>;
 
-    /// Reads the history of a topic: at most so many of a range. A topic without one has no
-    /// publications and begins its history, with offset 0.
+    /// Reads the history of a topic: at most so many of a range, and fewer of [`Range::After`] if they are
+    /// long: one has not to wait for more than it can be sent in the time that there is, and is asked again
+    /// from [`History::read_to`]. A topic without one has no publications and begins its history, with
+    /// offset 0.
     fn history(
         &self,
         topic: &Topic,
@@ -244,6 +246,10 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// kept nowhere.
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
+
+/// A part of a history that has so many bytes has no other publication.
+#[cfg(any(feature = "redis", feature = "nats"))]
+const MAX_PART: usize = 4 << 20;
 
 /// [`History::read_to`] of these entries.
 #[cfg(any(feature = "redis", feature = "nats"))]

@@ -114,7 +114,9 @@ impl Hub {
         self.inner.publish(topic, publication.into()).await
     }
 
-    /// Reads a topic's history: at most so many publications of a range.
+    /// Reads a topic's history: at most so many publications of a range. A broker may have more of
+    /// [`Range::After`] than it gives at once, of Redis and NATS those beyond 4 MiB:
+    /// [`History::read_to`](crate::broker::History::read_to) tells where to go on.
     ///
     /// # Errors
     /// [`BrokerError::Unsupported`] if the topic has no history, or why the broker could not read it.

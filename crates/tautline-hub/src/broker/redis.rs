@@ -23,7 +23,8 @@ use self::settings::Server;
 use super::link::Link;
 use super::times::Times;
 use super::{
-    Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, Range,
+    Arrival, BoxFuture, Broker, BrokerError, BrokerEvent, BrokerSink, History, Keep, MAX_PART,
+    Range,
 };
 use crate::position::Position;
 use crate::sync::{read, write};
@@ -241,7 +242,7 @@ impl RedisBroker {
             Range::Latest => command.arg(""),
         };
         // One, even if none is wanted: it says whether something is gone.
-        command.arg(limit.clamp(1, MAX_MESSAGES));
+        command.arg(limit.clamp(1, MAX_MESSAGES)).arg(MAX_PART);
         let answer = session.run(&command).await?;
         history(answer, range, limit).ok_or_else(|| odd("the script for histories"))
     }

@@ -148,8 +148,14 @@ impl Remote {
         }
         let mut missed = in_order(topic, since.offset, &history);
         let mut read = Position { offset: history.read_to, ..since };
-        while missed.len() < keep.messages && !target.has_since(read) {
+        let is_here = |read: Position| {
+            target.has_since(read)
+                && target.end().is_none_or(|end| end.offset >= history.top.offset)
+        };
+        while missed.len() < keep.messages && !is_here(read) {
             let more = self.history(topic, Range::After(read.offset), limit).await?;
+            // It may be behind the end of what is here, if a part is not all of it.
+            self.answered(target, read.offset, &more);
             if !more.complete || more.top.epoch != read.epoch || more.read_to <= read.offset {
                 break;
             }

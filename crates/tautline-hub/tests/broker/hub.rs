@@ -72,6 +72,40 @@ async fn expect(peer: &mut Peer, numbers: std::ops::Range<u32>) {
     }
 }
 
+// A node that asks for a thousand publications at once, however long they are, waits for a part longer than it may.
+async fn long_publications_are_recovered(kind: Kind) {
+    let Some(server) = kind.start() else { return };
+    let (here, there) = (hub(&server), hub(&server));
+    state(&here, is_connected).await;
+    state(&there, is_connected).await;
+    let (mut first, zeros) = (None, "0".repeat(300_000));
+    for number in 0..40 {
+        let published = here.publish(&topic("log"), format!("{zeros}{number:05}")).await.unwrap();
+        first = first.or(published.position);
+    }
+    let (bob, mut bobs) = member(&there);
+    let since = Subscribe::new().since(first.unwrap());
+    let start = bob.subscribe(&topic("log"), since).await.unwrap();
+    assert!(matches!(start, Start::Recovered { count: 39, .. }), "{start:?}");
+    for number in 1..40_u32 {
+        let message = timeout(PATIENCE, bobs.next()).await.unwrap().unwrap().unwrap();
+        let text = message.as_text().unwrap();
+        assert_eq!((text.len(), text.parse()), (300_005, Ok(number)));
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_publications_are_recovered_from_redis() {
+    long_publications_are_recovered(Kind::Redis).await;
+}
+
+#[cfg(feature = "nats")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_publications_are_recovered_from_nats() {
+    long_publications_are_recovered(Kind::Nats).await;
+}
+
 async fn a_restart_is_no_gap(kind: Kind) {
     let Some(mut server) = kind.start() else { return };
     let (here, there) = (hub(&server), hub(&server));

@@ -25,6 +25,7 @@ macro_rules! tests {
         case!(patterns_match_tokens_and_what_matches_twice_arrives_twice);
         case!(after_unsubscribing_nothing_arrives);
         case!(a_history_is_read_in_parts_and_from_its_end);
+        case!(a_part_of_a_history_is_no_longer_than_it_may_be);
         case!(what_cannot_be_decoded_is_left_out_and_counts_as_read);
         case!(a_topic_without_publications_has_an_empty_history);
         case!(tops_are_those_of_their_topics);
@@ -175,6 +176,33 @@ pub(crate) async fn a_history_is_read_in_parts_and_from_its_end(kind: Kind) {
     assert_eq!(read(Range::Latest, 1).await.0, [19]);
     assert_eq!(read(Range::Latest, 0).await.0, [0; 0]);
     assert_eq!(read(Range::Latest, 100).await.0, all.into_iter().rev().collect::<Vec<_>>());
+}
+
+// Parts were bounded by their number alone: a topic of long publications, of which a thousand were read at once, never
+// came to its end in the time that there was.
+pub(crate) async fn a_part_of_a_history_is_no_longer_than_it_may_be(kind: Kind) {
+    const MAX: usize = 4 << 20;
+    let Some(server) = kind.start() else { return };
+    let node = Node::connect(server.broker()).await;
+    let long = "x".repeat(300_000);
+    let mut places = Vec::new();
+    for _ in 0..100 {
+        places.push(node.keep("a", &long).await.offset);
+    }
+    let (mut read, mut since, mut parts) = (Vec::new(), 0, 0);
+    while read.len() < places.len() {
+        let history = node.broker.history(&topic("a"), Range::After(since), 1_000).await.unwrap();
+        assert!(history.complete);
+        let bytes: usize = history.publications.iter().map(|(_, one)| one.message().len()).sum();
+        assert!((1..MAX + long.len()).contains(&bytes), "{bytes}");
+        read.extend(history.publications.iter().map(|(offset, _)| *offset));
+        since = history.read_to;
+        parts += 1;
+    }
+    assert_eq!(read, places);
+    assert!(parts < 10, "{parts} parts, which are much shorter than they may be");
+    let few = node.broker.history(&topic("a"), Range::After(since - 70), 65).await.unwrap();
+    assert_eq!(few.publications.len(), MAX.div_ceil(long.len() + 7), "as many as fit, and one");
 }
 
 pub(crate) async fn what_cannot_be_decoded_is_left_out_and_counts_as_read(kind: Kind) {

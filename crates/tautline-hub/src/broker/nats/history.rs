@@ -9,11 +9,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::session::Kept;
-use crate::broker::{BrokerError, History, Range};
+use crate::broker::{BrokerError, History, MAX_PART, Range};
 use crate::position::Position;
 
 /// How many messages one request brings.
 const PER_REQUEST: usize = 256;
+/// And the first one, before it is known how long they are.
+const FIRST_REQUEST: usize = 32;
 /// How many topics are asked about at the same time.
 const AT_ONCE: usize = 64;
 /// How much further back each attempt looks for the latest ones.
@@ -25,6 +27,13 @@ const EXPIRES: Duration = Duration::from_millis(500);
 
 /// A message of the stream: its sequence and payload.
 type Entry = (u64, Bytes);
+
+/// How much is read: at most so many messages, and none any more once they have so many bytes.
+#[derive(Clone, Copy)]
+struct Part {
+    limit: usize,
+    bytes: usize,
+}
 
 /// Where the newest message of a subject is.
 async fn newest(kept: &Kept, subject: &str) -> Result<Option<Entry>, BrokerError> {
@@ -65,8 +74,8 @@ pub(super) async fn read(
 ) -> Result<History, BrokerError> {
     let newest = newest(kept, subject).await?;
     let (entries, since) = match (range, &newest) {
-        (Range::After(since), Some((last, _))) if *last > since && limit > 0 => {
-            (after(kept, subject, since, limit).await?, since)
+        (Range::After(since), Some(newest)) if newest.0 > since && limit > 0 => {
+            (after(kept, subject, since, newest, limit).await?, since)
         }
         (Range::After(since), _) => (Vec::new(), since),
         (Range::Latest, Some(newest)) => (latest(kept, subject, newest, limit).await?, 0),
@@ -98,10 +107,11 @@ async fn after(
     kept: &Kept,
     subject: &str,
     since: u64,
+    newest: &Entry,
     limit: usize,
 ) -> Result<Vec<Entry>, BrokerError> {
     let mut consumer = consume(kept, subject, since.saturating_add(1)).await?;
-    let read = fetch(&mut consumer, limit).await;
+    let read = fetch(&mut consumer, Part { limit, bytes: MAX_PART }, newest).await;
     discard(kept, &consumer).await;
     read
 }
@@ -123,7 +133,8 @@ async fn latest(
         let mut consumer = consume(kept, subject, start).await?;
         let found = consumer.cached_info().num_pending;
         if found >= limit as u64 || start == 1 {
-            let read = fetch(&mut consumer, usize::try_from(found).unwrap_or(usize::MAX)).await;
+            let all = usize::try_from(found).unwrap_or(usize::MAX);
+            let read = fetch(&mut consumer, Part { limit: all, bytes: usize::MAX }, newest).await;
             discard(kept, &consumer).await;
             let mut entries = read?;
             entries.reverse();
@@ -153,17 +164,22 @@ async fn consume(
     kept.stream.create_consumer(config).await.map_err(BrokerError::unavailable)
 }
 
-/// Reads at most so many messages, until there are none.
+/// Reads a part, or what there is. How long the others may be is first guessed by the newest one.
 async fn fetch(
     consumer: &mut Consumer<pull::Config>,
-    limit: usize,
+    part: Part,
+    newest: &Entry,
 ) -> Result<Vec<Entry>, BrokerError> {
     let mut entries = Vec::new();
+    let (mut bytes, mut longest) = (0, newest.1.len().max(1));
     let mut pending = consumer.cached_info().num_pending;
-    while pending > 0 && entries.len() < limit {
+    while pending > 0 && entries.len() < part.limit && bytes < part.bytes {
         // Just as many as there are: a request without a time that finds some of them gone may wait for ever.
         let there = usize::try_from(pending).unwrap_or(usize::MAX);
-        let most = PER_REQUEST.min(limit - entries.len()).min(there);
+        // Of long ones fewer: what was asked for is sent.
+        let fits = ((part.bytes - bytes) / longest).max(1);
+        let asked = if entries.is_empty() { FIRST_REQUEST } else { PER_REQUEST };
+        let most = asked.min(part.limit - entries.len()).min(there).min(fits);
         let batch = consumer.batch().max_messages(most).expires(EXPIRES).messages().await;
         let mut batch = batch.map_err(BrokerError::unavailable)?;
         let before = entries.len();
@@ -174,6 +190,8 @@ async fn fetch(
                 return Err(BrokerError::unavailable("some of what it sent was lost"));
             }
             pending = info.pending;
+            bytes += message.payload.len();
+            longest = longest.max(message.payload.len());
             entries.push((info.stream_sequence, message.payload.clone()));
         }
         if entries.len() == before {
