@@ -76,6 +76,8 @@ impl Client {
     /// # Errors
     /// Why it is not.
     pub async fn subscribe(&self, channel: &str, grant: SubscribeGrant) -> Result<(), Refusal> {
+        // Before it is held: it lives as long as the connection.
+        self.shared.until_told(channel).await;
         let Some(member) = self.member.1.upgrade() else {
             return Err(Disconnect::CONNECTION_CLOSED.into());
         };

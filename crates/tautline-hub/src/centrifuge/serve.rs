@@ -211,11 +211,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         while let Some(event) = inside.session.poll_event() {
             self.queue.push_back(event);
         }
-        let left = inside.take_left();
         drop(inside);
         let Some(context) = &self.context else { return };
-        for channel in left {
+        while let Some(channel) = self.shared.next_left() {
             context.leave(&channel);
+            self.shared.told();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the handler of a connection, its outlet and the application share of a session.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     leaving: AtomicBool,
     /// For the handler: the session has changed.
     pub(super) changed: Notify,
+    /// The hub knows of a channel that was left, or nothing follows.
+    told: Notify,
 }
 
 pub(super) struct Inside {
@@ -46,7 +48,7 @@ pub(super) struct Inside {
     /// Channels that the session has left, and the hub has not.
     leaving: HashSet<String>,
     /// Those of which the hub is not told yet.
-    left: Vec<String>,
+    left: VecDeque<String>,
     /// The handler waits until the session takes answers.
     is_full: bool,
     /// What the hub said before the client was connected, and so told of its subscriptions.
@@ -104,12 +106,7 @@ impl Drop for Guard<'_> {
 impl Inside {
     fn leave(&mut self, channel: String) {
         self.leaving.insert(channel.clone());
-        self.left.push(channel);
-    }
-
-    /// The channels that the hub is to leave.
-    pub(super) fn take_left(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.left)
+        self.left.push_back(channel);
     }
 
     /// If the connection ends because of that, nothing that comes behind the gap is sent: the client would come
@@ -134,7 +131,7 @@ impl Shared {
             starting: HashMap::new(),
             next_tag: 0,
             leaving: HashSet::new(),
-            left: Vec::new(),
+            left: VecDeque::new(),
             is_full: false,
             early: Vec::new(),
         };
@@ -146,6 +143,7 @@ impl Shared {
             open: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             changed: Notify::new(),
+            told: Notify::new(),
         }
     }
 
@@ -256,6 +254,32 @@ impl Shared {
         tag
     }
 
+    /// For the handler: the next channel that the hub is to leave.
+    pub(super) fn next_left(&self) -> Option<String> {
+        self.lock().left.front().cloned()
+    }
+
+    /// For the handler, which has told the hub of that one.
+    pub(super) fn told(&self) {
+        self.lock().left.pop_front();
+        self.told.notify_waiters();
+    }
+
+    /// Waits until the hub knows whether the session has left this channel: before that, it would be subscribed to
+    /// it already.
+    pub(super) async fn until_told(&self, channel: &str) {
+        loop {
+            let told = self.told.notified();
+            {
+                let inside = self.lock();
+                if inside.session.is_closed() || !inside.left.iter().any(|left| left == channel) {
+                    return;
+                }
+            }
+            told.await;
+        }
+    }
+
     /// The hub did not subscribe.
     pub(super) fn not_started(&self, tag: u64) {
         self.lock().starting.remove(&tag);
@@ -331,6 +355,7 @@ impl Shared {
         drop(inside);
         drop(starting);
         self.changed.notify_one();
+        self.told.notify_waiters();
     }
 }
 

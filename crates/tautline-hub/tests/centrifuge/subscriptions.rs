@@ -1,6 +1,6 @@
 //! Subscriptions, what is recovered, and in which order.
 
-use tautline_hub::centrifuge::{Config, SubscribeGrant, Unsubscribe};
+use tautline_hub::centrifuge::{Config, Disconnect, SubscribeGrant, Unsubscribe};
 use tautline_hub::{Filter, Publication};
 
 use crate::support::{Service, topic};
@@ -221,6 +221,34 @@ async fn the_server_subscribes_and_unsubscribes_a_client() {
     assert_eq!(client.subscribe("b").await, r#"{"id":2,"subscribe":{}}"#);
     assert!(service.hub.send(handle.member(), "\"x\""));
     assert_eq!(client.line().await, r#"{"push":{"message":{"data":"x"}}}"#);
+}
+
+// The hub had not been told yet that the session had left the channel: 105, "already subscribed".
+#[tokio::test]
+async fn a_client_is_subscribed_again_at_once_to_what_the_server_has_ended() {
+    let mut service = Service::quiet();
+    let mut client = service.connected("alice").await;
+    let handle = service.newest();
+    handle.subscribe("a", SubscribeGrant::new()).await.unwrap();
+    assert_eq!(client.line().await, r#"{"push":{"channel":"a","subscribe":{}}}"#);
+    for code in 2100..2110 {
+        assert!(handle.unsubscribe("a", Unsubscribe::new(code, "")));
+        handle.subscribe("a", SubscribeGrant::new()).await.unwrap();
+        let ended = client.line().await;
+        assert_eq!(
+            ended,
+            format!(r#"{{"push":{{"channel":"a","unsubscribe":{{"code":{code}}}}}}}"#)
+        );
+        assert_eq!(client.line().await, r#"{"push":{"channel":"a","subscribe":{}}}"#);
+        assert_eq!(service.event().await, "unsubscribed a");
+        service.publish("a", "1").await;
+        assert_eq!(client.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
+    }
+    // Of a client that is gone nothing is waited for.
+    handle.disconnect(Disconnect::SHUTDOWN);
+    client.closed().await;
+    handle.unsubscribe("a", Unsubscribe::SERVER);
+    handle.subscribe("a", SubscribeGrant::new()).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
