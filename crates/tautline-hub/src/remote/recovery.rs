@@ -21,6 +21,9 @@ use crate::topic::Topic;
 /// and the broker, these are 50,000 topics in a second.
 const AT_ONCE: usize = 256;
 
+/// How far back the last publication is looked for that can be decoded.
+const LATEST: usize = 32;
+
 /// How long a subscriber waits for those ahead of it. Then it reads for itself: they may need more than this node
 /// keeps, or something that is gone, which helps nobody else.
 const TURN: Duration = Duration::from_secs(5);
@@ -171,12 +174,17 @@ impl Remote {
 
     /// The end of the history, with its last publication.
     async fn fetch_last(&self, target: &Arc<Target>, topic: &Topic) -> Result<(), BrokerError> {
-        let history = self.history(topic, Range::Latest, 1).await?;
+        let mut history = self.history(topic, Range::Latest, 1).await?;
+        if history.publications.is_empty() && history.top.offset > 0 {
+            // What comes last may be what cannot be decoded.
+            history = self.history(topic, Range::Latest, LATEST).await?;
+        }
         let is_known = target.end().is_some();
         if history.publications.is_empty() && is_known {
             // There is none, which says nothing about where those end that were here.
             return Ok(());
         }
+        history.publications.truncate(1);
         let last = history.publications.first().map(|(offset, _)| *offset);
         let (ahead, read_to) = (last.map_or(u64::MAX, |last| last - 1), last.unwrap_or(0));
         self.answered(target, ahead, &History { complete: true, read_to, ..history });

@@ -244,6 +244,21 @@ async fn the_last_value_behind_one_that_cannot_be_decoded_arrives() {
     assert_eq!(network.reads(node), reads);
 }
 
+// A node that had nothing of the topic looked at the newest entry alone, and found no last value.
+#[tokio::test]
+async fn the_last_value_ahead_of_what_cannot_be_decoded_is_found() {
+    let (network, (here, _), (there, _)) = two(5_000);
+    connected(&there).await;
+    publish(&here, "log", 1..=2).await;
+    network.scribble(&topic("log"), 3);
+    let (bob, mut bobs) = member(&there);
+    let how = Subscribe::new().last_value(true);
+    let start = bob.subscribe(&topic("log"), how).await.unwrap();
+    assert!(matches!(start, Start::Last { .. }), "{start:?}");
+    publish(&here, "log", 3..=3).await;
+    assert_eq!(texts(&mut bobs, 2).await, range(2..=3));
+}
+
 // Whoever came back with a position to a node that had nothing of the topic, and could not be given what was missed, was
 // not given the last value either.
 #[tokio::test]
