@@ -88,7 +88,8 @@ pub struct History {
     /// what came after it is gone, or the offset is beyond `top`.
     pub complete: bool,
     /// For [`Range::After`]: up to which offset this is all. That of the last one that was read, although it
-    /// may be missing here, since it could not be decoded; the offset that was asked for if none was read.
+    /// may be missing here, since it could not be decoded; the offset that was asked for if none was read. For
+    /// [`Range::Latest`]: the offset of the newest one that was read, likewise; 0 if none was.
     pub read_to: u64,
 }
 
@@ -247,7 +248,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 
-/// A part of a history that has so many bytes has no other publication.
+/// A part of a history that has so many bytes is not made longer.
 #[cfg(any(feature = "redis", feature = "nats"))]
 const MAX_PART: usize = 4 << 20;
 

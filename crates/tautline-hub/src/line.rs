@@ -168,7 +168,7 @@ impl Line {
             }
             Some(top) if history.complete && after <= top.offset => {
                 let deliveries = in_order(topic, after, history);
-                self.restore(&deliveries, now);
+                self.restore(&deliveries, history.read_to, now);
                 for delivery in &deliveries {
                     self.append(delivery, now, &mut steps);
                 }
@@ -217,9 +217,9 @@ impl Line {
     }
 
     /// What was there before what is here, in order: it is kept as well, if nothing is missing between.
-    pub(crate) fn restore(&mut self, earlier: &[Delivery], now: Instant) {
+    pub(crate) fn restore(&mut self, earlier: &[Delivery], read_to: u64, now: Instant) {
         if let Some(log) = &mut self.log {
-            log.restore(earlier, now);
+            log.restore(earlier, read_to, now);
         }
     }
 

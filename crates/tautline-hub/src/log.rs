@@ -74,8 +74,9 @@ impl Log {
     }
 
     /// Keeps what came before the oldest that is kept, in order, up to there: as much of it as is to be kept. It
-    /// goes when that one goes. Nothing happens if something is missing between them.
-    pub(crate) fn restore(&mut self, earlier: &[Delivery], now: Instant) {
+    /// goes when that one goes. These are all up to the offset that was read to; nothing happens if something is
+    /// missing between that and what is kept.
+    pub(crate) fn restore(&mut self, earlier: &[Delivery], read_to: u64, now: Instant) {
         let oldest = self.kept.front();
         let since = oldest.map_or(now, |(since, _)| *since);
         let ahead = oldest.map_or(self.last, |(_, oldest)| oldest.previous());
@@ -86,8 +87,7 @@ impl Log {
             position.is_some_and(|place| place.epoch == self.epoch && place.offset < end)
         };
         let earlier = &earlier[..earlier.partition_point(is_before)];
-        let reaches = earlier.last().and_then(Delivery::position);
-        if reaches.is_none_or(|last| last.offset < ahead) {
+        if read_to < ahead {
             return;
         }
         for delivery in earlier.iter().rev() {
@@ -224,7 +224,7 @@ mod tests {
                 let mut log = Log::new(keep(4, usize::MAX, 60), EPOCH, 3);
                 (0..live).for_each(|_| push(&mut log, now));
                 let before = log.kept.len();
-                log.restore(&earlier[..count], now);
+                log.restore(&earlier[..count], count as u64, now);
                 // Those that are there are not there twice, and no more than are to be kept.
                 let added = if is_reached { (4 - before).min(3) } else { 0 };
                 assert_eq!(log.kept.len(), before + added, "{count} {live}");
@@ -237,11 +237,15 @@ mod tests {
             }
         }
         let mut small = Log::new(keep(10, 2 * earlier[0].size(), 60), EPOCH, 5);
-        small.restore(&earlier, now);
+        small.restore(&earlier, 5, now);
         assert_eq!(since(&small, 7, 3), Ok(vec![4, 5]));
         let mut other = Log::new(keep(10, usize::MAX, 60), Epoch::from_u64(8), 5);
-        other.restore(&earlier, now);
+        other.restore(&earlier, 5, now);
         assert!(other.is_empty());
+        // What lies between could not be decoded.
+        let mut behind = Log::new(keep(10, usize::MAX, 60), EPOCH, 5);
+        behind.restore(&earlier[..2], 5, now);
+        assert_eq!(behind.latest().and_then(Delivery::position).map(|it| it.offset), Some(2));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::request::{
     Answer, Connected, HistoryPage, HistoryRequest, PublishRequest, Request, RequestId,
     SubscribeRequest, Subscribed,
 };
-use super::shared::{LEFT, Shared, Starting};
+use super::shared::{LEFT, Left, Shared, Starting};
 use crate::broker::{BrokerError, History, Range};
 use crate::clock::now;
 use crate::handle::Member;
@@ -81,13 +81,19 @@ impl<A: Application> Context<A> {
     }
 
     /// The session has left a channel.
-    pub(super) fn leave(&self, channel: &str) {
+    pub(super) fn left(&self, left: &Left) {
+        if !left.by_hub {
+            self.leave(&left.channel);
+        }
+        self.application.unsubscribed(&self.client, &left.channel);
+    }
+
+    fn leave(&self, channel: &str) {
         let member = self.member.id();
         let filter = Topic::new(channel).map(Filter::from);
         if !filter.is_ok_and(|filter| self.hub.unsubscribe(member, &filter, LEFT)) {
             self.shared.lock().has_left(channel);
         }
-        self.application.unsubscribed(&self.client, channel);
     }
 
     /// Makes the server's own subscriptions of a client, and connects it with them.

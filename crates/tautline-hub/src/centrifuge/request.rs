@@ -150,8 +150,8 @@ pub struct HistoryRequest {
     /// Of what: 1 to 255 bytes.
     pub channel: String,
     /// At most so many publications, up to
-    /// [`Config::max_history`](crate::centrifuge::Config::max_history). With 0, only the position of the newest
-    /// one is wanted.
+    /// [`Config::max_history`](crate::centrifuge::Config::max_history); fewer if they are long, see
+    /// [`Hub::history`](crate::Hub::history). With 0, only the position of the newest one is wanted.
     pub limit: usize,
     /// Those after this position, or, if `reverse`, those before it. Without it, from the oldest or the
     /// newest one on.

@@ -213,8 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
         }
         drop(inside);
         let Some(context) = &self.context else { return };
-        while let Some(channel) = self.shared.next_left() {
-            context.leave(&channel);
+        while let Some(left) = self.shared.next_left() {
+            context.left(&left);
             self.shared.told();
         }
     }

@@ -47,12 +47,20 @@ pub(super) struct Inside {
     next_tag: u64,
     /// Channels that the session has left, and the hub has not.
     leaving: HashSet<String>,
-    /// Those of which the hub is not told yet.
-    left: VecDeque<String>,
+    /// Those of which the handler has not heard yet.
+    left: VecDeque<Left>,
     /// The handler waits until the session takes answers.
     is_full: bool,
     /// What the hub said before the client was connected, and so told of its subscriptions.
     early: Vec<Early>,
+}
+
+/// A channel that the session has left.
+#[derive(Clone)]
+pub(super) struct Left {
+    pub(super) channel: String,
+    /// Because the hub has: it may have subscribed to it again meanwhile.
+    pub(super) by_hub: bool,
 }
 
 /// What becomes of a subscription while its client is being connected.
@@ -106,7 +114,18 @@ impl Drop for Guard<'_> {
 impl Inside {
     fn leave(&mut self, channel: String) {
         self.leaving.insert(channel.clone());
-        self.left.push_back(channel);
+        self.left.push_back(Left { channel, by_hub: false });
+    }
+
+    /// The hub has ended a subscription, and the session does.
+    fn unsubscribe(&mut self, channel: &str, unsubscribe: Unsubscribe) {
+        self.session.unsubscribe(channel, unsubscribe);
+        while let Some(left) = self.session.poll_left() {
+            match left == channel {
+                true => self.left.push_back(Left { channel: left, by_hub: true }),
+                false => self.leave(left),
+            }
+        }
     }
 
     /// If the connection ends because of that, nothing that comes behind the gap is sent: the client would come
@@ -205,9 +224,7 @@ impl Shared {
         inside.session.answer(id, answer, now());
         for early in std::mem::take(&mut inside.early) {
             match early {
-                Early::Ended(channel, unsubscribe) => {
-                    inside.session.unsubscribe(&channel, unsubscribe);
-                }
+                Early::Ended(channel, unsubscribe) => inside.unsubscribe(&channel, unsubscribe),
                 Early::Lost(channel) => inside.lost(&channel),
             }
         }
@@ -254,12 +271,12 @@ impl Shared {
         tag
     }
 
-    /// For the handler: the next channel that the hub is to leave.
-    pub(super) fn next_left(&self) -> Option<String> {
+    /// For the handler: the next channel that was left.
+    pub(super) fn next_left(&self) -> Option<Left> {
         self.lock().left.front().cloned()
     }
 
-    /// For the handler, which has told the hub of that one.
+    /// For the handler, which has done what there is to do about that one.
     pub(super) fn told(&self) {
         self.lock().left.pop_front();
         self.told.notify_waiters();
@@ -272,7 +289,9 @@ impl Shared {
             let told = self.told.notified();
             {
                 let inside = self.lock();
-                if inside.session.is_closed() || !inside.left.iter().any(|left| left == channel) {
+                if inside.session.is_closed()
+                    || !inside.left.iter().any(|left| left.channel == channel)
+                {
                     return;
                 }
             }
@@ -330,7 +349,7 @@ impl Shared {
             inside.early.push(Early::Ended(channel.to_owned(), unsubscribe));
             return;
         }
-        inside.session.unsubscribe(channel, unsubscribe);
+        inside.unsubscribe(channel, unsubscribe);
         drop(inside);
         self.changed.notify_one();
     }
@@ -431,7 +450,8 @@ mod tests {
         let (shared, id) = asking();
         shared.ended("a", Unsubscribe::SERVER.code());
         assert!(connect(&shared, id));
-        assert!(shared.is_leaving("a"));
+        let left = shared.next_left().unwrap();
+        assert!(left.channel == "a" && left.by_hub);
         shared.mark();
         assert!(
             shared.next_frame().is_none(),

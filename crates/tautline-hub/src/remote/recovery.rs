@@ -167,7 +167,7 @@ impl Remote {
             read.offset = more.read_to;
         }
         if let Some(line) = &mut target.lock().line {
-            line.restore(&missed, now());
+            line.restore(&missed, read.offset, now());
         }
         Ok(Some(Fetched { missed, read_to: read.offset }))
     }
@@ -175,7 +175,7 @@ impl Remote {
     /// The end of the history, with its last publication.
     async fn fetch_last(&self, target: &Arc<Target>, topic: &Topic) -> Result<(), BrokerError> {
         let mut history = self.history(topic, Range::Latest, 1).await?;
-        if history.publications.is_empty() && history.top.offset > 0 {
+        if history.publications.is_empty() && history.read_to > 0 {
             // What comes last may be what cannot be decoded.
             history = self.history(topic, Range::Latest, LATEST).await?;
         }
@@ -186,7 +186,8 @@ impl Remote {
         }
         history.publications.truncate(1);
         let last = history.publications.first().map(|(offset, _)| *offset);
-        let (ahead, read_to) = (last.map_or(u64::MAX, |last| last - 1), last.unwrap_or(0));
+        let ahead = last.map_or(u64::MAX, |last| last - 1);
+        let read_to = last.map_or(0, |_| history.read_to);
         self.answered(target, ahead, &History { complete: true, read_to, ..history });
         Ok(())
     }

@@ -85,13 +85,14 @@ impl Wake for SeatWaker {
 
 impl Seat {
     pub(super) fn new(member: Arc<Shared>) -> Self {
-        let ahead = lock(&member.outlet).with(|out| out.prefetch()).flatten();
+        let ahead = lock(&member.outlet).with(|out| out.prefetch());
+        let state = if ahead.is_some() { State::Free } else { State::Ended };
         Self {
             member,
-            ahead,
+            ahead: ahead.flatten(),
             subs: Vec::new(),
             noted: Vec::new(),
-            state: State::Free,
+            state,
             marked: false,
             behind: None,
             waker: None,

@@ -244,6 +244,17 @@ async fn a_client_is_subscribed_again_at_once_to_what_the_server_has_ended() {
         service.publish("a", "1").await;
         assert_eq!(client.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
     }
+    // The same through the hub. The session, which heard of it later, had the hub end the new subscription: the client was told
+    // that it was subscribed, and heard nothing.
+    for _ in 0..10 {
+        assert!(service.hub.unsubscribe(handle.member(), &Filter::from(topic("a")), 2000));
+        handle.subscribe("a", SubscribeGrant::new()).await.unwrap();
+        assert!(client.line().await.contains("unsubscribe"));
+        assert_eq!(client.line().await, r#"{"push":{"channel":"a","subscribe":{}}}"#);
+        assert_eq!(service.event().await, "unsubscribed a");
+        service.publish("a", "1").await;
+        assert_eq!(client.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
+    }
     // Of a client that is gone nothing is waited for.
     handle.disconnect(Disconnect::SHUTDOWN);
     client.closed().await;

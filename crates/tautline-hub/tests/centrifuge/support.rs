@@ -23,6 +23,9 @@ pub(crate) fn builder() -> HubBuilder {
     })
 }
 
+/// What a message may take before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) fn topic(name: &str) -> Topic {
     Topic::new(name).unwrap()
 }
@@ -220,7 +223,8 @@ impl TestClient {
     /// The next message of the server.
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
-            let frame = self.ws.next().await.expect("a message").unwrap();
+            let frame = tokio::time::timeout(PATIENCE, self.ws.next()).await;
+            let frame = frame.expect("nothing came").expect("a message").unwrap();
             self.lines = frame.as_text().unwrap().lines().rev().map(str::to_owned).collect();
         }
         self.lines.pop().unwrap()

@@ -259,7 +259,7 @@ impl Broker for End {
             let top = Position { epoch: Epoch::from_u64(kept.epoch), offset: kept.top };
             let read_to = match range {
                 Range::After(after) => publications.last().map_or(after, |(offset, _)| *offset),
-                Range::Latest => top.offset,
+                Range::Latest => publications.first().map_or(0, |(offset, _)| *offset),
             };
             let decoded = |(offset, encoded)| Some((offset, Publication::decode(encoded).ok()?));
             let publications = publications.into_iter().filter_map(decoded).collect();

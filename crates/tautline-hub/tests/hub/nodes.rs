@@ -244,19 +244,35 @@ async fn the_last_value_behind_one_that_cannot_be_decoded_arrives() {
     assert_eq!(network.reads(node), reads);
 }
 
-// A node that had nothing of the topic looked at the newest entry alone, and found no last value.
+// A node that had nothing of the topic, or only knew where it ended, looked at the newest entry alone, and found no last
+// value.
 #[tokio::test]
 async fn the_last_value_ahead_of_what_cannot_be_decoded_is_found() {
-    let (network, (here, _), (there, _)) = two(5_000);
-    connected(&there).await;
-    publish(&here, "log", 1..=2).await;
-    network.scribble(&topic("log"), 3);
-    let (bob, mut bobs) = member(&there);
-    let how = Subscribe::new().last_value(true);
-    let start = bob.subscribe(&topic("log"), how).await.unwrap();
-    assert!(matches!(start, Start::Last { .. }), "{start:?}");
-    publish(&here, "log", 3..=3).await;
-    assert_eq!(texts(&mut bobs, 2).await, range(2..=3));
+    for is_followed in [false, true] {
+        let (network, (here, _), (there, node)) = two(5_000);
+        connected(&there).await;
+        publish(&here, "log", 1..=2).await;
+        network.scribble(&topic("log"), 3);
+        let (alice, _alices) = member(&there);
+        if is_followed {
+            alice.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+        }
+        let mut peers = Vec::new();
+        let before = network.reads(node);
+        for _ in 0..3 {
+            let (bob, bobs) = member(&there);
+            let how = Subscribe::new().last_value(true);
+            let start = bob.subscribe(&topic("log"), how).await.unwrap();
+            assert!(matches!(start, Start::Last { .. }), "{start:?}");
+            peers.push((bob, bobs));
+        }
+        // For the first one.
+        assert_eq!(network.reads(node), before + 2);
+        publish(&here, "log", 3..=3).await;
+        for (_, bobs) in &mut peers {
+            assert_eq!(texts(bobs, 2).await, range(2..=3));
+        }
+    }
 }
 
 // Whoever came back with a position to a node that had nothing of the topic, and could not be given what was missed, was

@@ -28,7 +28,7 @@ const EXPIRES: Duration = Duration::from_millis(500);
 /// A message of the stream: its sequence and payload.
 type Entry = (u64, Bytes);
 
-/// How much is read: at most so many messages, and none any more once they have so many bytes.
+/// How much is read: at most so many messages, and none is asked for any more once they have so many bytes.
 #[derive(Clone, Copy)]
 struct Part {
     limit: usize,
@@ -178,7 +178,7 @@ async fn fetch(
         let there = usize::try_from(pending).unwrap_or(usize::MAX);
         // Of long ones fewer: what was asked for is sent.
         let fits = ((part.bytes - bytes) / longest).max(1);
-        let asked = if entries.is_empty() { FIRST_REQUEST } else { PER_REQUEST };
+        let asked = entries.len().clamp(FIRST_REQUEST, PER_REQUEST);
         let most = asked.min(part.limit - entries.len()).min(there).min(fits);
         let batch = consumer.batch().max_messages(most).expires(EXPIRES).messages().await;
         let mut batch = batch.map_err(BrokerError::unavailable)?;

@@ -1,5 +1,5 @@
--- How many entries are read at once.
-local AT_ONCE = 64
+-- How many entries are read at once, and the first time, before it is known how long they are.
+local AT_ONCE, FIRST = 64, 4
 local meta, log = KEYS[1], KEYS[2]
 local server, linger, start = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local limit, most = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -21,21 +21,24 @@ if start == '' then
   end
   return answer
 end
--- In parts: of long ones, there may be more than the memory has room for.
-local bytes = 0
+-- A few at once: of long ones, there may be more than the memory has room for.
+local bytes, longest, count = 0, 1, FIRST
 while limit > 0 and bytes < most do
-  local entries = redis.call('XRANGE', log, start, '+', 'COUNT', math.min(limit, AT_ONCE))
+  count = math.min(count, limit)
+  local entries = redis.call('XRANGE', log, start, '+', 'COUNT', count)
   for _, entry in ipairs(entries) do
     if bytes >= most then
       break
     end
     take(entry)
-    bytes = bytes + #entry[2][8]
+    local length = #entry[2][8]
+    bytes, longest = bytes + length, math.max(longest, length)
   end
-  if #entries < AT_ONCE then
+  if #entries < count then
     break
   end
-  limit = limit - #entries
-  start = '(' .. entries[#entries][1]
+  limit = limit - count
+  start = '(' .. entries[count][1]
+  count = math.max(1, math.min(AT_ONCE, math.floor((most - bytes) / longest)))
 end
 return answer
