@@ -11,7 +11,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -452,19 +452,17 @@ async function echoChecks(echo, program, options, extensions) {
 const LONG = 512; // MiB
 
 // Chromium keeps long Blobs in files beside its profile, and none ("Failed to fetch") unless the file
-// system has some 4 GiB free besides: so the profile goes to where the most room is.
-function roomiest() {
+// system has some 4 GiB free besides: if it has not, the profile goes to memory.
+function roomy() {
+  const ENOUGH = 8 * 2 ** 30;
   const room = (folder) => {
-    try {
-      const { bavail, bsize } = statfsSync(folder);
-      return bavail * bsize;
-    } catch {
-      return 0; // not on this machine
-    }
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
   };
-  const [folder] = [tmpdir(), "/dev/shm"].sort((one, other) => room(other) - room(one));
-  console.log(`        its profile is in ${folder}, with ${Math.floor(room(folder) / 2 ** 30)} GiB free`);
-  return folder;
+  const [disk, memory] = [tmpdir(), "/dev/shm"];
+  if (room(disk) >= ENOUGH || !existsSync(memory) || room(memory) < room(disk)) return disk;
+  console.log(`        the profile is in ${memory}: ${disk} has ${Math.floor(room(disk) / 2 ** 20)} MiB free`);
+  return memory;
 }
 
 // The driver copies each message that a page receives, as text, and cannot do that with one of this
@@ -492,7 +490,7 @@ async function longChecks() {
   }).listen(0, "127.0.0.1");
   await once(page, "listening");
 
-  const home = mkdtempSync(join(roomiest(), "tautline-browser-"));
+  const home = mkdtempSync(join(roomy(), "tautline-browser-"));
   const address = `http://127.0.0.1:${page.address().port}/`;
   const lone = spawn(chromiumPath, ["--headless", ...flags, `--user-data-dir=${home}`, address],
     { stdio: "ignore" });

@@ -227,10 +227,10 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         id: Option<Bytes>,
     ) -> BoxFuture<'_, Result<Option<Position>, BrokerError>>;
 
-    /// Reads the history of a topic: at most so many of a range, and fewer of [`Range::After`] if they are
-    /// long: one has not to wait for more than it can be sent in the time that there is, and is asked again
-    /// from [`History::read_to`]. A topic without one has no publications and begins its history, with
-    /// offset 0.
+    /// Reads the history of a topic: at most so many of a range. Of [`Range::After`] it may read fewer, but at
+    /// least one if there is any: if they are long, so many would not come within the time that a hub waits. It is
+    /// asked again from [`History::read_to`] on. A topic without a history has no publications and begins its
+    /// history, with offset 0.
     fn history(
         &self,
         topic: &Topic,
@@ -248,7 +248,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 
-/// A part of a history that has so many bytes is not made longer.
+/// For [`Range::After`]: a part that has so many bytes is not made longer.
 #[cfg(any(feature = "redis", feature = "nats"))]
 const MAX_PART: usize = 4 << 20;
 

@@ -77,7 +77,7 @@ impl Log {
     /// goes when that one goes. These are all up to the offset that was read to; nothing happens if something is
     /// missing between that and what is kept.
     pub(crate) fn restore(&mut self, earlier: &[Delivery], read_to: u64, now: Instant) {
-        let oldest = self.kept.front();
+        let (is_empty, oldest) = (self.kept.is_empty(), self.kept.front());
         let since = oldest.map_or(now, |(since, _)| *since);
         let ahead = oldest.map_or(self.last, |(_, oldest)| oldest.previous());
         let end = oldest.and_then(|(_, oldest)| oldest.position());
@@ -97,6 +97,10 @@ impl Log {
             }
             self.bytes = bytes;
             self.kept.push_front((since, delivery.clone()));
+        }
+        // What lies between could not be delivered: the next one follows the last of these.
+        if let (true, Some(last)) = (is_empty, self.latest().and_then(Delivery::position)) {
+            self.last = last.offset;
         }
     }
 
@@ -172,7 +176,7 @@ impl Log {
         let read_to = match (range, publications.last()) {
             (Range::After(_), Some((last, _))) => *last,
             (Range::After(after), None) => after,
-            (Range::Latest, _) => self.top,
+            (Range::Latest, _) => publications.first().map_or(0, |(newest, _)| *newest),
         };
         History { publications, top: self.top(), complete, read_to }
     }
@@ -246,6 +250,7 @@ mod tests {
         let mut behind = Log::new(keep(10, usize::MAX, 60), EPOCH, 5);
         behind.restore(&earlier[..2], 5, now);
         assert_eq!(behind.latest().and_then(Delivery::position).map(|it| it.offset), Some(2));
+        assert_eq!(since(&behind, 7, 2), Ok(vec![]));
     }
 
     #[test]

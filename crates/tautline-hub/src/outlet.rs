@@ -139,8 +139,8 @@ pub trait Outlet: Send + 'static {
         false
     }
 
-    /// What of it is to be looked at ahead of its turn, if many are written to: that of its connection, see
-    /// [`Writer::prefetch`]. Asked for once.
+    /// What is fetched into the processor's cache ahead of its turn, when many are written to: that of its
+    /// connection, see [`Writer::prefetch`]. Called once, when the member is attached.
     fn prefetch(&self) -> Option<Prefetch> {
         None
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::oneshot;
+
 use super::codes::{ClientError, Disconnect, Refusal, Unsubscribe};
 use super::data::{ClientInfo, Expiry};
 use super::grant::SubscribeGrant;
@@ -71,7 +73,8 @@ impl Client {
         self.shared.change(|session| session.message(&data))
     }
 
-    /// Subscribes it to a channel.
+    /// Subscribes it to a channel. When this returns, it is, and the client is about to be told: this waits while
+    /// the client takes nothing, until it is closed for that. If the future is dropped, it may be subscribed.
     ///
     /// # Errors
     /// Why it is not.
@@ -82,8 +85,15 @@ impl Client {
             return Err(Disconnect::CONNECTION_CLOSED.into());
         };
         let how = how(&grant);
-        let starting = Starting::Pushed { channel: channel.to_owned(), grant };
-        start(&member, &self.shared, channel, starting, how).await
+        let (started, start_of) = oneshot::channel();
+        let starting = Starting::Pushed { channel: channel.to_owned(), grant, started };
+        start(&member, &self.shared, channel, starting, how).await?;
+        drop(member);
+        match start_of.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ClientError::ALREADY_SUBSCRIBED.into()),
+            Err(_) => Err(Disconnect::CONNECTION_CLOSED.into()),
+        }
     }
 
     /// Ends a subscription, whoever made it. Returns whether there was one.

@@ -353,6 +353,11 @@ impl Session {
         info
     }
 
+    /// Whether the client is subscribed to this channel.
+    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
+        self.channels.subscription(channel).is_some()
+    }
+
     /// The channels that the client is subscribed to, in no order.
     pub fn channels(&self) -> impl Iterator<Item = &str> {
         self.channels.names()

@@ -59,7 +59,7 @@ pub(super) struct Inside {
 #[derive(Clone)]
 pub(super) struct Left {
     pub(super) channel: String,
-    /// Because the hub has: it may have subscribed to it again meanwhile.
+    /// The hub had ended that subscription. If it has one now, that is a newer one, which is to stay.
     pub(super) by_hub: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) enum Starting {
     /// The server's, who connects the client with it.
     Connecting { grant: SubscribeGrant, started: oneshot::Sender<Subscribed> },
     /// The server's, who pushes it.
-    Pushed { channel: String, grant: SubscribeGrant },
+    Pushed { channel: String, grant: SubscribeGrant, started: oneshot::Sender<bool> },
 }
 
 /// The session, as long as nobody else has it.
@@ -317,11 +317,14 @@ impl Shared {
                 // Nobody waits for it if the connection is about to end.
                 let _ = started.send(subscribed(grant, start, recovered));
             }
-            Starting::Pushed { channel, grant } => {
+            Starting::Pushed { channel, grant, started } => {
                 let subscribed = subscribed(grant, start, recovered);
-                if !inside.session.subscribe(&channel, &subscribed, now()) {
+                let is_subscribed = inside.session.subscribe(&channel, &subscribed, now());
+                if !is_subscribed {
                     inside.leave(channel);
                 }
+                // Whoever asked for it may not wait any more.
+                let _ = started.send(is_subscribed);
             }
         }
         drop(inside);
@@ -332,7 +335,7 @@ impl Shared {
     pub(super) fn ended(&self, channel: &str, code: u32) {
         let mut inside = self.lock();
         inside.has_left(channel);
-        if code == LEFT {
+        if code == LEFT && !inside.session.is_subscribed(channel) {
             return;
         }
         let known = [
@@ -341,10 +344,14 @@ impl Shared {
             Unsubscribe::EXPIRED,
             Unsubscribe::STATE_INVALIDATED,
         ];
-        let unsubscribe = known
-            .into_iter()
-            .find(|known| known.code() == code)
-            .unwrap_or_else(|| Unsubscribe::new(code, ""));
+        let unsubscribe = match code {
+            // It was meant for one that the hub had ended before, and was carried out on the next one.
+            LEFT => Unsubscribe::SERVER,
+            code => known
+                .into_iter()
+                .find(|known| known.code() == code)
+                .unwrap_or_else(|| Unsubscribe::new(code, "")),
+        };
         if inside.session.is_connecting() {
             inside.early.push(Early::Ended(channel.to_owned(), unsubscribe));
             return;
@@ -408,82 +415,4 @@ pub(super) fn publication(delivery: &Delivery) -> Publication {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::centrifuge::config::Config;
-    use crate::centrifuge::request::{Connected, Request};
-    use crate::centrifuge::session::Event;
-
-    /// A client that has asked to be connected.
-    fn asking() -> (Shared, RequestId) {
-        let mut session = Session::new(Config::new().no_ping(), Format::Json, "", now());
-        session.handle_frame(br#"{"id":1,"connect":{}}"#).unwrap();
-        let Some(Event::Request(id, Request::Connect(_))) = session.poll_event() else { panic!() };
-        (Shared::new(session, Format::Json, 1000), id)
-    }
-
-    /// It is, with these channels.
-    fn connect(shared: &Shared, id: RequestId) -> bool {
-        let mut connected = Connected::new("alice");
-        for channel in ["a", "b"] {
-            connected.subscriptions.insert(channel.to_owned(), Subscribed::default());
-        }
-        shared.connect(id, Ok(Answer::Connect(connected)))
-    }
-
-    // What came behind the gap was sent before the connection ended: the client came back from there, and never heard that
-    // something was missing.
-    #[test]
-    fn nothing_comes_behind_a_gap_that_ends_the_connection() {
-        let (shared, id) = asking();
-        assert!(connect(&shared, id));
-        shared.open();
-        assert!(!shared.is_leaving("a") && !shared.is_leaving("b"));
-        shared.lost("a");
-        assert_eq!(shared.lock().session.poll_close(), Some(Disconnect::INSUFFICIENT_STATE));
-        assert!(shared.is_leaving("a") && !shared.is_settled());
-    }
-
-    // It was forgotten: the client was told that it was subscribed, and heard nothing of it.
-    #[test]
-    fn what_ends_while_the_client_is_being_connected_is_told_behind_that() {
-        let (shared, id) = asking();
-        shared.ended("a", Unsubscribe::SERVER.code());
-        assert!(connect(&shared, id));
-        let left = shared.next_left().unwrap();
-        assert!(left.channel == "a" && left.by_hub);
-        shared.mark();
-        assert!(
-            shared.next_frame().is_none(),
-            "the application does not know yet that it is connected"
-        );
-        shared.open();
-        let frame = shared.next_frame().unwrap();
-        let lines: Vec<_> = frame.as_text().unwrap().lines().collect();
-        assert!(lines[0].starts_with(r#"{"id":1,"connect""#), "{lines:?}");
-        assert_eq!(
-            lines[1],
-            r#"{"push":{"channel":"a","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#
-        );
-        let (shared, id) = asking();
-        shared.lost("b");
-        assert!(!connect(&shared, id));
-        assert_eq!(shared.lock().session.poll_close(), Some(Disconnect::INSUFFICIENT_STATE));
-    }
-
-    // The handler waited for ever for a subscription that the hub would never tell of.
-    #[tokio::test]
-    async fn whoever_waits_for_a_start_hears_of_the_end() {
-        let (shared, id) = asking();
-        assert!(connect(&shared, id));
-        for _ in 0..2 {
-            let (started, start_of) = oneshot::channel();
-            let grant = SubscribeGrant::new();
-            shared.starting(Starting::Connecting { grant, started });
-            // Before the second, it has ended.
-            shared.end();
-            start_of.await.unwrap_err();
-        }
-        assert!(shared.lock().starting.is_empty());
-    }
-}
+mod tests;

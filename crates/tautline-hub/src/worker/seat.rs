@@ -29,7 +29,7 @@ const NOTED_KEPT: usize = 8;
 /// A member.
 pub(super) struct Seat {
     member: Arc<Shared>,
-    /// Of its connection.
+    /// What of its connection is fetched ahead of its turn.
     ahead: Option<Prefetch>,
     subs: Vec<Option<Sub>>,
     /// What of this round is for it, and by which subscription.

@@ -255,6 +255,12 @@ async fn a_client_is_subscribed_again_at_once_to_what_the_server_has_ended() {
         service.publish("a", "1").await;
         assert_eq!(client.line().await, r#"{"push":{"channel":"a","pub":{"data":1}}}"#);
     }
+    // The session had not heard of the subscription yet, and did not end it.
+    handle.subscribe("b", SubscribeGrant::new()).await.unwrap();
+    assert!(handle.unsubscribe("b", Unsubscribe::new(2100, "")));
+    assert_eq!(client.line().await, r#"{"push":{"channel":"b","subscribe":{}}}"#);
+    assert_eq!(client.line().await, r#"{"push":{"channel":"b","unsubscribe":{"code":2100}}}"#);
+    assert_eq!(service.event().await, "unsubscribed b");
     // Of a client that is gone nothing is waited for.
     handle.disconnect(Disconnect::SHUTDOWN);
     client.closed().await;
