@@ -103,7 +103,8 @@ pub struct Arrival {
     pub pattern: Option<Pattern>,
     /// Where it is in the history, if the topic has one, and the offset of the one before it in the history
     /// of now, which is 0 for the first. There is a hole ahead of it if that is greater than what one has; if
-    /// it is less, the broker has no longer what was between them, and one has missed nothing.
+    /// it is less, the broker has no longer what was between them, and one has missed nothing; if it
+    /// [is consecutive](Broker::is_consecutive), it has lost what one has.
     pub place: Option<(Position, u64)>,
     /// The [encoded](Publication::encode) publication.
     pub encoded: Bytes,
@@ -242,6 +243,12 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// which nothing is left: this says nothing about what was published to it.
     fn tops(&self, topics: Vec<Topic>)
     -> BoxFuture<'_, Result<Vec<Option<Position>>, BrokerError>>;
+
+    /// Whether an arrival's [`place`](Arrival::place) tells which one was ahead of it in the history even if that is
+    /// gone. A node that has more than that then knows that the history went back, as after a failover: a gap.
+    fn is_consecutive(&self) -> bool {
+        false
+    }
 
     /// Tells all nodes, this one included, something of the hub's own. It is small, may be lost, and is
     /// kept nowhere.

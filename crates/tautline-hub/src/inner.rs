@@ -224,7 +224,9 @@ impl Inner {
         match (keep, &self.remote) {
             (None, _) => Kept::Nowhere,
             (Some(keep), None) => Kept::Here(Log::new(keep, Epoch::from_u64(random()), 0)),
-            (Some(keep), Some(_)) => Kept::ByBroker(Line::new(keep)),
+            (Some(keep), Some(remote)) => {
+                Kept::ByBroker(Line::new(keep).consecutive(remote.is_consecutive()))
+            }
         }
     }
 

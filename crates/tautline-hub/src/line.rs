@@ -30,6 +30,8 @@ pub(crate) struct Line {
     /// What these count.
     pending_bytes: usize,
     tries: u32,
+    /// See [`Broker::is_consecutive`](crate::broker::Broker::is_consecutive).
+    is_consecutive: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +51,21 @@ pub(crate) enum Step {
 
 impl Line {
     pub(crate) const fn new(keep: Keep) -> Self {
-        let state = State::Asking;
-        Self { keep, log: None, state, pending: Vec::new(), pending_bytes: 0, tries: 0 }
+        Self {
+            keep,
+            log: None,
+            state: State::Asking,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            tries: 0,
+            is_consecutive: false,
+        }
+    }
+
+    /// Whether the broker says of each publication which one was ahead of it, even if it is gone.
+    pub(crate) const fn consecutive(mut self, is_consecutive: bool) -> Self {
+        self.is_consecutive = is_consecutive;
+        self
     }
 
     /// What is there, if it is known where it ends.
@@ -98,6 +113,7 @@ impl Line {
         let mut steps = Vec::new();
         match self.state {
             State::Following => {
+                self.look_back(&delivery, &mut steps);
                 if !self.append(&delivery, now, &mut steps) {
                     self.unsure();
                     self.wait(delivery);
@@ -118,6 +134,20 @@ impl Line {
         }
         self.pending_bytes += delivery.size();
         self.pending.push(delivery);
+    }
+
+    /// What arrives follows one that is not the last here: what is here beyond that was lost at the broker.
+    fn look_back(&mut self, delivery: &Delivery, steps: &mut Vec<Step>) {
+        let top = self.log.as_ref().map(Log::top);
+        let (true, Some(top), Some(position)) = (self.is_consecutive, top, delivery.position())
+        else {
+            return;
+        };
+        let is_next = position.epoch == top.epoch && position.offset > top.offset;
+        if is_next && delivery.previous() < top.offset {
+            let end = Position { offset: delivery.previous(), ..top };
+            self.begin_anew(end, GapReason::Ahead, steps);
+        }
     }
 
     /// Appends it, if it is the next one, or has been there before. If not, something is missing.
@@ -238,6 +268,7 @@ impl Line {
             if gone.is_some() && gone == epoch {
                 continue;
             }
+            self.look_back(&delivery, steps);
             if self.append(&delivery, now, steps) {
                 self.tries = 0;
                 continue;

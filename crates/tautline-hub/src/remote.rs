@@ -253,6 +253,11 @@ impl Remote {
         result.await.map_err(|_| unavailable())?
     }
 
+    /// See [`Broker::is_consecutive`].
+    pub(crate) fn is_consecutive(&self) -> bool {
+        self.broker.is_consecutive()
+    }
+
     /// What the broker has becomes a part of the line.
     fn answered(&self, target: &Arc<Target>, after: u64, history: &History) {
         let Some(topic) = target.topic() else { return };

@@ -345,7 +345,8 @@ fn history(answer: Value, range: Range, limit: usize) -> Option<History> {
     }
     let complete = match (range, first_previous) {
         (Range::Latest, _) => true,
-        (Range::After(since), Some(previous)) => previous <= since,
+        // If it is less, the history went back, and has nothing at that offset.
+        (Range::After(since), Some(previous)) => previous == since,
         (Range::After(since), None) => since == top.offset,
     };
     publications.truncate(limit);
@@ -423,6 +424,10 @@ impl Broker for RedisBroker {
             let session = self.link.session().await?;
             self.link.within(self.read_tops(&session, &topics)).await
         })
+    }
+
+    fn is_consecutive(&self) -> bool {
+        true
     }
 
     fn signal(&self, bytes: Bytes) -> BoxFuture<'_, Result<(), BrokerError>> {

@@ -225,6 +225,46 @@ fn what_was_ahead_may_be_gone_at_the_broker() {
     assert!(steps.is_empty() && line.asks() == Some(1001), "that is a hole");
 }
 
+// A replica took over without the last two. Whoever had them was told nothing, once something else was published.
+#[test]
+fn a_history_that_went_back_is_a_gap_for_who_had_more() {
+    let now = Instant::now();
+    let position = |offset| Position { epoch: Epoch::from_u64(1), offset };
+    let place = |offset: u64, previous| {
+        Delivery::new(topic(), offset.to_string().into(), Some((position(offset), previous)))
+    };
+    let end = |offset| History {
+        publications: Vec::new(),
+        top: position(offset),
+        complete: true,
+        read_to: offset,
+    };
+    for waits in [false, true] {
+        let mut line = Line::new(Keep::last(10)).consecutive(true);
+        line.answered(&topic(), 57, &end(57), now);
+        let steps = if waits {
+            line.unsure();
+            assert!(line.arrived(place(1001, 55), now).is_empty());
+            line.answered(&topic(), 57, &end(57), now)
+        } else {
+            line.arrived(place(1001, 55), now)
+        };
+        let [Step::Gap(GapReason::Ahead), Step::Deliver(next)] = &steps[..] else {
+            panic!("{steps:?}");
+        };
+        assert_eq!(next.position(), Some(position(1001)));
+        // Who had what is left has missed nothing.
+        assert!(line.log().unwrap().since(position(55)).is_ok());
+        let steps = line.arrived(place(1002, 1001), now);
+        assert!(matches!(&steps[..], [Step::Deliver(_)]), "{steps:?}");
+    }
+    // It had no more than is left.
+    let mut line = Line::new(Keep::last(10)).consecutive(true);
+    line.answered(&topic(), 55, &end(55), now);
+    let steps = line.arrived(place(1001, 55), now);
+    assert!(matches!(&steps[..], [Step::Deliver(_)]), "{steps:?}");
+}
+
 #[test]
 fn what_waits_behind_a_hole_is_bounded() {
     let (mut broker, now) = (Broker::new(usize::MAX), Instant::now());

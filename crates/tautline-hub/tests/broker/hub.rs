@@ -145,6 +145,33 @@ async fn a_restart_of_nats_is_no_gap() {
     a_restart_is_no_gap(Kind::Nats).await;
 }
 
+// What a failover, or a restart, has lost is gone for those who come later: who had it is told.
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_of_redis_that_goes_back_is_a_gap() {
+    use crate::server::words;
+    let Some(mut server) = Kind::Redis.start_with(words("--appendonly no")) else { return };
+    let (here, there) = (hub(&server), hub(&server));
+    state(&there, is_connected).await;
+    let (bob, mut bobs) = member(&there);
+    bob.subscribe(&topic("log"), Subscribe::new()).await.unwrap();
+    publish(&here, "log", 0..2).await;
+    assert_eq!(server.say(&["SAVE"]), "+OK");
+    publish(&here, "log", 2..4).await;
+    expect(&mut bobs, 0..4).await;
+    server.kill();
+    state(&here, is_lost).await;
+    state(&there, is_lost).await;
+    server.begin();
+    state(&here, is_connected).await;
+    publish(&here, "log", 4..5).await;
+    let told = timeout(PATIENCE, bobs.next()).await.unwrap().unwrap().unwrap();
+    assert!(told.as_text().unwrap().starts_with("Gap"), "{told:?}");
+    // What was published since may lie in the gap.
+    publish(&here, "log", 5..6).await;
+    while timeout(PATIENCE, bobs.next()).await.unwrap().unwrap().unwrap().as_text() != Some("5") {}
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_redis_cuts_off_in_a_burst_is_fetched_from_the_history() {
