@@ -12,6 +12,10 @@ mod hub;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod node;
 #[cfg(any(feature = "redis", feature = "nats"))]
+mod presence;
+#[cfg(any(feature = "redis", feature = "nats"))]
+mod process;
+#[cfg(any(feature = "redis", feature = "nats"))]
 mod server;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod suite;
