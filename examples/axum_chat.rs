@@ -30,10 +30,11 @@ use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use tautline::{BoxError, Config, Connections};
 use tautline_axum::WebSocketUpgrade;
+use tautline_hub::Hub;
 use tokio::net::TcpListener;
 
 use page::{page, ticket};
-use rooms::{Rooms, hub};
+use rooms::hub;
 use site::plain;
 use talk::{MAX_MESSAGE, talk};
 
@@ -51,7 +52,7 @@ async fn main() -> Result<(), BoxError> {
         .route("/ws", any(join)) // GET over HTTP/1.1, CONNECT over HTTP/2
         .fallback(files)
         .layer(Extension(connections.clone()))
-        .with_state(Rooms::new(hub().build()));
+        .with_state(hub().build());
     let closing = connections.clone();
     let stop = async move {
         stopped.await;
@@ -64,11 +65,11 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn join(ws: WebSocketUpgrade, uri: Uri, State(rooms): State<Rooms>) -> Response {
+async fn join(ws: WebSocketUpgrade, uri: Uri, State(hub): State<Hub>) -> Response {
     match ticket(&uri) {
         Ok(ticket) => ws
             .config(Config::new().max_message_size(MAX_MESSAGE))
-            .on_upgrade(move |ws| talk(ws, ticket, rooms)),
+            .on_upgrade(move |ws| talk(ws, ticket, hub)),
         Err(status) => plain(status, "expected: /ws?room=ROOM&name=NAME\n").map(Body::from),
     }
 }

@@ -66,6 +66,7 @@ function enter(name, room) {
     position: "", // of the last message on the page
     start: "", // where this connection began
     held: null, // while the history is awaited: what came before it
+    changes: null, // while the list of people is awaited: who joined and left before it
     lastDay: "",
     connection: new Connection(address, { state: showState, message: receive }),
   };
@@ -162,9 +163,8 @@ function receive(data) {
   if (event.type === "gap") return showMissing();
   if (event.type === "message") return session.held ? session.held.push(event) : showMessage(event);
   if (event.type !== "presence") return; // a newer server may say more
-  showPeople(event.here);
-  if (event.left) showEvent(`${event.left} left`, event.left);
-  if (event.joined && !session.returning.delete(event.joined)) showJoined(event.joined);
+  if (session.changes) session.changes.push(event);
+  else changed(event);
 }
 
 // A connection begins: with what was missed, or with the history.
@@ -172,6 +172,7 @@ function started({ recovered, position }) {
   log.setAttribute("aria-live", "off"); // what was said before is not read aloud
   session.held = recovered ? null : [];
   session.start = position;
+  session.changes = [];
 }
 
 function showHistory({ messages }) {
@@ -196,8 +197,23 @@ function arrived({ here }) {
   const { returning } = session;
   setTimeout(() => returning.clear(), RETURN_WITHIN);
   showPeople(here);
+  const { changes } = session;
+  session.changes = null;
+  changes.forEach(changed);
   for (const [id, { text }] of session.pending) transmit(id, text);
   requestAnimationFrame(() => log.setAttribute("aria-live", "polite"));
+}
+
+// Somebody joined or left. The list may have it already; it has this one, who is told of itself, too.
+function changed({ joined, left }) {
+  const { here } = session;
+  if (joined && !here.includes(joined)) {
+    showPeople([...here, joined].sort());
+    if (!session.returning.delete(joined)) showJoined(joined);
+  } else if (left && here.includes(left)) {
+    showPeople(here.filter((name) => name !== left));
+    showEvent(`${left} left`, left);
+  }
 }
 
 // ---- Sending --------------------------------------------------------------------------------------

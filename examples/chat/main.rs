@@ -8,10 +8,10 @@
 //!
 //! Rooms are topics of a hub (`tautline_hub`). A browser connects to `/ws?room=ROOM&name=NAME` and sends
 //! each message as `id LF text`. It receives JSON: `start`, `history` (what was said) and `here` (who is
-//! here), then `message` and `presence`. Each message has its position in the history; a browser that
-//! comes back adds `&since=POSITION`, and gets what it missed instead of the history. It resends every
-//! message that it has not seen come back, and shows one whose id it has shown only once. With a broker, what is said in a
-//! room is read on both nodes; who is here are those of one's own node.
+//! here), then `message` and `presence` (who joins or leaves). Each message has its position in the history; a
+//! browser that comes back adds `&since=POSITION`, and gets what it missed instead of the history. It resends
+//! every message that it has not seen come back, and shows one whose id it has shown only once. With a broker,
+//! both nodes have the same rooms, with the same people.
 
 #[path = "../support/nodes.rs"]
 mod nodes;
@@ -31,7 +31,7 @@ use tautline::{BoxError, Config, Upgrade, UpgradeRequest};
 
 use nodes::Node;
 use page::{page, ticket};
-use rooms::{Rooms, hub};
+use rooms::hub;
 use site::plain;
 use talk::{MAX_MESSAGE, talk};
 
@@ -45,7 +45,6 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn serve(Node { server, hub }: Node) -> Result<(), BoxError> {
-    let rooms = Rooms::new(hub);
     server
         .with_graceful_shutdown(support::stopped())
         .config(Config::new().max_message_size(MAX_MESSAGE))
@@ -54,7 +53,7 @@ async fn serve(Node { server, hub }: Node) -> Result<(), BoxError> {
             let refuse = |status| plain(status, "expected: /ws?room=ROOM&name=NAME\n");
             ticket(request.uri()).map(Upgrade::new).map_err(refuse)
         })
-        .serve_with(move |ws, ticket| talk(ws, ticket, rooms.clone()))
+        .serve_with(move |ws, ticket| talk(ws, ticket, hub.clone()))
         .await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! How a page hears of what is published: with its position, so that it can say after a reconnect what it
-//! has; and of where a subscription starts, or has a gap.
+//! has; of where a subscription starts, or has a gap; and of who joins and leaves.
 #![allow(dead_code, reason = "each example uses a part")]
 
 use std::future::Future;
@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tautline::{CloseFrame, Message, Prepared, Writer};
+use tautline_hub::presence::Change;
 use tautline_hub::{Delivery, Ended, Format, Outgoing, Outlet, Position, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -66,6 +67,13 @@ fn tell(outgoing: &Outgoing<'_>) -> Option<String> {
             })
         }
         Outgoing::Gap(topic, _) => json!({ "type": "gap", "topic": topic.as_str() }),
+        Outgoing::Presence(event) => {
+            let what = match event.change {
+                Change::Joined => "joined",
+                Change::Left => "left",
+            };
+            json!({ "type": "presence", what: &*event.member.info.user })
+        }
         _ => return None,
     };
     Some(told.to_string())

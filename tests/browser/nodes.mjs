@@ -65,6 +65,12 @@ async function joinRoom(page, port, name) {
   await page.waitForFunction(() => document.querySelectorAll("#people-list li").length > 0);
 }
 
+// Who is in the room, as the page lists them.
+const lists = (page, ...names) => page.waitForFunction((names) => {
+  const here = [...document.querySelectorAll("#people-list bdi")].map((name) => name.textContent);
+  return JSON.stringify(here) === JSON.stringify(names);
+}, names);
+
 async function say(page, text) {
   await page.getByLabel("Message", { exact: true }).fill(text);
   await page.keyboard.press("Enter");
@@ -95,6 +101,23 @@ export async function nodeChecks(kind, programs) {
       await reads(bob, "from the first");
       await say(bob, "from the second");
       for (const page of pages) await reads(page, "from the first", "from the second");
+    }));
+
+  // Each node had a list of its own, so that people of two nodes talked to each other and did not see each other.
+  await check(`${kind}: who is in a room is the same on both nodes, also when somebody leaves`, () =>
+    nodes(programs.chat, async (ports) => {
+      const [alice, bob] = pages;
+      await joinRoom(alice, ports[0], "Alice");
+      await lists(alice, "Alice");
+      await joinRoom(bob, ports[1], "Bob");
+      for (const page of pages) await lists(page, "Alice", "Bob");
+      await alice.getByText("Bob joined").waitFor();
+      await alice.getByRole("button", { name: "Leave" }).click();
+      await lists(bob, "Bob");
+      await bob.getByText("Alice left").waitFor();
+      await joinRoom(alice, ports[0], "Carol");
+      for (const page of pages) await lists(page, "Bob", "Carol");
+      await bob.getByText("Carol joined").waitFor();
     }));
 
   await check(`${kind}: the books on both nodes are those of the one market`, () =>
