@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Short, but no shorter than what a busy machine needs so that a node does not seem to be gone.
 fn node(server: &Server) -> Process {
-    let config = Config::new().heartbeat(Duration::from_millis(500)).grace(Duration::from_secs(1));
+    let config = Config::new().heartbeat(Duration::from_secs(1)).grace(Duration::from_secs(1));
     Process::begin(
         Hub::builder()
             .topics(|_| TopicOptions::new().presence(true))
