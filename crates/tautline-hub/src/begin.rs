@@ -64,6 +64,9 @@ fn since_there(
 }
 
 #[cfg(test)]
+mod handover;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::broker::Keep;

@@ -150,3 +150,37 @@ async fn the_order_of_each_publisher_is_kept() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_member_of_thousands_of_topics_has_each_in_the_order_of_publishing() {
+    const TOPICS: usize = 5000;
+    // As many as a member may have unless the application says otherwise.
+    const MOST: usize = 10_000;
+    let hub = Hub::new();
+    let (alice, mut peer) = member(&hub);
+    let topics: Vec<_> = (0..=MOST).map(|number| topic(&format!("t{number}"))).collect();
+    for topic in &topics[..TOPICS] {
+        alice.subscribe(topic, Subscribe::new()).await.unwrap();
+    }
+    // In another order than that of subscribing: 7 and 5000 have no common divisor.
+    let order: Vec<_> = (0..TOPICS).map(|number| number * 7 % TOPICS).collect();
+    let publish = async {
+        for number in &order {
+            hub.publish(&topics[*number], number.to_string()).await.unwrap();
+        }
+        hub.publish(&topics[MOST], "for nobody").await.unwrap();
+        hub.publish(&topics[0], "the end").await.unwrap();
+    };
+    let ((), got) = tokio::join!(publish, texts(&mut peer, TOPICS + 1));
+    let expected = order.iter().map(usize::to_string).chain(["the end".to_owned()]);
+    assert!(got.into_iter().eq(expected));
+
+    for topic in &topics[TOPICS..MOST] {
+        alice.subscribe(topic, Subscribe::new()).await.unwrap();
+    }
+    let one_more = alice.subscribe(&topics[MOST], Subscribe::new()).await;
+    assert!(matches!(one_more, Err(SubscribeError::TooMany(MOST))), "{one_more:?}");
+    assert_eq!(hub.topics(), MOST, "what was refused leaves nothing behind");
+    hub.publish(&topics[MOST - 1], "the last one").await.unwrap();
+    assert_eq!(text(&mut peer).await, "the last one");
+}
