@@ -224,7 +224,9 @@ impl TestClient {
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
             let frame = tokio::time::timeout(PATIENCE, self.ws.next()).await;
-            let frame = frame.expect("nothing came").expect("a message").unwrap();
+            let frame = frame.expect("nothing came");
+            let frame = frame.unwrap_or_else(|| panic!("closed: {:?}", self.ws.close_frame()));
+            let frame = frame.unwrap();
             self.lines = frame.as_text().unwrap().lines().rev().map(str::to_owned).collect();
         }
         self.lines.pop().unwrap()
