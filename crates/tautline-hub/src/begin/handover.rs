@@ -231,7 +231,7 @@ impl World {
                 self.had.len().checked_sub(back).map(|index| self.had[index])
             }
         };
-        let waits = if self.numbers.below(3) == 0 { self.numbers.below(30) } else { 0 };
+        let waits = if self.numbers.below(3) == 0 { self.numbers.below(60) } else { 0 };
         let how = since.map_or(Subscribe::new(), |since| Subscribe::new().since(since));
         let top = self.broker.top();
         let is_real = since.is_some_and(|it| it.epoch == top.epoch && it.offset <= top.offset);
@@ -394,10 +394,10 @@ impl World {
         match self.numbers.below(20) {
             0..=4 => self.line.newest(self.broker.top()),
             5 => self.line.unsure(),
-            number @ 6..=8 if self.play.restarts && self.numbers.below(2) == 0 => {
+            number @ 6..=9 if self.play.restarts => {
                 match number {
                     6 => self.broker.begin_anew(),
-                    7 => self.broker.go_back(1 + self.numbers.index(4)),
+                    7 | 8 => self.broker.go_back(1 + self.numbers.index(9)),
                     _ => self.broker.forget(),
                 }
                 // The connection was lost, and what was on its way, in both directions.
@@ -478,7 +478,8 @@ fn who_comes_back_gets_what_the_node_has_behind_what_was_fetched() {
 #[test]
 fn who_follows_a_broker_that_forgets_has_everything_in_order_or_is_told() {
     let small = Keep::last(30).bytes(5 * 386);
-    for (most, keep) in [(4, Keep::last(4)), (20, Keep::last(20)), (60, small), (3, small)] {
+    for (most, keep) in [(3, small), (4, Keep::last(4)), (20, Keep::last(20)), (usize::MAX, small)]
+    {
         let counts = play(300, Play { most, keep, restarts: true });
         assert!(counts.gaps > 300 && counts.recovered > 100, "{counts:?}");
     }
