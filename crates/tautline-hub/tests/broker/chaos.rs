@@ -35,11 +35,13 @@ use crate::xorshift::Xorshift;
 
 const NODES: usize = 2;
 /// How far the publisher may be ahead of the last of the subscribers.
-const MOST_AHEAD: u64 = 5_000;
-/// A subscriber leaves its node behind at most so many numbers.
-const MOST_READ: u64 = 200;
+const MOST_AHEAD: u64 = 1_000;
+/// A subscriber leaves its node behind at most two to this power of numbers.
+const MOST_READ: u64 = 11;
 /// Where little is kept, a subscriber that left stays away for at most so many publications.
 const MOST_AWAY: u64 = 100;
+/// Longer than this goes on.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the subscribers may need for the rest when the time is up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Who has lost its node tries again after this, as clients do.
@@ -57,21 +59,23 @@ enum Kept {
 impl Kept {
     fn keep(self) -> Keep {
         match self {
-            Self::All => Keep::last(1_000_000).bytes(1 << 30),
+            Self::All => Keep::last(1_000_000).bytes(1 << 30).age(LONG),
             Self::Few => Keep::last(20),
         }
     }
 
-    /// NATS keeps so many bytes of all topics, not so many publications of each.
     fn broker(self, server: &Server) -> Arc<dyn Broker> {
-        match (self, server.kind) {
+        match server.kind {
+            #[cfg(feature = "redis")]
+            Kind::Redis => server.broker_with(DEADLINE),
             #[cfg(feature = "nats")]
-            (Self::Few, Kind::Nats) => {
-                let history = tautline_hub::broker::nats::NatsHistory::new().max_bytes(4_000);
+            Kind::Nats => {
+                // It keeps so many bytes of all topics, not so many publications of each.
+                let history = tautline_hub::broker::nats::NatsHistory::new().max_age(LONG);
+                let history = if self == Self::Few { history.max_bytes(4_000) } else { history };
                 let settings = crate::nats::settings(&server.url()).history(history);
                 Arc::new(settings.deadline(DEADLINE).build().unwrap())
             }
-            _ => server.broker_with(DEADLINE),
         }
     }
 
@@ -93,6 +97,12 @@ fn random(seed: u64, actor: u64) -> Xorshift {
     random
 }
 
+/// How many a subscriber reads until it leaves: often few, and sometimes so many that it catches up.
+fn how_many(random: &mut Xorshift) -> u64 {
+    let below = 2 << random.below(MOST_READ);
+    1 + random.below(below)
+}
+
 /// A node's half of a connection, which sends one line for everything, with its position.
 struct Lines(Writer<Wire>);
 
@@ -107,10 +117,10 @@ fn line(outgoing: &Outgoing<'_>) -> String {
             format!("live {}", text(position))
         }
         Outgoing::Started { start: Start::Recovered { .. }, .. } => "recovered -".into(),
-        Outgoing::Started { start: Start::Gap { position, .. }, .. } => {
-            format!("gap {}", text(position))
+        Outgoing::Started { start: Start::Gap { position, reason }, .. } => {
+            format!("gap {} {reason:?}", text(position))
         }
-        Outgoing::Gap(..) => "gap -".into(),
+        Outgoing::Gap(_, reason) => format!("gap - {reason:?}"),
         other => format!("unexpected {other:?}"),
     }
 }
@@ -192,7 +202,7 @@ impl Seen {
 
     fn take(&mut self, line: &str) {
         let (what, position) = line.split_once(' ').unwrap();
-        let position = position.parse().ok();
+        let position = position.split(' ').next().and_then(|it| it.parse().ok());
         match what {
             "recovered" => assert!(self.position.is_some(), "{line}"),
             "live" => {
@@ -239,7 +249,7 @@ impl Subscriber {
             let peer = nodes[node].lock().unwrap().connect(serve);
             if self.read(peer).await.is_some() {
                 self.stay_away().await;
-                self.left = 1 + self.random.below(MOST_READ);
+                self.left = how_many(&mut self.random);
             } else {
                 self.broken += 1;
                 self.told.does("has lost its node");
@@ -369,7 +379,7 @@ async fn chaos(kind: Kind, kept: Kept) -> Option<(u64, u64)> {
             let subscriber = Subscriber {
                 seen: Seen::new(),
                 told: told.clone(),
-                left: 1 + random.below(MOST_READ),
+                left: how_many(&mut random),
                 random,
                 broken: 0,
                 kept,
