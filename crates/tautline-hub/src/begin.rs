@@ -53,6 +53,9 @@ fn since_there(
 ) -> Result<Vec<Delivery>, GapReason> {
     let reason = match log.since(since) {
         Ok(missed) => return Ok(missed.cloned().collect()),
+        // What lies between is still to arrive, and the subscriber had it, or it is of what is gone: nothing that was
+        // fetched helps.
+        Err(GapReason::Ahead) => return Err(GapReason::Ahead),
         Err(reason) => reason,
     };
     let Some(Fetched { mut missed, read_to }) = fetched else { return Err(reason) };
@@ -95,5 +98,18 @@ mod tests {
         // Some of it is missing between that and what is here.
         let few = Some(Fetched { missed: vec![delivery(3)], read_to: 3 });
         assert!(matches!(begin(Some(&log), &how, few).0, Start::Gap { .. }));
+    }
+
+    // The broker went back between what was fetched and the beginning, or this node began behind a subscriber of another
+    // one: it was told that it had everything, and got what it had a second time.
+    #[test]
+    fn who_is_ahead_of_this_node_is_told_so_whatever_was_fetched() {
+        let position = |offset| Position { epoch: Epoch::from_u64(1), offset };
+        let log = Log::new(Keep::last(10), Epoch::from_u64(1), 5);
+        let how = Subscribe::new().since(position(7));
+        let fetched = Fetched { missed: Vec::new(), read_to: 7 };
+        let start = begin(Some(&log), &how, Some(fetched)).0;
+        let gap = Start::Gap { reason: GapReason::Ahead, position: Some(position(5)) };
+        assert_eq!(start, gap);
     }
 }

@@ -261,8 +261,12 @@ impl World {
                 joining.waits -= 1;
                 Stage::Ready(fetched)
             }
-            // One after the other.
-            (Stage::New, ..) if self.joining.iter().any(Joining::is_fetching) => Stage::New,
+            // One after the other, unless it has waited for long.
+            (Stage::New, ..)
+                if self.joining.iter().any(Joining::is_fetching) && self.numbers.below(8) > 0 =>
+            {
+                Stage::New
+            }
             (Stage::New, None, _) if self.line.log().is_none() => {
                 ask = Some((u64::MAX, 0));
                 Stage::End
@@ -397,7 +401,7 @@ impl World {
             number @ 6..=9 if self.play.restarts => {
                 match number {
                     6 => self.broker.begin_anew(),
-                    7 | 8 => self.broker.go_back(1 + self.numbers.index(9)),
+                    7 | 8 => self.broker.go_back(1 + self.numbers.index(40)),
                     _ => self.broker.forget(),
                 }
                 // The connection was lost, and what was on its way, in both directions.
