@@ -258,13 +258,14 @@ fn can_wait<T>(result: &Result<T, BrokerError>) -> bool {
 /// Begins all of these in their order, and then waits for one after the other, until all have ended or one has
 /// ended so that it `fails` them. Those behind that one are given up at once: if they went on, one might overtake it.
 /// Returns what has ended, up to that one.
-async fn in_turn<T>(mut all: Vec<BoxFuture<'_, T>>, fails: fn(&T) -> bool) -> Vec<T> {
+async fn in_turn<T>(all: Vec<BoxFuture<'_, T>>, fails: fn(&T) -> bool) -> Vec<T> {
     let mut ended: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    let mut all = Begun(all);
     let mut begun = false;
     // Without the budget of a task: if it ended among them, those behind could begin before these.
     let waiting = tokio::task::unconstrained(poll_fn(|cx| {
         let is_first = !std::mem::replace(&mut begun, true);
-        for (one, ended) in all.iter_mut().zip(&mut ended) {
+        for (one, ended) in all.0.iter_mut().zip(&mut ended) {
             if ended.is_none() {
                 match one.as_mut().poll(cx) {
                     Poll::Ready(result) => *ended = Some(result),
@@ -283,9 +284,44 @@ async fn in_turn<T>(mut all: Vec<BoxFuture<'_, T>>, fails: fn(&T) -> bool) -> Ve
     ended.into_iter().map_while(|ended| ended).collect()
 }
 
+/// Given up from the back: a client of a broker leaves out what nobody waits for any more, while it goes on to send.
+/// So it has sent what comes first of these, and none behind one that it has left out.
+struct Begun<'a, T>(Vec<BoxFuture<'a, T>>);
+
+impl<T> Drop for Begun<'_, T> {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // The first of them was dropped first, and left out; what came behind it was sent before it was dropped, too, and so
+    // overtook it.
+    #[tokio::test]
+    async fn what_is_given_up_is_given_up_from_the_back() {
+        struct Given<'a>(usize, &'a std::sync::Mutex<Vec<usize>>);
+        impl Drop for Given<'_> {
+            fn drop(&mut self) {
+                lock(self.1).push(self.0);
+            }
+        }
+        let given_up = std::sync::Mutex::new(Vec::new());
+        let all = (0..5).map(|number| -> BoxFuture<'_, bool> {
+            let given = Given(number, &given_up);
+            Box::pin(async move {
+                let _given = given;
+                if number > 1 {
+                    std::future::pending::<()>().await;
+                }
+                number < 1
+            })
+        });
+        assert_eq!(in_turn(all.collect(), |went| !went).await, [true, false]);
+        assert_eq!(*lock(&given_up), [0, 1, 4, 3, 2]);
+    }
 
     // They are begun in their order, whatever they wait for, and their results are in it, too.
     #[tokio::test]
