@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { check, faults, person, shot, start, stop, wire } from "./support.mjs";
+import { check, faults, person, retryNow, shot, start, stop, wire } from "./support.mjs";
 
 const number = (page, id) => page.evaluate((id) => Number(document.getElementById(id).textContent), id);
 
@@ -23,8 +23,7 @@ const state = (page, online) => page.waitForFunction(
   (online) => (document.querySelector("#state").dataset.state === "online") === online, online);
 
 async function back(page) {
-  const retry = page.getByRole("button", { name: "Retry now" });
-  if (await retry.isVisible()) await retry.click().catch(() => {}); // it may be back by itself meanwhile
+  await retryNow(page);
   await state(page, true);
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 import { Timeline } from "../../examples/game/timeline.js";
-import { check, faults, person, shot, start, stop } from "./support.mjs";
+import { check, faults, person, retryNow, shot, start, stop } from "./support.mjs";
 
 const HELD = 400; // frames at most that a check looks at
 
@@ -153,10 +153,7 @@ export async function gameChecks(program) {
     assert.deepEqual(await stop(server), { code: 0, signal: null });
     await alice.waitForFunction(() => document.querySelector("#state").dataset.state !== "online");
     server = await start(program, `127.0.0.1:${port}`);
-    for (const page of [alice, bob]) {
-      const retry = page.getByRole("button", { name: "Retry now" });
-      if (await retry.isVisible()) await retry.click().catch(() => {}); // it may be back by itself meanwhile
-    }
+    for (const page of [alice, bob]) await retryNow(page);
     await meets(alice, "<b>Alice</b>", "Bob");
     await meets(bob, "<b>Alice</b>", "Bob");
     const again = ({ tick }, index, worlds) => index > 0 && tick < worlds[index - 1].tick;

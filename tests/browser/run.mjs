@@ -21,7 +21,8 @@ import { gameChecks } from "./game.mjs";
 import { longTests } from "./long.mjs";
 import { nodeChecks } from "./nodes.mjs";
 import {
-  STEP, check, children, chromiumPath, deferred, faults, flags, person, run, setting, shot, start, stop, wire, within,
+  STEP, check, children, chromiumPath, deferred, faults, flags, person, retryNow, run, setting, shot, start, stop, wire,
+  within,
 } from "./support.mjs";
 
 const chats = [["chat", setting("CHAT_BIN")], ["chat under axum", setting("AXUM_CHAT_BIN")]];
@@ -163,8 +164,7 @@ async function chatChecks(chatPath) {
     await dora.waitForFunction(() => document.querySelector("#state").dataset.state !== "online");
     await say(bob, "Dora cannot read this yet");
     await reads(bob, "after it", "Dora cannot read this yet");
-    const retry = dora.getByRole("button", { name: "Retry now" });
-    if (await retry.isVisible()) await retry.click();
+    await retryNow(dora);
     await reads(dora, "after it", "Dora cannot read this yet");
     await online(dora);
     assert.match(asked.at(-1), /&since=\d+@[0-9a-f]+$/);

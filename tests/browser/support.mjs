@@ -111,6 +111,13 @@ export async function person(options = {}) {
   return page;
 }
 
+// Has a page whose connection is lost try at once, if it is not back by itself: in one step of the page, since
+// between a look at the button and a click on it the button may have gone.
+export const retryNow = (page) => page.evaluate(() => {
+  const retry = document.querySelector("#retry");
+  if (retry.checkVisibility()) retry.click();
+});
+
 export const shot = (page, name) => page.screenshot({ path: join(screens, `${name}.png`) });
 
 // Runs these groups, `[name, function]`; or, if there are names on the command line, those that begin so.
