@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tautline_hub::broker::nats::{NatsBroker, NatsHistory};
 use tautline_hub::broker::redis::RedisBroker;
-use tautline_hub::{BrokerState, Hub, Keep, TopicOptions};
+use tautline_hub::{BrokerState, Hub, HubBuilder, Keep, TopicOptions};
 
 use crate::support::Result;
 
@@ -51,11 +51,20 @@ impl Via {
 
     /// A hub over the server with this URL, once it is connected to it.
     pub(crate) async fn hub(self, url: &str) -> Result<Hub> {
+        self.hub_with(url, |hub| hub).await
+    }
+
+    /// The same, with something else of the hub set.
+    pub(crate) async fn hub_with(
+        self,
+        url: &str,
+        set: impl FnOnce(HubBuilder) -> HubBuilder,
+    ) -> Result<Hub> {
         let options = match self {
             Self::RedisHistory | Self::NatsHistory => TopicOptions::new().history(HISTORY),
             Self::Memory | Self::Redis | Self::Nats => TopicOptions::new(),
         };
-        let hub = Hub::builder().topics(move |_| options);
+        let hub = set(Hub::builder().topics(move |_| options));
         let hub = match self {
             Self::Memory => hub,
             Self::Redis | Self::RedisHistory => hub.broker(RedisBroker::builder(url).build()?),

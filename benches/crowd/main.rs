@@ -14,6 +14,10 @@
 //!
 //! `memory`: the resident memory of a process with members over pipes, before and after they are attached,
 //! and with each subscribed to many topics.
+//!
+//! `topics [--broker redis|nats] [--topics N] [--members N]`: two million topics unless told otherwise, each with one
+//! subscriber of 2,000 members over pipes: what a topic takes, what publishing to topics far apart costs with 10,000
+//! of them and with all, and what is left when all were left.
 
 #[path = "../broker.rs"]
 mod broker;
@@ -27,6 +31,7 @@ mod processes;
 mod server;
 #[path = "../support.rs"]
 mod support;
+mod topics;
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,6 +61,7 @@ fn main() -> Result {
             runtime.block_on(plain::listen(address, connections.parse()?))
         }
         ["memory"] => runtime.block_on(memory::measure()),
+        ["topics", ..] => runtime.block_on(topics::measure(&words)),
         ["processes", ..] => processes::measure(&words),
         _ => http2(&words),
     }

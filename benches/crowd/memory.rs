@@ -66,7 +66,7 @@ async fn settle() {
 }
 
 /// The resident memory beyond this, in bytes.
-fn grown(before: usize) -> Result<usize> {
+pub(crate) fn grown(before: usize) -> Result<usize> {
     let now = usize::try_from(resident(std::process::id())?)? * 1024;
     Ok(now.saturating_sub(before))
 }
