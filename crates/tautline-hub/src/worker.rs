@@ -224,6 +224,9 @@ impl Worker {
             }
         } else if subs.is_empty() {
             self.targets.remove(&target);
+            if self.targets.capacity() > 64 && self.targets.len() < self.targets.capacity() / 4 {
+                self.targets.shrink_to(self.targets.len() * 2);
+            }
         }
         if let Some(subs) = self.targets.get_mut(&target)
             && subs.capacity() > 32
