@@ -5,6 +5,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+#[cfg(feature = "centrifuge-protobuf")]
+use bytes::{Buf, BufMut};
+#[cfg(feature = "centrifuge-protobuf")]
+use prost::DecodeError;
+#[cfg(feature = "centrifuge-protobuf")]
+use prost::encoding::{DecodeContext, WireType};
 use serde::{Deserialize, Deserializer};
 
 use super::json::{Object, Value, read_object};
@@ -137,7 +143,7 @@ messages! {
         /// In seconds.
         [uint32] 4 ttl: u32,
         [bytes = "bytes"] 5 data: Bytes,
-        [btree_map = "string, message"] 6 subs: BTreeMap<String, SubscribeResult>,
+        [btree_map = "string, message"] 6 subs: BTreeMap<String, Listed>,
         /// In seconds.
         [uint32] 7 ping: u32,
         [bool] 8 pong: bool,
@@ -265,5 +271,54 @@ messages! {
     /// `Join` and `Leave`.
     Membership {
         [message, optional] 1 info: Option<ClientInfo>,
+    }
+}
+
+/// A subscription in a map. In Protobuf, Prost writes no value that is equal to the default, which readers made
+/// by protobufjs take for `null`: the SDK for JavaScript failed on that, and stayed away. So one that is all
+/// zeros differs from the default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Listed(Option<SubscribeResult>);
+
+impl From<SubscribeResult> for Listed {
+    fn from(result: SubscribeResult) -> Self {
+        Self(Some(result))
+    }
+}
+
+impl Value for Listed {
+    fn write(&self, out: &mut String) {
+        self.0.as_ref().unwrap_or(&SubscribeResult::default()).write(out);
+    }
+
+    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        SubscribeResult::read(from).map(Self::from)
+    }
+}
+
+#[cfg(feature = "centrifuge-protobuf")]
+impl prost::Message for Listed {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        if let Some(result) = &self.0 {
+            result.encode_raw(buf);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        self.0.get_or_insert_default().merge_field(tag, wire_type, buf, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.as_ref().map_or(0, prost::Message::encoded_len)
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
     }
 }

@@ -230,7 +230,7 @@ fn every_reply() -> Vec<Reply> {
         expires: true,
         ttl: 60,
         data: json("true"),
-        subs: [(text("a"), subscribe.clone()), (text("b"), Default::default())].into(),
+        subs: [(text("a"), subscribe.clone().into())].into(),
         ping: 25,
         pong: true,
     };
@@ -285,6 +285,13 @@ fn every_reply() -> Vec<Reply> {
     replies
 }
 
+/// A client that the server has subscribed to a channel of which nothing is to be told.
+fn connected_to_one() -> Reply {
+    let subs = [(text("a"), SubscribeResult::default().into())].into();
+    let connect = ConnectResult { subs, ..ConnectResult::default() };
+    Reply { id: 1, connect: Some(connect), ..Reply::default() }
+}
+
 fn encoded(format: Format, all: &[Reply]) -> Message {
     let mut batch = Batch::new(format);
     all.iter().for_each(|reply| batch.push(reply));
@@ -317,6 +324,10 @@ fn replies_look_like_this_in_json() {
             r#""info":{"user":"größe","client":"c\"1\\\u000a","conn_info":{"n":null},"chan_info":[]},"#,
             r#""offset":18446744073709551615,"tags":{"":"","k":"v"}}}}"#
         )
+    );
+    assert_eq!(
+        encoded(Format::Json, &[connected_to_one()]).to_string(),
+        r#"{"id":1,"connect":{"subs":{"a":{}}}}"#
     );
     assert_eq!(encoded(Format::Json, &all[..2]).as_bytes().split(|b| *b == b'\n').count(), 2);
 }

@@ -191,7 +191,7 @@ impl Session {
             let mut result = self.subscribe_result(since, subscription)?;
             // The server's subscriptions are not refreshed by clients.
             (result.expires, result.ttl) = (false, 0);
-            subs.insert(channel.clone(), result);
+            subs.insert(channel.clone(), result.into());
         }
         Ok(wire::ConnectResult {
             client: self.client.clone(),

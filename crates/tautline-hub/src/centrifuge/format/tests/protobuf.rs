@@ -91,6 +91,14 @@ fn replies_look_like_this_in_protobuf() {
     assert_eq!(reply(21), bytes("08220662040801 1007".replace(' ', "").as_str()));
 }
 
+// The SDK for JavaScript could not connect where the server subscribed it to a topic without history: it read `null` for
+// a subscription that was left out of the map because all of it was zero, and took the connection's answer for broken.
+#[test]
+fn a_subscription_without_anything_to_tell_is_written() {
+    let frame = encoded(Format::Protobuf, &[connected_to_one()]).into_bytes();
+    assert_eq!(frame, bytes("0b08012a0732050a01611200"));
+}
+
 fn error(frame: &[u8]) -> String {
     Format::Protobuf.decode(frame, &Config::new()).unwrap_err().to_string()
 }
