@@ -102,6 +102,14 @@ impl Attendance {
         lock(&self.tracker).counts(topic)
     }
 
+    /// The same, but those without a user are one user, as Centrifugo counts them.
+    #[cfg(feature = "centrifuge")]
+    pub(crate) fn counts_with_unnamed(&self, topic: &Topic) -> Counts {
+        let tracker = lock(&self.tracker);
+        let Counts { members, users } = tracker.counts(topic);
+        Counts { members, users: users + usize::from(tracker.has_unnamed(topic)) }
+    }
+
     pub(crate) fn presence(&self, topic: &Topic, limit: usize) -> Presence {
         lock(&self.tracker).presence(topic, limit)
     }

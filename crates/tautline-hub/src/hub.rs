@@ -6,6 +6,8 @@ use tautline::{CloseFrame, Prepared, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+#[cfg(feature = "centrifuge")]
+use crate::attendance::Attendance;
 use crate::broker::{BrokerError, History, Range};
 use crate::builder::HubBuilder;
 use crate::handle::Member;
@@ -141,6 +143,13 @@ impl Hub {
     #[must_use]
     pub fn present(&self, topic: &Topic) -> Option<Counts> {
         self.inner.attendance().map(|attendance| attendance.counts(topic))
+    }
+
+    /// Who keeps presence, if the topic has any.
+    #[cfg(feature = "centrifuge")]
+    pub(crate) fn attendance_of(&self, topic: &Topic) -> Option<&Attendance> {
+        let attendance = self.inner.attendance()?;
+        self.inner.has_presence(&topic.into()).then_some(attendance)
     }
 
     /// Whether the broker can be reached, if there is one.

@@ -197,14 +197,17 @@ impl<A: Application> Context<A> {
 
     async fn presence(&self, channel: &str) -> Result<Vec<ClientInfo>, Refusal> {
         self.application.presence(&self.client, channel).await?;
-        let presence = self.hub.presence(&topic(channel)?, self.config.max_presence);
-        let presence = presence.ok_or(ClientError::NOT_AVAILABLE)?;
+        let topic = topic(channel)?;
+        let attendance = self.hub.attendance_of(&topic).ok_or(ClientError::NOT_AVAILABLE)?;
+        let presence = attendance.presence(&topic, self.config.max_presence);
         Ok(presence.members.iter().map(ClientInfo::of_member).collect())
     }
 
     async fn presence_stats(&self, channel: &str) -> Result<Answer, Refusal> {
         self.application.presence(&self.client, channel).await?;
-        let counts = self.hub.present(&topic(channel)?).ok_or(ClientError::NOT_AVAILABLE)?;
+        let topic = topic(channel)?;
+        let attendance = self.hub.attendance_of(&topic).ok_or(ClientError::NOT_AVAILABLE)?;
+        let counts = attendance.counts_with_unnamed(&topic);
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(Answer::PresenceStats { clients: count(counts.members), users: count(counts.users) })
     }

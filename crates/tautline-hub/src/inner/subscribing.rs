@@ -42,7 +42,7 @@ impl Inner {
         self.join(member, &asked.target, &mut state, how, (fetched, is_present))
     }
 
-    fn has_presence(&self, filter: &Filter) -> bool {
+    pub(crate) fn has_presence(&self, filter: &Filter) -> bool {
         match filter {
             Filter::Topic(topic) => self.attendance.is_some() && self.options_of(topic).presence,
             Filter::Pattern(_) => false,

@@ -42,6 +42,8 @@ struct Room {
     members: HashSet<MemberId>,
     slots: HashMap<Key, Slot>,
     users: usize,
+    /// Connections without a user.
+    unnamed: usize,
 }
 
 /// All topics.
@@ -109,6 +111,7 @@ impl Rooms {
         let key = self.key(&member);
         let room = self.rooms.entry(topic.clone()).or_default();
         room.members.insert(member.id);
+        room.unnamed += usize::from(member.info.user.is_empty());
         let user = Key::User(member.info.user.clone());
         let counts_apart = user != key && !member.info.user.is_empty();
         for user in std::iter::once(&key).chain(counts_apart.then_some(&user)) {
@@ -138,6 +141,7 @@ impl Rooms {
         let topic = topic.clone();
         let Some(room) = self.rooms.get_mut(&topic) else { return };
         room.members.remove(&member.id);
+        room.unnamed -= usize::from(member.info.user.is_empty());
         let user = Key::User(member.info.user.clone());
         if user != key
             && let Some(slot) = room.slots.get_mut(&user)
@@ -205,6 +209,12 @@ impl Rooms {
             members: room.members.len(),
             users: room.users,
         })
+    }
+
+    /// Whether there are connections without a user.
+    #[cfg(feature = "centrifuge")]
+    pub(super) fn has_unnamed(&self, topic: &Topic) -> bool {
+        self.rooms.get(topic).is_some_and(|room| room.unnamed > 0)
     }
 
     pub(super) fn members(&self, topic: &Topic) -> impl Iterator<Item = MemberId> {

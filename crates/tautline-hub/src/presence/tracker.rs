@@ -344,6 +344,12 @@ impl Tracker {
         self.rooms.counts(topic)
     }
 
+    /// Whether connections without a user are in a topic.
+    #[cfg(feature = "centrifuge")]
+    pub(crate) fn has_unnamed(&self, topic: &Topic) -> bool {
+        self.rooms.has_unnamed(topic)
+    }
+
     /// Who is in a topic, in no order.
     pub fn members(&self, topic: &Topic) -> impl Iterator<Item = Member> {
         self.rooms.members(topic).filter_map(|id| {

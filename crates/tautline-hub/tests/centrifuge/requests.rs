@@ -263,6 +263,36 @@ async fn a_client_knows_who_is_there() {
     );
 }
 
+// The SDK for JavaScript was told of a client without a user that nobody was there: Centrifugo counts all of these as one
+// user. And it was told that nobody was in a topic that has no presence, where that is not available.
+#[tokio::test]
+async fn clients_without_a_user_count_as_one() {
+    let mut service = Service::quiet();
+    let mut client = service.connected("").await;
+    let stats = r#"{"id":9,"presence_stats":{"channel":"room.1"}}"#;
+    let counted = |clients: u32, users: u32| {
+        format!(r#"{{"id":9,"presence_stats":{{"num_clients":{clients},"num_users":{users}}}}}"#)
+    };
+    client.subscribe("room.1").await;
+    assert_eq!(client.ask(stats).await, counted(1, 1));
+    let mut second = service.connected("").await;
+    second.subscribe("room.1").await;
+    assert_eq!(client.ask(stats).await, counted(2, 1));
+    let mut alice = service.connected("alice").await;
+    alice.subscribe("room.1").await;
+    assert_eq!(alice.ask(stats).await, counted(3, 2));
+    for client in [&mut client, &mut second] {
+        client.ask(r#"{"id":3,"unsubscribe":{"channel":"room.1"}}"#).await;
+    }
+    assert_eq!(alice.ask(stats).await, counted(1, 1));
+    for what in ["presence", "presence_stats"] {
+        assert_eq!(
+            alice.ask(&format!(r#"{{"id":4,"{what}":{{"channel":"log.1"}}}}"#)).await,
+            r#"{"id":4,"error":{"code":108,"message":"not available"}}"#
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_is_pinged() {
     let mut service = Service::new(Config::new());
