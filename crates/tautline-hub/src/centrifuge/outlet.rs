@@ -18,6 +18,7 @@ use super::shared::{Shared, publication};
 use crate::delivery::{Delivery, Format as Form};
 use crate::outlet::{Deliveries, Ended, Outgoing, Outlet, Sent, try_each};
 use crate::presence::{Change, Event};
+use crate::topic::Topic;
 
 /// A publication as a push in JSON, made once for all clients that have JSON. Empty if it is not JSON.
 struct JsonPush;
@@ -58,9 +59,38 @@ pub(super) struct ClientOutlet<S> {
     shared: Arc<Shared>,
     /// A frame for which there was no room.
     stuck: Option<Prepared>,
-    /// What was published before the client is connected, and what that takes.
-    early: VecDeque<Delivery>,
+    /// What happened in its channels before the client is connected, and what that takes.
+    early: VecDeque<Early>,
     early_bytes: usize,
+}
+
+/// Something that a client is told of once it is connected.
+enum Early {
+    Delivery(Delivery),
+    /// Somebody joined or left.
+    Presence(Event),
+}
+
+impl Early {
+    fn topic(&self) -> &Topic {
+        match self {
+            Self::Delivery(delivery) => delivery.topic(),
+            Self::Presence(event) => &event.topic,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Delivery(delivery) => delivery.size(),
+            Self::Presence(Event { member, .. }) => {
+                let info = &member.info;
+                size_of::<Event>()
+                    + info.user.len()
+                    + info.connection_data.len()
+                    + info.topic_data.len()
+            }
+        }
+    }
 }
 
 /// The handler may be waiting for the client to take something.
@@ -88,10 +118,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
                 self.stuck = Some(Prepared::new(frame));
                 continue;
             }
-            if self.early.is_empty() || !is_open {
+            if !is_open {
                 return Poll::Ready(Ok(()));
             }
-            self.stuck = self.early.pop_front().and_then(|delivery| self.form(&delivery).cloned());
+            match self.early.pop_front() {
+                Some(Early::Delivery(delivery)) => self.stuck = self.form(&delivery).cloned(),
+                Some(Early::Presence(event)) => self.presence(&event),
+                None => return Poll::Ready(Ok(())),
+            }
         }
     }
 
@@ -109,14 +143,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
     }
 
     /// Until it is connected, a client does not know what it is subscribed to.
-    fn keep(&mut self, delivery: &Delivery) {
-        self.early_bytes += delivery.size();
+    fn keep(&mut self, early: Early) {
+        self.early_bytes += early.size();
         if self.early_bytes > self.shared.max_queue {
             self.early.clear();
             self.shared.change(|session| session.disconnect(Disconnect::SLOW));
             return;
         }
-        self.early.push_back(delivery.clone());
+        self.early.push_back(early);
+    }
+
+    /// Has the session say who joined or left.
+    fn presence(&self, Event { topic, change, member }: &Event) {
+        let membership = match change {
+            Change::Joined => Membership::Join,
+            Change::Left => Membership::Leave,
+        };
+        let info = ClientInfo::of_member(member);
+        self.shared.change(|session| session.membership(topic.as_str(), membership, &info));
+        self.shared.mark();
     }
 
     fn poll_delivery(
@@ -126,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientOutlet<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Ended>> {
         if !is_open {
-            self.keep(delivery);
+            self.keep(Early::Delivery(delivery.clone()));
             return Poll::Ready(Ok(()));
         }
         match self.form(delivery) {
@@ -154,18 +199,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
                 self.shared.lost(topic.as_str());
             }
             Outgoing::Unsubscribed(filter, code) => {
-                self.early.retain(|delivery| delivery.topic().as_str() != filter.as_str());
+                self.early.retain(|early| early.topic().as_str() != filter.as_str());
                 self.shared.ended(filter.as_str(), *code);
             }
-            Outgoing::Presence(Event { topic, change, member }) => {
-                let membership = match change {
-                    Change::Joined => Membership::Join,
-                    Change::Left => Membership::Leave,
-                };
-                let info = ClientInfo::of_member(member);
-                let topic = topic.as_str();
-                self.shared.change(|session| session.membership(topic, membership, &info));
-            }
+            Outgoing::Presence(event) if is_open => self.presence(event),
+            Outgoing::Presence(event) => self.keep(Early::Presence((*event).clone())),
             // An empty one only says that the session has something to send.
             Outgoing::Message(message) if message.message().is_empty() => {}
             Outgoing::Message(message) => {

@@ -195,6 +195,27 @@ async fn the_server_subscribes_a_client_that_connects() {
     publisher.abort();
 }
 
+// Who joined a channel while its client was being connected, itself among them, was told or not, as it happened to come.
+#[tokio::test]
+async fn a_client_hears_who_joined_while_it_was_connected() {
+    let mut service = Service::quiet();
+    let mut client = service.client();
+    let reply = client.connect("rooms").await;
+    assert!(reply.ends_with(r#""subs":{"room.first":{},"room.second":{}}}}"#), "{reply}");
+    service.event().await;
+    let id = service.newest().id().to_owned();
+    for channel in ["room.first", "room.second"] {
+        let joined = format!(
+            concat!(
+                r#"{{"push":{{"channel":"{}","join":{{"info":"#,
+                r#"{{"user":"rooms","client":"{}"}}}}}}}}"#
+            ),
+            channel, id
+        );
+        assert_eq!(client.line().await, joined);
+    }
+}
+
 #[tokio::test]
 async fn the_server_subscribes_and_unsubscribes_a_client() {
     let mut service = Service::quiet();

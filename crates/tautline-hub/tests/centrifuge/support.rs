@@ -57,6 +57,9 @@ impl Application for Everything {
             "server" => Ok(grant
                 .channel("log.server", SubscribeGrant::new())
                 .channel("log.other", SubscribeGrant::new())),
+            "rooms" => Ok(grant
+                .channel("room.first", SubscribeGrant::new().join_leave())
+                .channel("room.second", SubscribeGrant::new().join_leave())),
             "denied" => Ok(grant
                 .channel("log.first", SubscribeGrant::new())
                 .channel("not a topic", SubscribeGrant::new())),
