@@ -220,9 +220,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
     }
 
     /// What the client asks for waits until it has taken most of what was answered before: a client that asks for
-    /// much at once is not slow.
+    /// much at once is not slow. And what follows a command that waits for a subscription comes behind that.
     fn may_work(&self) -> bool {
-        self.context.is_none() || self.shared.takes_answers()
+        self.context.is_none() || (self.shared.takes_answers() && !self.shared.is_behind())
     }
 
     /// What is to be carried out next. Of a client that is being closed, requests are forgotten.

@@ -318,6 +318,11 @@ impl Session {
         self.outbox.has_room() || self.is_closed()
     }
 
+    /// Whether commands wait for subscriptions that have not been answered yet.
+    pub(super) const fn has_deferred(&self) -> bool {
+        self.channels.deferred() > 0
+    }
+
     /// Whether the client has not been let in yet.
     pub(super) fn is_connecting(&self) -> bool {
         !self.is_connected() && !self.is_closed()

@@ -216,6 +216,14 @@ impl Shared {
         !inside.is_full
     }
 
+    /// For the handler: a command waits for a subscription that the hub has made and the outlet not answered yet.
+    /// The handler is told when it has.
+    pub(super) fn is_behind(&self) -> bool {
+        let inside = self.lock();
+        let is_client = |starting: &Starting| matches!(starting, Starting::Client { .. });
+        inside.session.has_deferred() && inside.starting.values().any(is_client)
+    }
+
     /// The application has decided whether the client is connected, and with which subscriptions. Returns whether
     /// it is.
     pub(super) fn connect(&self, id: RequestId, answer: Result<Answer, Refusal>) -> bool {

@@ -86,6 +86,23 @@ async fn requests_are_carried_out_one_after_the_other() {
     assert_eq!(client.line().await, r#"{"push":{"message":{"data":1}}}"#);
 }
 
+// A client that unsubscribed at once was still there for what it asked next: its subscription was made, and not answered
+// yet, and the end of it waited for the answer.
+#[tokio::test]
+async fn what_follows_the_end_of_a_subscription_comes_behind_it() {
+    let mut service = Service::quiet();
+    let mut client = service.connected("alice").await;
+    let commands = [
+        r#"{"id":2,"subscribe":{"channel":"room.1"}}"#,
+        r#"{"id":3,"unsubscribe":{"channel":"room.1"}}"#,
+        r#"{"id":4,"presence_stats":{"channel":"room.1"}}"#,
+    ];
+    client.send(&commands.join("\n")).await;
+    assert_eq!(client.line().await, r#"{"id":2,"subscribe":{}}"#);
+    assert_eq!(client.line().await, r#"{"id":3,"unsubscribe":{}}"#);
+    assert_eq!(client.line().await, r#"{"id":4,"presence_stats":{"num_clients":0,"num_users":0}}"#);
+}
+
 #[tokio::test]
 async fn a_client_publishes_to_all_and_itself() {
     let mut service = Service::quiet();
