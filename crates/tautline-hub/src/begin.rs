@@ -21,7 +21,14 @@ pub(crate) fn begin(
     fetched: Option<Fetched>,
 ) -> (Start, Vec<Delivery>) {
     let position = log.map(Log::top);
-    let gap = match (how.since, log) {
+    let since = match (how.since, position) {
+        // What was fetched is of the history that was there then.
+        (Some(since), Some(top)) if how.any_epoch && fetched.is_none() => {
+            Some(Position { epoch: top.epoch, ..since })
+        }
+        (since, _) => since,
+    };
+    let gap = match (since, log) {
         (Some(since), Some(log)) => match since_there(log, since, fetched) {
             Ok(missed) => {
                 let position = missed.last().and_then(Delivery::position).unwrap_or(since);

@@ -21,6 +21,8 @@ use crate::slow::Slow;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscribe {
     pub(crate) since: Option<Position>,
+    /// Only the offset of that counts, in whatever history there is when the subscription starts.
+    pub(crate) any_epoch: bool,
     pub(crate) last_value: bool,
     /// Without this, that of the member.
     pub(crate) slow: Option<Arc<Slow>>,

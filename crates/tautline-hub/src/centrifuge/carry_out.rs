@@ -21,7 +21,7 @@ use crate::broker::{BrokerError, History, Range};
 use crate::clock::now;
 use crate::handle::Member;
 use crate::hub::Hub;
-use crate::position::Position;
+use crate::subscribe::Subscribe;
 use crate::topic::{Filter, Topic};
 
 /// What it takes to carry out what a client asks for.
@@ -143,10 +143,7 @@ impl<A: Application> Context<A> {
         grant: SubscribeGrant,
         since: Option<Since>,
     ) -> Result<Subscribed, Refusal> {
-        let mut how = how(&grant);
-        if let Some(position) = self.position(&topic(channel)?, since).await {
-            how = how.since(position);
-        }
+        let how = self.beginning(how(&grant), &topic(channel)?, since).await;
         let (started, start_of) = oneshot::channel();
         let starting = Starting::Connecting { grant, started };
         start(&self.member, &self.shared, channel, starting, how).await?;
@@ -156,28 +153,32 @@ impl<A: Application> Context<A> {
     async fn subscribe(&self, id: RequestId, request: SubscribeRequest) -> Result<(), Refusal> {
         let (channel, since) = (request.channel.clone(), request.since);
         let grant = self.application.subscribe(&self.client, request).await?;
-        let mut how = how(&grant);
-        if let Some(position) = self.position(&topic(&channel)?, since).await {
-            how = how.since(position);
-        }
+        let how = self.beginning(how(&grant), &topic(&channel)?, since).await;
         let starting = Starting::Client { request: id, grant };
         start(&self.member, &self.shared, &channel, starting, how).await?;
         self.application.subscribed(&self.client, &channel);
         Ok(())
     }
 
-    /// The position that a client means; `None` if there is none such, and nothing is recovered.
-    async fn position(&self, topic: &Topic, since: Option<Since>) -> Option<Position> {
-        let since = since?;
-        match since.epoch {
+    /// Where a client's subscription begins: at its position, if there is one such; otherwise nothing is recovered.
+    async fn beginning(
+        &self,
+        mut how: Subscribe,
+        topic: &Topic,
+        since: Option<Since>,
+    ) -> Subscribe {
+        let Some(since) = since else { return how };
+        how.since = match since.epoch {
             SinceEpoch::Of(epoch) => since.within(epoch),
             SinceEpoch::Foreign => None,
-            // It says nothing of the epoch, so it is that of now.
+            // It says nothing of the epoch, so it is that of now: of the broker's history, if it is read from there.
             SinceEpoch::Any => {
-                let history = self.hub.history(topic, Range::Latest, 0).await.ok()?;
-                since.within(history.top.epoch)
+                how.any_epoch = true;
+                let history = self.hub.history(topic, Range::Latest, 0).await;
+                history.ok().and_then(|history| since.within(history.top.epoch))
             }
-        }
+        };
+        how
     }
 
     async fn publish(&self, request: PublishRequest) -> Result<(), Refusal> {

@@ -127,6 +127,27 @@ async fn a_client_recovers_what_it_missed() {
     assert_eq!(service.hub.subscribers(&Filter::from(topic("log.a"))), 0);
 }
 
+// An SDK that was to begin at the start of a topic that nobody had used before was told that it had missed something: the
+// epoch that its position was taken to have was that of no history, as there was none yet.
+#[tokio::test]
+async fn a_client_begins_at_the_start_of_a_history_that_begins_with_it() {
+    let mut service = Service::quiet();
+    let mut client = service.connected("alice").await;
+    // Flag 2: an error if not.
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"log.new","recover":true,"flag":2}}"#;
+    let reply = client.ask(subscribe).await;
+    assert!(reply.contains(r#""recovered":true"#), "{reply}");
+    service.publish("log.new", "1").await;
+    assert!(client.line().await.contains(r#""pub":{"data":1,"offset":1}"#));
+    // It is not there for an offset that is not.
+    let ahead =
+        r#"{"id":3,"subscribe":{"channel":"log.newer","recover":true,"flag":2,"offset":1}}"#;
+    assert_eq!(
+        client.ask(ahead).await,
+        r#"{"id":3,"error":{"code":112,"message":"unrecoverable position"}}"#
+    );
+}
+
 #[tokio::test]
 async fn a_client_gets_the_last_value() {
     let mut service = Service::quiet();
