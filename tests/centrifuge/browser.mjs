@@ -10,6 +10,8 @@ const [url, format] = process.argv.slice(2);
 const sdk = dirname(load.resolve('centrifuge'));
 const files = {
   '/checks.mjs': new URL('checks.mjs', import.meta.url),
+  '/helpers.mjs': new URL('helpers.mjs', import.meta.url),
+  '/theirs.mjs': new URL('theirs.mjs', import.meta.url),
   '/json.mjs': join(sdk, 'index.mjs'),
   '/protobuf.mjs': join(sdk, 'protobuf/index.mjs'),
 };

@@ -1,44 +1,8 @@
 // What an SDK for JavaScript does against centrifuge_peer, in Node.js and in a browser.
 // What the peer grants is in its source.
 
-/** Fails the check unless both are equal. */
-function same(found, wanted) {
-  const [is, was] = [JSON.stringify(found), JSON.stringify(wanted)];
-  if (is !== was) throw new Error(`${is?.slice(0, 120)} instead of ${was?.slice(0, 120)}`);
-}
-
-/** The next event of this name. */
-const once = (emitter, name) => new Promise((resolve) => emitter.once(name, resolve));
-
-/** All events of this name from now on, and a promise of as many as are waited for. */
-function all(emitter, name) {
-  const seen = [];
-  let wake = () => {};
-  emitter.on(name, (event) => (seen.push(event), wake()));
-  seen.until = async (count) => {
-    while (seen.length < count) await new Promise((resolve) => (wake = resolve));
-    return seen;
-  };
-  return seen;
-}
-
-/** The error that a promise ends with. */
-async function failure(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  throw new Error('no error');
-}
-
-async function subscribed(to, channel, options = {}) {
-  const sub = to.newSubscription(channel, { minResubscribeDelay: 20, maxResubscribeDelay: 50, ...options });
-  const event = once(sub, 'subscribed');
-  sub.subscribe();
-  await sub.ready(3000);
-  return [sub, await event];
-}
+import { all, failure, once, same, subscribed } from './helpers.mjs';
+import { theirs } from './theirs.mjs';
 
 /**
  * Runs all checks: `json` and `protobuf` are the SDK's modules of these formats, `WebSocket` what they
@@ -84,10 +48,11 @@ export async function run({ url, format, json, protobuf: binary, WebSocket, cut:
       }
     }, seconds);
 
+  const hold = (made) => (open.push(made), made);
+
   async function use(options, to) {
     const [made, event] = await connected(options, to);
-    open.push(made);
-    return [made, event];
+    return [hold(made), event];
   }
 
   /** A name that no other check uses. */
@@ -557,7 +522,11 @@ export async function run({ url, format, json, protobuf: binary, WebSocket, cut:
     same(value((await event).data), { to: 'you' });
   });
 
-  for (const [code, comes] of [[3001, true], [3010, true], [3014, true], [4000, true], [3503, false], [4500, false]]) {
+  const codes = [
+    [[3000, 3001, 3010, 3014, 3499, 4000, 4499], true],
+    [[3500, 3503, 3999, 4500, 4999], false],
+  ];
+  for (const [code, comes] of codes.flatMap(([some, comes]) => some.map((code) => [code, comes]))) {
     await check(`closed with ${code}, it ${comes ? 'comes back' : 'stays away'}`, async () => {
       const [made] = await use({ getToken: async () => 'user:alice' });
       const event = once(made, comes ? 'connecting' : 'disconnected');
@@ -663,4 +632,6 @@ export async function run({ url, format, json, protobuf: binary, WebSocket, cut:
       same(new TextDecoder().decode((await second).data), '{"a":[1]}');
     });
   }
+
+  await theirs({ sdk: protobuf ? binary : json, check, client, hold, use, unique, call, cut, data, value });
 }

@@ -2,7 +2,8 @@
 //! ADDR] [--ping SECONDS]`
 //!
 //! What the application grants shows in the names of tokens, channels and methods below. Topics that begin with
-//! `log` keep ten publications, those that begin with `cache` the last one.
+//! `log` or `full` keep ten publications, those that begin with `cache` the last one; of those that begin with `log` or
+//! `cache`, nobody is told who is there.
 
 #[path = "../../examples/support/mod.rs"]
 mod support;
@@ -87,6 +88,10 @@ impl Application for Peer {
             "" | "user" => Ok(grant),
             "short" => Ok(grant.expiry(Expiry::by_client(SECOND))),
             "server" => Ok(grant.channel("log.server", SubscribeGrant::new())),
+            "room" => {
+                let room = format!("room.{}", user.split('/').next().unwrap_or_default());
+                Ok(grant.channel(room, SubscribeGrant::new().join_leave()))
+            }
             "expired" => Err(ClientError::TOKEN_EXPIRED.into()),
             "refused" => Err(ClientError::new(1000, "no").into()),
             "later" => Err(ClientError::new(1001, "later").temporary().into()),
@@ -114,7 +119,7 @@ impl Application for Peer {
         let grant = if request.join_leave { grant.join_leave() } else { grant };
         match request.channel.split('.').next().unwrap_or_default() {
             "secret" => Err(ClientError::PERMISSION_DENIED.into()),
-            "token" => match &*request.token {
+            "token" | "logtoken" => match &*request.token {
                 "good" => Ok(grant),
                 "old" => Err(ClientError::TOKEN_EXPIRED.into()),
                 _ => Err(ClientError::PERMISSION_DENIED.into()),
@@ -184,12 +189,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .topics(|topic| match topic.as_str() {
             name if name.starts_with("log") => TopicOptions::new().history(Keep::last(10)),
             name if name.starts_with("cache") => TopicOptions::new().history(Keep::last(1)),
+            name if name.starts_with("full") => {
+                TopicOptions::new().history(Keep::last(10)).presence(true)
+            }
             _ => TopicOptions::new().presence(true),
         })
         .presence(presence::Config::new().alone(true).grace(SECOND / 10))
         .build();
     let peer = Peer { hub: hub.clone(), messages: Mutex::default() };
-    let config = Config::new().ping(ping, SECOND).grace(SECOND).max_channels(20).max_queue(200_000);
+    let config = Config::new()
+        .version("peer")
+        .ping(ping, SECOND)
+        .grace(SECOND)
+        .max_channels(20)
+        .max_queue(200_000);
     let centrifuge = Centrifuge::new(&hub, peer).config(config);
     let server = Server::bind(listen.unwrap_or_else(|| "127.0.0.1:8000".into()))
         .await?
