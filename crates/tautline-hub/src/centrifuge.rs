@@ -14,8 +14,8 @@
 //! is not available (108). Publications of clients come back to themselves, as they do with Centrifugo.
 //! A topic with [presence](crate::TopicOptions::presence) tells who is in it, on all nodes, and, if the application
 //! [grants it](SubscribeGrant::join_leave), who comes and goes, by the hub's rules: a client that comes back in time
-//! has not gone. Without, presence is not available (108). A client is called as the hub calls its
-//! [member](crate::MemberId).
+//! has not gone. Without, presence is not available (108). Of clients without a user, `presence_stats` counts all
+//! as one user, as Centrifugo does. A client is called as the hub calls its [member](crate::MemberId).
 //!
 //! When a client's position is lost, as after a gap from a broker, it is unsubscribed with 2500, and subscribes
 //! again by itself; one that the server had subscribed is closed with 3010. One that reads too slowly is closed
