@@ -103,6 +103,12 @@ impl Waiting {
         self.recovered.len() + self.queue.len()
     }
 
+    /// Whether it can wait without another one being dropped or replaced for it, and be none too many.
+    pub(crate) fn fits(&self, delivery: &Delivery, slow: &Slow) -> bool {
+        let replaces = slow.then == Then::Latest && self.by_key.contains_key(&key(delivery));
+        !replaces && self.bytes + delivery.size() <= slow.limit
+    }
+
     pub(crate) fn push(&mut self, delivery: Delivery, slow: &Slow) -> Pushed {
         let size = delivery.size();
         let mut replaced = 0;

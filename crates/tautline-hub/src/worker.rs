@@ -300,8 +300,12 @@ impl Worker {
             for seat in seats {
                 let Some(member) = seat_of(&mut self.seats, *seat) else { continue };
                 member.write(&self.round);
+                let is_long = member.ends_turn();
                 if member.has_ended() {
                     self.leave_all(*seat);
+                }
+                if is_long {
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -339,6 +343,9 @@ impl Worker {
                 }
                 if member.has_ended() {
                     ended.push(*seat);
+                }
+                if member.ends_turn() {
+                    tokio::task::yield_now().await;
                 }
             }
             let is_over = end == subs.len();

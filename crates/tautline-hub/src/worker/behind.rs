@@ -107,6 +107,14 @@ impl Behind {
         pushed
     }
 
+    /// Whether it can wait at no other one's cost.
+    pub(super) fn fits(&self, sub: SubNumber, delivery: &Delivery, slow: &Slow) -> bool {
+        match self.waiting.get(&sub) {
+            Some(waiting) => waiting.fits(delivery, slow),
+            None => delivery.size() <= slow.limit,
+        }
+    }
+
     /// What was recovered waits, ahead of all that is published.
     pub(super) fn recover(&mut self, sub: SubNumber, recovered: Vec<Delivery>) {
         self.turns.extend(recovered.iter().map(|_| Turn::Of(sub)));

@@ -21,8 +21,8 @@ use crate::subscribe::Start;
 use crate::sync::lock;
 use crate::topic::{Filter, Topic};
 
-/// How much is fed to a connection before others get a turn.
-const FEEDS_OF_A_TURN: usize = 256;
+/// How much of what waits is fed to a connection before others get a turn, unless some of it would be given up.
+const FEEDS_OF_A_TURN: u32 = 256;
 /// Room for how much of a round a member keeps: 8 bytes each.
 const NOTED_KEPT: usize = 8;
 
@@ -36,6 +36,8 @@ pub(super) struct Seat {
     noted: Vec<(u32, SubNumber)>,
     state: State,
     marked: bool,
+    /// How many were fed one by one since others had a turn.
+    fed: u32,
     behind: Option<Box<Behind>>,
     waker: Option<Arc<SeatWaker>>,
 }
@@ -94,6 +96,7 @@ impl Seat {
             noted: Vec::new(),
             state,
             marked: false,
+            fed: 0,
             behind: None,
             waker: None,
         }
@@ -115,6 +118,12 @@ impl Seat {
         if let Some(ahead) = &self.ahead {
             ahead.fetch();
         }
+    }
+
+    /// Whether others are to have a turn now: with much that came at once, and room for it, it took long.
+    #[inline]
+    pub(super) const fn ends_turn(&mut self) -> bool {
+        std::mem::replace(&mut self.fed, 0) > FEEDS_OF_A_TURN
     }
 
     pub(super) const fn has_ended(&self) -> bool {
@@ -334,11 +343,14 @@ impl Seat {
     /// Goes on with what waits, writes, and looks for the end.
     #[inline]
     fn finish(&mut self, flushed: bool) {
-        if flushed && self.behind.is_none() && matches!(self.state, State::Free) {
+        let all = flushed && self.behind.is_none() && self.fed == 0;
+        if all && matches!(self.state, State::Free) {
             return;
         }
         self.feed_behind();
         match &self.state {
+            // It goes on in the next round.
+            State::Free if self.behind.is_some() => {}
             State::Free => self.flush(),
             State::Closing(frame) => self.poll_close(&frame.clone()),
             State::Ended => lock(&self.member.outlet).end(),

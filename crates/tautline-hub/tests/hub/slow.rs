@@ -1,7 +1,13 @@
 //! Members that read slowly, or not at all.
 
-use tautline::CloseCode;
-use tautline_hub::{Attach, Hub, Publication, Slow, Subscribe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tautline::{CloseCode, CloseFrame};
+use tautline_hub::{
+    Attach, Deliveries, Ended, Hub, Outgoing, Outlet, Publication, Sent, Slow, Subscribe,
+};
 
 use crate::support::{Peer, member, member_with, text, topic};
 
@@ -138,4 +144,140 @@ async fn what_there_is_room_for_does_not_wait() {
     alice.send("end");
     assert_eq!(numbers(&mut peer).await, [0, 1, 2]);
     assert_eq!(alice.counts().delivered, 3);
+}
+
+// Only as much was sent at once as the connection's own queue takes, 64 KiB. The rest of a burst counted as what waits
+// for want of room, though there was room: members that read were closed, or missed what they had room for, when the
+// worker came late to what others had published.
+#[tokio::test]
+async fn a_burst_that_there_is_room_for_goes_out_whole() {
+    let hub = Hub::new();
+    let (alice, mut peer) = member_with(&hub, Attach::new(), 1_000_000);
+    let none = Slow::disconnect(0, CloseCode::POLICY_VIOLATION);
+    alice.subscribe(&topic("a"), Subscribe::new().slow(none)).await.unwrap();
+    // Without a turn for the worker: all of it comes in one round.
+    for number in 0..400 {
+        hub.publish(&topic("a"), large(number)).await.unwrap();
+    }
+    hub.publish(&topic("a"), "end").await.unwrap();
+    assert_eq!(numbers(&mut peer).await, (0..400).collect::<Vec<_>>());
+    assert_eq!(alice.counts().delivered, 401);
+}
+
+// The same with policies under which nothing is closed: what there was room for was dropped, or replaced. And with the
+// bound for all that waits for a member.
+#[tokio::test]
+async fn of_a_burst_that_there_is_room_for_nothing_is_dropped() {
+    for (limit, slow) in [
+        (usize::MAX, Slow::drop_oldest(3000)),
+        (usize::MAX, Slow::latest(100_000)),
+        (3000, Slow::drop_oldest(1_000_000)),
+    ] {
+        let hub = Hub::new();
+        let (alice, mut peer) = member_with(&hub, Attach::new().limit(limit), 1_000_000);
+        alice.subscribe(&topic("a"), Subscribe::new().slow(slow)).await.unwrap();
+        for number in 0..400 {
+            hub.publish(&topic("a"), large(number)).await.unwrap();
+        }
+        hub.publish(&topic("a"), "end").await.unwrap();
+        assert_eq!(numbers(&mut peer).await, (0..400).collect::<Vec<_>>());
+        let counts = alice.counts();
+        assert_eq!((counts.delivered, counts.dropped, counts.replaced), (401, 0, 0));
+    }
+}
+
+// The reader had taken what was sent before, but the worker came late: what others had published meanwhile was counted
+// ahead of what the connection had room for by then, and members that read were closed.
+#[tokio::test]
+async fn who_has_room_again_is_asked_before_more_waits() {
+    for by_topic in [true, false] {
+        let hub = Hub::new();
+        let slow = Slow::disconnect(100_000, CloseCode::POLICY_VIOLATION);
+        let attach = Attach::new().slow(slow).limit(100_000);
+        let (alice, mut peer) = member_with(&hub, attach, 100_000);
+        alice.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+        let (witness, mut witnesses) = member(&hub);
+        witness.subscribe(&topic("b"), Subscribe::new()).await.unwrap();
+        let give = async |number| match by_topic {
+            true => hub.publish(&topic("a"), large(number)).await.map(drop).unwrap(),
+            false => alice.send(large(number)),
+        };
+        // More than the pipe takes: some of it waits.
+        for number in 0..75 {
+            give(number).await;
+            hub.publish(&topic("b"), "written").await.unwrap();
+            assert_eq!(text(&mut witnesses).await, "written");
+        }
+        let waiting = alice.counts().waiting;
+        assert!(waiting > 50_000, "{waiting}");
+        // The peer reads, which wakes the worker; before that has its turn, more comes.
+        for number in 0..20 {
+            assert_eq!(text(&mut peer).await.trim(), number.to_string());
+        }
+        for number in 75..105 {
+            give(number).await;
+        }
+        alice.send("end");
+        assert_eq!(numbers(&mut peer).await, (20..105).collect::<Vec<_>>(), "{by_topic}");
+    }
+}
+
+/// Takes two at once, and one by one as many as come; counts what it has not written yet.
+struct Narrow(Arc<AtomicUsize>);
+
+impl Outlet for Narrow {
+    fn poll_feed(&mut self, _: &Outgoing<'_>, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        self.0.store(0, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
+        Ok(Sent { taken: deliveries.take(2).count(), flushed: true })
+    }
+
+    fn poll_close(&mut self, _: &CloseFrame, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_burst_is_written_too() {
+    let (hub, unwritten) = (Hub::new(), Arc::new(AtomicUsize::new(0)));
+    let attach = Attach::new().slow(Slow::disconnect(0, CloseCode::POLICY_VIOLATION));
+    let alice = hub.attach_outlet(Narrow(unwritten.clone()), attach);
+    alice.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    for number in 0..5 {
+        hub.publish(&topic("a"), number.to_string()).await.unwrap();
+    }
+    while alice.counts().delivered < 5 && !alice.has_ended() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(alice.counts().delivered, 5);
+    assert_eq!(unwritten.load(Ordering::Relaxed), 0);
+}
+
+// All that there is room for goes in one turn of the member, however much it is: others come before the next member.
+#[tokio::test]
+async fn behind_a_member_that_takes_a_long_burst_others_have_a_turn() {
+    const BURST: u64 = 1000;
+    let hub = Hub::new();
+    let attach = || Attach::new().slow(Slow::disconnect(0, CloseCode::POLICY_VIOLATION));
+    let members = [(); 2].map(|()| hub.attach_outlet(Narrow(Arc::default()), attach()));
+    for member in &members {
+        member.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    }
+    for number in 0..BURST {
+        hub.publish(&topic("a"), number.to_string()).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&[BURST; 2]) && !members[1].has_ended() {
+        tokio::task::yield_now().await;
+        seen.push([0, 1].map(|number: usize| members[number].counts().delivered));
+    }
+    assert!(seen.contains(&[BURST, 0]) || seen.contains(&[0, BURST]), "{seen:?}");
 }

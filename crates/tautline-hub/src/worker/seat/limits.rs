@@ -9,14 +9,23 @@ use super::{FEEDS_OF_A_TURN, Fed, Seat, State, Sub};
 use crate::delivery::Delivery;
 use crate::numbers::SubNumber;
 use crate::outlet::Outgoing;
-use crate::slow::Pushed;
+use crate::slow::{Pushed, Slow};
 
 impl Seat {
-    /// A publication waits.
+    /// A publication waits, or goes, if it would wait at another one's cost and there is room.
     pub(super) fn wait(&mut self, sub: SubNumber, delivery: Delivery) {
         // A subscription that has ended has been fed or has waited before that.
         let Some(Some(Sub { slow, .. })) = self.subs.get(sub as usize) else { return };
         let slow = slow.clone();
+        if matches!(self.state, State::Free) && !self.fits(sub, &delivery, &slow) {
+            if self.feed_in_time(&delivery) {
+                return;
+            }
+            if self.is_leaving() {
+                self.count_dropped(1);
+                return;
+            }
+        }
         match self.behind_mut().push(sub, delivery, &slow) {
             Pushed::Waits { dropped, replaced } => {
                 self.count_dropped(dropped);
@@ -30,13 +39,46 @@ impl Seat {
         }
     }
 
-    /// More waits for all subscriptions together than may.
+    fn fits(&self, sub: SubNumber, delivery: &Delivery, slow: &Slow) -> bool {
+        match &self.behind {
+            Some(behind) => behind.fits(sub, delivery, slow),
+            None => delivery.size() <= slow.limit,
+        }
+    }
+
+    /// Feeds all that waits, and this one, as far as there is room: of what comes at once, no more has been tried than
+    /// the connection's queue takes. Returns whether this one has gone.
+    fn feed_in_time(&mut self, delivery: &Delivery) -> bool {
+        self.feed_up_to(u32::MAX);
+        if !matches!(self.state, State::Free) {
+            return false;
+        }
+        let waker = Waker::from(self.waker());
+        match self.feed(&Outgoing::Delivery(delivery), &waker) {
+            Fed::Yes => {
+                self.member.counts.delivered.fetch_add(1, Ordering::Relaxed);
+                self.fed = self.fed.saturating_add(1);
+            }
+            Fed::No => self.state = State::Blocked,
+            Fed::Ended => self.state = State::Ended,
+        }
+        matches!(self.state, State::Free)
+    }
+
+    /// More waits for all subscriptions together than may, unless there is room for it.
     pub(super) fn check_limit(&mut self) {
-        let bytes = self.behind.as_ref().map_or(0, |behind| behind.bytes());
+        if self.waiting() > self.member.limit {
+            self.feed_up_to(u32::MAX);
+        }
+        let bytes = self.waiting();
         self.member.counts.waiting.store(bytes, Ordering::Relaxed);
-        if bytes > self.member.limit {
+        if bytes > self.member.limit && !self.is_leaving() {
             self.overrun(self.member.slow.close());
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.behind.as_ref().map_or(0, |behind| behind.bytes())
     }
 
     fn overrun(&mut self, close: CloseFrame) {
@@ -44,16 +86,18 @@ impl Seat {
         self.close(close);
     }
 
-    /// Feeds what waits, in as far as there is room.
+    /// Feeds what waits, in as far as there is room. If it is much, it goes on in the next round.
     pub(super) fn feed_behind(&mut self) {
+        self.feed_up_to(FEEDS_OF_A_TURN);
+    }
+
+    fn feed_up_to(&mut self, most: u32) {
         let Some(mut behind) = self.behind.take() else { return };
-        let mut turns = 0;
+        let mut turns = 0_u32;
         while matches!(self.state, State::Free) {
             let Some(outgoing) = behind.next() else { break };
-            if turns == FEEDS_OF_A_TURN {
-                // It goes on in the next round.
+            if turns == most {
                 self.waker().wake_by_ref();
-                self.state = State::Blocked;
                 break;
             }
             turns += 1;
@@ -72,6 +116,7 @@ impl Seat {
                 Fed::Ended => self.state = State::Ended,
             }
         }
+        self.fed = self.fed.saturating_add(turns);
         self.member.counts.waiting.store(behind.bytes(), Ordering::Relaxed);
         if self.has_ended() {
             self.count_dropped(behind.len() as u64);
