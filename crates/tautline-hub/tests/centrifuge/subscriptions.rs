@@ -5,6 +5,12 @@ use tautline_hub::{Filter, Publication};
 
 use crate::support::{Service, topic};
 
+/// Publishers here wait for nobody. On a busy machine the hub or the client has no turn for some 100 ms, and as much
+/// comes meanwhile as a client may be behind by default: that would be slow, which these tests are not about.
+fn patient() -> Service {
+    Service::new(Config::new().no_ping().max_queue(256 << 20))
+}
+
 #[tokio::test]
 async fn a_client_subscribes_and_unsubscribes() {
     let mut service = Service::quiet();
@@ -34,7 +40,7 @@ async fn a_client_subscribes_and_unsubscribes() {
 // newest that it has seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_channel_follows_its_end() {
-    let mut service = Service::quiet();
+    let mut service = patient();
     let mut client = service.connected("alice").await;
     let handle = service.newest();
     let hub = service.hub.clone();
@@ -185,7 +191,7 @@ async fn a_client_gets_the_last_value() {
 // One that arrived between the answer and the outlet's being told of it overtook it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_subscribes_a_client_that_connects() {
-    let service = Service::quiet();
+    let service = patient();
     let hub = service.hub.clone();
     let publisher = tokio::spawn(async move {
         let (server, other) = (topic("log.server"), topic("log.other"));
