@@ -3,7 +3,11 @@
 
 use std::fmt;
 
+#[cfg(feature = "http1")]
+use bytes::{BufMut as _, BytesMut};
 use http::header::{AUTHORIZATION, Entry, HOST, HeaderMap, HeaderValue};
+#[cfg(feature = "http1")]
+use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, Version};
 use tautline_frame::Compression;
@@ -13,6 +17,8 @@ use crate::connect::{self, connection_field};
 use crate::error::BuildError;
 use crate::head::ConnectProtocol;
 use crate::headers::Headers;
+#[cfg(feature = "http1")]
+use crate::http1::{put_header, put_headers};
 use crate::key::ACCEPT_LEN;
 use crate::negotiate::{Agreed, Proposal, text};
 use crate::response::ResponseError;
@@ -20,8 +26,9 @@ use crate::token::{Lines, lines};
 use crate::upgrade;
 use crate::uri::WsUri;
 
-/// A builder for a client's opening request: for HTTP/1.1 ([`build`](Self::build)), or for HTTP/2
-/// and HTTP/3 ([`build_connect`](Self::build_connect)).
+/// A builder for a client's opening request: for HTTP/1.1 ([`build`](Self::build), or
+/// `encode` with the feature `http1`), or for HTTP/2 and HTTP/3
+/// ([`build_connect`](Self::build_connect)).
 ///
 /// ```
 /// use tautline_handshake::{ClientRequest, Headers, WsUri};
@@ -36,19 +43,19 @@ use crate::uri::WsUri;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ClientRequest {
-    uri: WsUri,
+pub struct ClientRequest<'a> {
+    uri: &'a WsUri,
     extra: Headers,
     proposal: Proposal,
 }
 
-impl ClientRequest {
+impl<'a> ClientRequest<'a> {
     /// A request for `uri` without any optional headers.
     #[must_use]
-    pub fn new(uri: &WsUri) -> Self {
+    pub fn new(uri: &'a WsUri) -> Self {
         let proposal =
             Proposal { subprotocols: Vec::new(), subprotocol_required: true, compression: None };
-        Self { uri: uri.clone(), extra: Headers::new(), proposal }
+        Self { uri, extra: Headers::new(), proposal }
     }
 
     /// Sets all headers of the application at once, replacing those set before. `Host` replaces the
@@ -98,10 +105,10 @@ impl ClientRequest {
     pub fn build(self) -> Result<(Request<()>, Expectation), BuildError> {
         let extra = self.extra.finish()?;
         let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(HOST, host(&extra, &self.uri)?);
+        headers.insert(HOST, host(&extra, self.uri)?);
         let accept = upgrade::ask(&mut headers)?;
         self.proposal.offer(&mut headers)?;
-        add(&mut headers, &extra, &self.uri)?;
+        add(&mut headers, &extra, self.uri)?;
 
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
@@ -109,6 +116,57 @@ impl ClientRequest {
         *request.uri_mut() = self.uri.request_target();
         *request.headers_mut() = headers;
         Ok((request, Expectation { way: Way::Upgrade { accept }, proposal: self.proposal }))
+    }
+
+    /// Appends the HTTP/1.1 request to `dst`, with a fresh key, and returns what the response must
+    /// contain. The bytes are those that [`encode_request`](crate::encode_request) makes of what
+    /// [`build`](Self::build) returns, but no map of headers is made for them.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use tautline_handshake::{ClientRequest, WsUri};
+    ///
+    /// let uri = WsUri::parse("ws://example.com/chat")?;
+    /// let mut head = BytesMut::new();
+    /// let _expectation = ClientRequest::new(&uri).encode(&mut head)?;
+    /// assert!(head.starts_with(b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), with nothing appended.
+    #[cfg(feature = "http1")]
+    pub fn encode(self, dst: &mut BytesMut) -> Result<Expectation, BuildError> {
+        let extra = self.extra.finish()?;
+        let own_host = own_host(&extra)?;
+        let (subprotocols, extensions) = self.proposal.fields()?;
+        let (key, accept) = upgrade::fresh_key()?;
+
+        dst.put_slice(b"GET ");
+        dst.put_slice(self.uri.path_and_query().as_bytes());
+        dst.put_slice(b" HTTP/1.1\r\nHost: ");
+        match own_host {
+            Some(value) => dst.put_slice(value.as_bytes()),
+            None => self.uri.put_authority(dst),
+        }
+        dst.put_slice(b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
+        dst.put_slice(&key);
+        dst.put_slice(b"\r\nSec-WebSocket-Version: 13\r\n");
+        if let Some(names) = subprotocols {
+            put_header(&SEC_WEBSOCKET_PROTOCOL, names.as_bytes(), dst);
+        }
+        if let Some(offer) = extensions {
+            put_header(&SEC_WEBSOCKET_EXTENSIONS, offer.as_bytes(), dst);
+        }
+        put_headers(&extra, |name| *name != HOST, dst);
+        if let Some(value) = self.uri.authorization()
+            && !extra.contains_key(AUTHORIZATION)
+        {
+            put_header(&AUTHORIZATION, value.as_bytes(), dst);
+        }
+        dst.put_slice(b"\r\n");
+        Ok(Expectation { way: Way::Upgrade { accept }, proposal: self.proposal })
     }
 
     /// Returns the HTTP/2 or HTTP/3 request, an extended CONNECT (RFC 8441 section 5, RFC 9220),
@@ -142,11 +200,11 @@ impl ClientRequest {
         let mut headers = HeaderMap::with_capacity(8);
         connect::ask(&mut headers);
         self.proposal.offer(&mut headers)?;
-        add(&mut headers, &extra, &self.uri)?;
+        add(&mut headers, &extra, self.uri)?;
 
         let uri = Uri::builder()
             .scheme(if self.uri.is_secure() { Scheme::HTTPS } else { Scheme::HTTP })
-            .authority(host(&extra, &self.uri)?.as_bytes())
+            .authority(host(&extra, self.uri)?.as_bytes())
             .path_and_query(self.uri.path_and_query())
             .build()
             .map_err(|_| BuildError::Host)?;
@@ -174,18 +232,26 @@ fn add(headers: &mut HeaderMap, extra: &HeaderMap, uri: &WsUri) -> Result<(), Bu
 }
 
 fn host(extra: &HeaderMap, uri: &WsUri) -> Result<HeaderValue, BuildError> {
+    match own_host(extra)? {
+        None => text(HOST, uri.authority_for_host_header()),
+        Some(value) => Ok(value.clone()),
+    }
+}
+
+/// The `Host` that the application has set.
+fn own_host(extra: &HeaderMap) -> Result<Option<&HeaderValue>, BuildError> {
     match lines(extra, &HOST) {
-        Lines::None => text(HOST, uri.authority_for_host_header()),
+        Lines::None => Ok(None),
         Lines::Several => Err(BuildError::Host),
         Lines::One(value) => {
             let valid = value.to_str().is_ok_and(Authority::is_valid);
-            if valid { Ok(value.clone()) } else { Err(BuildError::Host) }
+            if valid { Ok(Some(value)) } else { Err(BuildError::Host) }
         }
     }
 }
 
 /// Omits the values of headers, the query and the subprotocols, which may contain credentials.
-impl fmt::Debug for ClientRequest {
+impl fmt::Debug for ClientRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRequest")
             .field("uri", &self.uri)

@@ -12,7 +12,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const NONCE_LEN: usize = 16;
 
 /// Characters of a key: 16 bytes in base64.
-const KEY_LEN: usize = 24;
+pub(crate) const KEY_LEN: usize = 24;
 
 /// Characters of the answer: the 20 bytes of SHA-1 in base64.
 pub(crate) const ACCEPT_LEN: usize = 28;

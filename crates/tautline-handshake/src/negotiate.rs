@@ -134,15 +134,23 @@ pub(crate) struct Proposal {
 impl Proposal {
     /// Writes the offers into `headers`.
     pub(crate) fn offer(&self, headers: &mut HeaderMap) -> Result<(), BuildError> {
-        let names = subprotocol::check_all(self.subprotocols.iter().map(String::as_bytes))?;
-        if !names.is_empty() {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, text(SEC_WEBSOCKET_PROTOCOL, names.join(", "))?);
+        let (subprotocols, extensions) = self.fields()?;
+        if let Some(names) = subprotocols {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, text(SEC_WEBSOCKET_PROTOCOL, names)?);
         }
-        if let Some(compression) = &self.compression {
-            let offer = deflate::offer(compression).to_string();
+        if let Some(offer) = extensions {
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, text(SEC_WEBSOCKET_EXTENSIONS, offer)?);
         }
         Ok(())
+    }
+
+    /// The offers: the values of `Sec-WebSocket-Protocol` and of `Sec-WebSocket-Extensions`.
+    pub(crate) fn fields(&self) -> Result<(Option<String>, Option<String>), BuildError> {
+        let names = match &self.subprotocols[..] {
+            [] => None,
+            names => Some(subprotocol::check_all(names.iter().map(String::as_bytes))?.join(", ")),
+        };
+        Ok((names, self.compression.as_ref().map(|settings| deflate::offer(settings).to_string())))
     }
 
     /// Checks the server's answer to the offers (RFC 6455 section 4.1).

@@ -8,7 +8,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use crate::error::{BuildError, HandshakeError};
 use crate::head::RequestHead;
-use crate::key::{self, ACCEPT_LEN, generate_key, is_valid_key};
+use crate::key::{self, ACCEPT_LEN, KEY_LEN, generate_key, is_valid_key};
 use crate::response::ResponseError;
 use crate::token::{Lines, has_member, lines, members, trim_ows};
 
@@ -78,14 +78,20 @@ pub(crate) fn response(accept: &HeaderValue) -> Response<()> {
 /// Adds the headers that ask for the upgrade, with a fresh key (RFC 6455 section 4.1), and returns
 /// the value of `Sec-WebSocket-Accept` that the response must have.
 pub(crate) fn ask(headers: &mut HeaderMap) -> Result<[u8; ACCEPT_LEN], BuildError> {
-    let key = generate_key().map_err(|_| BuildError::Random)?;
+    let (key, accept) = fresh_key()?;
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     let value = HeaderValue::from_bytes(&key);
     let value = value.map_err(|_| BuildError::HeaderValue(SEC_WEBSOCKET_KEY))?;
     headers.insert(SEC_WEBSOCKET_KEY, value);
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    Ok(key::accept(&key))
+    Ok(accept)
+}
+
+/// A key, and the value of `Sec-WebSocket-Accept` that answers it.
+pub(crate) fn fresh_key() -> Result<([u8; KEY_LEN], [u8; ACCEPT_LEN]), BuildError> {
+    let key = generate_key().map_err(|_| BuildError::Random)?;
+    Ok((key, key::accept(&key)))
 }
 
 /// Checks whether the server switched protocols (RFC 6455 section 4.1, the list under "Once the

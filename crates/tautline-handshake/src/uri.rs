@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+#[cfg(feature = "http1")]
+use bytes::{BufMut as _, BytesMut};
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
@@ -148,6 +150,16 @@ impl WsUri {
             port if port == self.default_port() => host.into_owned(),
             // Nothing is formatted: each connection asks for this.
             port => [&host, ":", &port.to_string()].concat(),
+        }
+    }
+
+    /// Appends [`authority_for_host_header`](Self::authority_for_host_header) to `dst`.
+    #[cfg(feature = "http1")]
+    pub(crate) fn put_authority(&self, dst: &mut BytesMut) {
+        dst.put_slice(self.authority.bracketed().as_bytes());
+        if self.port() != self.default_port() {
+            dst.put_u8(b':');
+            dst.put_slice(self.port().to_string().as_bytes());
         }
     }
 

@@ -339,7 +339,7 @@ impl Client {
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
-        let upgrade = self.request(&endpoint.uri, headers.clone())?.build()?;
+        let upgrade = Asked::new(self.request(&endpoint.uri, headers.clone())?)?;
         let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
         let security = Security::of(&endpoint.uri)?;
         let mut timing = self.timing();
@@ -432,12 +432,12 @@ impl Client {
     ) -> Result<(Endpoint, Asked), ConnectError> {
         crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
-        let request = self.request(&endpoint.uri, headers)?.build()?;
-        Ok((endpoint, Asked::new(request)))
+        let asked = Asked::new(self.request(&endpoint.uri, headers)?)?;
+        Ok((endpoint, asked))
     }
 
     /// The request for this URI.
-    fn request(&self, uri: &WsUri, own: HeaderMap) -> Result<ClientRequest, BuildError> {
+    fn request<'a>(&self, uri: &'a WsUri, own: HeaderMap) -> Result<ClientRequest<'a>, BuildError> {
         let mut headers = self.headers.clone();
         headers.extend(own);
         let request = ClientRequest::new(uri).headers(headers).subprotocols(&self.subprotocols);

@@ -92,13 +92,17 @@ fn encode<B: AsRef<[u8]>>(response: &Response<B>, with_body: bool, dst: &mut Byt
     }
 }
 
-fn put_headers(headers: &HeaderMap, kept: impl Fn(&HeaderName) -> bool, dst: &mut BytesMut) {
+pub(crate) fn put_headers(
+    headers: &HeaderMap,
+    kept: impl Fn(&HeaderName) -> bool,
+    dst: &mut BytesMut,
+) {
     for (name, value) in headers.iter().filter(|(name, _)| kept(name)) {
         put_header(name, value.as_bytes(), dst);
     }
 }
 
-fn put_header(name: &HeaderName, value: &[u8], dst: &mut BytesMut) {
+pub(crate) fn put_header(name: &HeaderName, value: &[u8], dst: &mut BytesMut) {
     let start = dst.len();
     dst.put_slice(name.as_str().as_bytes());
     for word in dst[start..].split_mut(|&byte| byte == b'-') {

@@ -7,5 +7,6 @@ mod scan;
 
 pub use body::{BodyFraming, BodyReader, body_framing};
 pub use encode::{encode_request, encode_response, encode_response_to_head};
+pub(crate) use encode::{put_header, put_headers};
 pub use read::{RequestHeadReader, ResponseHeadReader};
 pub use scan::HeadLimits;

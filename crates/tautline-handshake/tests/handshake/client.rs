@@ -1,16 +1,20 @@
 //! The client's side of RFC 6455 section 4.1: the request it sends, and the responses it refuses.
 
+#[cfg(feature = "http1")]
+use bytes::BytesMut;
 use http::{HeaderName, Response, StatusCode, Version};
 use tautline_frame::Compression;
 use tautline_handshake::{
     BuildError, ClientRequest, DeflateError, Expectation, ExtensionError, Headers, ResponseError,
     ServerRequest, SubprotocolError, accept_key,
 };
+#[cfg(feature = "http1")]
+use tautline_handshake::{HeadLimits, RequestHeadReader, encode_request};
 
 use crate::support::{client, lines, set};
 
 /// A request and the response that accepts it.
-fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
+fn exchange(client: ClientRequest<'_>) -> (Expectation, Response<()>) {
     let (request, expectation) = client.build().unwrap();
     let (response, _) = ServerRequest::check(&request).unwrap().accept::<&str>(&[], None);
     (expectation, response)
@@ -18,6 +22,55 @@ fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
 
 /// Settings that add no parameter to the offer.
 const PLAIN: Compression = Compression::new().own_context_takeover(true);
+
+/// A request as `encode` writes it, and as `encode_request` writes what `build` returns, without the
+/// keys, which are fresh ones.
+#[cfg(feature = "http1")]
+fn encoded(client: ClientRequest<'_>) -> [String; 2] {
+    let (built, _) = client.clone().build().unwrap();
+    let [mut one, mut other] = [BytesMut::new(), BytesMut::new()];
+    let expectation = client.encode(&mut one).unwrap();
+    encode_request(&built, &mut other);
+    let texts = [&one, &other].map(|wire| {
+        let text = String::from_utf8(wire.to_vec()).unwrap();
+        let (before, key) = text.split_once("Sec-WebSocket-Key: ").unwrap();
+        format!("{before}{}", &key[24..])
+    });
+    let request = RequestHeadReader::new(HeadLimits::default()).read(&mut one).unwrap().unwrap();
+    let (response, _) = ServerRequest::check(&request).unwrap().accept(&["b"], Some(&PLAIN));
+    expectation.check(&response).unwrap();
+    texts
+}
+
+#[test]
+#[cfg(feature = "http1")]
+fn what_is_encoded_at_once_is_what_is_built_and_then_encoded() {
+    let headers =
+        |lines: &[(&'static str, &'static str)]| Headers::from_iter(lines.iter().copied());
+    let plain = || client("ws://example.com/chat?a=b");
+    for request in [
+        plain(),
+        client("ws://[::1]:9001"),
+        client("wss://user:pw@example.com:444/"),
+        client("wss://user:pw@example.com").headers(headers(&[("authorization", "Bearer 3f2a")])),
+        plain().headers(headers(&[("x-tag", "1"), ("host", "other:81"), ("X-Tag", "2")])),
+        plain().headers(headers(&[("origin", "http://a"), ("cookie", "a=1"), ("cookie", "b=2")])),
+        plain().subprotocols(["a", "b"]).compression(PLAIN),
+    ] {
+        let [at_once, in_two_steps] = encoded(request);
+        assert_eq!(at_once, in_two_steps);
+    }
+    for (request, error) in [
+        (plain().headers(headers(&[("upgrade", "h2c")])), BuildError::ReservedHeader("Upgrade")),
+        (plain().headers(headers(&[("host", "a b")])), BuildError::Host),
+        (plain().subprotocols(["a", "a"]), BuildError::Subprotocols(SubprotocolError::Duplicate)),
+    ] {
+        let mut wire = BytesMut::new();
+        assert_eq!(request.clone().encode(&mut wire).unwrap_err(), error);
+        assert_eq!(request.build().unwrap_err(), error);
+        assert!(wire.is_empty());
+    }
+}
 
 #[test]
 fn the_request_has_what_rfc6455_4_1_demands() {

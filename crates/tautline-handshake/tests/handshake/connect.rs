@@ -45,7 +45,7 @@ fn refused(request: &Request<()>, refusal: ConnectRefusal) {
 }
 
 /// What a client expects, and the response that accepts its request.
-fn exchange(client: ClientRequest) -> (Expectation, Response<()>) {
+fn exchange(client: ClientRequest<'_>) -> (Expectation, Response<()>) {
     let (request, expectation) = client.build_connect().unwrap();
     let (response, _) = ServerRequest::check(&request).unwrap().accept::<&str>(&[], None);
     (expectation, response)

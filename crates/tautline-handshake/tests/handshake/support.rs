@@ -3,8 +3,9 @@
 use http::{HeaderMap, HeaderValue};
 use tautline_handshake::{ClientRequest, WsUri};
 
-pub(crate) fn client(uri: &str) -> ClientRequest {
-    ClientRequest::new(&WsUri::parse(uri).unwrap())
+/// The URI is never freed, so that a test can name it in place.
+pub(crate) fn client(uri: &str) -> ClientRequest<'static> {
+    ClientRequest::new(Box::leak(Box::new(WsUri::parse(uri).unwrap())))
 }
 
 /// All lines in their order, which are text.

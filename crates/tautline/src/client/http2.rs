@@ -46,14 +46,14 @@ impl Client {
     pub(super) async fn open_shared(
         &self,
         endpoint: &Endpoint,
-        upgrade: Ask,
+        upgrade: Asked,
         connect: Ask,
         security: Security,
         timing: &mut Timing,
     ) -> Result<Reply<Transport>, ConnectError> {
         let only = self.http2 == Http2::Prior;
         if !only && matches!(security, Security::Plain) {
-            return self.open_own(endpoint, Asked::new(upgrade), security, timing).await;
+            return self.open_own(endpoint, upgrade, security, timing).await;
         }
         let slot = self.pool.slot(endpoint);
         let mut attempts = 1;
@@ -69,13 +69,13 @@ impl Client {
                 }
                 None if !only && known.lacks_http2() => {
                     drop(known);
-                    return self.open_own(endpoint, Asked::new(upgrade), security, timing).await;
+                    return self.open_own(endpoint, upgrade, security, timing).await;
                 }
                 None => match self.dial_known(known, endpoint, security, timing).await? {
                     Dialled::Link(link) => link,
                     #[cfg(feature = "tls")]
                     Dialled::Http1(transport, peer) if !only => {
-                        return self.upgrade(Asked::new(upgrade), transport, peer, timing).await;
+                        return self.upgrade(upgrade, transport, peer, timing).await;
                     }
                     _ if only => return Err(ConnectError::NoHttp2),
                     _ => continue,
@@ -86,7 +86,7 @@ impl Client {
                 Ok(opening) => return opening,
                 Err(StreamError::Unprocessed(_)) if attempts < ATTEMPTS => attempts += 1,
                 Err(StreamError::Http11(_)) if !only => {
-                    return self.open_own(endpoint, Asked::new(upgrade), security, timing).await;
+                    return self.open_own(endpoint, upgrade, security, timing).await;
                 }
                 Err(
                     StreamError::Unprocessed(error)

@@ -3,9 +3,11 @@
 use std::pin::pin;
 
 use bytes::BytesMut;
-use http::{Request, Response};
+use http::Response;
 use tautline_frame::Role;
-use tautline_handshake::{Expectation, ResponseError, ResponseHeadReader, WsUri, encode_request};
+use tautline_handshake::{
+    BuildError, ClientRequest, Expectation, ResponseError, ResponseHeadReader, WsUri,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::endpoint::Endpoint;
@@ -131,10 +133,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new((request, expectation): (Request<()>, Expectation)) -> Self {
+    pub(super) fn new(request: ClientRequest<'_>) -> Result<Self, BuildError> {
         let mut head = BytesMut::with_capacity(HEAD_ROOM);
-        encode_request(&request, &mut head);
-        Self { head, expectation }
+        let expectation = request.encode(&mut head)?;
+        Ok(Self { head, expectation })
     }
 }
 
