@@ -152,8 +152,8 @@ impl<S> Transport<S> {
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn tls_client(stream: client::TlsStream<ReadAhead<S>>) -> Self {
-        Self(Kind::TlsClient(Box::new(stream)))
+    pub(crate) const fn tls_client(stream: Box<client::TlsStream<ReadAhead<S>>>) -> Self {
+        Self(Kind::TlsClient(stream))
     }
 
     #[cfg(feature = "tls")]

@@ -1,8 +1,10 @@
 //! TLS of a client: whom it trusts, and who it is.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -298,11 +300,11 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName)?;
+        let name = ServerName::try_from(host).map_err(|_| TlsError::ServerName)?.to_owned();
         let provider = config.crypto_provider().clone();
         let connector = TlsConnector::from(config);
         let stream = ReadAhead::new(stream);
-        let connecting = connector.connect_with(name, stream, |session| {
+        let mut connecting = pin!(connector.connect_with(name, stream, |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
             // It leaves once the server is verified: with TLS 1.3 in one packet with the last bytes of the
             // handshake. Pins are checked later, and whoever fails that is sent nothing.
@@ -311,8 +313,10 @@ impl ClientTls {
             {
                 first.advance(count);
             }
-        });
-        let stream = connecting.await.map_err(TlsError::handshake)?;
+        }));
+        // Boxed where it comes into being: a session is 1 KiB, and each move of it is a copy.
+        let opened = poll_fn(|cx| connecting.as_mut().poll(cx).map_ok(Box::new));
+        let stream = opened.await.map_err(TlsError::handshake)?;
         self.check_pins(&provider, stream.get_ref().1.peer_certificates())?;
         Ok(Transport::tls_client(stream))
     }
