@@ -37,14 +37,12 @@ pub(super) async fn dial(
     timing: &mut Timing,
     stages: Stages,
 ) -> Result<(TcpStream, SocketAddr), Undialled> {
-    let known = lookups.take_known();
-    if let [address] = known[..] {
+    if let Some(address) = lookups.known_address() {
         return only(address, local, timing, stages.1).await;
     }
     let mut race = Race::new();
     let mut attempts = Attempts::default();
-    let mut deadline = timing.deadline(if known.is_empty() { stages.0 } else { stages.1 });
-    race.found(&known, false, Instant::now());
+    let mut deadline = timing.deadline(stages.0);
     loop {
         if lookups.is_over() {
             race.resolved();
@@ -196,25 +194,30 @@ mod tests {
         listener.local_addr().expect("its address")
     }
 
+    /// As of a name with these addresses.
+    fn found(addresses: &[SocketAddr]) -> Lookups<'static> {
+        Lookups::both(Box::pin(std::future::ready(Ok(addresses.to_vec()))))
+    }
+
     #[tokio::test]
     async fn an_address_that_refuses_is_passed_over() {
         let dead = [dead().await, dead().await];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stream, peer) = dialled(Lookups::known(vec![dead[0], address])).await.unwrap();
+        let (stream, peer) = dialled(found(&[dead[0], address])).await.unwrap();
         assert_eq!((stream.peer_addr().unwrap(), peer), (address, address));
-        let Err(Undialled::Failed(error)) = dialled(Lookups::known(dead.to_vec())).await else {
+        let Err(Undialled::Failed(error)) = dialled(found(&dead)).await else {
             panic!("not failed");
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(error.attempts().iter().map(DialAttempt::address).collect::<Vec<_>>(), dead);
-        let (stream, peer) = dialled(Lookups::known(vec![address])).await.unwrap();
+        let (stream, peer) = dialled(Lookups::known(address)).await.unwrap();
         assert_eq!((stream.peer_addr().unwrap(), peer), (address, address));
-        let Err(Undialled::Failed(error)) = dialled(Lookups::known(vec![dead[0]])).await else {
+        let Err(Undialled::Failed(error)) = dialled(Lookups::known(dead[0])).await else {
             panic!("not failed");
         };
         assert_eq!((error.kind(), error.attempts().len()), (io::ErrorKind::ConnectionRefused, 1));
-        let Err(Undialled::Resolve(error)) = dialled(Lookups::known(Vec::new())).await else {
+        let Err(Undialled::Resolve(error)) = dialled(found(&[])).await else {
             panic!("resolved");
         };
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

@@ -29,7 +29,8 @@ const APART: Duration = Duration::from_millis(250);
 
 /// The look-ups of one name.
 pub(super) struct Lookups<'a> {
-    known: Vec<SocketAddr>,
+    /// An address instead of a name.
+    known: Option<SocketAddr>,
     running: Vec<(Asked, Lookup<'a>)>,
     /// What is asked besides if nothing is answered until then.
     apart: Option<(Instant, Apart<'a>)>,
@@ -39,19 +40,24 @@ pub(super) struct Lookups<'a> {
 }
 
 impl<'a> Lookups<'a> {
-    /// None: these are the addresses.
-    pub(super) const fn known(addresses: Vec<SocketAddr>) -> Self {
-        Self { known: addresses, running: Vec::new(), apart: None, found: false, error: None }
+    /// None: this is the address.
+    pub(super) const fn known(address: SocketAddr) -> Self {
+        let running = Vec::new();
+        Self { known: Some(address), running, apart: None, found: false, error: None }
     }
 
     /// One, of both families.
     pub(super) fn both(lookup: Lookup<'a>) -> Self {
-        Self { running: vec![(Asked::Both, lookup)], ..Self::known(Vec::new()) }
+        Self::of(vec![(Asked::Both, lookup)])
     }
 
     /// One of each family: of IPv6, and of IPv4.
     pub(super) fn each([v6, v4]: [Lookup<'a>; 2]) -> Self {
-        Self { running: vec![(Asked::V6, v6), (Asked::V4, v4)], ..Self::known(Vec::new()) }
+        Self::of(vec![(Asked::V6, v6), (Asked::V4, v4)])
+    }
+
+    const fn of(running: Vec<(Asked, Lookup<'a>)>) -> Self {
+        Self { known: None, running, apart: None, found: false, error: None }
     }
 
     /// Besides one of each family, if nothing was answered for a while.
@@ -61,8 +67,8 @@ impl<'a> Lookups<'a> {
     }
 
     /// What was known from the beginning.
-    pub(super) fn take_known(&mut self) -> Vec<SocketAddr> {
-        std::mem::take(&mut self.known)
+    pub(super) const fn known_address(&self) -> Option<SocketAddr> {
+        self.known
     }
 
     /// Whether nothing more will be found.

@@ -173,7 +173,7 @@ impl Resolver {
             return zoned(host, zone, port);
         }
         if let Ok(ip) = host.parse() {
-            return Lookups::known(vec![SocketAddr::new(ip, port)]);
+            return Lookups::known(SocketAddr::new(ip, port));
         }
         let Some(resolver) = &self.0 else { return by_the_system(host, port) };
         let families = [IpFamily::V6, IpFamily::V4];
@@ -194,7 +194,7 @@ fn with_port(resolving: Resolving<'_>, port: u16) -> Lookup<'_> {
 /// The number of the zone is in the address. Only the system knows the numbers of its interfaces.
 fn zoned<'a>(host: &'a str, zone: &'a str, port: u16) -> Lookups<'a> {
     if let (Ok(ip), Ok(number)) = (host.parse::<Ipv6Addr>(), zone.parse()) {
-        return Lookups::known(vec![SocketAddrV6::new(ip, port, 0, number).into()]);
+        return Lookups::known(SocketAddrV6::new(ip, port, 0, number).into());
     }
     Lookups::both(Box::pin(async move {
         Ok(lookup_host((format!("{host}%{zone}"), port)).await?.collect())
@@ -249,7 +249,7 @@ mod tests {
 
     /// All that these look-ups find, or why they find nothing.
     async fn found(mut lookups: Lookups<'_>) -> io::Result<Vec<SocketAddr>> {
-        let mut found = lookups.take_known();
+        let mut found = Vec::from_iter(lookups.known_address());
         while !lookups.is_over() {
             found.extend(lookups.next().await);
         }
@@ -260,8 +260,8 @@ mod tests {
     async fn addresses_are_not_resolved_and_no_address_is_an_error() {
         let resolver = Resolver::new(Arc::new(Nobody));
         for ip in ["127.0.0.1", "2001:db8::1"] {
-            let found = resolver.lookups(ip, None, 7).take_known();
-            assert_eq!(found, [SocketAddr::new(ip.parse().unwrap(), 7)]);
+            let found = resolver.lookups(ip, None, 7).known_address();
+            assert_eq!(found, Some(SocketAddr::new(ip.parse().unwrap(), 7)));
         }
         let error = found(resolver.lookups("a.test", None, 7)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
