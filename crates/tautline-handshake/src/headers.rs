@@ -89,6 +89,9 @@ impl Headers {
 
     /// Sets all of these: the lines of each name in `map` replace earlier ones of that name.
     pub fn extend(&mut self, map: HeaderMap) {
+        if map.is_empty() {
+            return;
+        }
         let mut current = None;
         for (name, value) in map {
             // The name stands only with the first of its values.

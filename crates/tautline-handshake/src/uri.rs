@@ -67,25 +67,18 @@ impl WsUri {
         if text.len() > MAX_URI_LEN {
             return Err(UriError::TooLong);
         }
-        if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-            return Err(UriError::ControlOrSpace);
+        // Any of them would be the first mistake: one walk finds it.
+        match text.bytes().find(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
+            None => {}
+            Some(b'#') => return Err(UriError::Fragment),
+            Some(_) => return Err(UriError::ControlOrSpace),
         }
-        if text.contains('#') {
-            return Err(UriError::Fragment);
-        }
-        // No scheme of ours has a colon.
-        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
-        let rest = rest.strip_prefix("//").ok_or(UriError::Scheme)?;
-        let secure = match scheme {
-            _ if scheme.eq_ignore_ascii_case("ws") => false,
-            _ if scheme.eq_ignore_ascii_case("wss") => true,
-            _ => return Err(UriError::Scheme),
-        };
+        let (secure, rest) = split_scheme(text).ok_or(UriError::Scheme)?;
         let ends = |byte| matches!(byte, b'/' | b'?' | b'\\');
         let end = rest.bytes().position(ends).unwrap_or(rest.len());
         let (authority, resource) = rest.split_at(end);
-        let (userinfo, host_port) = match authority.rsplit_once('@') {
-            Some((userinfo, host_port)) => (userinfo, host_port),
+        let (userinfo, host_port) = match authority.bytes().rposition(|byte| byte == b'@') {
+            Some(at) => (&authority[..at], &authority[at + 1..]),
             None => ("", authority),
         };
         let (host_port, zone) = zone::split(host_port)?;
@@ -236,6 +229,15 @@ impl fmt::Debug for WsUri {
         let query = self.path_and_query.query().map_or("", |_| "?...");
         write!(f, "WsUri({scheme}://{host}{path}{query})")
     }
+}
+
+/// Whether the scheme is `wss`, and what follows it: `ws` and `wss` in letters of either case.
+fn split_scheme(text: &str) -> Option<(bool, &str)> {
+    let after = |scheme: &str| {
+        let (start, rest) = text.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    after("ws://").map(|rest| (false, rest)).or_else(|| after("wss://").map(|rest| (true, rest)))
 }
 
 fn parse_authority(text: &str) -> Result<Authority, UriError> {

@@ -187,12 +187,16 @@ impl Scanner {
     /// [`scan`](Self::scan) would accept are skipped, and only within a line: after its first byte,
     /// within the limits, and after what the first line must start with.
     fn skip_plain(&mut self, buf: &[u8]) {
-        let (started, limit) = match (self.lines, self.kind) {
-            (0, Kind::Request) => (self.method, self.limits.max_line_bytes),
-            (0, Kind::Response) => (self.at >= STATUS_LINE.len(), self.limits.max_line_bytes),
-            _ => (self.at > self.line, usize::MAX),
-        };
+        let limit = if self.lines == 0 { self.limits.max_line_bytes } else { usize::MAX };
         let end = buf.len().min(limit).min(self.limits.max_bytes);
+        if self.at == 0 && self.kind == Kind::Response && buf[..end].starts_with(STATUS_LINE) {
+            self.at = STATUS_LINE.len();
+        }
+        let started = match (self.lines, self.kind) {
+            (0, Kind::Request) => self.method,
+            (0, Kind::Response) => self.at >= STATUS_LINE.len(),
+            _ => self.at > self.line,
+        };
         if !started || self.at >= end || buf[self.at - 1] == b'\r' {
             return;
         }

@@ -10,6 +10,8 @@ use tautline_handshake::{UriError, WsUri};
 
 use crate::percent;
 
+const UNIX: &str = "ws+unix:";
+
 /// Where a server is, and what to ask it for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
@@ -19,12 +21,10 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn parse(text: &str) -> Result<Self, UriError> {
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return Ok(WsUri::parse(text)?.into());
+        let rest = match text.split_at_checked(UNIX.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(UNIX) => rest,
+            _ => return Ok(WsUri::parse(text)?.into()),
         };
-        if !scheme.eq_ignore_ascii_case("ws+unix") {
-            return Ok(WsUri::parse(text)?.into());
-        }
         if cfg!(not(unix)) {
             return Err(UriError::Scheme);
         }
