@@ -313,8 +313,9 @@ impl Client {
         &self,
         request: impl IntoRequest,
     ) -> impl Future<Output = Result<(WebSocket, Response<()>), ConnectError>> {
-        // Boxed: the state of a handshake is large, and dropped when the connection is open.
-        Box::pin(self.ask(request.into_target()))
+        // Boxed: the state of a handshake is large, and dropped when the connection is open. Written into
+        // the box: `Box::pin` would make it elsewhere, and copy all of it.
+        Box::into_pin(Box::write(Box::new_uninit(), self.ask(request.into_target())))
     }
 
     async fn open_tcp(
