@@ -326,9 +326,9 @@ impl Client {
         if self.http2 != Http2::Never {
             return self.open_tcp_shared(target).await;
         }
+        let mut timing = self.timing()?;
         let (endpoint, request) = self.prepare(target)?;
         let security = Security::of(&endpoint.uri)?;
-        let mut timing = self.timing();
         let reply = self.open_own(&endpoint, request, security, &mut timing).await?;
         Self::outcome(reply, &timing).await
     }
@@ -338,12 +338,11 @@ impl Client {
         &self,
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
-        crate::runtime::check().map_err(ConnectError::Runtime)?;
+        let mut timing = self.timing()?;
         let Target { endpoint, headers } = target?;
         let upgrade = Asked::new(self.request(&endpoint.uri, headers.clone())?)?;
         let connect = self.request(&endpoint.uri, headers)?.build_connect()?;
         let security = Security::of(&endpoint.uri)?;
-        let mut timing = self.timing();
         let opening = self.open_shared(&endpoint, upgrade, connect, security, &mut timing);
         let reply = Box::pin(opening).await?;
         Self::outcome(reply, &timing).await
@@ -382,9 +381,9 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
+            let mut timing = client.timing()?;
             let (endpoint, mut request) = client.prepare(Ok(target))?;
             let security = Security::of(&endpoint.uri)?;
-            let mut timing = client.timing();
             let (uri, timing) = (&endpoint.uri, &mut timing);
             let transport = client.secure(stream, uri, &mut request, security, timing).await?;
             let peer = Peer::unknown().with_secure(transport.is_tls());
@@ -412,8 +411,8 @@ impl Client {
         let target = request.into_target();
         Box::pin(async move {
             let (client, target) = self.ask_once(target).await?;
+            let mut timing = client.timing()?;
             let (endpoint, request) = client.prepare(Ok(target))?;
-            let mut timing = client.timing();
             let reply = client.upgrade(request, stream, Peer::unknown(), &mut timing).await?;
             let opened = Self::outcome(reply, &timing).await;
             self.asking.note_outcome(&endpoint, &opened);
@@ -431,7 +430,6 @@ impl Client {
         &self,
         target: Result<Target, ConnectError>,
     ) -> Result<(Endpoint, Asked), ConnectError> {
-        crate::runtime::check().map_err(ConnectError::Runtime)?;
         let Target { endpoint, headers } = target?;
         let asked = Asked::new(self.request(&endpoint.uri, headers)?)?;
         Ok((endpoint, asked))

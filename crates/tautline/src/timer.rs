@@ -23,9 +23,9 @@ pub(crate) fn now() -> Instant {
 }
 
 impl Timer {
-    /// Fires at this time first, and only then at the deadline that is asked for, if that is later.
-    pub(crate) fn first_due(at: tokio::time::Instant) -> Self {
-        Self { sleep: Some(Box::pin(tokio::time::sleep_until(at))), armed: None }
+    /// Fires when this does, and only then at the deadline that is asked for, if that is later.
+    pub(crate) const fn first(sleep: Pin<Box<Sleep>>) -> Self {
+        Self { sleep: Some(sleep), armed: None }
     }
 
     /// Ready when `deadline` has passed; otherwise `waker` is woken by then.

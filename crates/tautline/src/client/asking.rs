@@ -185,8 +185,7 @@ impl Client {
         &self,
         target: Result<Target, ConnectError>,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
-        crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let mut timing = self.timing();
+        let mut timing = self.timing()?;
         let mut course = Course::start(&self.headers, target?, self.asking.redirects)?;
         loop {
             let attempt = course.attempt();
@@ -219,8 +218,7 @@ impl Client {
         if self.asking.is_plain() {
             return Ok((Cow::Borrowed(self), target));
         }
-        crate::runtime::check().map_err(ConnectError::Runtime)?;
-        let mut timing = self.timing();
+        let mut timing = self.timing()?;
         let mut course = Course::start(&self.headers, target, 0)?;
         let attempt = course.attempt();
         let attempt = self.made_ready(attempt, &course.endpoint, &mut timing).await?;

@@ -184,7 +184,8 @@ mod tests {
 
     async fn dialled(lookups: Lookups<'_>) -> Result<(TcpStream, SocketAddr), Undialled> {
         let seconds = Duration::from_secs;
-        let mut timing = Timing::start(seconds(20), StageLimits::default(), seconds(5));
+        let timing = Timing::start(seconds(20), StageLimits::default(), seconds(5));
+        let mut timing = timing.expect("a runtime with timers");
         dial(lookups, &Local::default(), &mut timing, STAGES).await
     }
 

@@ -21,9 +21,11 @@ use crate::websocket::WebSocket;
 const HEAD_ROOM: usize = 1 << 10;
 
 impl Client {
-    /// The deadlines of a connection that is opened from now on.
-    pub(super) fn timing(&self) -> Timing {
-        Timing::start(self.connect_timeout, self.reach.limits, self.config.get_close_timeout())
+    /// The deadlines of a connection that is opened from now on. An error is that of the runtime.
+    pub(super) fn timing(&self) -> Result<Timing, ConnectError> {
+        let soonest = self.config.get_close_timeout();
+        let timing = Timing::start(self.connect_timeout, self.reach.limits, soonest);
+        timing.map_err(ConnectError::Runtime)
     }
 
     /// Opens a connection of its own, over HTTP/1.1.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::handshake_io::deadline_in;
+use crate::handshake_io::{NEVER, deadline_in};
+use crate::runtime;
 use crate::timer::Timer;
 
 /// A step of opening a connection, in the order in which they are taken. Each can have a deadline
@@ -82,9 +84,16 @@ impl Timing {
     /// The timer first fires after that, whatever it is for: a timer that is due sooner than all
     /// others costs two system calls, which wake the runtime's driver. So a connection that is
     /// closed soon needs no other one, and one that comes after it finds the driver informed.
-    pub(super) fn start(whole: Duration, limits: StageLimits, soonest: Duration) -> Self {
-        let timer = Timer::first_due(deadline_in(soonest));
-        Self { until: deadline_in(whole), limits, timer }
+    ///
+    /// An error is that of a runtime that has no timers.
+    pub(super) fn start(
+        whole: Duration,
+        limits: StageLimits,
+        soonest: Duration,
+    ) -> io::Result<Self> {
+        let now = Instant::now();
+        let timer = Timer::first(runtime::timer(now + soonest.min(NEVER))?);
+        Ok(Self { until: now + whole.min(NEVER), limits, timer })
     }
 
     /// The same deadlines, for another task.
@@ -146,7 +155,7 @@ mod tests {
         limits.set(ConnectStage::Tls, seconds(5));
         limits.set(ConnectStage::Handshake, Duration::MAX);
         let start = Instant::now();
-        let mut timing = Timing::start(seconds(12), limits, seconds(2));
+        let mut timing = Timing::start(seconds(12), limits, seconds(2)).unwrap();
         assert_eq!(timing.until(), start + seconds(12));
         for (stage, ends) in [
             (ConnectStage::Tls, 5),
@@ -159,7 +168,7 @@ mod tests {
         }
         assert_eq!(timing.stage(ConnectStage::Resolve, std::future::ready(7)).await.unwrap(), 7);
         assert_eq!(
-            Timing::start(seconds(1), limits, seconds(2)).deadline(ConnectStage::Proxy),
+            Timing::start(seconds(1), limits, seconds(2)).unwrap().deadline(ConnectStage::Proxy),
             start + seconds(13)
         );
     }
