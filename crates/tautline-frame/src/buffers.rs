@@ -38,7 +38,9 @@ pub fn give(mut buffer: Box<BytesMut>) {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         let room = pool.len() < KEPT;
-        if room && buffer.try_reclaim(BUFFER_SIZE) && buffer.capacity() == BUFFER_SIZE {
+        // Nearly always nothing was taken off its front.
+        let whole = |buffer: &BytesMut| buffer.capacity() == BUFFER_SIZE;
+        if room && (whole(&buffer) || buffer.try_reclaim(BUFFER_SIZE) && whole(&buffer)) {
             pool.push(buffer);
         }
     });

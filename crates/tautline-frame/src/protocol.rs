@@ -339,6 +339,7 @@ impl Protocol {
     /// The next deadline, at which [`handle_timeout`](Self::handle_timeout) is to be called. Every
     /// other call may move it. Calling `handle_timeout` early does nothing.
     #[must_use]
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // Called at every wake-up, and the keepalive is nearly always the only deadline.
         let boxed = self.deflate.is_some()
@@ -349,6 +350,11 @@ impl Protocol {
         if !(boxed | pings | self.timers.send.is_some()) {
             return self.timers.keepalive;
         }
+        self.first_deadline()
+    }
+
+    #[inline(never)]
+    fn first_deadline(&self) -> Option<Instant> {
         let mut first = self.timers.next();
         let ping = self.pings.keepalive.deadline(self.config.ping_timeout);
         let pong = self.pings.asked.as_ref().and_then(|asked| asked.deadline);

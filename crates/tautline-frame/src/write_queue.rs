@@ -279,13 +279,25 @@ impl Buf for WriteQueue {
         slices.iter_mut().zip(all).map(|(slice, bytes)| *slice = IoSlice::new(bytes)).count()
     }
 
-    fn advance(&mut self, mut count: usize) {
+    #[inline]
+    fn advance(&mut self, count: usize) {
         assert!(count <= self.len, "advanced by more than there is");
         if count < self.len {
             self.cut(count);
         }
         self.len -= count;
         self.written += count as u64;
+        match &mut self.tail {
+            // Starts again at the front of the buffer, without moving anything.
+            Some(tail) if self.chunks.is_empty() && count == tail.len() => tail.clear(),
+            _ => self.take_off(count),
+        }
+    }
+}
+
+impl WriteQueue {
+    #[inline(never)]
+    fn take_off(&mut self, mut count: usize) {
         while let Some(chunk) = self.chunks.front_mut() {
             if count < chunk.len() {
                 chunk.advance(count);
@@ -296,7 +308,6 @@ impl Buf for WriteQueue {
         }
         let Some(tail) = &mut self.tail else { return };
         if count == tail.len() {
-            // Starts again at the front of the buffer, without moving anything.
             tail.clear();
         } else {
             tail.advance(count);

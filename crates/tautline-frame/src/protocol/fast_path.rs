@@ -69,7 +69,12 @@ impl Protocol {
         if text {
             check_utf8(&payload).ok()?;
         }
-        buffer.advance(end);
+        if end == buffer.len() {
+            // The next read starts at the front again.
+            buffer.clear();
+        } else {
+            buffer.advance(end);
+        }
         self.turn.charge_short(end);
         self.count_received();
         Some(payload)

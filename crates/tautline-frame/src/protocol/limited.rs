@@ -255,13 +255,17 @@ impl Protocol {
         self.queued() + incoming
     }
 
+    /// Whether anything has to be remembered of limits: if not, nothing was held before.
+    #[inline]
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.limited.is_some()
+    }
+
     /// This is what the connection holds, with what its driver does. The time is that of the next
     /// timeout, which is due at once if too much is held.
+    #[inline(never)]
     pub(crate) fn note_held(&mut self, held: usize) {
         let Some(budget) = &self.config.memory_budget else { return };
-        if self.limited.is_none() && held == 0 {
-            return;
-        }
         let charged = self.last_received;
         let limited = self.limited.get_or_insert_with(|| Box::new(Limited::new(charged)));
         let memory = limited

@@ -183,17 +183,22 @@ impl Session {
         self.read.rest();
         // What has arrived may have asked for no reply.
         self.rest_queue();
-        if self.protocol.has_budget() {
-            self.note_held();
-        }
+        self.note_held();
         Action::Wait
     }
 
-    /// What is received and not taken, or queued to be sent.
-    #[inline(never)]
+    /// What is received and not taken, or queued to be sent, counts against the budget, if there is
+    /// one.
+    #[inline]
     fn note_held(&mut self) {
+        if !self.protocol.has_budget() {
+            return;
+        }
         let inbox = self.inbox.as_ref().map_or(0, |inbox| inbox.size);
-        self.protocol.note_held(self.protocol.held() + self.read.held() + inbox);
+        let held = self.protocol.held() + self.read.held() + inbox;
+        if held > 0 || self.protocol.is_limited() {
+            self.protocol.note_held(held);
+        }
     }
 
     /// Ends the transport without waiting. What the peer was still sending is read first: closing a
@@ -415,9 +420,7 @@ impl Session {
 
     /// Others have had their turn.
     pub fn handle_turn(&mut self, now: Instant) {
-        if self.protocol.has_budget() {
-            self.note_held();
-        }
+        self.note_held();
         if let Err(error) = self.protocol.charge_rates(0, now) {
             self.fail(error);
         }
