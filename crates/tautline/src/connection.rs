@@ -202,13 +202,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(shutdown) = &mut self.shutdown
             && shutdown.poll(wakers.write)
         {
-            let code = shutdown.code();
-            self.shutdown = None;
-            // A connection that is already closing continues with that. With a code that a server
-            // must not send, the peer sees the end of the stream at the deadline.
-            if self.session.close(code.into(), now()).is_err() {
-                let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
-            }
+            self.go_away();
+        }
+    }
+
+    #[cold]
+    fn go_away(&mut self) {
+        let Some(shutdown) = self.shutdown.take() else { return };
+        // A connection that is already closing continues with that. With a code that a server
+        // must not send, the peer sees the end of the stream at the deadline.
+        if self.session.close(shutdown.code().into(), now()).is_err() {
+            let _ = self.session.close(CloseCode::GOING_AWAY.into(), now());
         }
     }
 

@@ -96,16 +96,18 @@ impl ShutdownSignal {
     }
 
     /// Whether this connection is to close; if not, `waker` is woken when it is.
+    #[inline]
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         let told = self.shutdown.0.told.load(Ordering::SeqCst);
-        if let Some((key, known)) = &self.registered {
-            if *key < told {
-                return true;
-            }
-            if known.will_wake(waker) {
-                return false;
-            }
-        } else if told == ALL {
+        match &self.registered {
+            Some((key, known)) if *key >= told && known.will_wake(waker) => false,
+            _ => self.register(waker, told),
+        }
+    }
+
+    #[inline(never)]
+    fn register(&mut self, waker: &Waker, told: usize) -> bool {
+        if self.registered.as_ref().map_or(told == ALL, |(key, _)| *key < told) {
             return true;
         }
         let mut waiting = lock(&self.shutdown.0.waiting);

@@ -29,18 +29,26 @@ impl Timer {
     }
 
     /// Ready when `deadline` has passed; otherwise `waker` is woken by then.
+    #[inline]
     pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> Poll<()> {
         let deadline = tokio::time::Instant::from_std(deadline);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if deadline < sleep.deadline() {
-            sleep.as_mut().reset(deadline);
-        } else if !sleep.is_elapsed()
-            && let Some(armed) = &self.armed
+        if let (Some(sleep), Some(armed)) = (&self.sleep, &self.armed)
+            && deadline >= sleep.deadline()
             && armed.will_wake(waker)
+            && !sleep.is_elapsed()
         {
             // It knows whom to wake, and asking costs more than all else in a wake-up. Should it
             // fire right now, it wakes.
             return Poll::Pending;
+        }
+        self.poll_sleep(deadline, waker)
+    }
+
+    #[inline(never)]
+    fn poll_sleep(&mut self, deadline: tokio::time::Instant, waker: &Waker) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if deadline < sleep.deadline() {
+            sleep.as_mut().reset(deadline);
         }
         loop {
             // Not for the task's share of the runtime (tokio's coop budget): a peer that always has

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use crate::accept::AcceptError;
 use crate::connections::report;
@@ -19,7 +20,7 @@ where
     O: Future<Output = Result<Option<Fut>, AcceptError>>,
     Fut: Future<Output: HandlerResult> + 'static,
 {
-    let handling = match opening.await {
+    let handling = match opened(opening).await {
         Ok(Some(handling)) => handling,
         Ok(None) => return,
         Err(error) => return tracing::debug!(error = %Chain(&error), "connection not accepted"),
@@ -27,4 +28,15 @@ where
     let mut handling = pin!(Some(handling));
     let ended = poll_fn(|cx| poll_handler(&place, handling.as_mut(), cx)).await;
     report(ended, &place);
+}
+
+/// What the handshake returns, which is dropped then.
+async fn opened<O: Future>(mut opening: Pin<Box<O>>) -> O::Output {
+    poll_fn(|cx| poll_opening(opening.as_mut(), cx)).await
+}
+
+/// Not inlined: room for what it has on the stack would be made for each message of the handler.
+#[inline(never)]
+fn poll_opening<O: Future>(opening: Pin<&mut O>, cx: &mut Context<'_>) -> Poll<O::Output> {
+    opening.poll(cx)
 }
