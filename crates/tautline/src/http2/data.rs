@@ -12,14 +12,14 @@ pub(super) const SHORT: usize = 37;
 /// The payload of one DATA: a few bytes, or one or two pieces that stay where they are.
 #[derive(Debug)]
 pub(crate) enum Data {
-    Short { bytes: [u8; SHORT], start: u8, end: u8 },
+    Short { bytes: [u8; SHORT], start: u8, left: u8 },
     One(Bytes),
     Two(Box<Chain<Bytes, Bytes>>),
 }
 
 impl Data {
     pub(super) const fn empty() -> Self {
-        Self::Short { bytes: [0; SHORT], start: 0, end: 0 }
+        Self::Short { bytes: [0; SHORT], start: 0, left: 0 }
     }
 
     pub(super) fn pieces([first, second]: [Bytes; 2]) -> Self {
@@ -35,7 +35,7 @@ impl Data {
                 bytes[end..end + some].copy_from_slice(&slice[..some]);
                 end += some;
             }
-            return Self::Short { bytes, start: 0, end: end as u8 };
+            return Self::Short { bytes, start: 0, left: end as u8 };
         }
         let mut all = BytesMut::with_capacity(count);
         for slice in slices {
@@ -46,17 +46,21 @@ impl Data {
 }
 
 impl Buf for Data {
+    #[inline(always)]
     fn remaining(&self) -> usize {
         match self {
-            Self::Short { start, end, .. } => usize::from(end - start),
+            Self::Short { left, .. } => usize::from(*left),
             Self::One(piece) => piece.len(),
             Self::Two(pieces) => pieces.remaining(),
         }
     }
 
+    #[inline(always)]
     fn chunk(&self) -> &[u8] {
         match self {
-            Self::Short { bytes, start, end } => &bytes[usize::from(*start)..usize::from(*end)],
+            Self::Short { bytes, start, left } => {
+                &bytes[usize::from(*start)..][..usize::from(*left)]
+            }
             Self::One(piece) => piece,
             Self::Two(pieces) => pieces.chunk(),
         }
@@ -73,11 +77,13 @@ impl Buf for Data {
         }
     }
 
+    #[inline(always)]
     fn advance(&mut self, count: usize) {
         match self {
-            Self::Short { start, end, .. } => {
-                assert!(count <= usize::from(*end - *start), "advanced by more than there is");
+            Self::Short { start, left, .. } => {
+                assert!(count <= usize::from(*left), "advanced by more than there is");
                 *start += count as u8;
+                *left -= count as u8;
             }
             Self::One(piece) => piece.advance(count),
             Self::Two(pieces) => pieces.advance(count),
