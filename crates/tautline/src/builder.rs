@@ -10,6 +10,8 @@ use tautline_frame::{Config, Role};
 use tautline_handshake::Agreed;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+#[cfg(feature = "http2")]
+use crate::connection::Direct;
 use crate::connection::{Connection, Info};
 use crate::timer::now;
 use crate::transport::Peer;
@@ -146,14 +148,16 @@ impl WebSocketBuilder {
         Connection::new(Some(stream), session, info).into()
     }
 
-    /// The same over a transport that keeps large payloads, rather than copies of them.
+    /// The same over a stream of HTTP/2, which has ways of its own to move bytes.
     #[cfg(feature = "http2")]
     pub(crate) fn build_on<S>(self, transport: Transport<S>) -> WebSocket<Transport<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let (take, give) = (Transport::poll_take, Transport::poll_give);
+        let direct = transport.is_http2().then_some(Direct { take, give });
         let mut ws = self.build(transport);
-        ws.give_with(Transport::poll_give);
+        ws.move_by(direct);
         ws
     }
 }

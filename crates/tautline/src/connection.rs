@@ -7,6 +7,7 @@ mod observed;
 mod seated;
 
 use std::fmt;
+use std::io::Result;
 use std::task::{Context, Poll, ready};
 
 use http::Version;
@@ -36,20 +37,19 @@ struct Special<S> {
     /// Without this, it is HTTP/1.1.
     version: Version,
     subprotocol: Option<String>,
-    /// How to write large payloads, for a transport that keeps them.
-    give: Option<Give<S>>,
+    direct: Option<Direct<S>>,
 }
 
 impl<S> Default for Special<S> {
     fn default() -> Self {
-        Self { version: Version::default(), subprotocol: None, give: None }
+        Self { version: Version::default(), subprotocol: None, direct: None }
     }
 }
 
 impl<S> Info<S> {
     pub(crate) fn new(peer: Peer, version: Version, subprotocol: Option<String>) -> Self {
         let special = (version != Version::default() || subprotocol.is_some())
-            .then(|| Box::new(Special { version, subprotocol, give: None }));
+            .then(|| Box::new(Special { version, subprotocol, direct: None }));
         Self { peer, special }
     }
 
@@ -61,8 +61,9 @@ impl<S> Info<S> {
         self.special.as_ref()?.subprotocol.as_deref()
     }
 
-    fn give(&self) -> Option<Give<S>> {
-        self.special.as_ref()?.give
+    #[inline]
+    fn direct(&self) -> Option<&Direct<S>> {
+        self.special.as_ref()?.direct.as_ref()
     }
 }
 
@@ -83,10 +84,15 @@ pub(crate) struct Connection<S> {
     on_drop: OnDrop<S>,
 }
 
-/// Takes bytes off the queue without a copy, and returns how many. A function pointer, since not
-/// every stream can.
-pub(crate) type Give<S> =
-    fn(&mut S, &mut Context<'_>, &mut WriteQueue) -> Poll<std::io::Result<usize>>;
+/// How a transport moves bytes that it holds in pieces of its own, with fewer steps than by
+/// [`AsyncRead`] and [`AsyncWrite`]. Function pointers, since not every stream can.
+pub(crate) struct Direct<S> {
+    /// Moves what has arrived to the session, or tells it of the end.
+    pub(crate) take: fn(&mut S, &mut Context<'_>, &mut Session) -> Poll<Result<()>>,
+    /// Takes bytes off the queue, large payloads without a copy, and returns how many. Nothing of
+    /// them is held back, so there is nothing to flush.
+    pub(crate) give: fn(&mut S, &mut Context<'_>, &mut WriteQueue) -> Poll<Result<usize>>,
+}
 
 impl<S> Connection<S> {
     pub(crate) fn new(io: Option<S>, session: Session, info: Info<S>) -> Self
@@ -106,10 +112,10 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Writes large payloads in this way.
+    /// Moves bytes in this way.
     #[cfg(feature = "http2")]
-    pub(crate) fn give_with(&mut self, give: Give<S>) {
-        self.info.special.get_or_insert_default().give = Some(give);
+    pub(crate) fn move_by(&mut self, direct: Option<Direct<S>>) {
+        self.info.special.get_or_insert_default().direct = direct;
     }
 
     /// Goes on with the timer that it was opened with.

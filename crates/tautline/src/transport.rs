@@ -21,13 +21,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 #[cfg(feature = "http2")]
-use tautline_frame::WriteQueue;
+use tautline_frame::{WriteQueue, session::Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::{client, server};
-#[cfg(feature = "http2")]
-use tokio_util::io::poll_write_buf;
 
 use self::boxed::Boxed;
 pub use self::peer::Peer;
@@ -135,19 +133,36 @@ impl<S> Transport<S> {
         Self(Kind::Http2(Box::new(stream)))
     }
 
-    /// Takes bytes off the queue; a stream of HTTP/2 keeps large payloads instead of copies.
+    /// Whether there are [`poll_take`](Self::poll_take) and [`poll_give`](Self::poll_give).
+    #[cfg(feature = "http2")]
+    pub(crate) const fn is_http2(&self) -> bool {
+        matches!(self.0, Kind::Http2(_))
+    }
+
+    /// Moves what has arrived on a stream of HTTP/2 to the session.
+    #[cfg(feature = "http2")]
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Kind::Http2(stream) => stream.poll_take(cx, session),
+            _ => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Takes bytes off the queue for a stream of HTTP/2, which keeps large payloads instead of
+    /// copies.
     #[cfg(feature = "http2")]
     pub(crate) fn poll_give(
         &mut self,
         cx: &mut Context<'_>,
         queue: &mut WriteQueue,
-    ) -> Poll<io::Result<usize>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Kind::Http2(stream) => stream.poll_give(cx, queue),
-            _ => poll_write_buf(Pin::new(self), cx, queue),
+            _ => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 

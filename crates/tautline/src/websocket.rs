@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::parts::Parts;
 #[cfg(feature = "http2")]
-use crate::connection::Give;
+use crate::connection::Direct;
 use crate::connection::{Connection, OnDrop};
 use crate::error::TryFeedError;
 use crate::futures::{self, Feed, FeedWith, Next, Send, SendWith, Transmit};
@@ -171,8 +171,8 @@ impl<S> WebSocket<S> {
     }
 
     #[cfg(feature = "http2")]
-    pub(crate) fn give_with(&mut self, give: Give<S>) {
-        self.connection.give_with(give);
+    pub(crate) fn move_by(&mut self, direct: Option<Direct<S>>) {
+        self.connection.move_by(direct);
     }
 
     pub(crate) const fn place(&self) -> Option<&Place> {

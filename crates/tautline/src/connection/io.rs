@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut};
-use tautline_frame::session::{Action, Progress};
+use tautline_frame::session::{Action, Progress, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{unconstrained, yield_now};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
@@ -15,23 +15,38 @@ use super::Connection;
 use crate::timer::now;
 use crate::wakers::Wakers;
 
+/// Reads once into the session's buffer, and tells the session.
+#[inline]
+fn poll_read<S: AsyncRead + Unpin>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+    session: &mut Session,
+) -> Poll<io::Result<()>> {
+    let (buffer, most) = session.read_buffer();
+    let count = if buffer.capacity() - buffer.len() == most {
+        ready!(poll_read_buf(Pin::new(io), cx, buffer))?
+    } else {
+        ready!(poll_read_buf(Pin::new(io), cx, &mut buffer.limit(most)))?
+    };
+    match count {
+        0 => session.handle_eof(now()),
+        count => session.handle_read(count, now()),
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads once. Returns whether anything came: bytes, or the end.
     #[inline]
     pub(super) fn read(&mut self, wakers: Wakers<'_>) -> bool {
         let Some(io) = &mut self.io else { return true };
-        let (buffer, most) = self.session.read_buffer();
-        let (io, mut cx) = (Pin::new(io), Context::from_waker(wakers.read));
-        let read = if buffer.capacity() - buffer.len() == most {
-            poll_read_buf(io, &mut cx, buffer)
-        } else {
-            poll_read_buf(io, &mut cx, &mut buffer.limit(most))
+        let mut cx = Context::from_waker(wakers.read);
+        let read = match self.info.direct() {
+            Some(direct) => (direct.take)(io, &mut cx, &mut self.session),
+            None => poll_read(io, &mut cx, &mut self.session),
         };
         match read {
-            Poll::Ready(Ok(count @ 1..)) => {
-                self.session.handle_read(count, now());
-            }
-            Poll::Ready(Ok(0)) => self.session.handle_eof(now()),
+            Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
                 self.session.handle_read_error(error, now());
                 self.end_if_done();
@@ -75,13 +90,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let queue = self.session.queue();
             if !queue.has_remaining() {
-                return Pin::new(io).poll_flush(cx);
+                return match self.info.direct() {
+                    Some(_) => Poll::Ready(Ok(())),
+                    None => Pin::new(io).poll_flush(cx),
+                };
             }
-            let count = if queue.chunk().len() < queue.remaining() {
-                match self.info.give() {
-                    Some(give) => ready!(give(io, cx, queue))?,
-                    None => ready!(poll_write_buf(Pin::new(&mut *io), cx, queue))?,
-                }
+            let count = if let Some(direct) = self.info.direct() {
+                ready!((direct.give)(io, cx, queue))?
+            } else if queue.chunk().len() < queue.remaining() {
+                ready!(poll_write_buf(Pin::new(&mut *io), cx, queue))?
             } else {
                 let io = Pin::new(&mut *io);
                 let count = ready!(io.poll_write(cx, queue.chunk()))?;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tautline_frame::WriteQueue;
+use tautline_frame::session::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
 use super::data::{Data, SHORT};
 use super::written::{Mark, Written};
 use super::{Http2Error, MIN_WINDOW, error};
+use crate::timer::now;
 
 /// The most that one write asks for.
 const MOST: usize = 64 << 10;
@@ -46,8 +48,9 @@ pub(crate) struct Http2Stream {
     outgoing: SendStream<Data>,
     /// `None` if it is read elsewhere.
     incoming: Option<RecvStream>,
-    /// DATA that has not been taken yet.
-    data: Bytes,
+    /// DATA of which something has not been taken yet: what is empty would still hold the memory
+    /// that the connection was read into.
+    data: Option<Bytes>,
     /// How many bytes were taken and not given back to the windows.
     taken: usize,
     /// How many of [`UNASKED`] are left.
@@ -73,7 +76,7 @@ impl Http2Stream {
         Self {
             outgoing,
             incoming: Some(incoming),
-            data: Bytes::new(),
+            data: None,
             taken: 0,
             unasked: 0,
             shut: false,
@@ -88,7 +91,7 @@ impl Http2Stream {
         Self {
             outgoing,
             incoming: None,
-            data: Bytes::new(),
+            data: None,
             taken: 0,
             unasked: 0,
             shut: false,
@@ -122,15 +125,77 @@ impl Http2Stream {
         self
     }
 
-    /// Waits for DATA; empty at the end.
+    /// Waits for DATA; none at the end.
+    #[inline]
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while self.data.is_empty() {
+        while self.data.is_none() {
             let Some(incoming) = &mut self.incoming else { break };
             match ready!(incoming.poll_data(cx)) {
                 // Empty DATA is no end (RFC 9113 section 6.1).
-                Some(data) => self.data = data?,
+                Some(data) => self.data = Some(data?).filter(|data| !data.is_empty()),
                 None => break,
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Puts DATA there, as much as there is room for, and returns how much; 0 at the end.
+    #[inline]
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut put: impl FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let mut count = 0;
+        loop {
+            match self.poll_data(cx) {
+                Poll::Ready(Ok(())) => {}
+                // It is told next time.
+                _ if count > 0 => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.explain(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+            let Some(data) = &mut self.data else { break };
+            let cut = data.len() == CUT;
+            let some = data.len().min(room - count);
+            put(&data[..some]);
+            count += some;
+            if some < data.len() {
+                data.advance(some);
+                break;
+            }
+            self.data = None;
+            // The rest has often arrived too, and a message that is there as a whole is unmasked
+            // while it is copied.
+            if !cut || count == room {
+                break;
+            }
+        }
+        self.give_back(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Moves DATA to the session, or tells it of the end. A session that has to wait is not asked
+    /// for a buffer.
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<io::Result<()>> {
+        match ready!(self.poll_data(cx)) {
+            Ok(()) => self.poll_taken(cx, session),
+            Err(error) => Poll::Ready(Err(self.explain(error))),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_taken(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<io::Result<()>> {
+        let (buffer, room) = session.read_buffer();
+        let count = ready!(self.poll_fill(cx, room, |data| buffer.extend_from_slice(data)))?;
+        match count {
+            0 => session.handle_eof(now()),
+            count => session.handle_read(count, now()),
         }
         Poll::Ready(Ok(()))
     }
@@ -179,6 +244,7 @@ impl Http2Stream {
         }
     }
 
+    #[inline]
     fn send(&mut self, cx: &mut Context<'_>, data: Data) -> Poll<io::Result<usize>> {
         let count = data.remaining();
         match self.outgoing.send_data(data, false) {
@@ -187,13 +253,25 @@ impl Http2Stream {
         }
     }
 
+    /// [`poll_room`](Self::poll_room), unless it is so little that it need not be asked for.
+    #[inline]
+    fn poll_room_for(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        if wanted <= SHORT && self.unasked > 0 {
+            self.unasked -= 1;
+            return Poll::Ready(Ok(wanted));
+        }
+        let room = ready!(self.poll_room(cx, wanted))?;
+        self.unasked = if room == wanted { UNASKED } else { 0 };
+        Poll::Ready(Ok(room))
+    }
+
     /// Sends from the queue without a copy what is long enough for that.
     pub(crate) fn poll_give(
         &mut self,
         cx: &mut Context<'_>,
         queue: &mut WriteQueue,
     ) -> Poll<io::Result<usize>> {
-        let room = ready!(self.poll_room(cx, queue.remaining()))?;
+        let room = ready!(self.poll_room_for(cx, queue.remaining()))?;
         let data = match queue.split_chunks(room) {
             Some(pieces) => Data::pieces(pieces),
             None => {
@@ -238,27 +316,7 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        loop {
-            match self.poll_data(cx) {
-                Poll::Ready(Ok(())) => {}
-                // It is told next time.
-                _ if buf.filled().len() > before => break,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.explain(error))),
-                Poll::Pending => return Poll::Pending,
-            }
-            let cut = self.data.len() == CUT;
-            let count = self.data.len().min(buf.remaining());
-            buf.put_slice(&self.data[..count]);
-            self.data.advance(count);
-            // The rest has often arrived too, and a message that is there as a whole is unmasked
-            // while it is copied.
-            if !cut || buf.remaining() == 0 {
-                break;
-            }
-        }
-        self.give_back(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        self.poll_fill(cx, buf.remaining(), |data| buf.put_slice(data)).map_ok(|_| ())
     }
 }
 
@@ -271,12 +329,7 @@ impl AsyncWrite for Http2Stream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if buf.len() <= SHORT && self.unasked > 0 {
-            self.unasked -= 1;
-            return self.send(cx, Data::copy(buf.len(), [buf]));
-        }
-        let room = ready!(self.poll_room(cx, buf.len()))?;
-        self.unasked = if room == buf.len() { UNASKED } else { 0 };
+        let room = ready!(self.poll_room_for(cx, buf.len()))?;
         self.send(cx, Data::copy(room, [buf]))
     }
 
@@ -348,86 +401,4 @@ async fn discard(mut incoming: RecvStream) {
 }
 
 #[cfg(all(test, not(tautline_loom)))]
-mod tests {
-    use std::future::Future;
-    use std::task::Waker;
-
-    use http::{Request, Response};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// Both ends of a stream, each with windows of this size.
-    async fn open(window: u32) -> (Http2Stream, SendStream<Bytes>, RecvStream) {
-        let (near, far) = tokio::io::duplex(4096);
-        let mut server = h2::server::Builder::new();
-        server.initial_window_size(window);
-        let mut client = h2::client::Builder::new();
-        client.initial_window_size(window);
-        let opening = async {
-            let (mut requests, connection) = client.handshake(far).await.expect("HTTP/2");
-            tokio::spawn(connection);
-            let request = Request::post("http://localhost/").body(()).expect("a request");
-            let (response, outgoing) = requests.send_request(request, false).expect("open");
-            (outgoing, response.await.expect("a response").into_body())
-        };
-        let accepting = async {
-            let mut connection = server.handshake::<_, Data>(near).await.expect("HTTP/2");
-            let asked = connection.accept().await.expect("open");
-            let (request, mut respond) = asked.expect("a request");
-            let outgoing = respond.send_response(Response::new(()), false).expect("open");
-            tokio::spawn(async move { connection.accept().await.is_some() });
-            Http2Stream::new(outgoing, request.into_body())
-        };
-        let ((outgoing, incoming), stream) = tokio::join!(opening, accepting);
-        (stream, outgoing, incoming)
-    }
-
-    async fn within_seconds<T>(future: impl Future<Output = T>) -> T {
-        tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
-    }
-
-    // What is taken is given back in steps, which must not leave a peer with the smallest window
-    // without room.
-    #[tokio::test]
-    async fn a_peer_with_the_smallest_window_can_always_go_on() {
-        let (mut stream, mut outgoing, _incoming) = open(MIN_WINDOW).await;
-        let lengths = || (1..=300).cycle().take(1000);
-        for len in lengths() {
-            outgoing.send_data(Bytes::from(vec![7; len]), false).expect("queued");
-        }
-        outgoing.send_data(Bytes::new(), true).expect("queued");
-        let mut all = Vec::new();
-        within_seconds(stream.read_to_end(&mut all)).await.expect("no error");
-        assert_eq!(all.len(), lengths().sum::<usize>());
-    }
-
-    #[tokio::test]
-    async fn short_writes_stop_soon_after_the_window_is_shut_and_none_is_lost() {
-        let (mut stream, _outgoing, mut incoming) = open(20).await;
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut written = 0_u8;
-        while Pin::new(&mut stream).poll_write(&mut cx, &[written; 10]).is_ready() {
-            written += 1;
-            assert!(written <= 1 + UNASKED, "it never stops");
-        }
-        assert!(written >= 2, "the window has room for two");
-        let reading = async {
-            let mut all = Vec::new();
-            while all.len() < 200 {
-                let data = incoming.data().await.expect("not the end").expect("no error");
-                incoming.flow_control().release_capacity(data.len()).expect("as much as came");
-                all.extend_from_slice(&data);
-            }
-            all
-        };
-        let writing = async {
-            for number in written..20 {
-                stream.write_all(&[number; 10]).await.expect("no error");
-            }
-        };
-        let (all, ()) = within_seconds(async { tokio::join!(reading, writing) }).await;
-        let expected: Vec<u8> = (0..20).flat_map(|number| [number; 10]).collect();
-        assert_eq!(all, expected);
-    }
-}
+mod tests;
