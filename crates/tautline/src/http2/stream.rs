@@ -29,7 +29,7 @@ const CUT: usize = 16 << 10;
 /// How many short writes may follow one that found room, without asking for room again, which costs
 /// as much as sending. If the window is shut meanwhile, so many wait in `h2`, and the next one waits
 /// for them.
-const UNASKED: u8 = 3;
+const UNASKED: u8 = 15;
 
 /// How many bytes are taken before they are given back to the windows: with short messages, giving
 /// them back costs as much as taking them. A quarter of the smallest window, so that the peer is
