@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::sys;
 
-pub(crate) use participants::{ALL, HUB, Kind, Participant, STACKS};
+pub(crate) use participants::{ALL, HUB, Kind, OWN_TLS, Participant, STACKS};
 pub(crate) use shares::shares;
 
 /// The core of the server; the generator has [`GENERATOR_CORE`].

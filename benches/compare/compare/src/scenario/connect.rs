@@ -4,15 +4,16 @@
 use super::{Run, Scenario, rotated};
 use crate::Outcome;
 use crate::load::{Host, Visits, tls_server};
-use crate::servers::{Extra, Participant, Running};
+use crate::servers::{Extra, OWN_TLS, Participant, Running};
 
 pub(crate) const CONNECT: Scenario = Scenario {
     name: "connect",
     title: "clients: connect and close",
     unit: "us",
     about: "CPU time of the client for each connection, in microseconds: TCP, TLS 1.3, the opening handshake, the closing one, the end \
-            of TLS and TCP. One after the other, to an IP address, with one set of rustls settings that is the same for all. Cell: \
-            `wss resumed` goes on with sessions of connections before, `wss full` keeps none, `ws` is without TLS.",
+            of TLS and TCP. One after the other, to an IP address, with one set of rustls settings that is the same for all but \
+            `tautline-own-tls`, which has those that Tautline makes itself. Cell: `wss resumed` goes on with sessions of connections \
+            before, `wss full` keeps none, `ws` is without TLS.",
     digits: 1,
     larger_is_better: false,
     run,
@@ -25,6 +26,7 @@ const CELLS: &[(&str, bool, &str)] =
 const CLIENTS: &[&str] = &[
     "floor",
     "tautline",
+    OWN_TLS,
     "fastwebsockets",
     "tokio-websockets",
     "yawc",
@@ -44,6 +46,9 @@ fn run(run: &mut Run<'_>) -> Outcome {
                 continue;
             }
             for participant in rotated(&participants, round * 3 + number) {
+                if participant.name == OWN_TLS && cell.2 == "no" {
+                    continue;
+                }
                 match one(run, participant, cell) {
                     Ok(visits) => {
                         let value = visits.cpu.as_secs_f64() * 1e6 / visits.count as f64;

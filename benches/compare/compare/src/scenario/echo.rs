@@ -4,7 +4,7 @@ use super::{Run, Scenario, measure, rotated};
 use crate::Outcome;
 use crate::frames::Pool;
 use crate::load::Load;
-use crate::servers::{Extra, Participant};
+use crate::servers::{Extra, HUB, OWN_TLS, Participant};
 
 pub(crate) const ECHO: Scenario = Scenario {
     name: "echo",
@@ -68,7 +68,8 @@ fn rounds(run: &mut Run<'_>, cells: &[Cell], tls: bool) -> Outcome {
     let cells: Vec<_> = cells.iter().filter(|cell| run.options.wants_cell(&named(cell))).collect();
     let wanted = |participant: &Participant| {
         let plain_only = participant.name == "tautline-quiet" || participant.is_stack();
-        participant.package != "ws" && !participant.speaks_http2() && !(tls && plain_only)
+        let other = [HUB, OWN_TLS].contains(&participant.name) || participant.speaks_http2();
+        participant.package != "ws" && !other && !(tls && plain_only)
     };
     let participants = run.participants(wanted);
     for round in 0..run.options.rounds {

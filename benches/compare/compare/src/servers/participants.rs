@@ -43,6 +43,9 @@ const HTTP2: &[&str] = &[
 /// Our hub, by its name: it publishes and does nothing else.
 pub(crate) const HUB: &str = "tautline-hub";
 
+/// Our client with its own settings of TLS, by its name: it connects and does nothing else.
+pub(crate) const OWN_TLS: &str = "tautline-own-tls";
+
 impl Participant {
     /// Whether it is Tautline in another loop or with another setting, or a library behind an HTTP
     /// server or over HTTP/2, which few scenarios are about.
@@ -114,6 +117,14 @@ pub(crate) const ALL: &[Participant] = &[
         "tautline",
         "quiet",
         "as tautline, with `ping_interval(None)`: no timer",
+    ),
+    participant(
+        OWN_TLS,
+        Kind::Ours,
+        "serve-tautline",
+        "tautline",
+        "own-tls",
+        "as tautline, with the settings of `ClientTls::from_ca_file`",
     ),
     participant(
         HUB,

@@ -25,17 +25,22 @@ fn main() {
                 }
                 feed(ws).await
             }
-            Task::Connect { address } => connect(kit::Server::at(address, &options)?).await,
+            Task::Connect { address } => {
+                connect(kit::Server::at(address, &options)?, &options).await
+            }
             _ => Err("not here".into()),
         }
     });
 }
 
 /// Opens and closes connections with one client.
-async fn connect(server: kit::Server) -> Outcome {
+async fn connect(server: kit::Server, options: &Options) -> Outcome {
     let mut client = Client::new();
-    if let Some(tls) = server.tls {
-        client = client.tls(ClientTls::from_config(tls));
+    if let (Some(tls), Some(dir)) = (server.tls, &options.tls) {
+        client = client.tls(match options.api.as_str() {
+            "own-tls" => ClientTls::from_ca_file(dir.join("cert.pem"))?,
+            _ => ClientTls::from_config(tls),
+        });
     }
     loop {
         let mut ws = client.connect(&server.uri).await?;

@@ -29,6 +29,10 @@ use crate::transport::{Base, Transport};
 /// The server's certificate is always verified against the host name or IP address of the URI,
 /// except with [`pins_alone`](Self::pins_alone).
 ///
+/// Cipher suites with AES-128-GCM are offered first, as browsers do, since SHA-256 is in hardware where
+/// SHA-384 is not; servers mostly take the first that they have. For another order, install a
+/// [`CryptoProvider`] with its own, or use [`from_config`](Self::from_config).
+///
 /// ```
 /// use tautline::{Client, ClientCertificate, ClientTls, TlsError};
 ///

@@ -65,7 +65,7 @@ impl<'a> TlsInfo<'a> {
         }
     }
 
-    /// The cipher suite, such as `"TLS13_AES_256_GCM_SHA384"`.
+    /// The cipher suite, such as `"TLS13_AES_128_GCM_SHA256"`.
     #[must_use]
     pub fn cipher_suite(&self) -> Option<&'static str> {
         match self.0 {

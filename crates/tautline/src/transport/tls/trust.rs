@@ -9,7 +9,7 @@ use super::TlsError;
 use super::client_certificate::ClientCertificate;
 use super::pinning::PinsAlone;
 use super::pins::PublicKeyPin;
-use super::settings::{ALPN, provider};
+use super::settings::{ALPN, client_provider};
 
 /// How a client verifies the certificates of servers.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Trust {
             }
             return Ok(config);
         }
-        let provider = provider()?;
+        let provider = client_provider()?;
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::settings)?;
