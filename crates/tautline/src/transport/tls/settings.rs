@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
+use rustls::{CipherSuite, SupportedCipherSuite};
 
 use super::TlsError;
 
@@ -54,7 +54,7 @@ const AES_128_GCM: [CipherSuite; 3] = [
 ];
 
 fn suites(provider: &CryptoProvider) -> impl Iterator<Item = CipherSuite> {
-    provider.cipher_suites.iter().map(|suite| suite.suite())
+    provider.cipher_suites.iter().map(SupportedCipherSuite::suite)
 }
 
 #[cfg(feature = "ring")]
