@@ -3,13 +3,11 @@
 
 mod data;
 pub(crate) mod error;
-mod read_time;
 mod stream;
 mod written;
 
 pub(crate) use self::data::Data;
 pub use self::error::Http2Error;
-pub(crate) use self::read_time::ReadTime;
 pub(crate) use self::stream::{Carrier, Http2Stream};
 pub(crate) use self::written::Written;
 

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use crate::http2::{Carrier, Data, Http2Config, Http2Stream, ReadTime, Written, error};
+use crate::http2::{Carrier, Data, Http2Config, Http2Stream, Written, error};
 use crate::sync::{Mutex, lock};
 use crate::transport::Peer;
 use crate::transport::gathered::Gathered;
@@ -36,7 +36,6 @@ pub(crate) struct Link {
     /// The connection has ended, or the server opens no more streams on it.
     over: AtomicBool,
     written: Written,
-    read_time: ReadTime,
 }
 
 impl fmt::Debug for Link {
@@ -104,8 +103,7 @@ impl Link {
             }
         }
         let over = AtomicBool::new(false);
-        let read_time = gatherer.read_time();
-        let link = Arc::new(Self { requests, peer, over, written: written.clone(), read_time });
+        let link = Arc::new(Self { requests, peer, over, written: written.clone() });
         let served = Arc::downgrade(&link);
         tokio::spawn(async move {
             let last = Last(written);
@@ -150,9 +148,7 @@ impl Link {
         let answered = response.await;
         std::mem::forget(unanswered);
         let (head, incoming) = answered.map_err(|error| self.failed(error))?.into_parts();
-        let stream = Http2Stream::new(outgoing, incoming)
-            .with_read_time(self.read_time.clone())
-            .with_link(self);
+        let stream = Http2Stream::new(outgoing, incoming).with_link(self);
         Ok((Response::from_parts(head, ()), stream))
     }
 

@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
 use super::data::{Data, SHORT};
-use super::read_time::ReadTime;
 use super::written::{Mark, Written};
 use super::{Http2Error, MIN_WINDOW, error};
 use crate::timer::now;
@@ -62,7 +61,6 @@ pub(crate) struct Http2Stream {
     link: Option<Arc<dyn Carrier>>,
     /// Up to the end of the stream, on this connection of a client.
     last: Option<Mark>,
-    read_time: Option<ReadTime>,
 }
 
 /// The connection of a stream.
@@ -84,7 +82,6 @@ impl Http2Stream {
             shut: false,
             link: None,
             last: None,
-            read_time: None,
         }
     }
 
@@ -100,7 +97,6 @@ impl Http2Stream {
             shut: false,
             link: None,
             last: None,
-            read_time: None,
         }
     }
 
@@ -121,12 +117,6 @@ impl Http2Stream {
     #[cfg(feature = "service")]
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.outgoing.poll_reset(cx).map(|_| ())
-    }
-
-    /// Of a connection that is read at this time.
-    pub(crate) fn with_read_time(mut self, read_time: ReadTime) -> Self {
-        self.read_time = Some(read_time);
-        self
     }
 
     /// Keeps this until the stream is dropped.
@@ -203,10 +193,9 @@ impl Http2Stream {
     fn poll_taken(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<io::Result<()>> {
         let (buffer, room) = session.read_buffer();
         let count = ready!(self.poll_fill(cx, room, |data| buffer.extend_from_slice(data)))?;
-        let at = self.read_time.as_ref().map_or_else(now, ReadTime::get);
         match count {
-            0 => session.handle_eof(at),
-            count => session.handle_read(count, at),
+            0 => session.handle_eof(now()),
+            count => session.handle_read(count, now()),
         }
         Poll::Ready(Ok(()))
     }

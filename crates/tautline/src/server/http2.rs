@@ -32,7 +32,7 @@ use crate::accept::{AcceptError, Acceptor, Asked, too_many, turn_away};
 use crate::builder::WebSocketBuilder;
 use crate::handler::HandlerResult;
 use crate::handshake_io::linger;
-use crate::http2::{Data, Http2Stream, ReadTime, error};
+use crate::http2::{Data, Http2Stream, error};
 use crate::limits::Key;
 use crate::transport::gathered::Gathered;
 use crate::transport::patient::Patient;
@@ -98,13 +98,13 @@ where
     /// Serves a connection until its end: it carries the bytes of all its streams meanwhile.
     pub(super) async fn serve_http2(self: Arc<Self>, accepted: Shared) {
         let Shared { io, peer, client, deadline, mut signal } = accepted;
+        let source = Source { peer, client };
         let Some(config) = &self.opener.http2 else { return };
         let acceptor = &self.opener.acceptor;
         let max_head = u32::try_from(acceptor.limits().get_max_bytes()).unwrap_or(u32::MAX);
         let (owner, owned) = oneshot::channel();
         let io = Patient::new(io.with_owner(owner), acceptor.patience());
-        let (io, mut gatherer) = Gathered::new(io, !peer.is_secure());
-        let source = Source { peer, client, read_time: gatherer.read_time() };
+        let (io, mut gatherer) = Gathered::new(io, !source.peer.is_secure());
         let starting = config.server(max_head).handshake::<_, Data>(io);
         let started = tokio::select! {
             started = timeout_at(deadline, starting) => started,
@@ -164,7 +164,7 @@ where
             return respond.send_reset(Reason::REFUSED_STREAM);
         };
         let Opener { acceptor, proxied, .. } = &*self.opener;
-        let asked = Received::on_stream(request, respond, source, acceptor, proxied);
+        let asked = Received::on_stream(request, respond, source.peer.clone(), acceptor, proxied);
         if let Err(error) = asked.check_limits() {
             let refusing = async move { drop(turn_away(asked, error.into()).await) };
             return self.spawn(None, refusing, stream);
@@ -209,21 +209,19 @@ struct Source {
     peer: Peer,
     /// For whom the connection counts.
     client: Option<Key>,
-    read_time: ReadTime,
 }
 
 /// Answers a request on its stream.
 struct StreamResponder {
     incoming: RecvStream,
     respond: SendResponse<Data>,
-    read_time: ReadTime,
 }
 
 impl Received<StreamResponder> {
     fn on_stream(
         request: Request<RecvStream>,
         respond: SendResponse<Data>,
-        source: &Source,
+        connection: Peer,
         acceptor: &Acceptor,
         proxied: &Proxied,
     ) -> Self {
@@ -232,9 +230,8 @@ impl Received<StreamResponder> {
             parts.extensions.insert(ConnectProtocol::new(protocol.as_str().to_owned()));
         }
         let mut request = Request::from_parts(parts, ());
-        let peer = proxied.sender_of(&mut request, source.peer.clone());
-        let read_time = source.read_time.clone();
-        Self::new(acceptor, request, peer, StreamResponder { incoming, respond, read_time })
+        let peer = proxied.sender_of(&mut request, connection);
+        Self::new(acceptor, request, peer, StreamResponder { incoming, respond })
     }
 
     /// The limits of a head that HTTP/2 itself has no settings for.
@@ -287,8 +284,7 @@ impl Responder for StreamResponder {
         builder: WebSocketBuilder,
     ) -> Result<WebSocket, AcceptError> {
         let outgoing = self.respond.send_response(response, false).map_err(error::io)?;
-        let stream = Http2Stream::new(outgoing, self.incoming).with_read_time(self.read_time);
-        let stream = Transport::http2(stream);
+        let stream = Transport::http2(Http2Stream::new(outgoing, self.incoming));
         Ok(builder.http_version(Version::HTTP_2).build_on(stream))
     }
 }
@@ -321,7 +317,7 @@ impl Received<StreamResponder> {
     /// Has the application answer.
     async fn serve<T: Send>(self, service: Service, opener: &Opener<T>, client: Option<Key>) {
         let Self { acceptor, request, peer, responder, .. } = self;
-        let StreamResponder { incoming, mut respond, .. } = responder;
+        let StreamResponder { incoming, mut respond } = responder;
         let mut request = Arc::unwrap_or_clone(request);
         let head_only = request.method() == Method::HEAD;
         let connecting = request.method() == Method::CONNECT;

@@ -9,7 +9,6 @@ use tautline_frame::buffers;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ahead::Ahead;
-use crate::http2::ReadTime;
 use crate::sync::{Arc, Mutex, lock};
 
 /// A longer piece is read or written by itself: a system call for so much costs less than copying
@@ -40,7 +39,6 @@ struct Gathering<S> {
     reads_ahead: bool,
     /// How much the last read brought.
     last_read: usize,
-    read_time: ReadTime,
     /// What was read and not taken.
     ahead: Ahead,
     /// Whether the user is being polled, so that what it writes can wait for the end of that.
@@ -58,7 +56,6 @@ impl<S> Gathered<S> {
             stream,
             reads_ahead,
             last_read: 0,
-            read_time: ReadTime::new(),
             ahead: Ahead::new(),
             polling: false,
             queue: None,
@@ -71,13 +68,6 @@ impl<S> Gathered<S> {
 impl<S> Gathering<S> {
     fn check(&mut self) -> io::Result<()> {
         self.failed.take().map_or(Ok(()), Err)
-    }
-}
-
-impl<S> Gatherer<S> {
-    /// When the stream was last read.
-    pub(crate) fn read_time(&self) -> ReadTime {
-        lock(&self.0).read_time.clone()
     }
 }
 
@@ -158,11 +148,9 @@ impl<S: AsyncRead + Unpin> Gathering<S> {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
                 self.last_read = buf.filled().len() - before;
-                self.read_time.note();
                 return Poll::Ready(Ok(()));
             }
             let count = ready!(self.ahead.poll_fill(&mut self.stream, cx))?;
-            self.read_time.note();
             if count > 0 {
                 self.last_read = count;
             }
@@ -223,12 +211,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::timer::now;
 
     /// What is written, in the pieces in which it came, and what there is to read.
     #[derive(Default)]
@@ -449,26 +433,5 @@ mod tests {
         assert_eq!(all, input);
         assert_eq!(lock(&io.0).stream.reads, 3, "the first, one for the rest, one for the end");
         assert!(lock(&io.0).ahead.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_read_time_is_that_of_the_last_read_from_the_stream() {
-        for reads_ahead in [false, true] {
-            let (near, mut far) = tokio::io::duplex(100_000);
-            let (mut stream, gatherer) = Gathered::new(near, reads_ahead);
-            let time = gatherer.read_time();
-            let mut bytes = vec![0; 10_000];
-            // The second of these is read ahead, after a long one.
-            for len in [10_000, 20_000] {
-                AsyncWriteExt::write_all(&mut far, &vec![7; len]).await.expect("room");
-                tokio::time::advance(Duration::from_secs(5)).await;
-                let read = now();
-                for _ in 0..len / bytes.len() {
-                    AsyncReadExt::read_exact(&mut stream, &mut bytes).await.expect("it is there");
-                }
-                tokio::time::advance(Duration::from_secs(3)).await;
-                assert_eq!(time.get(), read);
-            }
-        }
     }
 }

@@ -1,9 +1,7 @@
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::task::Waker;
 
-use bytes::BytesMut;
 use http::{Request, Response};
-use tautline_frame::{Config, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -94,22 +92,4 @@ async fn a_stream_that_was_read_holds_no_part_of_what_the_connection_read() {
     within_seconds(stream.read_exact(&mut part[..2])).await.expect("no error");
     assert_eq!(&part, b"lol");
     assert!(stream.data.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_is_told_when_its_connection_was_read() {
-    let (stream, mut outgoing, _incoming) = open(MIN_WINDOW).await;
-    let config = Config::new().ping_interval(None);
-    let mut session = Session::new(Role::Server, config, BytesMut::new(), now());
-    let read_time = ReadTime::new();
-    let mut stream = stream.with_read_time(read_time.clone());
-    outgoing.send_data(Bytes::from_static(b"hello"), false).expect("queued");
-    tokio::time::advance(Duration::from_secs(1)).await;
-    read_time.note();
-    let noted = now();
-    tokio::time::advance(Duration::from_secs(10)).await;
-    poll_fn(|cx| stream.poll_take(cx, &mut session)).await.expect("no error");
-    assert_eq!(session.protocol().read_bytes(), 5);
-    assert_eq!(session.protocol().last_received(), noted);
-    drop(outgoing);
 }
