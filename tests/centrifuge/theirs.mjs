@@ -94,9 +94,14 @@ async function connections({ sdk, check, client, hold, use, unique, call, cut, d
   await check('goes offline before its connection is open', async () => {
     const network = new EventTarget();
     const made = hold(client({ networkEventTarget: network }));
-    made.once('__centrifuge_debug:transport_initialized', () => network.dispatchEvent(new Event('offline')));
+    let offline = false;
+    made.once('__centrifuge_debug:transport_initialized', () => {
+      offline = true;
+      network.dispatchEvent(new Event('offline'));
+    });
     made.connect();
     await made.ready(3000);
+    same(offline, true);
     same(await call(made, 'echo', 1), 1);
   });
 

@@ -200,6 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outlet for ClientOutlet
             }
             Outgoing::Unsubscribed(filter, code) => {
                 self.early.retain(|early| early.topic().as_str() != filter.as_str());
+                self.early_bytes = self.early.iter().map(Early::size).sum();
                 self.shared.ended(filter.as_str(), *code);
             }
             Outgoing::Presence(event) if is_open => self.presence(event),

@@ -160,8 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
     async fn run(mut self, mut reader: Reader<S>) {
         let mut work: Option<Work> = None;
         loop {
+            // In this order: what has ended meanwhile is told to the hub before the next command is carried out.
+            let may_work = work.is_none() && self.may_work();
             self.take_events();
-            if work.is_none() && self.may_work() {
+            if may_work {
                 work = self.next_work();
             }
             if self.transmit().await.is_err() || self.close().await {
@@ -220,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Application> Connect
     }
 
     /// What the client asks for waits until it has taken most of what was answered before: a client that asks for
-    /// much at once is not slow. And what follows a command that waits for a subscription comes behind that.
+    /// much at once is not slow. And what follows the end of a subscription that is not answered yet comes behind that.
     fn may_work(&self) -> bool {
         self.context.is_none() || (self.shared.takes_answers() && !self.shared.is_behind())
     }

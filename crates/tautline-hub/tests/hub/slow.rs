@@ -281,3 +281,51 @@ async fn behind_a_member_that_takes_a_long_burst_others_have_a_turn() {
     }
     assert!(seen.contains(&[BURST, 0]) || seen.contains(&[0, BURST]), "{seen:?}");
 }
+
+/// Has no room for the first publication that it is fed by itself, and room again at once.
+struct Flickering {
+    refused: bool,
+}
+
+impl Outlet for Flickering {
+    fn poll_feed(&mut self, out: &Outgoing<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let is_first = matches!(out, Outgoing::Delivery(_)) && !self.refused;
+        if !is_first {
+            return Poll::Ready(Ok(()));
+        }
+        self.refused = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn try_send(&mut self, deliveries: Deliveries<'_>) -> Result<Sent, Ended> {
+        Ok(Sent { taken: deliveries.take(1).count(), flushed: true })
+    }
+
+    fn poll_close(&mut self, _: &CloseFrame, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+// The peer made room while the worker was at what others had published, which it heard of only when it was done with all
+// of that: until then, all of it counted as too much.
+#[tokio::test]
+async fn who_makes_room_meanwhile_is_not_too_slow() {
+    let hub = Hub::new();
+    let attach = Attach::new().slow(Slow::drop_oldest(1000));
+    let alice = hub.attach_outlet(Flickering { refused: false }, attach);
+    alice.subscribe(&topic("a"), Subscribe::new()).await.unwrap();
+    // Without a turn for the worker: all of it comes in one round.
+    for number in 0..100 {
+        hub.publish(&topic("a"), number.to_string()).await.unwrap();
+    }
+    while alice.counts().delivered + alice.counts().dropped < 100 {
+        tokio::task::yield_now().await;
+    }
+    // One has gone before there was room again.
+    assert_eq!(alice.counts().dropped, 1);
+}

@@ -1,11 +1,12 @@
 //! What waits for a member that is too slow: by the policy of each subscription, and to its own limit.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 
 use tautline::CloseFrame;
 
-use super::{FEEDS_OF_A_TURN, Fed, Seat, State, Sub};
+use super::{FEEDS_OF_A_TURN, Fed, Seat, SeatWaker, State, Sub};
 use crate::delivery::Delivery;
 use crate::numbers::SubNumber;
 use crate::outlet::Outgoing;
@@ -17,8 +18,8 @@ impl Seat {
         // A subscription that has ended has been fed or has waited before that.
         let Some(Some(Sub { slow, .. })) = self.subs.get(sub as usize) else { return };
         let slow = slow.clone();
-        if matches!(self.state, State::Free) && !self.fits(sub, &delivery, &slow) {
-            if self.feed_in_time(&delivery) {
+        if !self.fits(sub, &delivery, &slow) {
+            if self.has_room() && self.feed_in_time(&delivery) {
                 return;
             }
             if self.is_leaving() {
@@ -37,6 +38,16 @@ impl Seat {
                 self.overrun(slow.close());
             }
         }
+    }
+
+    /// Whether it may be fed. The worker is told of a connection that has room again only when this round is over: until
+    /// then, it is looked at here.
+    fn has_room(&mut self) -> bool {
+        let woken = |waker: &Arc<SeatWaker>| waker.woken.load(Ordering::Acquire);
+        if matches!(self.state, State::Blocked) && self.waker.as_ref().is_some_and(woken) {
+            self.state = State::Free;
+        }
+        matches!(self.state, State::Free)
     }
 
     fn fits(&self, sub: SubNumber, delivery: &Delivery, slow: &Slow) -> bool {
@@ -67,7 +78,7 @@ impl Seat {
 
     /// More waits for all subscriptions together than may, unless there is room for it.
     pub(super) fn check_limit(&mut self) {
-        if self.waiting() > self.member.limit {
+        if self.waiting() > self.member.limit && self.has_room() {
             self.feed_up_to(u32::MAX);
         }
         let bytes = self.waiting();
