@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) async fn measure(words: &[String]) -> Result {
     let topics = option(words, "--topics", 2_000_000_usize)?;
     let members = option(words, "--members", 2_000_usize)?;
+    if members == 0 || members > topics {
+        return Err("each member needs a topic, and there has to be one".into());
+    }
     let via = Via::named(&option(words, "--broker", "memory".to_owned())?)?;
     let broker = Broker::start(via)?;
     LocalSet::new().run_until(run(via, &broker.url, topics, members)).await
@@ -98,7 +101,9 @@ async fn publish(hub: &Hub, topics: &[Topic], members: usize, received: &Cell<us
     // What was handed to the worker before is done when each member has got something of its last topic.
     deliver(hub, topics, topics.len() - members..topics.len(), received).await?;
     let cpu = cpu_time(std::process::id())?;
-    let step = (topics.len() / PUBLISHED).max(1);
+    // With nothing in common with how many there are, of members too, so that it goes around all of both.
+    let all = topics.len() * members;
+    let step = (topics.len() / PUBLISHED..).find(|step| common(*step, all) == 1).unwrap_or(1);
     let which = (0..PUBLISHED).map(|number| number * step % topics.len());
     deliver(hub, topics, which, received).await?;
     let used = (cpu_time(std::process::id())? - cpu).as_secs_f64() * 1e6 / PUBLISHED as f64;
@@ -128,4 +133,9 @@ async fn deliver(
         got if got == wanted => Ok(()),
         got => Err(format!("{got} deliveries instead of {wanted}").into()),
     }
+}
+
+/// The greatest common divisor.
+fn common(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { common(other, one % other) }
 }
