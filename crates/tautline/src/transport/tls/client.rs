@@ -29,10 +29,10 @@ use crate::transport::{Base, Transport};
 /// The server's certificate is always verified against the host name or IP address of the URI,
 /// except with [`pins_alone`](Self::pins_alone).
 ///
-/// Cipher suites with AES-128-GCM are offered first, as browsers do, and those with AES-256-GCM behind
-/// them, since SHA-256 is in hardware where SHA-384 is not; servers mostly take the first that they
-/// have. An installed [`CryptoProvider`] keeps its order if its suites begin otherwise than those of rustls;
-/// for the order of rustls itself, use [`from_config`](Self::from_config).
+/// Cipher suites with AES-128-GCM are offered before those with AES-256-GCM, as browsers do: most
+/// processors have instructions for SHA-256, few for SHA-384. Most servers choose the first suite that
+/// they support. If the process installed a [`CryptoProvider`] whose suites do not begin as those of
+/// rustls do, its order is kept. For the order of rustls, use [`from_config`](Self::from_config).
 ///
 /// ```
 /// use tautline::{Client, ClientCertificate, ClientTls, TlsError};
