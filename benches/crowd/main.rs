@@ -16,8 +16,8 @@
 //! and with each subscribed to many topics.
 //!
 //! `topics [--broker redis|nats] [--topics N] [--members N]`: two million topics unless told otherwise, each with one
-//! subscriber of 2,000 members over pipes: what a topic takes, what publishing to topics far apart costs with 10,000
-//! of them and with all, and what is left when all were left.
+//! subscriber of 2,000 members over pipes: what a topic takes, what publishing to one after the other costs with 10,000
+//! of them and with all, and what a topic takes when most were left and subscribed to once more.
 
 #[path = "../broker.rs"]
 mod broker;

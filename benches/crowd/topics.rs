@@ -17,7 +17,7 @@ use crate::support::{Result, cpu_time, option};
 
 /// Of the topics, those that are there for the first round of publishing.
 const FEW: usize = 10_000;
-/// Published in each round, as far apart as there are topics.
+/// Published in each round, to topics of all members in turn.
 const PUBLISHED: usize = 200_000;
 /// How many subscribe, and publish, at a time.
 const AT_ONCE: usize = 256;
